@@ -1,0 +1,35 @@
+# The three commands that matter: make test-fast (every minute), make test (before a push), make clean.
+PY := .venv/bin/python
+COLLECTION := collections/ansible_collections/aerospike_community/pegasus
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: test test-fast lint unit e2e dev clean
+
+test: lint unit e2e
+
+test-fast: dev
+	$(PY) -m pytest -q -m "not docker and not e2e"
+
+# Makes .venv through the wrapper, as a user's first command does, then adds the test tools.
+dev: .venv/dev-stamp
+.venv/dev-stamp: requirements.txt requirements-dev.txt
+	./pegasus-driver --version
+	$(PY) -m pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
+lint: dev
+	ruff check .
+	ruff format --check .
+	mypy
+	yamllint --strict .
+	ansible-lint --profile production --offline --strict
+
+unit: dev
+	$(PY) -m pytest -m "not e2e"
+
+e2e: dev
+	$(PY) -m pytest -m e2e tests/e2e
+
+clean:
+	./pegasus-driver local stop
+	rm -rf .venv .cache .pegasus

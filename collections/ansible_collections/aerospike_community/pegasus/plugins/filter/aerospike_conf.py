@@ -1,0 +1,63 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The filter that writes aerospike.conf from settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike_conf import (
+    ConfError,
+    Settings,
+    build,
+    render,
+)
+
+DOCUMENTATION = r"""
+name: aerospike_conf
+short_description: Write aerospike.conf from settings
+description:
+  - Writes the configuration of an Aerospike server, 6.4 to 8.1, from data. Refuses combinations that no server accepts.
+author: Pegasus authors
+options:
+  _input:
+    description: The settings, with the names of the fields of C(module_utils/aerospike_conf.py), C(Settings).
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show a configuration
+  ansible.builtin.debug:
+    msg: "{{ settings | aerospike_community.pegasus.aerospike_conf }}"
+  vars:
+    settings: {version: 8.0.0.4, edition: community, cluster_name: one, namespace: Test, data_size: 1G}
+"""
+
+RETURN = r"""
+_value:
+  description: The text of aerospike.conf.
+  type: str
+"""
+
+HEADER = (
+    "# Made by Pegasus (role aerospike_server) from its configuration; a change here is lost with the next setup.\n"
+)
+
+
+def aerospike_conf(values: Mapping[str, Any]) -> str:
+    """Return the text of aerospike.conf for settings."""
+    try:
+        return HEADER + render(build(Settings.read(values)))
+    except ConfError as error:
+        raise AnsibleFilterError(f"aerospike.conf can't be written: {error}") from error
+
+
+class FilterModule:
+    """Offers the filter to Ansible."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
+        return {"aerospike_conf": aerospike_conf}

@@ -1,0 +1,77 @@
+"""The filter host_results: one record per host of the environment, from its variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DOCUMENTATION = r"""
+name: host_results
+short_description: One record per host of the environment
+description:
+  - Joins what the inventory says of each host (name, role, index, address, state) with the results that the roles
+    registered there, for M(aerospike_community.pegasus.environment_report).
+options:
+  _input:
+    description: The magic variable hostvars.
+    type: dict
+    required: true
+  groups:
+    description: The magic variable groups.
+    type: dict
+    required: true
+author:
+  - Pegasus developers (@aerospike-community)
+"""
+
+EXAMPLES = r"""
+hosts: "{{ hostvars | aerospike_community.pegasus.host_results(groups) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: >-
+    Records with name, role, index, address, state, instance_id, instance_type, expires, and the result of the
+    host's role under server, client or monitor.
+  type: list
+  elements: dict
+"""
+
+ROLE_OF_GROUP = {"cluster": "server", "clients": "client", "monitoring": "monitor"}
+RESULT_OF_ROLE = {
+    "server": "aerospike_server_result",
+    "client": "perseus_client_result",
+    "monitor": "grafana_prometheus_result",
+}
+
+
+def host_results(hostvars: Any, groups: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Return a record for each host of the three groups; a result that a host doesn't have is None."""
+    records = []
+    for group, role in ROLE_OF_GROUP.items():
+        for name in groups.get(group, []):
+            variables = hostvars[name]
+            tags = variables["ec2_tags"]
+            result = variables.get(RESULT_OF_ROLE[role])
+            records.append(
+                {
+                    "name": name,
+                    "role": role,
+                    "index": int(tags.get("pegasus:index", 0)),
+                    "address": variables.get("ec2_private_ip_address", ""),
+                    "state": variables["ec2_state"]["name"],
+                    "instance_id": variables["ec2_instance_id"],
+                    "instance_type": variables["ec2_instance_type"],
+                    "expires": tags.get("pegasus:expires", ""),
+                    "unreachable": bool(result and result.get("unreachable")),
+                    role: dict(result) if result is not None else None,
+                }
+            )
+    return records
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Any]:
+        """Name the filter."""
+        return {"host_results": host_results}

@@ -1,0 +1,56 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Filters of the role grafana_prometheus: targets and dashboards from data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import grafana_dashboards, monitoring
+
+
+def monitoring_targets(hosts: list[dict[str, Any]], cluster: str) -> list[dict[str, Any]]:
+    """Return what Prometheus reads of the environment's hosts (records of host_results)."""
+    return monitoring.targets_of(hosts, cluster)
+
+
+def prometheus_file_sd(targets: list[dict[str, Any]], job: str) -> str:
+    """Return one job's targets as a file for Prometheus."""
+    return monitoring.file_sd(targets, job)
+
+
+def grafana_dashboard_files(names: list[str], folder: str) -> list[dict[str, Any]]:
+    """Return dashboards as files for the module host_service.
+
+    :raises AnsibleFilterError: there is no such dashboard
+    """
+    try:
+        return [
+            {
+                "path": f"{folder}/{name}.json",
+                "content": grafana_dashboards.render(name),
+                "services": ["grafana-server"],
+            }
+            for name in names
+        ]
+    except ValueError as error:
+        raise AnsibleFilterError(f"grafana_prometheus_dashboards: {error}") from error
+
+
+def grafana_dashboard_uid(name: str) -> str:
+    """Return a dashboard's uid."""
+    return grafana_dashboards.uid_of(name)
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Any]:
+        """Name the filters."""
+        return {
+            "monitoring_targets": monitoring_targets,
+            "prometheus_file_sd": prometheus_file_sd,
+            "grafana_dashboard_files": grafana_dashboard_files,
+            "grafana_dashboard_uid": grafana_dashboard_uid,
+        }

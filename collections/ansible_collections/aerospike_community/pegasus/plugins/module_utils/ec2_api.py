@@ -1,0 +1,240 @@
+"""Calls to EC2 through boto3: a client, descriptions of an environment, and the calls that make and take its parts."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
+    CONFIGURATION,
+    ENDPOINT,
+    OTHER,
+    Ec2Problem,
+    error_code,
+    explain,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import (
+    TAG_ENVIRONMENT,
+    Instance,
+    normal_cidr,
+)
+
+T = TypeVar("T")
+
+ADDRESS_SERVICE = "https://checkip.amazonaws.com"
+# EC2 makes things known to its own parts with a delay: a new thing may be unknown to the next call for some seconds.
+VISIBLE_WITHIN = 60.0
+PARALLEL_CALLS = 10
+
+
+def backoff(timeout: float, first: float = 0.1, longest: float = 5.0) -> Iterable[float]:
+    """Yield the seconds passed, with growing pauses between; the last time is when `timeout` seconds are over."""
+    start = time.monotonic()
+    pause = first
+    while True:
+        passed = time.monotonic() - start
+        yield passed
+        if passed >= timeout:
+            return
+        time.sleep(min(pause, max(timeout - passed, 0.01)))
+        pause = min(pause * 1.5, longest)
+
+
+def in_parallel(calls: list[Callable[[], T]]) -> list[T]:
+    """Run the calls at the same time; return their results in order, or raise the first error once all have ended."""
+    if len(calls) == 1:
+        return [calls[0]()]
+    with ThreadPoolExecutor(max_workers=min(PARALLEL_CALLS, max(len(calls), 1))) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+@dataclass
+class Found:
+    """Everything that carries an environment's tag. Volumes are looked for only where asked."""
+
+    instances: list[Instance] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[dict[str, Any]] = field(default_factory=list)
+    volumes: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Ec2:
+    """One environment in one region. Every error leaves as Ec2Problem. `calls` counts the API calls by name."""
+
+    def __init__(self, environment: str, *, region: str, endpoint_url: str, access_key: str, secret_key: str) -> None:
+        """Make the client; '' leaves a setting to boto's own chain (environment, profile, instance role)."""
+        self.environment = environment
+        self.calls: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        if bool(access_key) != bool(secret_key):
+            raise Ec2Problem(
+                CONFIGURATION,
+                "Only one of ec2_provision_access_key and ec2_provision_secret_key is set; expected both or none.",
+            )
+        if endpoint_url:
+            check_endpoint(endpoint_url)
+        import boto3
+        from botocore.config import Config
+
+        try:
+            # A session of its own: the default one is shared by everything in the process. A client, no resource: that
+            # would load a second model.
+            self._client = boto3.session.Session(
+                aws_access_key_id=access_key or None,
+                aws_secret_access_key=secret_key or None,
+                region_name=region or None,
+            ).client(
+                "ec2",
+                endpoint_url=endpoint_url or None,
+                config=Config(
+                    connect_timeout=5,
+                    read_timeout=60,
+                    retries={"mode": "adaptive", "total_max_attempts": 5},
+                    max_pool_connections=PARALLEL_CALLS,
+                ),
+            )
+        except Exception as error:
+            raise explain(error, "prepare the calls to EC2") from error
+        self.region = self._client.meta.region_name
+
+    # --- Calling ------------------------------------------------------------------------------------------------------
+
+    def call(
+        self, operation: str, doing: str, *, until_visible: tuple[str, ...] = (), **parameters: Any
+    ) -> dict[str, Any]:
+        """Call `operation` (boto3's name); `doing` says what for. Codes in `until_visible` are retried for a while."""
+        for passed in backoff(VISIBLE_WITHIN if until_visible else 0):
+            with self._lock:
+                self.calls[operation] += 1
+            try:
+                return getattr(self._client, operation)(**parameters)
+            except Exception as error:
+                if error_code(error) in until_visible and passed < VISIBLE_WITHIN:
+                    continue
+                raise explain(error, doing) from error
+        raise AssertionError("backoff always yields a last time")
+
+    def list(self, operation: str, key: str, doing: str, **parameters: Any) -> list[dict[str, Any]]:
+        """All elements `key` of a paged description."""
+        found: list[dict[str, Any]] = []
+        token = None
+        while True:
+            answer = self.call(operation, doing, **parameters, **({"NextToken": token} if token else {}))
+            found.extend(answer.get(key, []))
+            token = answer.get("NextToken")
+            if not token:
+                return found
+
+    # --- Describing ---------------------------------------------------------------------------------------------------
+
+    def _own(self, **more: list[str]) -> list[dict[str, Any]]:
+        filters = [{"Name": f"tag:{TAG_ENVIRONMENT}", "Values": [self.environment]}]
+        return filters + [{"Name": name.replace("_", "-"), "Values": values} for name, values in more.items()]
+
+    def instances(self) -> list[Instance]:
+        """The environment's instances, those that EC2 still lists as terminated included."""
+        reservations = self.list(
+            "describe_instances", "Reservations", "describe instances", Filters=self._own(), MaxResults=1000
+        )
+        found = [Instance.from_description(one) for reservation in reservations for one in reservation["Instances"]]
+        return sorted(found, key=lambda one: one.order)
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """The environment's volumes that still exist."""
+        found = self.list("describe_volumes", "Volumes", "describe volumes", Filters=self._own(), MaxResults=500)
+        return [volume for volume in found if volume["State"] not in ("deleting", "deleted")]
+
+    def find(self, *, volumes: bool = False) -> Found:
+        """Look for everything of the environment, at the same time."""
+        calls: list[Callable[[], Any]] = [
+            self.instances,
+            lambda: self.list(
+                "describe_security_groups",
+                "SecurityGroups",
+                "describe security groups",
+                Filters=self._own(),
+                MaxResults=1000,
+            ),
+            lambda: self.call("describe_key_pairs", "describe key pairs", Filters=self._own(), IncludePublicKey=True)[
+                "KeyPairs"
+            ],
+        ]
+        if volumes:
+            calls.append(self.volumes)
+        return Found(*in_parallel(calls))
+
+    def wait_for(
+        self, ids: set[str], ready: Callable[[Instance], bool], expected: str, timeout: float, *, ending: bool = False
+    ) -> list[Instance]:
+        """Wait until each instance of `ids` is `ready`, and return all instances of the environment.
+
+        `expected` says in words what is waited for; `timeout` is in seconds. Where the end of the instances is waited
+        for (`ending`), one that EC2 no longer lists is ready; elsewhere one that ended is an error, with EC2's reason.
+        """
+        for passed in backoff(timeout):
+            found = self.instances()
+            by_id = {instance.id: instance for instance in found if instance.id in ids}
+            ended = [] if ending else [one for one in by_id.values() if not one.live]
+            if ended:
+                raise ended_problem(ended)
+            late = [f"{one.name or one.id} {one.state}" for one in by_id.values() if not ready(one)]
+            if not ending:
+                # A new instance may not be listed yet.
+                late += [f"{one} not listed" for one in ids - set(by_id)]
+            if not late:
+                return found
+            if passed >= timeout:
+                raise Ec2Problem(
+                    OTHER,
+                    f"After {timeout:.0f} s expected every instance to be {expected}; "
+                    f"found: {', '.join(sorted(late))}.",
+                    "Run this again: it goes on from here. If it stays so, look at these instances in EC2.",
+                )
+        raise AssertionError("backoff always yields a last time")
+
+
+def ended_problem(ended: list[Instance]) -> Ec2Problem:
+    """What to say when new or starting instances ended."""
+    said = "; ".join(f"{one.name or one.id}: {one.state}, {one.state_reason or 'no reason given'}" for one in ended)
+    reason = said.lower()
+    error_class = OTHER
+    if "insufficientinstancecapacity" in reason or "capacity" in reason:
+        error_class = "capacity"
+    elif "limitexceeded" in reason:
+        error_class = "quota"
+    return Ec2Problem(error_class, f"Expected every instance to run, but EC2 ended {len(ended)}: {said}.")
+
+
+def check_endpoint(url: str) -> None:
+    """Fail at once when nothing listens at an endpoint that was named: boto would retry for several seconds."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Ec2Problem(
+            CONFIGURATION, f"The endpoint {url!r} isn't a URL; expected something like http://127.0.0.1:4570."
+        )
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise Ec2Problem(ENDPOINT, f"No EC2 endpoint answers at {url}: {error}.") from error
+
+
+def own_address() -> str:
+    """This machine's public address as AWS sees it, as a network of one."""
+    try:
+        with urlopen(ADDRESS_SERVICE, timeout=5) as answer:
+            return normal_cidr(answer.read(200).decode())
+    except (OSError, ValueError) as error:
+        raise Ec2Problem(
+            ENDPOINT,
+            f"Could not learn this machine's public address from {ADDRESS_SERVICE}: {error}.",
+            "Set ec2_provision_allowed_cidrs to the networks that may reach the environment.",
+        ) from error

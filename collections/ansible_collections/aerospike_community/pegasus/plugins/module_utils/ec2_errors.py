@@ -1,0 +1,126 @@
+"""EC2's errors as classes that tell the user where to look.
+
+Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+CREDENTIALS, QUOTA, CAPACITY, PERMISSION = "credentials", "quota", "capacity", "permission"
+CONFIGURATION, ENDPOINT, OTHER = "configuration", "endpoint", "other"
+
+_CREDENTIAL_CODES = {
+    "AuthFailure",
+    "Blocked",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSecurityToken",
+    "OptInRequired",
+    "PendingVerification",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+_CREDENTIAL_EXCEPTIONS = {
+    "CredentialRetrievalError",
+    "InvalidConfigError",
+    "NoAuthTokenError",
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "SSOError",
+    "SSOTokenLoadError",
+    "TokenRetrievalError",
+    "UnauthorizedSSOTokenError",
+}
+_ENDPOINT_CODES = {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"}
+_ENDPOINT_EXCEPTIONS = {
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
+    "ConnectionError",
+    "EndpointConnectionError",
+    "HTTPClientError",
+    "ProxyConnectionError",
+    "ReadTimeoutError",
+    "ResponseParserError",
+    "ResponseStreamingError",
+    "SSLError",
+}
+_CONFIGURATION_EXCEPTIONS = {"InvalidRegionError", "NoRegionError", "ParamValidationError"}
+
+NEXT_STEP = {
+    CREDENTIALS: "Check the access key of this account (aws sts get-caller-identity, AWS_PROFILE, or "
+    "ec2_provision_access_key and ec2_provision_secret_key) and this machine's clock.",
+    QUOTA: "Ask for fewer or smaller instances, free others, or ask AWS for a higher limit (Service Quotas, EC2).",
+    CAPACITY: "Try another zone (ec2_provision_subnet_id), another instance type or region, or try again later.",
+    PERMISSION: "Ask the account's administrator for this permission; the role's README lists all that are needed.",
+    CONFIGURATION: "Correct the setting that the message names, then run this again.",
+    ENDPOINT: "Check the network and proxy of this machine, and that the endpoint is up; for the local cloud: "
+    "pegasus-driver local status, pegasus-driver local start.",
+    OTHER: "Run this again with -vvv for details; what was made already is found again by its tags.",
+}
+
+
+@dataclass
+class Ec2Problem(Exception):
+    """A failure with its class (one of this module's constants), what was found, and what to do next."""
+
+    error_class: str
+    message: str
+    next_step: str = ""
+
+    def __post_init__(self) -> None:
+        super().__init__(self.message)
+        self.next_step = self.next_step or NEXT_STEP[self.error_class]
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_step}"
+
+
+def error_code(error: Exception) -> str:
+    """EC2's own code of an error, '' when it isn't one of EC2's."""
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def class_of_code(code: str) -> str:
+    """The class of one of EC2's error codes."""
+    if code in _CREDENTIAL_CODES:
+        return CREDENTIALS
+    if code.startswith(("UnauthorizedOperation", "AccessDenied")):
+        return PERMISSION
+    if code == "RequestLimitExceeded":
+        return OTHER
+    if code.endswith(("LimitExceeded", "CountExceeded", "QuotaExceeded")):
+        return QUOTA
+    if code.startswith("Insufficient"):
+        return CAPACITY
+    if code in _ENDPOINT_CODES:
+        return ENDPOINT
+    if code.startswith(
+        ("Invalid", "Missing", "Unsupported", "Idempotent", "VPCIdNotSpecified", "Unknown", "Malformed")
+    ):
+        return CONFIGURATION
+    return OTHER
+
+
+def explain(error: Exception, doing: str) -> Ec2Problem:
+    """Turn an exception of botocore into an Ec2Problem; `doing` says what was tried, as in 'describe instances'."""
+    if isinstance(error, Ec2Problem):
+        return error
+    code = error_code(error)
+    if code:
+        text = getattr(error, "response", {}).get("Error", {}).get("Message", "")
+        return Ec2Problem(class_of_code(code), f"EC2 refused to {doing}: {code}: {text.strip().rstrip('.')}.")
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    known = {
+        CREDENTIALS: _CREDENTIAL_EXCEPTIONS,
+        CONFIGURATION: _CONFIGURATION_EXCEPTIONS,
+        ENDPOINT: _ENDPOINT_EXCEPTIONS,
+    }
+    error_class = next((one for one, names in known.items() if kinds & names), OTHER)
+    said = str(error).strip().rstrip(".") or type(error).__name__
+    return Ec2Problem(error_class, f"Could not {doing}: {said}.")

@@ -1,0 +1,132 @@
+"""What a RunInstances call says: tags, user data, client token. Pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import (
+    TAG_ENVIRONMENT,
+    TAG_LAUNCH,
+    TAG_OWNER,
+    TAG_ROLE,
+    Instance,
+    Launch,
+    format_indexes,
+)
+
+# The timer holds an absolute time, so a reboot doesn't prolong a life; Persistent makes it fire at the next start when
+# the time passed while the instance was stopped. The instance's shutdown behaviour turns the power-off into its end.
+# The script itself knows a length of time only: the same launch, asked for twice, has to be the same to the letter
+# (see client_token).
+EXPIRY_SCRIPT = """\
+#!/bin/sh
+# Pegasus: this instance ends itself. Look: systemctl list-timers pegasus-expiry.timer
+set -eu
+end=$(date -u -d "@$(($(date +%s) + {seconds}))" '+%Y-%m-%d %H:%M:%S UTC')
+cat > /etc/systemd/system/pegasus-expiry.service <<'UNIT'
+[Unit]
+Description=End this instance: its life in Pegasus is over
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/systemctl --no-block poweroff
+UNIT
+cat > /etc/systemd/system/pegasus-expiry.timer <<UNIT
+[Unit]
+Description=The end of this instance's life in Pegasus
+
+[Timer]
+OnCalendar=$end
+Persistent=true
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+UNIT
+systemctl daemon-reload
+systemctl enable --now pegasus-expiry.timer
+echo "Pegasus: this instance powers itself off at $end"
+"""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all launches of a run share."""
+
+    environment: str
+    owner: str
+    key_name: str
+    group_id: str
+    subnet_id: str
+    root_volume_gb: int
+    expiry_seconds: int
+    extra_tags: dict[str, str]
+
+
+def user_data(expiry_seconds: int) -> str:
+    """The script that sets the expiry timer at the first boot; '' when the instance doesn't expire."""
+    return EXPIRY_SCRIPT.format(seconds=expiry_seconds) if expiry_seconds else ""
+
+
+def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
+    """Tags in EC2's form, in a fixed order."""
+    return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
+
+
+def shared_tags(environment: str, owner: str, extra_tags: dict[str, str]) -> dict[str, str]:
+    """The tags of everything that is made."""
+    return {**extra_tags, TAG_ENVIRONMENT: environment, TAG_OWNER: owner}
+
+
+def run_request(launch: Launch, around: Surroundings, image_id: str, root_device: str) -> dict[str, Any]:
+    """The parameters of RunInstances, without the client token."""
+    count = len(launch.indexes)
+    tags = shared_tags(around.environment, around.owner, around.extra_tags) | {TAG_ROLE: launch.group.role}
+    request: dict[str, Any] = {
+        "ImageId": image_id,
+        "InstanceType": launch.group.instance_type,
+        # As many at least as at most: all of them or none.
+        "MinCount": count,
+        "MaxCount": count,
+        "KeyName": around.key_name,
+        "SubnetId": around.subnet_id,
+        "SecurityGroupIds": [around.group_id],
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
+        "BlockDeviceMappings": [
+            {
+                "DeviceName": root_device,
+                "Ebs": {
+                    "VolumeSize": around.root_volume_gb,
+                    "VolumeType": "gp3",
+                    "Encrypted": True,
+                    "DeleteOnTermination": True,
+                },
+            }
+        ],
+        "TagSpecifications": [
+            {"ResourceType": "instance", "Tags": tag_list(tags | {TAG_LAUNCH: format_indexes(launch.indexes)})},
+            {"ResourceType": "volume", "Tags": tag_list(tags | {"Name": launch.group.name})},
+        ],
+    }
+    script = user_data(around.expiry_seconds)
+    if script:
+        request["UserData"] = script
+    return request
+
+
+def client_token(request: dict[str, Any], instances: list[Instance], attempt: int = 0) -> str:
+    """A token by which EC2 knows that a launch was asked for already.
+
+    A run that was killed after RunInstances is followed by one that may not see the new instances yet (descriptions
+    lag behind). It asks for the same launch with the same token, and EC2 answers with the instances of the first. The
+    security group in the request is the environment's own, so a later environment of the same name has other tokens;
+    so has a launch after one of the known instances is gone, and a request that differs in anything.
+    `attempt` makes another token when EC2 answers with instances that are gone. At most 64 characters.
+    """
+    known = sorted(instance.id for instance in instances)
+    seed = json.dumps([request, known, attempt], sort_keys=True)
+    return f"pegasus-{hashlib.sha256(seed.encode()).hexdigest()[:48]}"

@@ -1,0 +1,424 @@
+"""What an environment in EC2 has, what was asked of it, and what has to be done: pure functions, no call to EC2.
+
+State lives in EC2's tags alone:
+
+- `pegasus:environment`, `pegasus:role` (server, client, monitor), `pegasus:owner` on everything that is made;
+- `pegasus:launch` on instances: the indexes that their launch was for ("1-3"). It is set by RunInstances itself, so an
+  instance whose launch was interrupted before it got its own index still says which one it should have;
+- `pegasus:index`, `Name`, `pegasus:expires` on each instance, set right after the launch.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+TAG_ENVIRONMENT = "pegasus:environment"
+TAG_ROLE = "pegasus:role"
+TAG_OWNER = "pegasus:owner"
+TAG_INDEX = "pegasus:index"
+TAG_LAUNCH = "pegasus:launch"
+TAG_EXPIRES = "pegasus:expires"
+TAG_NAME = "Name"
+
+# Also the order in which results list them.
+ROLES = ("server", "client", "monitor")
+# ssh, Grafana, Prometheus.
+OPEN_PORTS = (22, 3000, 9090)
+GONE_STATES = ("shutting-down", "terminated")
+STOPPED_STATES = ("stopping", "stopped")
+# Names become host names in the inventory and tag values in EC2.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Group:
+    """What was asked for one role."""
+
+    role: str
+    name: str
+    nodes: int
+    instance_type: str
+    # Indexes of terminated nodes that new nodes take over; every other new node gets an index after the last one.
+    replace: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance as EC2 describes it. `index` is None when the instance has none yet."""
+
+    id: str
+    role: str
+    state: str
+    instance_type: str
+    image_id: str = ""
+    private_ip: str = ""
+    public_ip: str = ""
+    subnet_id: str = ""
+    zone: str = ""
+    launch_index: int = 0
+    launch_time: datetime | None = None
+    state_reason: str = ""
+    tags: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def index(self) -> int | None:
+        text = self.tags.get(TAG_INDEX, "")
+        return int(text) if text.isdecimal() and int(text) > 0 else None
+
+    @property
+    def name(self) -> str:
+        return self.tags.get(TAG_NAME, "")
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """By role, then by index."""
+        return (ROLES.index(self.role) if self.role in ROLES else len(ROLES), self.index or 0, self.id)
+
+    @property
+    def live(self) -> bool:
+        return self.state not in GONE_STATES
+
+    @classmethod
+    def from_description(cls, found: dict[str, Any]) -> Instance:
+        """Make it from an element of DescribeInstances or RunInstances."""
+        tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
+        return cls(
+            id=found["InstanceId"],
+            role=tags.get(TAG_ROLE, ""),
+            state=found["State"]["Name"],
+            instance_type=found.get("InstanceType", ""),
+            image_id=found.get("ImageId", ""),
+            private_ip=found.get("PrivateIpAddress") or "",
+            public_ip=found.get("PublicIpAddress") or "",
+            subnet_id=found.get("SubnetId") or "",
+            zone=found.get("Placement", {}).get("AvailabilityZone") or "",
+            launch_index=int(found.get("AmiLaunchIndex") or 0),
+            launch_time=found.get("LaunchTime"),
+            state_reason=(found.get("StateReason") or {}).get("Message") or "",
+            tags=tags,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """The instance as the module returns it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "role": self.role,
+            "index": self.index or 0,
+            "private_ip": self.private_ip,
+            "public_ip": self.public_ip,
+            "state": self.state,
+            "instance_type": self.instance_type,
+            "image_id": self.image_id,
+            "zone": self.zone,
+            "expires": self.tags.get(TAG_EXPIRES, ""),
+        }
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One RunInstances call: all of `indexes` or none."""
+
+    group: Group
+    indexes: tuple[int, ...]
+
+    def names(self) -> list[str]:
+        return [f"{self.group.name}-{index}" for index in self.indexes]
+
+    def text(self) -> str:
+        names = self.names()
+        which = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        return f"launch {len(names)} x {self.group.instance_type} as {which} ({self.group.role})"
+
+
+@dataclass
+class Plan:
+    """What has to be done. Nothing may be done while `refusals` isn't empty."""
+
+    launches: list[Launch] = field(default_factory=list)
+    # Instance id -> tags to set.
+    retags: dict[str, dict[str, str]] = field(default_factory=dict)
+    starts: list[Instance] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+
+def make_plan(
+    groups: list[Group],
+    instances: list[Instance],
+    *,
+    expiry_seconds: int,
+    extra_tags: dict[str, str],
+    now: datetime,
+) -> Plan:
+    """Compare what was asked with what is there (terminated instances may be among it).
+
+    The index of a node never changes. New nodes get indexes after the last live one, so that the index of a terminated
+    node isn't taken over while others exist after it, unless the group's `replace` names it.
+    """
+    plan = Plan()
+    asked_roles = {group.role for group in groups}
+    live = [instance for instance in instances if instance.live]
+    plan.refusals += [
+        f"The instance {one.id} ({one.name or 'no name'}) carries the environment's tag with the role {one.role!r}; "
+        f"expected one of {', '.join(sorted(asked_roles))}. Terminate it, or remove its tag {TAG_ENVIRONMENT}."
+        for one in live
+        if one.role not in asked_roles
+    ]
+    for group in groups:
+        _plan_group(plan, group, [one for one in live if one.role == group.role], expiry_seconds, extra_tags, now)
+    return plan
+
+
+def _plan_group(
+    plan: Plan,
+    group: Group,
+    live: list[Instance],
+    expiry_seconds: int,
+    extra_tags: dict[str, str],
+    now: datetime,
+) -> None:
+    indexes, doubles = _settle_indexes(live)
+    for index, first, second in doubles:
+        plan.refusals.append(
+            f"Two instances are number {index} of {group.name} ({group.role}): {first} and {second}. Terminate one "
+            f"of them in EC2, then run this again."
+        )
+    if len(live) > group.nodes:
+        names = ", ".join(f"{group.name}-{index}" for index in sorted(indexes.values()))
+        plan.refusals.append(
+            f"{group.name} ({group.role}) has {len(live)} nodes ({names}), {group.nodes} were asked for. Setup never "
+            f"takes a node away: ask for {len(live)} again, take single nodes with remove-node, or destroy all."
+        )
+        return
+    for instance in live:
+        index = indexes[instance.id]
+        plan.refusals += _refusals(instance, f"{group.name}-{index} ({instance.id})", group.instance_type, now)
+        missing = _missing_tags(instance, group, index, expiry_seconds, extra_tags, now)
+        if missing:
+            plan.retags[instance.id] = missing
+        if instance.state in STOPPED_STATES:
+            plan.starts.append(instance)
+    wanted = group.nodes - len(live)
+    if wanted > 0:
+        plan.launches.append(Launch(group, _new_indexes(set(indexes.values()), wanted, group.replace)))
+
+
+def _refusals(instance: Instance, name: str, instance_type: str, now: datetime) -> list[str]:
+    """Why an existing node can't be what was asked."""
+    said = []
+    if instance.instance_type != instance_type:
+        said.append(
+            f"{name} is of type {instance.instance_type}, {instance_type} was asked for. The type of a node can't be "
+            f"changed: ask for {instance.instance_type} again, or destroy the environment first."
+        )
+    expires = parse_time(instance.tags.get(TAG_EXPIRES, ""))
+    if instance.state in STOPPED_STATES and expires is not None and expires <= now:
+        said.append(
+            f"{name} is stopped and expired at {format_time(expires)}: it would end itself as soon as it started. "
+            f"Destroy the environment, or extend it first."
+        )
+    return said
+
+
+def _settle_indexes(live: list[Instance]) -> tuple[dict[str, int], list[tuple[int, str, str]]]:
+    """Return the index of each instance, by id, and the pairs that claim the same one.
+
+    An instance without the index tag was launched by a run that ended before it could set it.
+    """
+    settled: dict[str, int] = {}
+    owner: dict[int, str] = {}
+    doubles = []
+    for instance in sorted(live, key=lambda one: one.id):
+        if instance.index is None:
+            continue
+        settled[instance.id] = instance.index
+        if instance.index in owner:
+            doubles.append((instance.index, owner[instance.index], instance.id))
+        owner.setdefault(instance.index, instance.id)
+    homeless = []
+    for instance in sorted((one for one in live if one.index is None), key=lambda one: (one.launch_index, one.id)):
+        meant = parse_indexes(instance.tags.get(TAG_LAUNCH, ""))
+        index = meant[instance.launch_index] if instance.launch_index < len(meant) else 0
+        if index == 0 or index in owner:
+            homeless.append(instance)
+            continue
+        settled[instance.id] = index
+        owner[index] = instance.id
+    for instance in homeless:
+        (index,) = _new_indexes(set(owner), 1, ())
+        settled[instance.id] = index
+        owner[index] = instance.id
+    return settled, doubles
+
+
+def _new_indexes(taken: set[int], count: int, replace: tuple[int, ...]) -> tuple[int, ...]:
+    chosen = [index for index in sorted(set(replace)) if index > 0 and index not in taken][:count]
+    following = max(taken | set(chosen), default=0) + 1
+    chosen.extend(range(following, following + count - len(chosen)))
+    return tuple(sorted(chosen))
+
+
+def _missing_tags(
+    instance: Instance,
+    group: Group,
+    index: int,
+    expiry_seconds: int,
+    extra_tags: dict[str, str],
+    now: datetime,
+) -> dict[str, str]:
+    wanted = own_tags(group, index, instance.launch_time or now, expiry_seconds)
+    # An expiry that was extended since is the truth.
+    if instance.tags.get(TAG_EXPIRES):
+        del wanted[TAG_EXPIRES]
+    wanted |= extra_tags
+    return {key: value for key, value in wanted.items() if instance.tags.get(key) != value}
+
+
+def own_tags(group: Group, index: int, launched: datetime, expiry_seconds: int) -> dict[str, str]:
+    """The tags that one instance has for itself."""
+    expires = format_time(launched + timedelta(seconds=expiry_seconds)) if expiry_seconds else "never"
+    return {TAG_NAME: f"{group.name}-{index}", TAG_INDEX: str(index), TAG_EXPIRES: expires}
+
+
+def format_time(moment: datetime) -> str:
+    """A moment in UTC as it stands in tags: 2026-01-31T12:00:00Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime | None:
+    """The inverse of format_time; None for 'never' and for what isn't a time."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def format_indexes(indexes: tuple[int, ...]) -> str:
+    """(1, 2, 3, 7) is '1-3,7'. A tag's value has at most 256 characters."""
+    runs: list[list[int]] = []
+    for index in sorted(indexes):
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def parse_indexes(text: str) -> list[int]:
+    """The inverse of format_indexes; an empty list for anything else."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not match:
+            return []
+        found.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return found
+
+
+# --- Checks of what was asked -----------------------------------------------------------------------------------------
+
+
+def check_environment(name: str) -> str:
+    """Return what is wrong with an environment's name, '' when nothing is."""
+    return _check_name("pegasus_cluster_name", name)
+
+
+def _check_name(what: str, name: str) -> str:
+    if NAME.fullmatch(name):
+        return ""
+    return (
+        f"{what} is {name!r}; expected letters, digits, '-', '_' and '.', at most 63, starting with a letter or digit."
+    )
+
+
+def check_request(groups: list[Group], extra_tags: dict[str, str]) -> list[str]:
+    """Return what is wrong with what was asked, as sentences."""
+    wrong = [text for group in groups if (text := _check_name(f"The name of the {group.role} group", group.name))]
+    for attribute in ("role", "name"):
+        values = [getattr(group, attribute) for group in groups]
+        wrong.extend(
+            f"Two groups have the {attribute} {value!r}; expected a different {attribute} for each group."
+            for value in sorted(set(values))
+            if values.count(value) > 1
+        )
+    wrong.extend(f"{g.name} asks for {g.nodes} nodes; expected 0 or more." for g in groups if g.nodes < 0)
+    wrong.extend(
+        f"The tag {key!r} can't be set; expected a key other than Name and without the prefix pegasus: or aws:."
+        for key in extra_tags
+        if key == TAG_NAME or key.startswith(("pegasus:", "aws:"))
+    )
+    return wrong
+
+
+# --- Ingress ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, order=True)
+class Rule:
+    """One source that may reach a range of ports. `kind` is cidr4, cidr6, group or prefix; protocol -1 means all."""
+
+    protocol: str
+    first_port: int
+    last_port: int
+    kind: str
+    source: str
+
+    def permission(self) -> dict[str, Any]:
+        """The rule in the form of EC2's IpPermissions."""
+        field_name, key = {
+            "cidr4": ("IpRanges", "CidrIp"),
+            "cidr6": ("Ipv6Ranges", "CidrIpv6"),
+            "group": ("UserIdGroupPairs", "GroupId"),
+            "prefix": ("PrefixListIds", "PrefixListId"),
+        }[self.kind]
+        permission: dict[str, Any] = {"IpProtocol": self.protocol, field_name: [{key: self.source}]}
+        if self.protocol != "-1":
+            permission |= {"FromPort": self.first_port, "ToPort": self.last_port}
+        return permission
+
+    def text(self) -> str:
+        ports = "all ports" if self.protocol == "-1" else f"port {self.first_port}"
+        if self.last_port != self.first_port:
+            ports += f" to {self.last_port}"
+        return f"{ports} from {self.source}"
+
+
+def normal_cidr(text: str) -> str:
+    """Return the network in EC2's form; an address alone is a network of one. Raises ValueError."""
+    try:
+        return str(ipaddress.ip_network(text.strip(), strict=False))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} isn't an address range. Expected something like 203.0.113.7/32 or 2001:db8::/64."
+        ) from None
+
+
+def wanted_rules(group_id: str, cidrs: list[str]) -> set[Rule]:
+    """Everything within the environment; from the given networks only the ports that people use."""
+    rules = {Rule("-1", -1, -1, "group", group_id)}
+    for cidr in cidrs:
+        kind = "cidr6" if ":" in cidr else "cidr4"
+        rules |= {Rule("tcp", port, port, kind, cidr) for port in OPEN_PORTS}
+    return rules
+
+
+def found_rules(permissions: list[dict[str, Any]]) -> set[Rule]:
+    """Flatten EC2's IpPermissions."""
+    rules = set()
+    for permission in permissions:
+        protocol = str(permission["IpProtocol"])
+        ports = (-1, -1) if protocol == "-1" else (permission.get("FromPort", -1), permission.get("ToPort", -1))
+        for kind, field_name, key in (
+            ("cidr4", "IpRanges", "CidrIp"),
+            ("cidr6", "Ipv6Ranges", "CidrIpv6"),
+            ("group", "UserIdGroupPairs", "GroupId"),
+            ("prefix", "PrefixListIds", "PrefixListId"),
+        ):
+            rules |= {
+                Rule(protocol, *ports, kind, source[key]) for source in permission.get(field_name, []) if key in source
+            }
+    return rules

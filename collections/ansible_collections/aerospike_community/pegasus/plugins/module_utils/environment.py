@@ -1,0 +1,226 @@
+"""What an environment looks like as a whole, and whether it is ready: pure functions over what the hosts reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# Clients and servers are asked one after the other, so their windows differ; a lost or a doubled load is far outside.
+LOAD_TOLERANCE = 0.35
+ROLE_OF_GROUP = {"cluster": "server", "clients": "client", "monitoring": "monitor"}
+
+
+@dataclass
+class Problem:
+    """One reason why the environment isn't ready."""
+
+    host: str
+    check: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.check}: expected {self.expected}, found {self.found}"
+
+
+@dataclass
+class Report:
+    """The environment in one record.
+
+    `data` has the keys environment, backend, simulated, nodes, cluster, clients, monitoring and expires; rates are
+    operations per second. `problems` is empty when the environment is ready.
+    """
+
+    data: dict[str, Any]
+    problems: list[Problem] = field(default_factory=list)
+
+
+def build_report(
+    environment: str,
+    backend: str,
+    hosts: list[dict[str, Any]],
+    namespace: str = "",
+    replication_factor: int = 0,
+    expected: dict[str, int] | None = None,
+    agreed: dict[str, Any] | None = None,
+) -> Report:
+    """Join what EC2 and the roles said of each host.
+
+    hosts: records of the filter `host_results`: name, role, index, address, state, instance_id, instance_type, expires,
+    and the results of the roles that ran there (server, client, monitor), each None when it didn't run or failed.
+    expected: how many hosts each role (server, client, monitor) should have; a role that isn't named isn't counted.
+    agreed: cluster_key and cluster_size that all nodes gave when asked at the same moment. It counts more than what
+    each said in its own role: a node that was ready first has another key by the time the last one is.
+    """
+    servers = [host for host in hosts if host["role"] == "server"]
+    clients = [host for host in hosts if host["role"] == "client"]
+    monitors = [host for host in hosts if host["role"] == "monitor"]
+    problems: list[Problem] = []
+
+    for role, count in (expected or {}).items():
+        found = sum(host["role"] == role for host in hosts)
+        if found != count:
+            problems.append(Problem(environment, f"number of {role} instances", str(count), str(found)))
+
+    cluster = _cluster(servers, agreed or {}, problems)
+    cluster |= {"namespace": namespace, "replication_factor": replication_factor}
+    client_records = _clients(clients, problems)
+    monitoring = _monitoring(monitors, problems)
+    said = [str((host.get("server") or {}).get("edition", "")) for host in servers]
+    data = {
+        "environment": environment,
+        "backend": backend,
+        "simulated": any("SIMULATED" in text for text in said),
+        "nodes": [_node(host) for host in sorted(hosts, key=_order)],
+        "cluster": cluster,
+        "clients": client_records,
+        "monitoring": monitoring,
+        "expires": min(
+            (host["expires"] for host in hosts if host.get("expires") not in ("", "never", None)), default="never"
+        )
+        if hosts
+        else "",
+    }
+    return Report(data, problems)
+
+
+def _order(host: dict[str, Any]) -> tuple[int, int]:
+    return list(ROLE_OF_GROUP.values()).index(host["role"]), host["index"]
+
+
+def _node(host: dict[str, Any]) -> dict[str, Any]:
+    record = {
+        key: host.get(key, "") for key in ("name", "index", "role", "address", "state", "instance_id", "instance_type")
+    }
+    record["service"] = _service(host)
+    return record
+
+
+def _service(host: dict[str, Any]) -> str:
+    """In two or three words what the host's own service does; '' when nobody asked it."""
+    if host.get("state") != "running":
+        return str(host.get("state", ""))
+    if host.get("unreachable"):
+        return "unreachable by ssh"
+    result = host.get({"server": "server", "client": "client", "monitor": "monitor"}[host["role"]])
+    if result is None:
+        return ""
+    if result.get("failed"):
+        return "not ready"
+    return {"server": "in the cluster", "client": "under load", "monitor": "scraping"}[host["role"]]
+
+
+def _cluster(servers: list[dict[str, Any]], agreed: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    answers = {}
+    for host in servers:
+        result = host.get("server")
+        if result is None or result.get("failed"):
+            problems.append(Problem(host["name"], "cluster-stable", f"size {len(servers)} and a key", _failure(result)))
+            continue
+        answers[host["name"]] = {**result, **agreed}
+    keys = {result["cluster_key"] for result in answers.values()}
+    sizes = {int(result["cluster_size"]) for result in answers.values()}
+    if len(keys) > 1:
+        said = ", ".join(f"{name} {result['cluster_key']}" for name, result in answers.items())
+        problems.append(Problem("cluster", "cluster key", "the same on every node", said))
+    problems.extend(
+        Problem(name, "cluster size", str(len(servers)), str(result["cluster_size"]))
+        for name, result in answers.items()
+        if int(result["cluster_size"]) != len(servers)
+    )
+    return {
+        "size": min(sizes, default=0),
+        "key": keys.pop() if len(keys) == 1 else "",
+        "stable": bool(answers) and len(answers) == len(servers) and not problems,
+    }
+
+
+def _clients(clients: list[dict[str, Any]], problems: list[Problem]) -> list[dict[str, Any]]:
+    records, server_rates = [], []
+    for host in clients:
+        result = host.get("client")
+        if result is None or result.get("failed"):
+            problems.append(Problem(host["name"], "Perseus's rows", "non-zero counts", _failure(result)))
+            records.append({"name": host["name"], "rate": 0.0, "rates": {}, "threads": {}})
+            continue
+        rate = float(result["total_rate"])
+        if rate <= 0:
+            problems.append(Problem(host["name"], "Perseus's rows", "non-zero counts", "rows of 0"))
+        server_rates.append(float(result["server_rate"]))
+        records.append(
+            {"name": host["name"], "rate": rate, "rates": result.get("rates", {}), "threads": result.get("threads", {})}
+        )
+    if clients and len(server_rates) == len(clients):
+        claimed = sum(record["rate"] for record in records)
+        counted = sum(server_rates) / len(server_rates)
+        if abs(claimed - counted) > LOAD_TOLERANCE * max(claimed, counted):
+            problems.append(
+                Problem(
+                    "clients",
+                    "load",
+                    f"about the {claimed:,.0f} operations a second that the clients print",
+                    f"{counted:,.0f} a second in the servers' own counters",
+                )
+            )
+    return records
+
+
+def _monitoring(monitors: list[dict[str, Any]], problems: list[Problem]) -> dict[str, Any]:
+    record: dict[str, Any] = {"grafana_url": "", "prometheus_url": "", "targets": 0, "targets_up": 0, "dashboards": []}
+    for host in monitors:
+        result = host.get("monitor")
+        if result is None or result.get("failed"):
+            problems.append(
+                Problem(host["name"], "monitoring", "every target up, every dashboard there", _failure(result))
+            )
+            continue
+        targets = result.get("targets", [])
+        record = {
+            "grafana_url": result.get("grafana_url", ""),
+            "prometheus_url": result.get("prometheus_url", ""),
+            "targets": len(targets),
+            "targets_up": sum(target.get("health") == "up" for target in targets),
+            "dashboards": result.get("dashboards", []),
+        }
+        problems.extend(
+            Problem(
+                host["name"],
+                f"target {target.get('scrape_url') or target.get('url') or target.get('instance')}",
+                "up",
+                str(target.get("health")),
+            )
+            for target in targets
+            if target.get("health") != "up"
+        )
+    return record
+
+
+def _failure(result: dict[str, Any] | None) -> str:
+    if result is None:
+        return "no answer"
+    return str(result.get("msg", "no answer")).strip().splitlines()[0] if result.get("msg") else "no answer"
+
+
+def report_lines(data: dict[str, Any]) -> list[str]:
+    """The report as plain lines, for a run without the driver."""
+    cluster, monitoring = data["cluster"], data["monitoring"]
+    lines = [f"{data['environment']} on {data['backend']}{' (SIMULATED server)' if data['simulated'] else ''}"]
+    lines += [
+        f"{node['role']:8} {node['index']:>3}  {node['name']:24} {node['address']:16} {node['state']:9} "
+        f"{node['service']}"
+        for node in data["nodes"]
+    ]
+    lines.append(
+        f"cluster: size {cluster['size']}, key {cluster['key'] or 'none'}, "
+        f"namespace {cluster['namespace']}, {cluster['replication_factor']} copies"
+    )
+    lines += [f"load of {client['name']}: {client['rate']:,.0f} operations a second" for client in data["clients"]]
+    lines += [
+        f"Grafana: {monitoring['grafana_url'] or 'not there'}",
+        f"Prometheus: {monitoring['prometheus_url'] or 'not there'} "
+        f"({monitoring['targets_up']} of {monitoring['targets']} targets up)",
+        f"expires: {data['expires'] or 'nothing is there'}",
+        "change the load: edit threads.yaml, then pegasus-driver copy-threads",
+        "take it down: pegasus-driver destroy, or ansible-playbook playbooks/destroy.yml",
+    ]
+    return lines

@@ -1,0 +1,82 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What the host is: distribution, architecture, memory. Read from the kernel and os-release, without gathered facts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+RED_HAT_FAMILY = {"rhel", "centos", "rocky", "almalinux", "ol"}
+DEB_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+CGROUP_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host as packages and configurations name it."""
+
+    distribution: str  # as in Aerospike's file names: debian12, ubuntu24.04, amzn2023, el9
+    architecture: str  # x86_64 or aarch64
+    deb_architecture: str  # amd64 or arm64
+    memory_bytes: int  # what the kernel has, or less where a control group says so
+    cpus: int
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields, for a module's result."""
+        return asdict(self)
+
+
+def read_host(root: Path = Path("/"), machine: str | None = None) -> Host:
+    """Describe this host.
+
+    :param root: where /etc, /proc and /sys are (tests have their own)
+    :raises OSError: /etc/os-release or /proc/meminfo can't be read
+    :raises ValueError: the distribution has no name in Aerospike's packages
+    """
+    architecture = machine or os.uname().machine
+    architecture = {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture, architecture)
+    return Host(
+        distribution=distribution_token((root / "etc/os-release").read_text(encoding="utf-8")),
+        architecture=architecture,
+        deb_architecture=DEB_ARCHITECTURES.get(architecture, architecture),
+        memory_bytes=memory_bytes(root),
+        cpus=len(os.sched_getaffinity(0)),
+    )
+
+
+def distribution_token(os_release: str) -> str:
+    """Return the name that Aerospike's packages give a distribution, from the text of /etc/os-release."""
+    fields = {}
+    for line in os_release.splitlines():
+        name, separator, value = line.partition("=")
+        if separator:
+            fields[name.strip()] = value.strip().strip("\"'")
+    identity, version = fields.get("ID", ""), fields.get("VERSION_ID", "")
+    if identity in RED_HAT_FAMILY:
+        return f"el{version.split('.')[0]}"
+    if identity == "debian":
+        return f"debian{version.split('.')[0]}"
+    if identity in ("ubuntu", "amzn"):
+        return f"{identity}{version}"
+    raise ValueError(
+        f"this host's distribution is '{identity or 'unknown'} {version}'; expected Debian, Ubuntu, Amazon Linux "
+        f"2023 or a Red Hat family one: choose another image"
+    )
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """Return the host's memory in bytes: MemTotal, or the limit of its control group where that is lower."""
+    total = 0
+    for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemTotal:"):
+            total = int(line.split()[1]) * 1024
+    for name in CGROUP_LIMITS:
+        try:
+            limit = (root / name).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if limit.isdigit():
+            total = min(total, int(limit))
+    return total

@@ -1,0 +1,138 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Packages of the host, by apt or dnf: what is installed, install more. No service is started by an installation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+# module.run_command's shape: (command, environ_update=...) -> (rc, stdout, stderr)
+Run = Callable[..., tuple]
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_MARK = "# Placed by Pegasus while packages are installed; it may be removed."
+POLICY_TEXT = f"#!/bin/sh\n{POLICY_MARK}\nexit 101\n"
+LOCK_SECONDS = 300
+
+
+class PackageError(Exception):
+    """Packages could not be installed. The text holds the package manager's own last lines."""
+
+
+class AptPackages:
+    """Debian and Ubuntu."""
+
+    format = "deb"
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def installed(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the versions (as dpkg writes them) of those of ``names`` that are wholly installed."""
+        wanted = list(names)
+        if not wanted:
+            return {}
+        _, out, _ = self._run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\t${Package}\t${Version}\n", *wanted])
+        found = {}
+        for line in out.splitlines():
+            status, _, rest = line.partition("\t")
+            name, _, version = rest.partition("\t")
+            if status.strip() == "ii":
+                found[name] = version
+        return found
+
+    def install(self, packages: Sequence[str]) -> None:
+        """Install packages by name or by path of a .deb, with what they depend on.
+
+        :raises PackageError: apt refused, also after its lists were read anew
+        """
+        apt = ["apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}"]
+        install = [*apt, "-o", "Dpkg::Options::=--force-confold", "-o", "APT::Sandbox::User=root",
+                   "install", "--no-install-recommends", "--allow-downgrades", *packages]  # fmt: skip
+        environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
+        with services_kept_still():
+            rc, out, err = self._run(install, environ_update=environment)
+            if rc != 0:
+                # Three things heal here: lists that were never read, lists that are old, an installation cut short.
+                self._run(["dpkg", "--configure", "-a"], environ_update=environment)
+                update_rc, update_out, update_err = self._run([*apt, "update"], environ_update=environment)
+                rc, out, err = self._run(install, environ_update=environment)
+                if rc != 0 and update_rc != 0:
+                    err = f"{err}\nand apt-get update failed: {_last_lines(update_err or update_out)}"
+        if rc != 0:
+            raise PackageError(f"apt-get install {' '.join(packages)} failed: {_last_lines(err or out)}")
+
+
+class DnfPackages:
+    """Amazon Linux 2023 and the Red Hat family."""
+
+    format = "rpm"
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def installed(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the versions (version-release) of those of ``names`` that are installed."""
+        wanted = list(names)
+        if not wanted:
+            return {}
+        _, out, _ = self._run(["rpm", "-q", "--qf", "%{NAME}\t%{VERSION}-%{RELEASE}\n", *wanted])
+        return dict(line.split("\t") for line in out.splitlines() if line.count("\t") == 1)
+
+    def install(self, packages: Sequence[str]) -> None:
+        """Install packages by name or by path of an .rpm, with what they depend on.
+
+        :raises PackageError: dnf refused
+        """
+        rc, out, err = self._run(
+            ["dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", *packages],
+            environ_update={"LC_ALL": "C.UTF-8"},
+        )
+        if rc != 0:
+            raise PackageError(f"dnf install {' '.join(packages)} failed: {_last_lines(err or out)}")
+
+
+def package_manager(run: Run) -> AptPackages | DnfPackages:
+    """Return the host's package manager.
+
+    :raises PackageError: it is neither apt nor dnf
+    """
+    if shutil.which("apt-get"):
+        return AptPackages(run)
+    if shutil.which("dnf"):
+        return DnfPackages(run)
+    raise PackageError(
+        "found neither apt-get nor dnf on this host; expected Debian, Ubuntu, Amazon Linux 2023 or a Red Hat one"
+    )
+
+
+def upstream_version(version: str) -> str:
+    """Return a package's version without epoch and package revision: ``1:8.0.0.4-1+simulated`` is ``8.0.0.4``."""
+    return version.rpartition(":")[2].partition("-")[0].partition("+")[0].partition("~")[0]
+
+
+@contextmanager
+def services_kept_still(policy: Path = POLICY) -> Iterator[None]:
+    """Keep installation scripts from starting services, which would run with a packaged default configuration.
+
+    Debian's way is a policy-rc.d that answers 101. One that is somebody else's is left alone; one of ours that an
+    interrupted run left behind is replaced and removed.
+    """
+    ours = not policy.exists() or POLICY_MARK in policy.read_text(encoding="utf-8", errors="replace")
+    if ours:
+        policy.write_text(POLICY_TEXT, encoding="ascii")
+        os.chmod(policy, 0o755)  # noqa: PTH101
+    try:
+        yield
+    finally:
+        if ours:
+            policy.unlink(missing_ok=True)
+
+
+def _last_lines(text: str, count: int = 8) -> str:
+    """The last lines that say something, as one text."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-count:])

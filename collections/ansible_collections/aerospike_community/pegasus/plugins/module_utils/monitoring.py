@@ -1,0 +1,81 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What Prometheus reads, and what its own API says of that. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+AEROSPIKE_EXPORTER_PORT = 9145
+NODE_EXPORTER_PORT = 9100
+# Job -> what it reads. A server has both.
+JOBS = ("aerospike", "hosts")
+
+
+def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, Any]]:
+    """Return the targets of an environment's hosts: node_exporter everywhere, Aerospike's exporter on servers.
+
+    :param hosts: records with name, role (server, client, monitor), index and address; one that is not running
+        (``state``) has nothing to read and is left out
+    :param cluster: the environment's name, for the label ``cluster``
+    """
+    targets = []
+    for host in hosts:
+        if host.get("state", "running") != "running" or not host.get("address"):
+            continue
+        labels = {"cluster": cluster, "index": str(host["index"]), "role": host["role"], "instance": host["name"]}
+        if host["role"] == "server":
+            targets.append(
+                {"job": "aerospike", "address": f"{host['address']}:{AEROSPIKE_EXPORTER_PORT}", "labels": labels}
+            )
+        targets.append({"job": "hosts", "address": f"{host['address']}:{NODE_EXPORTER_PORT}", "labels": labels})
+    return targets
+
+
+def file_sd(targets: Sequence[dict[str, Any]], job: str) -> str:
+    """Return one job's targets as a file for Prometheus's file service discovery."""
+    groups = [
+        {"targets": [target["address"]], "labels": dict(target["labels"])} for target in targets if target["job"] == job
+    ]
+    return json.dumps(groups, indent=1, sort_keys=True) + "\n"
+
+
+def read_targets(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the active targets of /api/v1/targets, plain."""
+    return [
+        {
+            "job": target["labels"].get("job", ""),
+            "instance": target["labels"].get("instance", ""),
+            "address": target.get("discoveredLabels", {}).get("__address__", ""),
+            "role": target["labels"].get("role", ""),
+            "url": target.get("scrapeUrl", ""),
+            "health": target.get("health", "unknown"),
+            "last_error": target.get("lastError", ""),
+        }
+        for target in answer.get("data", {}).get("activeTargets", [])
+    ]
+
+
+def targets_problem(expected: Sequence[dict[str, str]], found: Sequence[dict[str, Any]]) -> str:
+    """Say which expected targets Prometheus doesn't read, or nothing.
+
+    :param expected: records with job and address
+    :param found: from :func:`read_targets`
+    """
+    by_key = {(target["job"], target["address"]): target for target in found}
+    wrong = []
+    for target in expected:
+        key = (target["job"], target["address"])
+        if key not in by_key:
+            wrong.append(f"{target['address']} ({target['job']}): Prometheus doesn't know it")
+        elif by_key[key]["health"] != "up":
+            record = by_key[key]
+            reason = record["last_error"] or "not read yet"
+            wrong.append(f"{target['address']} ({target['job']}, {record['instance']}): {record['health']}, {reason}")
+    if not wrong:
+        return ""
+    return f"expected {len(expected)} targets that are up, found {len(wrong)} that are not:\n" + "\n".join(
+        f"  {line}" for line in wrong
+    )

@@ -1,0 +1,218 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""configuration.yaml, what Perseus reads once at its start: checked here, because Perseus explains nothing.
+
+One unknown name, one missing block or one wrong type makes it end without a reason or hang for ever (an exception in a
+thread that nobody waits for). So the file is made from data, whole, with exactly the names that Perseus knows.
+Source of the names and limits: Perseus's public source and runs of it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+MIN_RECORD_SIZE = 178
+# Not for users: 0 seconds hangs Perseus, 0 lines print no rows, 1 line no header, and columns have to hold titles.
+PRINT_INTERVAL_SECONDS = 1
+LINES_PER_HEADER = 25
+COLUMN_WIDTH = 11
+LARGEST_INT = 2**31 - 1
+
+
+class PerseusConfigError(ValueError):
+    """The settings can't be given to Perseus. ``problems`` holds one sentence for each reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class PerseusSettings:
+    """What differs from one Perseus to another."""
+
+    hosts: list[str] = field(default_factory=list)  # addresses of server nodes
+    port: int = 3000
+    namespace: str = "test"
+    set: str = "test"
+    truncate_set: bool = False  # empties the set at each start
+    id: int = 0  # distinct for each instance that runs at the same time
+    record_size: int = 300  # bytes
+    read_batch_size: int = 200  # records
+    write_batch_size: int = 100  # records
+    read_hit_ratio: float = 1.0  # 0.0 to 1.0
+    string_index: bool = False
+    numeric_index: bool = False
+    geo_spatial_index: bool = False
+    udf_aggregation: bool = False
+    range_query: bool = False
+    normal_time_range: int = 10  # seconds
+    max_time_range: int = 100  # seconds
+    max_time_range_chance: float = 0.01  # 0.0 to 1.0
+
+
+def settings_from(values: dict[str, Any]) -> PerseusSettings:
+    """Make settings of plain values; numbers and booleans may come as text, as `ansible-playbook -e x=5` gives them.
+
+    :raises PerseusConfigError: with every problem at once
+    """
+    problems: list[str] = []
+    known = {item.name: item for item in fields(PerseusSettings)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        problems.append(f"unknown: {', '.join(unknown)}; expected names among {', '.join(known)}")
+    converted: dict[str, Any] = {}
+    readers = {"int": _whole, "float": _fraction, "bool": _boolean, "str": _text}
+    for name, value in values.items():
+        if name not in known:
+            continue
+        try:
+            converted[name] = _addresses(value) if name == "hosts" else readers[str(known[name].type)](value)
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+    settings = PerseusSettings(**converted)
+    problems += [text for text in _limits(settings) if text.partition(":")[0] in converted]
+    if "hosts" not in values:
+        problems.append("hosts: found none; expected the address of at least one server node")
+    if problems:
+        raise PerseusConfigError(problems)
+    return settings
+
+
+def configuration(settings: PerseusSettings) -> dict[str, Any]:
+    """Return the whole configuration, with Perseus's own names, in its own order."""
+    return {
+        "aerospikeConfiguration": {
+            "hosts": [{"ip": host, "port": settings.port} for host in settings.hosts],
+            "username": "",
+            "password": "",
+            "namespace": settings.namespace,
+            "set": settings.set,
+            "truncateSet": settings.truncate_set,
+        },
+        "outputWindowConfiguration": {
+            "printIntervalSec": PRINT_INTERVAL_SECONDS,
+            "numberOfLinesBeforeReprintingTheHeader": LINES_PER_HEADER,
+            "columnWidth": COLUMN_WIDTH,
+        },
+        "testConfiguration": {
+            "perseusId": settings.id,
+            "recordSize": settings.record_size,
+            "readBatchSize": settings.read_batch_size,
+            "writeBatchSize": settings.write_batch_size,
+            "readHitRatio": settings.read_hit_ratio,
+            "stringIndex": settings.string_index,
+            "numericIndex": settings.numeric_index,
+            "geoSpatialIndex": settings.geo_spatial_index,
+            "udfAggregation": settings.udf_aggregation,
+            "rangeQuery": settings.range_query,
+            "rangeQueryConfiguration": {
+                "maxTimeRangeChance": settings.max_time_range_chance,
+                "maxTimeRange": settings.max_time_range,
+                "normalTimeRange": settings.normal_time_range,
+            },
+        },
+    }
+
+
+def render(settings: PerseusSettings) -> str:
+    """Return configuration.yaml's text."""
+    lines: list[str] = ["# Written by Pegasus. Perseus reads it once, when it starts."]
+    _write(configuration(settings), 0, lines)
+    return "\n".join(lines) + "\n"
+
+
+def _write(data: dict[str, Any], depth: int, lines: list[str]) -> None:
+    """Add a mapping's lines: plain numbers and booleans, JSON for text and the list of hosts (which is YAML too)."""
+    for name, value in data.items():
+        if isinstance(value, dict):
+            lines.append(f"{'  ' * depth}{name}:")
+            _write(value, depth + 1, lines)
+        elif isinstance(value, float):
+            # Never 1e-05: YAML 1.1 reads that as text.
+            number = f"{value:.12f}".rstrip("0")
+            lines.append(f"{'  ' * depth}{name}: {number}{'0' if number.endswith('.') else ''}")
+        else:
+            lines.append(f"{'  ' * depth}{name}: {json.dumps(value)}")
+
+
+def _limits(settings: PerseusSettings) -> Iterable[str]:
+    """Say which values Perseus can't work with."""
+    if not settings.hosts:
+        yield "hosts: found none; expected the address of at least one server node"
+    if not settings.namespace:
+        yield "namespace: found an empty name; expected the cluster's namespace"
+    if not settings.set:
+        yield "set: found an empty name; expected a set's name"
+    if not 1 <= settings.port <= 65535:
+        yield f"port: found {settings.port}; expected 1 to 65535"
+    if settings.record_size < MIN_RECORD_SIZE:
+        yield f"record_size: found {settings.record_size}; expected at least {MIN_RECORD_SIZE} bytes"
+    for name in ("read_batch_size", "write_batch_size", "normal_time_range", "max_time_range"):
+        if getattr(settings, name) < 1:
+            yield f"{name}: found {getattr(settings, name)}; expected a whole number above 0"
+    for name in ("read_hit_ratio", "max_time_range_chance"):
+        if not 0.0 <= getattr(settings, name) <= 1.0:
+            yield f"{name}: found {getattr(settings, name)}; expected 0.0 to 1.0"
+    if settings.id < 0:
+        yield f"id: found {settings.id}; expected 0 or more"
+
+
+def _whole(value: Any) -> int:
+    """Read a whole number."""
+    try:
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            raise ValueError
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"found {value!r}; expected a whole number") from None
+    if abs(number) > LARGEST_INT:
+        raise ValueError(f"found {number}; expected at most {LARGEST_INT}")
+    return number
+
+
+def _fraction(value: Any) -> float:
+    """Read a number."""
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"found {value!r}; expected a number") from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(f"found {value!r}; expected a number")
+    return number
+
+
+def _boolean(value: Any) -> bool:
+    """Read true or false."""
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if str(value).lower() not in words:
+        raise ValueError(f"found {value!r}; expected true or false")
+    return words[str(value).lower()]
+
+
+def _text(value: Any) -> str:
+    """Read a name; a number is a name too (a namespace may be called 1)."""
+    if value is None or isinstance(value, (bool, dict, list)):
+        raise ValueError(f"found {value!r}; expected text")
+    text = str(value)
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError(f"found {text!r}; expected ASCII letters, digits and signs only")
+    return text
+
+
+def _addresses(value: Any) -> list[str]:
+    """Read a list of addresses."""
+    if isinstance(value, (str, dict)) or not isinstance(value, Iterable):
+        raise ValueError(f"found {value!r}; expected a list of addresses")
+    addresses = [_text(item) for item in value]
+    empty = [item for item in addresses if not item.strip()]
+    if empty:
+        raise ValueError("found an empty address in the list; expected an address for each server node")
+    return addresses

@@ -1,0 +1,126 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""threads.yaml, the live load: what may stand in it, before Perseus sees it.
+
+Perseus reads the file every second and forgives nothing: a value of the wrong type ends its reloads for good, an
+unknown name is ignored, ``010`` is 8, a missing name keeps its old value. So this accepts one form only,
+``workload: number`` on a line of its own, and says of everything else what Perseus would have done. Standard library
+only: the driver, the modules and the tests share it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+WORKLOADS = (
+    "write",
+    "read",
+    "update",
+    "delete",
+    "expressionRead",
+    "expressionWrite",
+    "batchWrite",
+    "batchRead",
+    "numericSearch",
+    "stringSearch",
+    "geospatialSearch",
+    "udf",
+    "udfAggregation",
+    "rangeQuery",
+)
+MAX_THREADS = 500
+HEADING = "# Written by Pegasus from threads.yaml. Change that file, not this one.\n"
+
+_LINE = re.compile(r"(?P<name>[^\s:#'\"{}\[\],&*!|>%@`?-][^\s:#]*)[ ]*:(?P<rest>.*)")
+_COMMENT = re.compile(r"(?:^| )#.*$")
+_NUMBER = re.compile(r"0|[1-9][0-9]*")
+_SIGNED = re.compile(r"[+-][0-9]+")
+_LEADING_ZERO = re.compile(r"0[0-9]+")
+
+
+class ThreadsFileError(ValueError):
+    """The file can't be given to Perseus. ``problems`` holds one sentence for each reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def parse(text: str) -> dict[str, int]:
+    """Return the threads of each workload, 0 to 500, in Perseus's order.
+
+    :raises ThreadsFileError: with every problem of the file at once
+    """
+    threads: dict[str, int] = {}
+    problems: list[str] = []
+    seen: dict[str, int] = {}
+    for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+        content = _COMMENT.sub("", raw).rstrip(" \r")
+        if not content or (content == "---" and not seen):
+            continue
+        problem = _read_line(content, number, seen, threads)
+        if problem:
+            problems.append(f"line {number}: {problem}")
+    if not seen and not problems:
+        problems.append(
+            "found no workload; expected a line 'write: 1' for each. Perseus would ignore the file and keep its threads"
+        )
+    elif not problems:
+        problems += [
+            f"found no line for {name}; Perseus would keep its last value. Add '{name}: 0' to stop it"
+            for name in WORKLOADS
+            if name not in seen
+        ]
+    if problems:
+        raise ThreadsFileError(problems)
+    return {name: threads[name] for name in WORKLOADS}
+
+
+def render(threads: dict[str, int]) -> str:
+    """Return the file's text for Perseus: all workloads, nothing else, so that equal loads give equal files."""
+    return HEADING + "".join(f"{name}: {threads[name]}\n" for name in WORKLOADS)
+
+
+def _read_line(content: str, number: int, seen: dict[str, int], threads: dict[str, int]) -> str:
+    """Take over one line; return what is wrong with it, or nothing."""
+    if content[0] in " \t":
+        return f"found '{content.strip()}' with space before it; expected 'workload: threads' at the start of the line"
+    match = _LINE.fullmatch(content)
+    if not match:
+        return f"found '{content}'; expected 'workload: threads', without quotes, lists or braces"
+    name, rest = match["name"], match["rest"]
+    if name not in WORKLOADS:
+        near = [known for known in WORKLOADS if known.lower() == name.lower()] or difflib.get_close_matches(
+            name, WORKLOADS, 1
+        )
+        hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(WORKLOADS)}."
+        return f"unknown workload '{name}'; {hint} Perseus would ignore it"
+    if name in seen:
+        return f"'{name}' stands on line {seen[name]} already; keep one of them"
+    seen[name] = number
+    if rest and not rest.startswith(" "):
+        return f"found '{content}'; expected a space after the colon: '{name}: {rest.strip() or 0}'"
+    value = rest.strip(" ")
+    problem = _number_problem(value)
+    if problem:
+        return f"{name}: {problem}"
+    threads[name] = int(value)
+    return ""
+
+
+def _number_problem(value: str) -> str:
+    """Say why a value isn't a plain whole number from 0 to 500, or nothing."""
+    expected = f"expected a plain whole number from 0 to {MAX_THREADS}"
+    if not value:
+        return f"found no number; {expected}. Perseus would never read the file again until it restarts"
+    if _NUMBER.fullmatch(value):
+        # Not by int(): a number of thousands of digits would be refused by Python itself.
+        if len(value) > len(str(MAX_THREADS)) or int(value) > MAX_THREADS:
+            return f"found {value[:20]}; {expected}. Perseus would run {MAX_THREADS}, or stop to read the file"
+        return ""
+    if _SIGNED.fullmatch(value):
+        return f"found {value}; {expected}. Perseus would take a negative number as 0"
+    if _LEADING_ZERO.fullmatch(value):
+        return f"found {value}; {expected}, without a leading zero. YAML would read it as octal"
+    return f"found {value[:60]}; {expected}. Perseus would never read the file again until it restarts"

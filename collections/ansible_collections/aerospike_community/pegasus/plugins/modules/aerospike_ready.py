@@ -1,0 +1,240 @@
+#!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Wait until a server node is in a stable cluster of the asked size, and say what it reports."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: aerospike_ready
+short_description: Wait until a server node is in a stable cluster of the asked size
+description:
+  - Runs on the node's host and asks it over the info protocol until C(cluster-stable) answers a key for the asked size
+    and the namespace is there. Migrations that go on are no obstacle.
+  - A service that failed ends the wait at once, with its CRITICAL line first.
+author: Pegasus authors
+options:
+  host:
+    description: Address to ask.
+    type: str
+    default: 127.0.0.1
+  port:
+    description: Service port.
+    type: int
+    default: 3000
+  size:
+    description: Number of nodes that the cluster is to have; 0 for any number.
+    type: int
+    required: true
+  namespace:
+    description: A namespace that has to be there, whose counters are returned; empty for none.
+    type: str
+    default: ""
+  service:
+    description: The unit whose state and log explain a failure.
+    type: str
+    default: aerospike
+  timeout:
+    description: Seconds to wait.
+    type: float
+    default: 120
+attributes:
+  check_mode:
+    description: Asks once, and a node that isn't ready is no failure.
+    support: full
+  diff_mode:
+    description: Has none.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Wait for the cluster
+  aerospike_community.pegasus.aerospike_ready:
+    size: 3
+    namespace: Test
+  register: aerospike_server_result
+"""
+
+RETURN = r"""
+node_id:
+  description: The node's id.
+  returned: success
+  type: str
+cluster_key:
+  description: The key of the cluster, the same on all nodes of a stable one.
+  returned: success
+  type: str
+cluster_size:
+  description: Number of nodes that this node sees.
+  returned: success
+  type: int
+cluster_name:
+  description: The cluster's name.
+  returned: success
+  type: str
+build:
+  description: The server's version.
+  returned: success
+  type: str
+edition:
+  description: The server's edition, in its own words.
+  returned: success
+  type: str
+uptime:
+  description: Seconds since the server started.
+  returned: success
+  type: int
+namespace:
+  description: The whole-number statistics of the namespace on this node.
+  returned: success
+  type: dict
+waited:
+  description: Seconds until it was ready.
+  returned: success
+  type: float
+journal:
+  description: The telling lines of the server's log.
+  returned: failure
+  type: list
+  elements: str
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
+    InfoError,
+    info,
+    info_value,
+    is_error,
+    namespace_counters,
+    parse_pairs,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
+    Systemd,
+    UnitState,
+    telling_lines,
+)
+
+POLL_SECONDS = 0.2
+SERVICE_CHECK_SECONDS = 1.0
+FACTS = ("node", "build", "edition", "cluster-name", "namespaces", "statistics")
+
+
+class NotReadyError(Exception):
+    """The node isn't ready (yet). The text says what was found."""
+
+
+class Node:
+    """The node that is asked."""
+
+    def __init__(self, host: str, port: int, size: int, namespace: str) -> None:
+        self.host, self.port, self.size, self.namespace = host, port, size, namespace
+
+    def ask(self) -> dict[str, object]:
+        """Return what a ready node reports.
+
+        :raises NotReadyError: it isn't one
+        """
+        asked_size = f"size={self.size};" if self.size else ""
+        stable = f"cluster-stable:{asked_size}ignore-migrations=true"
+        try:
+            answers = info(self.host, stable, *FACTS, port=self.port)
+            statistics = parse_pairs(answers.get("statistics", ""))
+            seen = statistics.get("cluster_size", "0")
+            key = answers.get(stable, "ERROR::no answer")
+            if is_error(key):
+                raise NotReadyError(f"found {key}; this node sees a cluster of {seen}")
+            names = [name for name in answers.get("namespaces", "").split(";") if name]
+            if self.namespace and self.namespace not in names:
+                raise NotReadyError(f"expected namespace {self.namespace}, found {', '.join(names) or 'none'}")
+            # A node that has just formed its cluster reports its size a moment later.
+            if self.size and int(seen) != self.size:
+                raise NotReadyError(f"found key {key}, but this node counts a cluster of {seen}")
+            counters = namespace_counters(self.host, self.namespace, port=self.port) if self.namespace else {}
+            return {
+                "node_id": answers["node"],
+                "cluster_key": key,
+                "cluster_size": int(seen),
+                "cluster_name": answers.get("cluster-name", ""),
+                "build": answers["build"],
+                "edition": answers.get("edition") or info_value(self.host, "version", port=self.port),
+                "uptime": int(statistics.get("uptime", 0)),
+                "namespace": counters,
+            }
+        except (InfoError, KeyError, ValueError) as error:
+            raise NotReadyError(f"found {error}") from error
+
+
+def wait(node: Node, systemd: Systemd, service: str, timeout: float) -> tuple[dict[str, object] | None, str]:
+    """Ask until the node is ready, its service failed, or time is over.
+
+    :return: the report, or nothing and the last finding
+    """
+    deadline = time.monotonic() + timeout
+    look_again = 0.0
+    restarts: int | None = None
+    while True:
+        try:
+            return node.ask(), ""
+        except NotReadyError as error:
+            finding = str(error)
+        now = time.monotonic()
+        if now >= deadline:
+            return None, finding
+        if now >= look_again:
+            look_again = now + SERVICE_CHECK_SECONDS
+            state = systemd.state(service)
+            restarts = state.restarts if restarts is None else restarts
+            if gone(state, restarts):
+                return None, f"{finding}; service {service} is {state.describe()}"
+        time.sleep(POLL_SECONDS)
+
+
+def gone(state: UnitState, restarts: int) -> bool:
+    """Whether a service will not come up without help: it failed, isn't started, or restarts again and again."""
+    return state.loaded and (state.active in ("failed", "inactive") or state.restarts > restarts)
+
+
+def failure(node: Node, systemd: Systemd, service: str, timeout: float, finding: str) -> tuple[str, list[str]]:
+    """Return the message of a node that didn't become ready, and the log lines that explain it."""
+    state = systemd.state(service)
+    lines = telling_lines(systemd.log_lines(service, since=max(0.0, state.started_at - 1)))
+    first = f"{lines[0]}\n" if lines and ("CRITICAL" in lines[0] or "FAILED" in lines[0]) else ""
+    return (
+        f"{first}{node.host}:{node.port}: cluster-stable: expected a stable cluster of {node.size or 'any size'} "
+        f"within {timeout:g} seconds, {finding}. Look at "
+        f"'journalctl -u {service}' on this host, and whether ports 3000 to 3003 are open between the nodes",
+        lines,
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "host": {"type": "str", "default": "127.0.0.1"},
+            "port": {"type": "int", "default": 3000},
+            "size": {"type": "int", "required": True},
+            "namespace": {"type": "str", "default": ""},
+            "service": {"type": "str", "default": "aerospike"},
+            "timeout": {"type": "float", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    node = Node(params["host"], params["port"], params["size"], params["namespace"])
+    systemd = Systemd(module.run_command)
+    started = time.monotonic()
+    report, finding = wait(node, systemd, params["service"], 0 if module.check_mode else params["timeout"])
+    if report is not None:
+        module.exit_json(changed=False, waited=round(time.monotonic() - started, 2), **report)
+    if module.check_mode:
+        module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
+    text, lines = failure(node, systemd, params["service"], params["timeout"], finding)
+    module.fail_json(msg=text, journal=lines, check="cluster-stable", expected=params["size"], found=finding)
+
+
+if __name__ == "__main__":
+    main()

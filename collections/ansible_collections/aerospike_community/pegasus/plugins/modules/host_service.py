@@ -1,0 +1,579 @@
+#!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Bring a service of a host to its state in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: host_service
+short_description: Bring a service of a host to its state in one call
+description:
+  - Installs distribution packages that are missing, makes users, directories and files, sets kernel settings, and
+    starts, reloads or restarts the services that these belong to.
+  - A service is restarted when a file with O(files[].effect=restart) is newer than the service's process. So a run
+    that was cut short between the two is made good by the next.
+author: Pegasus authors
+options:
+  packages:
+    description: Packages of the distribution. Those that are missing are installed, and no service is started by that.
+    type: list
+    elements: str
+    default: []
+  users:
+    description: Users, each with a group of its own name.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of user and group.
+        type: str
+        required: true
+      home:
+        description: Home directory; it is made only where O(directories) names it.
+        type: path
+        default: /nonexistent
+      system:
+        description: A system user.
+        type: bool
+        default: true
+      shell:
+        description: Login shell.
+        type: path
+        default: /usr/sbin/nologin
+  directories:
+    description: Directories, made with their parents.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path.
+        type: path
+        required: true
+      owner:
+        description: User.
+        type: str
+        default: root
+      group:
+        description: Group.
+        type: str
+        default: root
+      mode:
+        description: Octal mode.
+        type: str
+        default: "0755"
+  files:
+    description: Files with their whole content. Each is put in place in one step. A missing folder is made.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path.
+        type: path
+        required: true
+      state:
+        description: Whether the file exists.
+        type: str
+        choices: [present, absent]
+        default: present
+      content:
+        description: The content.
+        type: str
+      secret_content:
+        description: A content that is never shown, logged or part of a difference.
+        type: str
+      owner:
+        description: User.
+        type: str
+        default: root
+      group:
+        description: Group.
+        type: str
+        default: root
+      mode:
+        description: Octal mode.
+        type: str
+        default: "0644"
+      validate:
+        description: A command that checks the new file (C(%s)) before it is put in place.
+        type: str
+        default: ""
+      effect:
+        description: What a change of this file means for the services.
+        type: str
+        choices: [restart, reload, none]
+        default: restart
+      services:
+        description: The services that a change concerns; empty for all of O(services).
+        type: list
+        elements: str
+        default: []
+  services:
+    description: Services, brought to their state in this order.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The unit.
+        type: str
+        required: true
+      enabled:
+        description: Whether it starts with the host.
+        type: bool
+        default: true
+      state:
+        description: Its state.
+        type: str
+        choices: [started, stopped, unchanged]
+        default: started
+      settle_seconds:
+        description: How long a service that was just started has to keep running, in seconds, before the start counts.
+        type: float
+        default: 1.0
+  sysctl:
+    description: Kernel parameters. Set now, and at each boot by a file in /etc/sysctl.d.
+    type: dict
+    default: {}
+  sysfs:
+    description: Settings below /sys (V(kernel/mm/transparent_hugepage/enabled)), kept by a file in /etc/tmpfiles.d.
+    type: dict
+    default: {}
+  kernel_settings_name:
+    description: Names the files that keep O(sysctl) and O(sysfs).
+    type: str
+    default: pegasus
+  restart_when:
+    description: Restart the services although no file here says so, because another task changed something.
+    type: bool
+    default: false
+  restart_if_newer:
+    description: Files of others (a program, a licence). A service that is older than one of them is restarted.
+    type: list
+    elements: path
+    default: []
+attributes:
+  check_mode:
+    description: Says what it would change.
+    support: full
+  diff_mode:
+    description: Shows the differences of files, except secret ones.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Run the exporter with its configuration
+  aerospike_community.pegasus.host_service:
+    files:
+      - path: /etc/exporter.toml
+        content: "{{ lookup('ansible.builtin.template', 'exporter.toml.j2') }}"
+        mode: "0640"
+    services:
+      - name: exporter
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, a line each.
+  returned: always
+  type: list
+  elements: str
+restarted:
+  description: Services that were started or restarted.
+  returned: always
+  type: list
+  elements: str
+refused:
+  description: Kernel settings that this kernel doesn't let the host set.
+  returned: always
+  type: list
+  elements: str
+step:
+  description: The step that failed.
+  returned: failure
+  type: str
+journal:
+  description: The last log lines of the service that didn't start.
+  returned: failure
+  type: list
+  elements: str
+"""
+
+import grp
+import os
+import pwd
+import shlex
+import tempfile
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import kernel_settings
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
+    PackageError,
+    package_manager,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
+    ServiceError,
+    Systemd,
+    UnitState,
+    telling_lines,
+)
+
+UNIT_FOLDERS = ("/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/", "/run/systemd/system/")
+WEIGHT = {"none": 0, "reload": 1, "restart": 2}
+
+
+class StepError(Exception):
+    """A step failed. ``lines`` holds log lines that explain it."""
+
+    def __init__(self, message: str, lines: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.lines = lines or []
+
+
+class HostService:
+    """One call of the module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.params = module.params
+        self.check = module.check_mode
+        self.systemd = Systemd(module.run_command)
+        self.changes: list[str] = []
+        self.diff: list[dict[str, str]] = []
+        self.refused: list[str] = []
+        self.restarted: list[str] = []
+        self.unit_changed = False
+        self.step = "read the parameters"
+        # service -> the strongest effect of what this call changed
+        self.effects: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Do all steps in order."""
+        for step, function in (
+            ("install packages", self.install_packages),
+            ("make users", self.make_users),
+            ("make directories", self.make_directories),
+            ("write files", self.write_files),
+            ("set kernel settings", self.set_kernel),
+            ("bring services to their state", self.bring_services),
+        ):
+            self.step = step
+            function()
+
+    def result(self) -> dict[str, object]:
+        """What the module returns."""
+        return {
+            "changed": bool(self.changes),
+            "changes": self.changes,
+            "restarted": self.restarted,
+            "refused": self.refused,
+            "diff": self.diff,
+        }
+
+    def install_packages(self) -> None:
+        """Install the distribution packages that are missing."""
+        wanted = self.params["packages"]
+        if not wanted:
+            return
+        manager = package_manager(self.module.run_command)
+        present = manager.installed(wanted)
+        missing = [name for name in wanted if name not in present]
+        if missing:
+            if not self.check:
+                manager.install(missing)
+            self.changes.append(f"installed {', '.join(missing)}")
+
+    def make_users(self) -> None:
+        """Make the users that are missing; the others stay as they are."""
+        for user in self.params["users"]:
+            try:
+                pwd.getpwnam(user["name"])
+                continue
+            except KeyError:
+                self.changes.append(f"made user {user['name']}")
+            if not self.check:
+                command = ["useradd", "--user-group", "--no-create-home", "--home-dir", user["home"]]
+                command += ["--shell", user["shell"]]
+                try:
+                    grp.getgrnam(user["name"])
+                    command[1:2] = ["--gid", user["name"]]
+                except KeyError:
+                    pass
+                self.must(command + (["--system"] if user["system"] else []) + [user["name"]])
+
+    def make_directories(self) -> None:
+        """Make the directories, with owner and mode."""
+        for wanted in self.params["directories"]:
+            path = Path(wanted["path"])
+            if path.exists() and not path.is_dir():
+                raise StepError(f"{path} is a file, expected a directory: move it away")
+            if not path.is_dir():
+                self.changes.append(f"made {path}")
+                if self.check:
+                    continue
+                path.mkdir(parents=True)
+                self.own(path, wanted, quiet=True)
+            else:
+                self.own(path, wanted)
+
+    def write_files(self) -> None:
+        """Write, or remove, the files whose content differs."""
+        for wanted in self.params["files"]:
+            path = Path(wanted["path"])
+            if wanted["state"] == "absent":
+                if path.is_symlink() or path.exists():
+                    self.note(wanted, f"removed {path}")
+                    if not self.check:
+                        path.unlink()
+                continue
+            secret = wanted["secret_content"] is not None
+            new = (wanted["secret_content"] if secret else wanted["content"]) or ""
+            old = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else None
+            if old != new:
+                self.note(wanted, f"wrote {path}")
+                if not secret:
+                    header = {"before_header": str(path), "after_header": str(path)}
+                    self.diff.append({**header, "before": old or "", "after": new})
+                if not self.check:
+                    self.replace(path, new, wanted)
+            if path.exists():
+                self.own(path, wanted, quiet=old != new)
+
+    def replace(self, path: Path, text: str, wanted: dict) -> None:
+        """Put a checked file in place in one step."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        new = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(text)
+            self.own(new, wanted, quiet=True)
+            if wanted["validate"]:
+                command = [part.replace("%s", str(new)) for part in shlex.split(wanted["validate"])]
+                rc, out, err = self.module.run_command(command)
+                if rc != 0:
+                    raise StepError(
+                        f"{(err or out).strip()}\n{path} was left as it was: '{' '.join(command)}' refused the new "
+                        f"content (exit status {rc})"
+                    )
+            self.module.atomic_move(str(new), str(path))
+        finally:
+            new.unlink(missing_ok=True)
+
+    def own(self, path: Path, wanted: dict, quiet: bool = False) -> None:
+        """Set owner, group and mode where they differ."""
+        try:
+            user, group = pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid
+        except KeyError as error:
+            if self.check:
+                return
+            raise StepError(f"{path}: {error.args[0]}; expected an existing user and group") from error
+        found, mode = path.stat(), int(wanted["mode"], 8)
+        if (found.st_uid, found.st_gid) != (user, group):
+            if not quiet:
+                self.changes.append(f"{path}: owner {wanted['owner']}:{wanted['group']}")
+            if not self.check:
+                os.chown(path, user, group)
+        if found.st_mode & 0o7777 != mode:
+            if not quiet:
+                self.changes.append(f"{path}: mode {wanted['mode']}")
+            if not self.check:
+                path.chmod(mode)
+
+    def note(self, wanted: dict, text: str) -> None:
+        """Keep what a changed file means for the services."""
+        self.changes.append(text)
+        if wanted["path"].startswith(UNIT_FOLDERS):
+            self.unit_changed = True
+        for service in self.concerned(wanted):
+            if WEIGHT[wanted["effect"]] > WEIGHT[self.effects.get(service, "none")]:
+                self.effects[service] = wanted["effect"]
+
+    def concerned(self, wanted: dict) -> list[str]:
+        """The services that a file concerns."""
+        return wanted["services"] or [service["name"] for service in self.params["services"]]
+
+    def set_kernel(self) -> None:
+        """Set sysctl and sysfs values, now and for the next boots."""
+        sysctl = {name: text_of(value) for name, value in self.params["sysctl"].items()}
+        sysfs = {name: text_of(value) for name, value in self.params["sysfs"].items()}
+        name = self.params["kernel_settings_name"]
+        files = (
+            (f"/etc/sysctl.d/90-{name}.conf", [f"{key} = {value}" for key, value in sysctl.items()]),
+            (f"/etc/tmpfiles.d/{name}.conf", [f"w /sys/{key} - - - - {value}" for key, value in sysfs.items()]),
+        )
+        keep = {"owner": "root", "group": "root", "mode": "0644", "validate": ""}
+        for path, lines in files:
+            text = "# Made by Pegasus.\n" + "".join(f"{line}\n" for line in lines)
+            if lines and (not Path(path).is_file() or Path(path).read_text(encoding="utf-8") != text):
+                self.changes.append(f"wrote {path}")
+                if not self.check:
+                    self.replace(Path(path), text, keep)
+        live = {key.replace(".", "/"): value for key, value in sysctl.items()}
+        for settings, root in ((live, Path("/proc/sys")), (sysfs, Path("/sys"))):
+            outcome = kernel_settings.apply(settings, root, write=not self.check)
+            self.changes += outcome.changed
+            self.refused += outcome.refused
+
+    def bring_services(self) -> None:
+        """Reload systemd where a unit changed, then enable, start, reload or restart each service."""
+        if self.unit_changed and not self.check:
+            self.systemd.call("daemon-reload")
+        for service in self.params["services"]:
+            state = self.systemd.state(service["name"])
+            if state.needs_reload and not self.check:
+                self.systemd.call("daemon-reload")
+                state = self.systemd.state(service["name"])
+            if not state.loaded:
+                if self.check and self.changes:
+                    self.changes.append(f"would start {service['name']}")
+                    continue
+                raise StepError(f"found no unit {service['name']}; expected one from a package or from 'files'")
+            self.enable(service, state)
+            if service["state"] == "stopped" and state.active not in ("inactive", "failed"):
+                self.act(service, "stop")
+            elif service["state"] == "started":
+                self.start(service, state)
+
+    def enable(self, service: dict, state: UnitState) -> None:
+        """Enable or disable a unit that can be."""
+        if state.enabled not in ("enabled", "disabled", "masked", ""):
+            return
+        if (state.enabled == "enabled") != service["enabled"]:
+            verb = "enable" if service["enabled"] else "disable"
+            self.changes.append(f"{verb}d {service['name']}")
+            if not self.check:
+                if state.enabled == "masked":
+                    self.systemd.call("unmask", service["name"])
+                self.systemd.call(verb, "--quiet", service["name"])
+
+    def start(self, service: dict, state: UnitState) -> None:
+        """Start, restart or reload one service, as what changed demands."""
+        name = service["name"]
+        if not state.running:
+            # A unit that failed too often refuses to start until it is forgiven.
+            if not self.check:
+                self.systemd.call("reset-failed", name)
+            self.act(service, "restart" if state.active == "activating" else "start")
+            return
+        effect = self.effects.get(name, "none")
+        if self.params["restart_when"] or self.outdated(name, "restart", state.started_at):
+            effect = "restart"
+        elif effect == "none" and self.outdated(name, "reload", state.changed_at):
+            effect = "reload"
+        if effect != "none":
+            self.act(service, effect)
+
+    def outdated(self, service: str, effect: str, since: float) -> bool:
+        """Whether a file with this effect was written after ``since`` (seconds since 1970)."""
+        if not since:
+            return False
+        times = [
+            Path(wanted["path"]).stat().st_mtime
+            for wanted in self.params["files"]
+            if wanted["effect"] == effect and service in self.concerned(wanted) and Path(wanted["path"]).is_file()
+        ]
+        if effect == "restart":
+            # The change time: package managers set the time of modification to the time of the build.
+            times += [Path(path).stat().st_ctime for path in self.params["restart_if_newer"] if Path(path).is_file()]
+        return any(moment > since for moment in times)
+
+    def act(self, service: dict, verb: str) -> None:
+        """Run start, stop, reload or restart; a service that doesn't stay up is an error with its own log lines."""
+        name = service["name"]
+        past = {"start": "started", "stop": "stopped", "reload": "reloaded", "restart": "restarted"}[verb]
+        self.changes.append(f"{past} {name}")
+        if verb in ("start", "restart"):
+            self.restarted.append(name)
+        if self.check:
+            return
+        since = time.time()
+        try:
+            self.systemd.call(verb, name)
+            if verb != "stop":
+                self.systemd.wait_until_up(name, service["settle_seconds"])
+        except ServiceError as error:
+            lines = telling_lines(self.systemd.log_lines(name, since=since))
+            first = lines[0] if lines else "its log is empty"
+            raise StepError(
+                f"{first}\nservice {name} could not be {past}: {error}. 'journalctl -u {name}' on this host shows all",
+                lines,
+            ) from error
+
+    def must(self, command: list[str]) -> None:
+        """Run a command that has to succeed."""
+        rc, out, err = self.module.run_command(command)
+        if rc != 0:
+            raise StepError(f"'{' '.join(command)}' failed (exit status {rc}): {(err or out).strip()}")
+
+
+def text_of(value: object) -> str:
+    """A YAML value as the kernel writes it."""
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def argument_spec() -> dict:
+    """The module's parameters, as DOCUMENTATION describes them."""
+    owner = {"owner": {"type": "str", "default": "root"}, "group": {"type": "str", "default": "root"}}
+    path = {"type": "path", "required": True}
+    users = {
+        "name": {"type": "str", "required": True},
+        "home": {"type": "path", "default": "/nonexistent"},
+        "system": {"type": "bool", "default": True},
+        "shell": {"type": "path", "default": "/usr/sbin/nologin"},
+    }
+    files = {
+        "path": path,
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "content": {"type": "str"},
+        "secret_content": {"type": "str", "no_log": True},
+        **owner,
+        "mode": {"type": "str", "default": "0644"},
+        "validate": {"type": "str", "default": ""},
+        "effect": {"type": "str", "choices": ["restart", "reload", "none"], "default": "restart"},
+        "services": {"type": "list", "elements": "str", "default": []},
+    }
+    services = {
+        "name": {"type": "str", "required": True},
+        "enabled": {"type": "bool", "default": True},
+        "state": {"type": "str", "choices": ["started", "stopped", "unchanged"], "default": "started"},
+        "settle_seconds": {"type": "float", "default": 1.0},
+    }
+
+    def several(options: dict) -> dict:
+        return {"type": "list", "elements": "dict", "default": [], "options": options}
+
+    return {
+        "packages": {"type": "list", "elements": "str", "default": []},
+        "users": several(users),
+        "directories": several({"path": path, **owner, "mode": {"type": "str", "default": "0755"}}),
+        "files": {**several(files), "mutually_exclusive": [("content", "secret_content")]},
+        "services": several(services),
+        "sysctl": {"type": "dict", "default": {}},
+        "sysfs": {"type": "dict", "default": {}},
+        "kernel_settings_name": {"type": "str", "default": "pegasus"},
+        "restart_when": {"type": "bool", "default": False},
+        "restart_if_newer": {"type": "list", "elements": "path", "default": []},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    host = HostService(module)
+    try:
+        host.run()
+    except (StepError, PackageError, ServiceError, OSError, ValueError) as error:
+        lines = error.lines if isinstance(error, StepError) else []
+        module.fail_json(msg=f"{error} [step: {host.step}]", step=host.step, journal=lines, changes=host.changes)
+    module.exit_json(**host.result())
+
+
+if __name__ == "__main__":
+    main()

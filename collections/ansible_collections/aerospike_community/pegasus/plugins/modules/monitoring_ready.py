@@ -1,0 +1,237 @@
+#!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Wait until Prometheus reads every target and Grafana shows every dashboard."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: monitoring_ready
+short_description: Wait until Prometheus reads every target and Grafana shows every dashboard
+description:
+  - Asks Prometheus for the state of its targets until all the expected ones are up.
+  - Asks Grafana for its health, its data source and its dashboards, as the user who will look at them.
+author: Pegasus authors
+options:
+  prometheus_url: {description: Address of Prometheus., type: str, default: "http://127.0.0.1:9090"}
+  targets:
+    description: The targets that have to be up.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      job: {description: Its job., type: str, required: true}
+      address: {description: Its address with port., type: str, required: true}
+      labels: {description: Its labels; they are not compared., type: dict, default: {}}
+  grafana_url: {description: Address of Grafana., type: str, default: "http://127.0.0.1:3000"}
+  grafana_user: {description: A user of Grafana., type: str, default: admin}
+  grafana_password: {description: That user's password., type: str, required: true}
+  datasource: {description: The uid of the data source., type: str, default: pegasus-prometheus}
+  dashboards: {description: The uids of the dashboards., type: list, elements: str, default: []}
+  address:
+    description: Where users reach this host, for the addresses in the result. Empty for the addresses that are asked.
+    type: str
+    default: ""
+  timeout: {description: Seconds., type: int, default: 60}
+attributes:
+  check_mode: {description: Looks in the same way; it changes nothing., support: full}
+  diff_mode: {description: Has none., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Wait for the monitoring
+  aerospike_community.pegasus.monitoring_ready:
+    targets:
+      - {job: hosts, address: "10.0.0.1:9100"}
+    grafana_password: "{{ grafana_prometheus_admin_password }}"
+    dashboards: [pegasus-environment]
+"""
+
+RETURN = r"""
+targets:
+  description: Every target with job, instance, address, role, url, health and last_error.
+  returned: always
+  type: list
+  elements: dict
+dashboards: {description: Each with its uid and title and path., returned: always, type: list, elements: dict}
+prometheus_url: {description: Prometheus for users., returned: success, type: str}
+grafana_url: {description: Grafana for users., returned: success, type: str}
+versions: {description: The versions of prometheus and grafana., returned: always, type: dict}
+log: {description: Telling log lines of the service that isn't ready., returned: failure, type: list, elements: str}
+"""
+
+import base64
+import json
+import socket
+import time
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
+    read_targets,
+    targets_problem,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd, telling_lines
+
+POLL_SECONDS = 0.3
+ASK_TIMEOUT = 5.0
+REFUSED = (401, 403)
+
+
+class NotYetError(Exception):
+    """Something isn't ready. ``service`` is whose log explains it, if any; ``final`` says that waiting doesn't help."""
+
+    def __init__(self, message: str, service: str, final: bool = False) -> None:
+        super().__init__(message)
+        self.service = service
+        self.final = final
+
+
+class Monitoring:
+    """Prometheus and Grafana, asked over HTTP."""
+
+    def __init__(self, params: dict) -> None:
+        self.params = params
+        login = f"{params['grafana_user']}:{params['grafana_password']}".encode()
+        self.login = {"Authorization": "Basic " + base64.b64encode(login).decode()}
+        self.targets: list[dict[str, Any]] = []
+        self.dashboards: list[dict[str, str]] = []
+        self.versions: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Look once.
+
+        :raises NotYetError: the first thing that isn't ready
+        """
+        self.check_prometheus()
+        self.check_grafana()
+
+    def check_prometheus(self) -> None:
+        """Look at Prometheus and its targets."""
+        if "prometheus" not in self.versions:
+            answer = self.prometheus("/api/v1/status/buildinfo")
+            self.versions["prometheus"] = str(answer.get("data", {}).get("version", ""))
+        self.targets = read_targets(self.prometheus("/api/v1/targets?state=active"))
+        problem = targets_problem(self.params["targets"], self.targets)
+        if problem:
+            raise NotYetError(f"Prometheus's targets: {problem}", "")
+
+    def check_grafana(self) -> None:
+        """Look at Grafana's health, data source and dashboards."""
+        health = self.grafana("/api/health")
+        if health.get("database") != "ok":
+            raise NotYetError(f"Grafana's health: expected database ok, found {health}", "grafana-server")
+        self.versions["grafana"] = str(health.get("version", ""))
+        self.grafana(f"/api/datasources/uid/{self.params['datasource']}")
+        found = []
+        for uid in self.params["dashboards"]:
+            answer = self.grafana(f"/api/dashboards/uid/{uid}")
+            title, path = answer.get("dashboard", {}).get("title", ""), answer.get("meta", {}).get("url", "")
+            found.append({"uid": uid, "title": str(title), "path": str(path or f"/d/{uid}")})
+        self.dashboards = found
+
+    def prometheus(self, path: str) -> dict[str, Any]:
+        """Ask Prometheus."""
+        return self.ask("prometheus", self.params["prometheus_url"] + path, {})
+
+    def grafana(self, path: str) -> dict[str, Any]:
+        """Ask Grafana, as its user."""
+        return self.ask("grafana-server", self.params["grafana_url"] + path, self.login)
+
+    def ask(self, service: str, url: str, headers: dict[str, str]) -> dict[str, Any]:
+        """Return the JSON object at an address.
+
+        :raises NotYetError: there is none
+        """
+        try:
+            with open_url(url, headers=headers, timeout=ASK_TIMEOUT, use_proxy=False, http_agent="pegasus") as answer:
+                found = json.loads(answer.read())
+        except HTTPError as error:
+            if error.code in REFUSED:
+                raise NotYetError(
+                    f"{url}: Grafana refuses the user {self.params['grafana_user']} (HTTP {error.code}). It takes "
+                    f"the password of its configuration only at its first start: set the old one in "
+                    f"grafana_prometheus_admin_password, or run 'grafana-cli admin reset-admin-password' on this host",
+                    service,
+                    final=True,
+                ) from error
+            raise NotYetError(f"{url}: expected an answer, found HTTP {error.code} {error.reason}", service) from error
+        except (URLError, HTTPException, socket.timeout, OSError, ValueError) as error:  # noqa: UP041
+            reason = getattr(error, "reason", error)
+            raise NotYetError(f"{url}: expected an answer, found: {reason}", service) from error
+        if not isinstance(found, dict):
+            raise NotYetError(f"{url}: expected a JSON object, found {type(found).__name__}", service)
+        return found
+
+
+def log_of(service: str, module: AnsibleModule) -> list[str]:
+    """The most telling lines of a service's log; none where no service is to blame."""
+    return telling_lines(Systemd(module.run_command).log_lines(service, count=100), 6) if service else []
+
+
+def reached_at(url: str, address: str) -> str:
+    """The same service, as it is reached at another address of the host."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{address}:{parts.port}")) if address else url
+
+
+def main() -> None:
+    """Run the module."""
+    target = {
+        "job": {"type": "str", "required": True},
+        "address": {"type": "str", "required": True},
+        "labels": {"type": "dict", "default": {}},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "prometheus_url": {"type": "str", "default": "http://127.0.0.1:9090"},
+            "targets": {"type": "list", "elements": "dict", "required": True, "options": target},
+            "grafana_url": {"type": "str", "default": "http://127.0.0.1:3000"},
+            "grafana_user": {"type": "str", "default": "admin"},
+            "grafana_password": {"type": "str", "required": True, "no_log": True},
+            "datasource": {"type": "str", "default": "pegasus-prometheus"},
+            "dashboards": {"type": "list", "elements": "str", "default": []},
+            "address": {"type": "str", "default": ""},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    monitoring = Monitoring(module.params)
+    deadline = time.monotonic() + module.params["timeout"]
+    refused = 0
+    while True:
+        try:
+            monitoring.check()
+            break
+        except NotYetError as error:
+            # Grafana counts wrong logins and locks the user out: two in a row are no accident of its start.
+            refused = refused + 1 if error.final else 0
+            if refused >= 2 or time.monotonic() > deadline:
+                lines = log_of(error.service, module)
+                shown = "".join(f"\n  {line}" for line in lines)
+                log = f"\nIn the log of {error.service}, most telling first:{shown}" if lines else ""
+                module.fail_json(
+                    msg=f"The monitoring is not ready: {error}{log}",
+                    targets=monitoring.targets,
+                    dashboards=monitoring.dashboards,
+                    versions=monitoring.versions,
+                    log=lines,
+                )
+        time.sleep(POLL_SECONDS)
+    module.exit_json(
+        changed=False,
+        targets=monitoring.targets,
+        dashboards=monitoring.dashboards,
+        versions=monitoring.versions,
+        prometheus_url=reached_at(module.params["prometheus_url"], module.params["address"]),
+        grafana_url=reached_at(module.params["grafana_url"], module.params["address"]),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+#!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Build Perseus from its repository, once for each commit."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: perseus_build
+short_description: Build Perseus from its repository, once for each commit
+description:
+  - Finds the commit that a ref stands for. Only when the installed program is of another one, checks that commit out,
+    builds it, and installs it in one step, with a stamp beside it (C(<jar>.json)) that says what it was made of.
+  - Several calls at the same time on one host take turns; the later ones find the work done.
+author: Pegasus authors
+options:
+  repository: {description: Address of the git repository., type: str, required: true}
+  ref: {description: "A branch, a tag or a full commit.", type: str, default: master}
+  command: {description: Command that builds it in the checkout. It is not run by a shell., type: str, required: true}
+  artifact: {description: "What the command makes, relative to the checkout.", type: path, required: true}
+  source: {description: The checkout., type: path, default: /opt/perseus/source}
+  jar: {description: Where the program is installed., type: path, default: /opt/perseus/perseus.jar}
+  packages:
+    description: Packages of the distribution that the build needs. They are installed only when something is built.
+    type: list
+    elements: str
+    default: []
+  build:
+    description: V(false) builds nothing, and only says whether the installed program is the wanted one.
+    type: bool
+    default: true
+  timeout: {description: Seconds for the build command., type: int, default: 900}
+attributes:
+  check_mode: {description: Says whether it would build., support: full}
+  diff_mode: {description: Has none., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Build Perseus
+  aerospike_community.pegasus.perseus_build:
+    repository: https://github.com/aerospike-community/aerospike-perseus.git
+    command: mvn --batch-mode package
+    artifact: target/perseus-1.0-SNAPSHOT-jar-with-dependencies.jar
+    packages: [git, maven]
+"""
+
+RETURN = r"""
+current: {description: Whether the installed program is the wanted one now., returned: success, type: bool}
+commit: {description: The commit it is built from., returned: success, type: str}
+jar: {description: The program., returned: success, type: str}
+stamp: {description: What the program was made of., returned: success, type: dict}
+output: {description: The last lines of the build., returned: failure, type: list, elements: str}
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
+    PackageError,
+    package_manager,
+)
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+# git must not wait for somebody to type a password.
+GIT_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+TIMED_OUT = 124  # exit status of timeout(1)
+
+
+class BuildError(Exception):
+    """Perseus could not be built. ``output`` holds the last lines of the command that failed."""
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = [line for line in output.splitlines() if line.strip()][-25:]
+
+
+class UnreachableError(BuildError):
+    """The repository can't be asked at this time."""
+
+
+class Build:
+    """One call of the module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.params = module.params
+        self.jar = Path(module.params["jar"])
+        self.stamp_path = Path(f"{module.params['jar']}.json")
+        self.source = Path(module.params["source"])
+
+    def stamp(self) -> dict[str, str]:
+        """What the installed program was made of; nothing when it isn't the one that the stamp was written for."""
+        try:
+            stamp = json.loads(self.stamp_path.read_text(encoding="utf-8"))
+            return stamp if isinstance(stamp, dict) and stamp.get("sha256") == sha256_of(self.jar) else {}
+        except (OSError, ValueError):
+            return {}
+
+    def wanted_commit(self) -> str:
+        """Find the commit that the ref stands for.
+
+        :raises UnreachableError: the repository can't be asked
+        :raises BuildError: it has no such ref
+        """
+        ref = self.params["ref"]
+        if COMMIT.fullmatch(ref):
+            return ref
+        names = [f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"]
+        try:
+            out = self.git("ask the repository for its refs", "ls-remote", self.params["repository"], *names)
+        except BuildError as error:
+            raise UnreachableError(str(error), "\n".join(error.output)) from error
+        found = {name: commit for commit, _, name in (line.partition("\t") for line in out.splitlines())}
+        for name in names:
+            if name in found:
+                return found[name]
+        raise BuildError(
+            f"{self.params['repository']} has no branch or tag '{ref}'; expected a branch, a tag or a full commit of "
+            f"40 digits in perseus_client_ref"
+        )
+
+    def matches(self, stamp: dict[str, str], commit: str) -> bool:
+        """Whether the installed program is what would be built."""
+        return stamp.get("commit") == commit and stamp.get("command") == self.params["command"]
+
+    def build(self, commit: str) -> dict[str, str]:
+        """Check the commit out, build and install it; return the new stamp.
+
+        :raises BuildError: a step failed
+        """
+        self.check_out(commit)
+        command = shlex.split(self.params["command"])
+        rc, out, err = self.module.run_command(
+            ["timeout", "--kill-after=10", str(self.params["timeout"]), *command],
+            cwd=str(self.source),
+            environ_update={"LC_ALL": "C"},
+            handle_exceptions=True,
+        )
+        if rc == TIMED_OUT:
+            raise BuildError(f"'{self.params['command']}' was stopped after {self.params['timeout']} s", out + err)
+        if rc != 0:
+            raise BuildError(f"'{self.params['command']}' failed in {self.source} (exit status {rc})", out + err)
+        artifact = self.source / self.params["artifact"]
+        if not artifact.is_file() or not zipfile.is_zipfile(artifact):
+            raise BuildError(
+                f"expected '{self.params['command']}' to make the jar {artifact}, found no such archive", out + err
+            )
+        return self.install(artifact, commit)
+
+    def check_out(self, commit: str) -> None:
+        """Bring the checkout to a commit, with nothing left of an earlier build."""
+        if not (self.source / ".git").is_dir():
+            shutil.rmtree(self.source, ignore_errors=True)
+            self.source.mkdir(parents=True)
+            self.git("make the checkout", "init", "--quiet", str(self.source))
+        # Whole history: a server of plain files can't give a part of it.
+        refs = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+        folder = str(self.source)
+        self.git("fetch the repository", "-C", folder, "fetch", "--quiet", "--force", self.params["repository"], *refs)
+        self.git(f"check out {commit}", "-C", folder, "checkout", "--quiet", "--force", "--detach", commit)
+        self.git("clean the checkout", "-C", folder, "clean", "-ffdxq")
+
+    def install(self, artifact: Path, commit: str) -> dict[str, str]:
+        """Put program and stamp in place. Killed between the two, the next call sees that they don't match."""
+        stamp = {
+            "repository": self.params["repository"],
+            "commit": commit,
+            "command": self.params["command"],
+            "sha256": sha256_of(artifact),
+        }
+        # The same program again, of another commit: leave it, so that nothing restarts for it.
+        if not self.jar.is_file() or sha256_of(self.jar) != stamp["sha256"]:
+            replace(self.jar, artifact.read_bytes())
+        replace(self.stamp_path, (json.dumps(stamp, indent=1) + "\n").encode())
+        return stamp
+
+    def git(self, purpose: str, *arguments: str) -> str:
+        """Run git; return its output."""
+        try:
+            rc, out, err = self.module.run_command(
+                ["git", *arguments], environ_update=GIT_ENVIRONMENT, handle_exceptions=False
+            )
+        except OSError as error:
+            raise BuildError(f"could not {purpose}: git can't be run ({error}); install the package git") from error
+        if rc != 0:
+            raise BuildError(
+                f"could not {purpose} ({self.params['repository']}): check perseus_client_repository and the network",
+                err or out,
+            )
+        return out
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file that everybody may read, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        new = Path(name)
+        new.chmod(0o644)
+        new.replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(path: Path, timeout: float) -> Iterator[None]:
+    """Hold a lock against other calls on this host. It ends with the process, however that ends.
+
+    :raises BuildError: another call keeps it for longer than ``timeout`` seconds
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + timeout
+    with path.open("w") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BuildError(f"another build on this host has held {path} for {timeout:.0f} s") from None
+                time.sleep(0.5)
+        yield
+
+
+def run(module: AnsibleModule) -> dict[str, object]:
+    """Do what is asked; return the module's result."""
+    build = Build(module)
+    params = module.params
+    if not params["build"] or module.check_mode:
+        stamp = build.stamp()
+        # Without a program nothing needs to be asked: a fresh host may not have git.
+        commit, current = "", False
+        if stamp:
+            try:
+                commit = build.wanted_commit()
+                current = build.matches(stamp, commit)
+            except UnreachableError as error:
+                module.warn(f"{error}. Perseus stays at commit {stamp['commit'][:12]}")
+                commit, current = stamp["commit"], True
+        return {"changed": params["build"] and not current, "current": current, "commit": commit, "stamp": stamp}
+    # As long as a build may take twice: the one that is running, and its packages.
+    with lock(Path(f"{params['source']}.lock"), 2 * params["timeout"]):
+        manager = package_manager(module.run_command)
+        present = manager.installed(params["packages"])
+        missing = [name for name in params["packages"] if name not in present]
+        if missing:
+            manager.install(missing)
+        stamp = build.stamp()
+        commit = build.wanted_commit()
+        changed = not build.matches(stamp, commit)
+        if changed:
+            stamp = build.build(commit)
+        return {"changed": changed, "current": True, "commit": commit, "stamp": stamp}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "repository": {"type": "str", "required": True},
+            "ref": {"type": "str", "default": "master"},
+            "command": {"type": "str", "required": True},
+            "artifact": {"type": "path", "required": True},
+            "source": {"type": "path", "default": "/opt/perseus/source"},
+            "jar": {"type": "path", "default": "/opt/perseus/perseus.jar"},
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "build": {"type": "bool", "default": True},
+            "timeout": {"type": "int", "default": 900},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module)
+    except BuildError as error:
+        shown = "".join(f"\n  {line}" for line in error.output)
+        module.fail_json(msg=f"Perseus was not built: {error}{shown}", output=error.output)
+    except (PackageError, OSError, ValueError) as error:
+        module.fail_json(msg=f"Perseus was not built: {error}", output=[])
+    module.exit_json(jar=module.params["jar"], **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+#!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Wait until Perseus prints real counts."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: perseus_ready
+short_description: Wait until Perseus prints real counts
+description:
+  - Reads the rows that Perseus prints and asks the server nodes for their own counters over the same seconds.
+  - Perseus is ready when each workload with threads counts, each workload without threads doesn't, and the servers
+    counted what Perseus printed. That a process is alive proves nothing, and Perseus counts failed operations too.
+author: Pegasus authors
+options:
+  rows_file: {description: The file that Perseus's output goes to., type: path, default: /var/log/perseus/perseus.log}
+  threads_file: {description: The live threads.yaml of this client., type: path, default: /var/lib/perseus/threads.yaml}
+  service: {description: Perseus's systemd service., type: str, default: perseus}
+  hosts: {description: Addresses of all server nodes., type: list, elements: str, required: true}
+  port: {description: Their service port., type: int, default: 3000}
+  namespace: {description: The namespace under load., type: str, required: true}
+  rows: {description: How many rows are compared at a time; one is printed each second., type: int, default: 3}
+  tolerance:
+    description: The share of the printed operations that the servers may not have counted, 0.0 to 1.0.
+    type: float
+    default: 0.25
+  timeout: {description: Seconds., type: int, default: 60}
+  partial:
+    description: Compare with the server nodes that answer, not with all; for a cluster with a stopped node.
+    type: bool
+    default: false
+attributes:
+  check_mode: {description: Looks in the same way; it changes nothing., support: full}
+  diff_mode: {description: Has none., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Wait until Perseus's load reaches the servers
+  aerospike_community.pegasus.perseus_ready:
+    hosts: [10.0.0.1, 10.0.0.2]
+    namespace: test
+"""
+
+RETURN = r"""
+total_rate: {description: Operations a second; each record of a batch is one., returned: success, type: float}
+printed_rate: {description: Perseus's own total a second; a batch is one., returned: success, type: float}
+rates: {description: Operations a second by workload., returned: success, type: dict}
+server_rate: {description: What the servers counted a second; of all their clients., returned: success, type: float}
+server_error_rate: {description: Of these the errors and timeouts., returned: success, type: float}
+threads: {description: Threads by workload., returned: success, type: dict}
+rows: {description: How many rows were compared., returned: success, type: int}
+row_number: {description: The number of the last row., returned: success, type: int}
+notes: {description: What is worth knowing although the load is real., returned: success, type: list, elements: str}
+log: {description: The log's most telling lines., returned: failure, type: list, elements: str}
+"""
+
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import threads_file
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import answering
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, sum_counters
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_load import (
+    COUNTERS,
+    Sample,
+    Verdict,
+    Window,
+    judge,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_rows import (
+    LogFollower,
+    Row,
+    TableReader,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd, telling_lines
+
+# The last header is at most 25 rows back; error lines may stand between.
+LOOK_BACK_BYTES = 512 * 1024
+POLL_SECONDS = 0.05
+SERVICE_POLL_SECONDS = 1.0
+DEAD_STATES = ("failed", "inactive")
+
+
+class NotReadyError(Exception):
+    """Perseus isn't ready, and waiting longer doesn't help or isn't allowed."""
+
+
+class Watch:
+    """Looks at one Perseus until its load is real."""
+
+    def __init__(self, params: dict, systemd: Systemd) -> None:
+        self.params = params
+        self.systemd = systemd
+        self.follower = LogFollower(Path(params["rows_file"]), LOOK_BACK_BYTES)
+        self.table = TableReader()
+        # What was printed before this call names the columns; its rows are the past.
+        self.table.feed_all(self.follower.lines())
+        self.deadline = time.monotonic() + params["timeout"]
+        self.reason = "expected a row with counts, found none"
+        self.next_look = 0.0
+        self.rows_seen = 0
+
+    def run(self) -> tuple[Verdict, list[Row]]:
+        """Return the first window that convinces.
+
+        :raises NotReadyError: none did in time, or the service is dead
+        """
+        before: Sample | None = None
+        rows: list[Row] = []
+        while True:
+            self.look_at_service()
+            new = self.table.feed_all(self.follower.lines())
+            for row in new:
+                self.rows_seen += 1
+                if rows and row.number != rows[-1].number + 1:
+                    before, rows = None, []
+                rows.append(row)
+            if new and before is None:
+                # The window starts with the row that has just come, without its counts.
+                before, rows = self.sample(), rows[-1:]
+            elif new and before is not None and len(rows) > self.params["rows"]:
+                after = self.sample()
+                if after is not None:
+                    window = Window(rows[1:], before, after, len(self.params["hosts"]))
+                    verdict = judge(window, self.threads(), self.params["tolerance"])
+                    if not verdict.problem:
+                        return verdict, list(window.rows)
+                    self.reason = verdict.problem
+                before, rows = after, rows[-1:]
+            if time.monotonic() > self.deadline:
+                raise NotReadyError(f"{self.reason} (waited {self.params['timeout']} s, saw {self.rows_seen} rows)")
+            time.sleep(POLL_SECONDS)
+
+    def sample(self) -> Sample | None:
+        """Ask the servers for their counters; nothing if one of them doesn't answer."""
+        try:
+            counters = sum_counters(self.params["hosts"], self.params["namespace"], COUNTERS, port=self.params["port"])
+        except InfoError as error:
+            self.reason = f"expected an answer of every server node, found: {error}"
+            return None
+        return Sample(time.monotonic(), counters)
+
+    def threads(self) -> dict[str, int]:
+        """What the live threads.yaml asks for; nothing where it can't be read."""
+        try:
+            return threads_file.parse(Path(self.params["threads_file"]).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def look_at_service(self) -> None:
+        """Once a second: a service that is dead doesn't come back by waiting.
+
+        :raises NotReadyError: it is
+        """
+        now = time.monotonic()
+        if now < self.next_look:
+            return
+        self.next_look = now + SERVICE_POLL_SECONDS
+        state = self.systemd.state(self.params["service"])
+        if not state.loaded:
+            raise NotReadyError(f"expected a service {self.params['service']}, found no such unit on this host")
+        if state.active in DEAD_STATES:
+            raise NotReadyError(f"expected the service {self.params['service']} to run, found it {state.describe()}")
+
+    def log_lines(self) -> list[str]:
+        """What explains it: Perseus's own words, and the journal's where Perseus said nothing."""
+        # Each once, and without the frames of stack traces: a failing workload repeats them every second.
+        words = dict.fromkeys(line for line in self.table.others if not line[:1].isspace())
+        return telling_lines(list(words)) or telling_lines(self.systemd.log_lines(self.params["service"], count=20))
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "rows_file": {"type": "path", "default": "/var/log/perseus/perseus.log"},
+            "threads_file": {"type": "path", "default": "/var/lib/perseus/threads.yaml"},
+            "service": {"type": "str", "default": "perseus"},
+            "hosts": {"type": "list", "elements": "str", "required": True},
+            "port": {"type": "int", "default": 3000},
+            "namespace": {"type": "str", "required": True},
+            "rows": {"type": "int", "default": 3},
+            "tolerance": {"type": "float", "default": 0.25},
+            "timeout": {"type": "int", "default": 60},
+            "partial": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    if not module.params["hosts"] or module.params["rows"] < 1:
+        module.fail_json(
+            msg=f"hosts has {len(module.params['hosts'])} addresses and rows is {module.params['rows']}; "
+            f"expected at least one of each"
+        )
+    if module.params["partial"]:
+        module.params["hosts"] = answering(module.params["hosts"], module.params["port"]) or module.params["hosts"]
+    watch = Watch(module.params, Systemd(module.run_command))
+    try:
+        verdict, rows = watch.run()
+    except NotReadyError as error:
+        lines = watch.log_lines()
+        shown = "\n".join(f"  {line}" for line in lines) or "  (empty)"
+        module.fail_json(
+            msg=f"Perseus is not ready: {error}.\nIn {module.params['rows_file']}, most telling first:\n{shown}",
+            log=lines,
+        )
+    threads = watch.threads() or watch.table.threads
+    for note in verdict.warnings:
+        module.warn(note)
+    module.exit_json(
+        changed=False,
+        total_rate=verdict.total_rate,
+        printed_rate=verdict.printed_rate,
+        rates=verdict.rates,
+        server_rate=verdict.server_rate,
+        server_error_rate=verdict.server_error_rate,
+        threads=threads,
+        rows=len(rows),
+        row_number=rows[-1].number,
+        notes=verdict.warnings,
+    )
+
+
+if __name__ == "__main__":
+    main()

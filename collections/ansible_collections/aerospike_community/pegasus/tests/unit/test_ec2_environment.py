@@ -1,0 +1,656 @@
+"""The module ec2_environment, run as Ansible runs it, against moto."""
+
+from __future__ import annotations
+
+import functools
+import json
+import socket
+import threading
+import time
+from collections import Counter
+
+import boto3
+import botocore.client
+import botocore.loaders
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_api, ec2_keys
+from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
+from botocore.exceptions import ClientError
+from moto import mock_aws
+from moto.ec2.models import amis
+from moto.ec2.models.subnets import Subnet
+
+REGION = "us-east-1"
+IMAGE_OWNER = "136693071363"  # the default: Debian
+GROUPS = [
+    {"role": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},
+    {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
+    {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
+]
+
+
+def image(architecture, word):
+    """An image as moto's own list has them."""
+    return {
+        "ami_id": f"ami-{word}",
+        "name": f"debian-12-{word}-test",
+        "owner_id": IMAGE_OWNER,
+        "architecture": architecture,
+        "root_device_name": "/dev/xvda",
+        "public": True,
+        "creation_date": "2026-01-01T00:00:00.000Z",
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models_read_once():
+    """Each run makes a client of its own, as in real life; most of that is reading EC2's model, which is kept here."""
+    patch = pytest.MonkeyPatch()
+    loader = botocore.loaders.JSONFileLoader
+    read = functools.cache(lambda path, real=loader.load_file: real(loader(), path))
+    patch.setattr(loader, "load_file", lambda _, path: read(path))
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def ec2(monkeypatch):
+    """A client of an empty EC2 that has an image for each architecture."""
+    # moto reads this file once, at its import: the content is put in place here, the variable keeps its own list out.
+    monkeypatch.setenv("MOTO_AMIS_PATH", "unused")
+    monkeypatch.setattr(amis, "AMIS", [image("x86_64", "amd64"), image("arm64", "arm64")])
+    # moto gives out addresses with a generator that two launches at the same time can't share.
+    lock, give_address = threading.Lock(), Subnet.get_available_subnet_ip
+
+    def one_at_a_time(subnet, instance):
+        with lock:
+            return give_address(subnet, instance)
+
+    monkeypatch.setattr(Subnet, "get_available_subnet_ip", one_at_a_time)
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with mock_aws():
+        yield boto3.client("ec2", region_name=REGION)
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Run the module: returns its result, failed or not."""
+
+    def run_module(check=False, **changed):
+        arguments = {
+            "environment": "Bench",
+            "region": REGION,
+            "groups": GROUPS,
+            "owner": "me",
+            "private_key_file": str(tmp_path / "state" / "id_ed25519"),
+            "allowed_cidrs": ["203.0.113.7"],
+            "access_key": "testing",
+            "secret_key": "testing",
+            "_ansible_check_mode": check,
+            "_ansible_remote_tmp": str(tmp_path),
+            **changed,
+        }
+        capsys.readouterr()
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            ec2_environment.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run_module
+
+
+@pytest.fixture
+def inject(monkeypatch):
+    """Put a function in the way of an API call: it gets the parameters and a function that makes the real call."""
+
+    def put(operation, function):
+        real = botocore.client.BaseClient._make_api_call
+
+        def in_the_way(self, name, parameters):
+            if name == operation:
+                return function(parameters, lambda: real(self, name, parameters))
+            return real(self, name, parameters)
+
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", in_the_way)
+
+    return put
+
+
+def servers(count, **changed):
+    """The groups with another number of servers."""
+    return [GROUPS[0] | {"nodes": count} | changed, *GROUPS[1:]]
+
+
+def live(ec2):
+    """Name -> description of every instance that isn't gone."""
+    return {
+        {tag["Key"]: tag["Value"] for tag in one["Tags"]}.get("Name", one["InstanceId"]): one
+        for reservation in ec2.describe_instances()["Reservations"]
+        for one in reservation["Instances"]
+        if one["State"]["Name"] not in ("shutting-down", "terminated")
+    }
+
+
+def tags_of(thing):
+    return {tag["Key"]: tag["Value"] for tag in thing["Tags"]}
+
+
+def refuse(code):
+    return ClientError({"Error": {"Code": code, "Message": f"{code} said moto's stand-in"}}, "Operation")
+
+
+# --- present ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_run_makes_everything(ec2, run, tmp_path):
+    result = run(expiry="20h 30m", tags={"team": "a"})
+    assert result["changed"] is True
+    assert [one["name"] for one in result["instances"]] == [
+        "Bench-1",
+        "Bench-2",
+        "Bench-3",
+        "BenchClient-1",
+        "BenchGrafana-1",
+    ]
+    assert result["launched"] == result["instances"]
+    assert result["terminated"] == []
+    for record in result["instances"]:
+        assert record["state"] == "running"
+        assert record["private_ip"].startswith("172.31.")
+    assert result["api_calls"]["run_instances"] == 3
+
+    found = live(ec2)
+    for name, one in found.items():
+        tags = tags_of(one)
+        launched = one["LaunchTime"].timestamp()
+        expires = time.mktime(time.strptime(tags["pegasus:expires"], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+        assert abs(expires - launched - 73800) < 5
+        assert tags["pegasus:environment"] == "Bench"
+        assert tags["pegasus:owner"] == "me"
+        assert tags["team"] == "a"
+        assert name == f"{name.rsplit('-', 1)[0]}-{tags['pegasus:index']}"
+        attribute = ec2.describe_instance_attribute(
+            InstanceId=one["InstanceId"], Attribute="instanceInitiatedShutdownBehavior"
+        )
+        assert attribute["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
+        assert one["MetadataOptions"]["HttpTokens"] == "required"
+        assert one["KeyName"] == "pegasus-Bench"
+    assert len({one["SubnetId"] for one in found.values()}) == 1
+    volumes = ec2.describe_volumes(Filters=[{"Name": "tag:pegasus:environment", "Values": ["Bench"]}])["Volumes"]
+    assert len(volumes) == 5
+    assert all(volume["Encrypted"] and volume["Size"] == 50 for volume in volumes)
+
+    private = tmp_path / "state" / "id_ed25519"
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert private.parent.stat().st_mode & 0o777 == 0o700
+    (key,) = ec2.describe_key_pairs(IncludePublicKey=True)["KeyPairs"]
+    assert ec2_keys.normal_key(key["PublicKey"]) == ec2_keys.public_key_of(private)
+    (group,) = ec2.describe_security_groups(GroupNames=["pegasus-Bench"])["SecurityGroups"]
+    assert tags_of(group)["pegasus:environment"] == "Bench"
+    ports = {(one.get("FromPort"), *(r["CidrIp"] for r in one["IpRanges"])) for one in group["IpPermissions"]}
+    assert {(22, "203.0.113.7/32"), (3000, "203.0.113.7/32"), (9090, "203.0.113.7/32")} <= ports
+    (within,) = [one for one in group["IpPermissions"] if one["IpProtocol"] == "-1"]
+    assert [pair["GroupId"] for pair in within["UserIdGroupPairs"]] == [group["GroupId"]]
+
+
+def test_the_second_run_only_looks(ec2, run):
+    first = run()
+    second = run()
+    assert second["changed"] is False
+    assert second["changes"] == []
+    assert second["instances"] == first["instances"]
+    assert second["launched"] == []
+    assert second["api_calls"] == {"describe_instances": 1, "describe_key_pairs": 1, "describe_security_groups": 1}
+
+
+def test_check_mode_says_what_would_be_launched_and_makes_nothing(ec2, run, tmp_path):
+    result = run(check=True)
+    assert result["changed"] is True
+    assert [result["launched"][0][key] for key in ("name", "state", "id")] == ["Bench-1", "planned", ""]
+    assert len(result["launched"]) == 5
+    assert "launch 3 x i4i.large as Bench-1 to Bench-3 (server)" in result["changes"]
+    assert live(ec2) == {}
+    assert ec2.describe_key_pairs()["KeyPairs"] == []
+    assert not (tmp_path / "state").exists()
+
+
+def test_arm_types_get_arm_images(ec2, run):
+    result = run(groups=servers(1, instance_type="r6gd.large"))
+    assert {one["name"]: one["image_id"] for one in result["instances"]} == {
+        "Bench-1": "ami-arm64",
+        "BenchClient-1": "ami-amd64",
+        "BenchGrafana-1": "ami-amd64",
+    }
+
+
+def test_more_nodes_are_added_in_the_same_subnet(ec2, run):
+    run()
+    ec2.terminate_instances(InstanceIds=[live(ec2)["Bench-2"]["InstanceId"]])
+    result = run(groups=servers(4))
+    assert [one["name"] for one in result["launched"]] == ["Bench-4", "Bench-5"]
+    assert len({one["SubnetId"] for one in live(ec2).values()}) == 1
+    ec2.terminate_instances(InstanceIds=[live(ec2)["Bench-1"]["InstanceId"]])
+    result = run(groups=servers(4, replace=[1, 2]))
+    assert [one["name"] for one in result["launched"]] == ["Bench-1"]
+
+
+def test_a_smaller_number_is_refused(ec2, run):
+    run()
+    result = run(groups=servers(2))
+    assert result["failed"] is True
+    assert result["error_class"] == "configuration"
+    assert "Bench (server) has 3 nodes (Bench-1, Bench-2, Bench-3), 2 were asked for" in result["msg"]
+    assert len(live(ec2)) == 5
+
+
+def test_stopped_nodes_are_started(ec2, run):
+    run()
+    ident = live(ec2)["Bench-2"]["InstanceId"]
+    ec2.stop_instances(InstanceIds=[ident])
+    result = run()
+    assert result["changes"] == ["start Bench-2"]
+    assert result["launched"] == []
+    assert {one["state"] for one in result["instances"]} == {"running"}
+    assert live(ec2)["Bench-2"]["InstanceId"] == ident
+
+
+def test_ingress_is_reconciled(ec2, run):
+    run()
+    (group,) = ec2.describe_security_groups(GroupNames=["pegasus-Bench"])["SecurityGroups"]
+    ec2.authorize_security_group_ingress(
+        GroupId=group["GroupId"], IpProtocol="tcp", FromPort=5000, ToPort=5000, CidrIp="0.0.0.0/0"
+    )
+    result = run(allowed_cidrs=["198.51.100.0/24", "203.0.113.7/32"])
+    assert sorted(result["changes"]) == [
+        "allow port 22 from 198.51.100.0/24",
+        "allow port 3000 from 198.51.100.0/24",
+        "allow port 9090 from 198.51.100.0/24",
+        "no longer allow port 5000 from 0.0.0.0/0",
+    ]
+    assert run(allowed_cidrs=["203.0.113.7/32", "198.51.100.0/24"])["changed"] is False
+
+
+def test_without_networks_the_own_address_is_allowed(ec2, run, monkeypatch):
+    monkeypatch.setattr(ec2_environment.ec2_lifecycle, "own_address", lambda: "192.0.2.9/32")
+    assert "allow port 22 from 192.0.2.9/32" in run(allowed_cidrs=[])["changes"]
+
+
+def test_an_unknown_own_address_names_the_setting(ec2, run, monkeypatch):
+    monkeypatch.setattr(ec2_api, "ADDRESS_SERVICE", f"http://127.0.0.1:{free_port()}")
+    result = run(allowed_cidrs=[])
+    assert result["error_class"] == "endpoint"
+    assert "ec2_provision_allowed_cidrs" in result["next_step"]
+
+
+# --- interruptions ----------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing may catch it and clean up."""
+
+
+@pytest.mark.parametrize(
+    "operation", ["ImportKeyPair", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "RunInstances", "CreateTags"]
+)
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_killed_run_is_completed_by_the_next(ec2, run, inject, operation, moment):
+    calls = Counter()
+
+    def kill_the_first(parameters, call):
+        calls[operation] += 1
+        if calls[operation] > 1:
+            return call()
+        if moment == "after":
+            call()
+        raise Killed
+
+    inject(operation, kill_the_first)
+    with pytest.raises(Killed):
+        run()
+    result = run()
+    assert [one["name"] for one in result["instances"]] == [
+        "Bench-1",
+        "Bench-2",
+        "Bench-3",
+        "BenchClient-1",
+        "BenchGrafana-1",
+    ]
+    assert sorted(live(ec2)) == sorted(one["name"] for one in result["instances"])
+    assert all(tags_of(one)["pegasus:expires"] for one in live(ec2).values())
+    assert run()["changed"] is False
+
+
+def test_one_group_without_capacity_takes_the_others_back(ec2, run, inject):
+    run(groups=[GROUPS[0] | {"nodes": 1}, GROUPS[1] | {"nodes": 0}, GROUPS[2] | {"nodes": 0}])
+    full = True
+
+    def no_clients(parameters, call):
+        if full and parameters["InstanceType"] == "c6i.large":
+            raise refuse("InsufficientInstanceCapacity")
+        return call()
+
+    inject("RunInstances", no_clients)
+    result = run()
+    assert result["error_class"] == "capacity"
+    assert "launch 1 x c6i.large as BenchClient-1" in result["msg"]
+    assert "The 3 instances that this run had launched for the other groups were terminated again" in result["msg"]
+    assert "ec2_provision_subnet_id" in result["next_step"]
+    assert sorted(live(ec2)) == ["Bench-1"]
+    full = False
+    assert len(run()["instances"]) == 5
+
+
+def test_a_token_of_a_launch_that_is_gone_is_changed(ec2, run, inject):
+    tokens = []
+
+    def answer_with_the_dead(parameters, call):
+        answer = call()
+        if parameters["InstanceType"] == "i4i.large":
+            tokens.append(parameters["ClientToken"])
+            if len(tokens) == 1:
+                ids = [one["InstanceId"] for one in answer["Instances"]]
+                ec2.terminate_instances(InstanceIds=ids)
+                for one in answer["Instances"]:
+                    one["State"] = {"Name": "terminated"}
+        return answer
+
+    inject("RunInstances", answer_with_the_dead)
+    result = run()
+    assert len(set(tokens)) == 2
+    assert [one["name"] for one in result["instances"]][:3] == ["Bench-1", "Bench-2", "Bench-3"]
+
+
+def test_new_things_may_be_unknown_for_a_moment(ec2, run, inject):
+    calls = Counter()
+
+    def unknown_at_first(code):
+        def answer(parameters, call):
+            calls[code] += 1
+            if calls[code] == 1:
+                raise refuse(code)
+            return call()
+
+        return answer
+
+    inject("RunInstances", unknown_at_first("InvalidGroup.NotFound"))
+    inject("CreateTags", unknown_at_first("InvalidInstanceID.NotFound"))
+    assert len(run()["instances"]) == 5
+
+
+def test_an_instance_that_ends_while_it_starts_is_explained(ec2, run, inject):
+    def ended(parameters, call):
+        answer = call()
+        for reservation in answer["Reservations"]:
+            for one in reservation["Instances"]:
+                if one["InstanceType"] == "t3.medium":
+                    one["State"] = {"Name": "terminated"}
+                    one["StateReason"] = {"Message": "Client.VolumeLimitExceeded: Volume limit exceeded"}
+        return answer
+
+    inject("DescribeInstances", ended)
+    result = run()
+    assert result["error_class"] == "quota"
+    assert "BenchGrafana-1: terminated, Client.VolumeLimitExceeded" in result["msg"]
+
+
+def test_waiting_has_an_end(ec2, run, inject):
+    def pending(parameters, call):
+        answer = call()
+        for reservation in answer["Reservations"]:
+            for one in reservation["Instances"]:
+                one["State"] = {"Name": "pending"}
+        return answer
+
+    inject("DescribeInstances", pending)
+    result = run(timeout=1)
+    assert "After 1 s expected every instance to be running and tagged; found: Bench-1 pending" in result["msg"]
+
+
+# --- the key pair -----------------------------------------------------------------------------------------------------
+
+
+def test_a_key_from_an_earlier_environment_is_used_again(ec2, run, tmp_path):
+    run()
+    run(state="absent")
+    before = (tmp_path / "state" / "id_ed25519").read_text()
+    run()
+    assert (tmp_path / "state" / "id_ed25519").read_text() == before
+
+
+def test_a_second_machine_is_told_which_file_it_lacks(ec2, run, tmp_path):
+    run()
+    elsewhere = tmp_path / "other" / "id_ed25519"
+    result = run(private_key_file=str(elsewhere))
+    assert result["error_class"] == "configuration"
+    assert f"its private key isn't on this machine: {elsewhere} does not exist" in result["msg"]
+    assert "Copy the private key of 'ssh-ed25519 " in result["next_step"]
+    assert not elsewhere.exists()
+
+
+def test_another_key_is_refused(ec2, run, tmp_path):
+    run()
+    elsewhere = tmp_path / "other" / "id_ed25519"
+    ec2_keys.make_key(elsewhere, "another")
+    result = run(private_key_file=str(elsewhere))
+    assert result["error_class"] == "configuration"
+    assert f"{elsewhere} is another key" in result["msg"]
+    assert len(live(ec2)) == 5
+
+
+def test_nodes_without_any_key_are_refused(ec2, run, tmp_path):
+    run()
+    ec2.delete_key_pair(KeyName="pegasus-Bench")
+    result = run(private_key_file=str(tmp_path / "other"))
+    assert "has 5 nodes, but neither a key pair in EC2 nor the private key" in result["msg"]
+    assert run()["changes"] == [f"import the key pair pegasus-Bench from {tmp_path / 'state' / 'id_ed25519'}"]
+
+
+def test_a_file_that_is_no_key_is_explained(ec2, run, tmp_path):
+    run()
+    wrong = tmp_path / "wrong"
+    wrong.write_text("no key\n")
+    result = run(private_key_file=str(wrong))
+    assert result["error_class"] == "configuration"
+    assert f"Could not read the private key {wrong}" in result["msg"]
+
+
+# --- what isn't ours --------------------------------------------------------------------------------------------------
+
+
+def test_a_foreign_key_pair_of_the_same_name_is_left_alone(ec2, run):
+    ec2.create_key_pair(KeyName="pegasus-Bench")
+    result = run()
+    assert result["error_class"] == "configuration"
+    assert "EC2 has a key pair named pegasus-Bench without the tag pegasus:environment=Bench" in result["msg"]
+    assert live(ec2) == {}
+
+
+def test_a_foreign_security_group_of_the_same_name_is_left_alone(ec2, run):
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    ec2.create_security_group(GroupName="pegasus-Bench", Description="x", VpcId=vpc)
+    result = run()
+    assert result["error_class"] == "configuration"
+    assert "a security group named pegasus-Bench without the tag" in result["msg"]
+    assert live(ec2) == {}
+
+
+# --- absent -----------------------------------------------------------------------------------------------------------
+
+
+def test_absent_takes_the_environment_and_nothing_else(ec2, run, tmp_path):
+    run()
+    other = [GROUPS[0] | {"name": "Bench2"}]
+    run(environment="Bench2", groups=other, private_key_file=str(tmp_path / "two"))
+    zone = f"{REGION}a"
+    ec2.create_volume(AvailabilityZone=zone, Size=1)
+    own = ec2.create_volume(
+        AvailabilityZone=zone,
+        Size=1,
+        TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "pegasus:environment", "Value": "Bench"}]}],
+    )["VolumeId"]
+    ec2.create_key_pair(KeyName="mine")
+
+    planned = run(check=True, state="absent")
+    assert len(planned["terminated"]) == 5
+    assert len(live(ec2)) == 8
+
+    result = run(state="absent")
+    assert result["changed"] is True
+    assert result["changes"] == planned["changes"]
+    assert sorted(one["name"] for one in result["terminated"]) == [
+        "Bench-1",
+        "Bench-2",
+        "Bench-3",
+        "BenchClient-1",
+        "BenchGrafana-1",
+    ]
+    assert f"delete the volume {own}" in result["changes"]
+    assert result["instances"] == []
+    assert {tags_of(one)["pegasus:environment"] for one in live(ec2).values()} == {"Bench2"}
+    assert {key["KeyName"] for key in ec2.describe_key_pairs()["KeyPairs"]} == {"mine", "pegasus-Bench2"}
+    names = {group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]}
+    assert "pegasus-Bench2" in names
+    assert "pegasus-Bench" not in names
+    assert len(ec2.describe_volumes()["Volumes"]) == 3 + 1
+
+    again = run(state="absent")
+    assert again["changed"] is False
+    assert again["terminated"] == []
+    assert sum(again["api_calls"].values()) == 4
+
+
+@pytest.mark.parametrize("operation", ["TerminateInstances", "DeleteSecurityGroup", "DeleteKeyPair"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_killed_destroy_is_completed_by_the_next(ec2, run, inject, operation, moment):
+    run()
+    calls = Counter()
+
+    def kill_the_first(parameters, call):
+        calls[operation] += 1
+        if calls[operation] > 1:
+            return call()
+        if moment == "after":
+            call()
+        raise Killed
+
+    inject(operation, kill_the_first)
+    with pytest.raises(Killed):
+        run(state="absent")
+    run(state="absent")
+    assert live(ec2) == {}
+    assert ec2.describe_key_pairs()["KeyPairs"] == []
+    assert run(state="absent")["changed"] is False
+
+
+def test_absent_waits_for_what_still_uses_the_security_group(ec2, run, inject):
+    run()
+    calls = Counter()
+
+    def used_at_first(parameters, call):
+        calls["delete"] += 1
+        if calls["delete"] < 3:
+            raise refuse("DependencyViolation")
+        return call()
+
+    inject("DeleteSecurityGroup", used_at_first)
+    assert run(state="absent")["api_calls"]["delete_security_group"] == 3
+
+
+def test_a_security_group_that_stays_in_use_is_named(ec2, run, inject):
+    run()
+
+    def used(parameters, call):
+        raise refuse("DependencyViolation")
+
+    inject("DeleteSecurityGroup", used)
+    result = run(state="absent", timeout=1)
+    assert "is still in use" in result["msg"]
+    assert "run destroy again" in result["next_step"]
+
+
+def test_every_page_is_read(ec2, run, inject):
+    """With one reservation a page, as a large account may answer."""
+    pages = Counter()
+
+    def small_pages(parameters, call):
+        parameters["MaxResults"] = 1
+        pages["read"] += 1
+        return call()
+
+    run()
+    inject("DescribeInstances", small_pages)
+    assert len(run(state="absent")["terminated"]) == 5
+    assert pages["read"] >= 6
+
+
+# --- what was asked wrongly, or can't be reached ----------------------------------------------------------------------
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_everything_wrong_is_said_at_once(ec2, run):
+    result = run(expiry="soon", allowed_cidrs=["myhost"], root_volume_gb=0, tags={"Name": "x"})
+    assert result["error_class"] == "configuration"
+    for text in (
+        "'soon' isn't a length of time",
+        "'myhost' isn't an address",
+        "root_volume_gb is 0",
+        "'Name' can't be set",
+    ):
+        assert text in result["msg"]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_name_with_a_wildcard_is_refused(ec2, run, state):
+    run()
+    result = run(environment="Ben*", state=state)
+    assert result["error_class"] == "configuration"
+    assert "pegasus_cluster_name is 'Ben*'" in result["msg"]
+    assert len(live(ec2)) == 5
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"groups": servers(1, instance_type="i4i.tiny")}, "i4i.tiny"),
+        ({"image_name": "nothing-{architecture}"}, "No image in us-east-1 is named nothing-amd64"),
+        ({"subnet_id": "subnet-0000"}, "subnet-0000"),
+        ({"secret_key": ""}, "Only one of ec2_provision_access_key and ec2_provision_secret_key"),
+    ],
+)
+def test_wrong_settings_are_said_before_anything_is_made(ec2, run, changed, text):
+    result = run(**changed)
+    assert result["error_class"] == "configuration"
+    assert text in result["msg"]
+    assert live(ec2) == {}
+    assert ec2.describe_key_pairs()["KeyPairs"] == []
+
+
+def test_an_endpoint_that_is_down_fails_fast(run):
+    start = time.monotonic()
+    result = run(endpoint_url=f"http://127.0.0.1:{free_port()}")
+    assert time.monotonic() - start < 3
+    assert result["error_class"] == "endpoint"
+    assert "No EC2 endpoint answers at http://127.0.0.1:" in result["msg"]
+    assert "pegasus-driver local start" in result["next_step"]
+
+
+def test_missing_credentials_are_named(run, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    result = run(access_key="", secret_key="")
+    assert result["error_class"] == "credentials"
+
+
+def test_a_real_secret_is_kept_out_of_the_result(ec2, run):
+    secret = "abcdefghijklmnopqrstuvwxyz0123456789ABCD"
+    assert secret not in json.dumps(run(secret_key=secret, owner=secret))
+    assert run(secret_key="Bench", check=True)["instances"][0]["name"] == "Bench-1"

@@ -1,0 +1,158 @@
+"""The role ec2_provision, run by ansible-playbook against moto's server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "ec2_provision"
+COLLECTIONS = Path(__file__).resolve().parents[5]
+IMAGE = {
+    "ami_id": "ami-0123456789abcdef0",
+    "name": "debian-12-amd64-test",
+    "owner_id": "136693071363",
+    "architecture": "x86_64",
+    "root_device_name": "/dev/xvda",
+    "public": True,
+    "creation_date": "2026-01-01T00:00:00.000Z",
+}
+PLAYBOOK = """
+- name: Provision
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Run the role
+      ansible.builtin.include_role:
+        name: aerospike_community.pegasus.ec2_provision
+    - name: Keep the result
+      ansible.builtin.copy:
+        content: "{{ ec2_provision_result | to_json }}"
+        dest: "{{ playbook_dir }}/result.json"
+        mode: "0600"
+      when: not ansible_check_mode
+      changed_when: false
+"""
+VARIABLES = {
+    "pegasus_cluster_name": "Bench",
+    "pegasus_cluster_nodes": 2,
+    "pegasus_client_name": "BenchClient",
+    "pegasus_client_nodes": 1,
+    "pegasus_monitoring_name": "BenchGrafana",
+    "pegasus_owner": "me",
+    "ec2_provision_region": "us-east-1",
+    "ec2_provision_access_key": "local",
+    "ec2_provision_secret_key": "local",
+    "ec2_provision_cluster_instance_type": "i4i.large",
+    "ec2_provision_client_instance_type": "c6i.large",
+    "ec2_provision_monitoring_instance_type": "t3.medium",
+    "ec2_provision_allowed_cidrs": ["172.31.0.0/16"],
+}
+
+
+@pytest.fixture
+def endpoint(tmp_path):
+    """moto's server as a process of its own, on a port that it chooses."""
+    amis = tmp_path / "amis.json"
+    amis.write_text(json.dumps([IMAGE]))
+    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    log = tmp_path / "moto.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            command, env={**os.environ, "MOTO_AMIS_PATH": str(amis)}, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"moto's server did not start: {log.read_text()}")
+            time.sleep(0.05)
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture
+def play(tmp_path):
+    """Run the role with variables; returns ansible-playbook's end and the role's result."""
+    book = tmp_path / "play.yml"
+    book.write_text(PLAYBOOK)
+
+    def run(*options, **variables):
+        values = VARIABLES | {"pegasus_state_dir": str(tmp_path / "state")} | variables
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "AWS_"))},
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "ansible"),
+            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False",
+            "ANSIBLE_LOCALHOST_WARNING": "False",
+        }
+        program = Path(sys.executable).with_name("ansible-playbook")
+        command = [program, str(book), "-e", json.dumps(values), *options]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120)
+        result = tmp_path / "result.json"
+        return done, json.loads(result.read_text()) if result.exists() else None
+
+    return run
+
+
+def recap(done, changed):
+    assert f"changed={changed} " in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path):
+    here = {"ec2_provision_endpoint_url": endpoint}
+    done, _ = play("--check", **here)
+    recap(done, 1)
+    assert not (tmp_path / "state").exists()
+
+    done, result = play(**here)
+    recap(done, 1)
+    names = ["Bench-1", "Bench-2", "BenchClient-1", "BenchGrafana-1"]
+    assert [one["name"] for one in result["launched"]] == names
+    assert all(one["private_ip"].startswith("172.31.") for one in result["instances"])
+
+    done, result = play(**here)
+    recap(done, 0)
+    assert [one["name"] for one in result["instances"]] == names
+
+    secret = "a-secret-of-40-characters-0123456789abcd"
+    done, _ = play("-vvv", **here, pegasus_cluster_nodes=1, ec2_provision_secret_key=secret)
+    assert secret not in done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Bench (server) has 2 nodes" in done.stdout
+
+    done, result = play(**here, ec2_provision_state="absent")
+    recap(done, 1)
+    assert sorted(one["name"] for one in result["terminated"]) == names
+    done, result = play(**here, ec2_provision_state="absent")
+    recap(done, 0)
+
+
+def test_a_wrong_type_is_refused_before_any_call(play):
+    secret = "a-secret-of-40-characters-0123456789abcd"
+    done, _ = play(pegasus_cluster_nodes="many", ec2_provision_secret_key=secret)
+    assert done.returncode != 0
+    assert "pegasus_cluster_nodes" in done.stdout
+    assert "Bring the environment" not in done.stdout
+    assert secret not in done.stdout + done.stderr
+
+
+def test_specs_and_defaults_agree():
+    options = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    assert {name: option["default"] for name, option in options.items() if "default" in option} == defaults
+    for name, option in options.items():
+        assert "default" in option or option.get("required"), name
+        assert option["description"], name
+        assert name in (ROLE / "README.md").read_text()

@@ -1,0 +1,135 @@
+"""The environment's report: when it is ready, and what it says when it isn't."""
+
+import copy
+
+import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.environment import build_report, report_lines
+
+
+def host(role, index, **result):
+    return {
+        "name": f"{role}-{index}",
+        "role": role,
+        "index": index,
+        "address": f"10.0.0.{index}",
+        "state": "running",
+        "instance_id": f"i-{role}{index}",
+        "instance_type": "i4i.large",
+        "expires": "2026-11-25T00:00:00Z",
+        "unreachable": False,
+        role: result,
+    }
+
+
+def whole():
+    servers = [host("server", i, cluster_key="ABC", cluster_size=3, edition="Enterprise SIMULATED") for i in (1, 2, 3)]
+    client = host("client", 1, total_rate=100.0, server_rate=98.0, rates={"write": 100.0}, threads={"write": 1})
+    monitor = host(
+        "monitor",
+        1,
+        targets=[{"instance": "a", "health": "up"}],
+        dashboards=["pegasus-environment"],
+        grafana_url="http://10.0.0.9:3000",
+        prometheus_url="http://10.0.0.9:9090",
+    )
+    return [monitor, client, *servers]
+
+
+EXPECTED = {"server": 3, "client": 1, "monitor": 1}
+
+
+def problems(hosts):
+    return [str(problem) for problem in build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED).problems]
+
+
+def test_a_whole_environment_is_ready():
+    report = build_report("Benchmark", "local", whole(), "Test", 2, EXPECTED)
+    assert report.problems == []
+    data = report.data
+    assert data["simulated"] is True
+    assert [node["name"] for node in data["nodes"]] == ["server-1", "server-2", "server-3", "client-1", "monitor-1"]
+    assert data["cluster"] == {"size": 3, "key": "ABC", "stable": True, "namespace": "Test", "replication_factor": 2}
+    assert data["clients"][0]["rate"] == 100.0
+    assert (data["monitoring"]["targets_up"], data["monitoring"]["targets"]) == (1, 1)
+    assert data["expires"] == "2026-11-25T00:00:00Z"
+
+
+def test_what_all_nodes_said_at_one_moment_counts_more_than_what_each_said_before():
+    """A node restarted while setup ran: the nodes that were asked before it have the old key."""
+    hosts = whole()
+    change("server-2", cluster_key="DEF")(hosts)
+    agreed = {"cluster_key": "DEF", "cluster_size": 3}
+    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, agreed)
+    assert report.problems == []
+    assert report.data["cluster"]["key"] == "DEF"
+
+
+def change(name, **fields):
+    def apply(hosts):
+        for one in hosts:
+            if one["name"] == name:
+                one[one["role"]].update(fields)
+
+    return apply
+
+
+def silence(name):
+    def apply(hosts):
+        for one in hosts:
+            if one["name"] == name:
+                one[one["role"]] = None
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (change("server-2", cluster_key="DEF"), "cluster: cluster key: expected the same on every node"),
+        (change("server-2", cluster_size=2), "server-2: cluster size: expected 3, found 2"),
+        (silence("server-3"), "server-3: cluster-stable: expected size 3 and a key, found no answer"),
+        (
+            change("server-3", failed=True, msg="timed out"),
+            "server-3: cluster-stable: expected size 3 and a key, found timed out",
+        ),
+        (change("client-1", total_rate=0, server_rate=0), "client-1: Perseus's rows: expected non-zero counts"),
+        (change("client-1", server_rate=10), "clients: load: expected about the 100"),
+        (silence("client-1"), "client-1: Perseus's rows: expected non-zero counts, found no answer"),
+        (silence("monitor-1"), "monitor-1: monitoring"),
+        (
+            change("monitor-1", targets=[{"instance": "b", "health": "down"}]),
+            "monitor-1: target b: expected up, found down",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(spoil, said):
+    hosts = copy.deepcopy(whole())
+    spoil(hosts)
+    assert any(problem.startswith(said) for problem in problems(hosts)), problems(hosts)
+
+
+def test_a_missing_host_is_named():
+    assert "Benchmark: number of client instances: expected 1, found 0" in problems(
+        [h for h in whole() if h["role"] != "client"]
+    )
+
+
+def test_two_clients_share_the_servers_counters():
+    hosts = whole()
+    hosts.append(host("client", 2, total_rate=50.0, server_rate=150.0))
+    change("client-1", server_rate=150.0)(hosts)
+    report = build_report("Benchmark", "local", hosts, "Test", 2, {"client": 2})
+    assert report.problems == []
+
+
+def test_lines_tell_how_to_go_on():
+    text = "\n".join(report_lines(build_report("Benchmark", "local", whole(), "Test", 2).data))
+    for part in (
+        "SIMULATED",
+        "size 3, key ABC",
+        "100 operations a second",
+        "http://10.0.0.9:3000",
+        "copy-threads",
+        "destroy",
+    ):
+        assert part in text

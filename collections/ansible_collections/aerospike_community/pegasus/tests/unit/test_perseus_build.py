@@ -1,0 +1,181 @@
+"""perseus_build against a real git repository: what is built when, and what stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.modules import perseus_build
+from ansible_collections.aerospike_community.pegasus.plugins.modules.perseus_build import BuildError, run
+
+MAKE = (
+    "import pathlib, zipfile; z = zipfile.ZipFile('out.jar', 'w'); z.writestr('a', pathlib.Path('source').read_text())"
+)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git with a name for commits."""
+    command = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class FakeModule:
+    """What perseus_build needs of AnsibleModule."""
+
+    def __init__(self, params: dict) -> None:
+        self.params = params
+        self.check_mode = False
+        self.warnings: list[str] = []
+
+    def run_command(self, command: list[str], cwd: str | None = None, **_: object) -> tuple[int, str, str]:
+        """Run a command."""
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def warn(self, text: str) -> None:
+        """Keep a warning."""
+        self.warnings.append(text)
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    """A repository with one commit and a tag."""
+    folder = tmp_path / "origin"
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch=master")
+    (folder / "make.py").write_text(MAKE)
+    commit(folder, "one")
+    git(folder, "tag", "-a", "-m", "first", "v1")
+    return folder
+
+
+def commit(folder: Path, text: str) -> str:
+    """Make a commit that changes the program."""
+    (folder / "source").write_text(text)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "-m", text)
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def module(tmp_path: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> FakeModule:
+    """The module's call for that repository; no packages are installed."""
+
+    class NoPackages:
+        def installed(self, names: list[str]) -> dict[str, str]:
+            return dict.fromkeys(names, "1")
+
+    monkeypatch.setattr(perseus_build, "package_manager", lambda _: NoPackages())
+    return FakeModule(
+        {
+            "repository": str(origin),
+            "ref": "master",
+            "command": f"{sys.executable} make.py",
+            "artifact": "out.jar",
+            "source": str(tmp_path / "host/source"),
+            "jar": str(tmp_path / "host/perseus.jar"),
+            "packages": ["git"],
+            "build": True,
+            "timeout": 60,
+        }
+    )
+
+
+def content(module: FakeModule) -> str:
+    """What the installed program was made of."""
+    return zipfile.ZipFile(module.params["jar"]).read("a").decode()
+
+
+def test_a_commit_is_built_once(module: FakeModule, origin: Path) -> None:
+    first = run(module)
+    assert (first["changed"], first["current"], content(module)) == (True, True, "one")
+    assert run(module)["changed"] is False
+    new = commit(origin, "two")
+    again = run(module)
+    assert (again["changed"], again["commit"], content(module)) == (True, new, "two")
+
+
+def test_the_question_alone_builds_nothing(module: FakeModule, origin: Path) -> None:
+    module.params["build"] = False
+    assert run(module)["current"] is False
+    assert not Path(module.params["jar"]).exists()
+    module.params["build"] = True
+    run(module)
+    module.params["build"] = False
+    assert run(module)["current"] is True
+    commit(origin, "two")
+    assert run(module) | {"stamp": {}} == {
+        "changed": False,
+        "current": False,
+        "commit": git(origin, "rev-parse", "HEAD"),
+        "stamp": {},
+    }
+
+
+def test_tags_and_commits_are_refs_too(module: FakeModule, origin: Path) -> None:
+    one = git(origin, "rev-parse", "HEAD")
+    commit(origin, "two")
+    module.params["ref"] = "v1"
+    assert (run(module)["commit"], content(module)) == (one, "one")
+    module.params["ref"] = one
+    assert run(module)["changed"] is False
+
+
+def test_another_command_builds_anew_and_the_same_program_is_left_alone(module: FakeModule) -> None:
+    run(module)
+    before = Path(module.params["jar"]).stat()
+    module.params["command"] += " again"
+    assert run(module)["changed"] is True
+    # zipfile stamps members with the time of day, so only equal bytes may leave the file alone.
+    after = Path(module.params["jar"]).stat()
+    assert run(module)["changed"] is False
+    assert (before.st_ino == after.st_ino) or before.st_mtime_ns < after.st_mtime_ns
+
+
+def test_a_program_that_was_damaged_is_made_again(module: FakeModule) -> None:
+    run(module)
+    Path(module.params["jar"]).write_text("half")
+    assert run(module)["changed"] is True
+    assert content(module) == "one"
+
+
+def test_a_ref_that_is_not_there(module: FakeModule) -> None:
+    module.params["ref"] = "nope"
+    with pytest.raises(BuildError, match="has no branch or tag 'nope'"):
+        run(module)
+
+
+def test_a_repository_that_cannot_be_asked_stops_a_build_but_not_a_check(module: FakeModule) -> None:
+    run(module)
+    module.params["repository"] += "-gone"
+    with pytest.raises(BuildError, match="could not ask the repository"):
+        run(module)
+    module.params["build"] = False
+    assert run(module)["current"] is True
+    assert "Perseus stays at commit" in module.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [("false", "exit status 1"), ("true", "found no such archive"), ("sleep 30", "was stopped after 1 s")],
+)
+def test_a_build_that_fails_leaves_the_program(module: FakeModule, origin: Path, command: str, reason: str) -> None:
+    run(module)
+    commit(origin, "two")
+    module.params |= {"command": command, "timeout": 1}
+    with pytest.raises(BuildError, match=reason):
+        run(module)
+    assert content(module) == "one"
+
+
+def test_calls_on_one_host_take_turns(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with (
+        perseus_build.lock(path, 1),
+        pytest.raises(BuildError, match="another build on this host"),
+        perseus_build.lock(path, 0),
+    ):
+        pass

@@ -1,0 +1,247 @@
+"""Makes .venv for ./pegasus-driver. Run by the wrapper with any Python >= 3.11: standard library only, no package.
+
+Safe to interrupt: the stamp, without which the wrapper doesn't use .venv, is written last; a mark that lies beside
+.venv while pip works tells the next start that packages may be half there, and it begins anew. Safe to start twice:
+the second one waits for the first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+# Exit codes of the driver (exit_codes.py can't be imported here).
+CONFIGURATION = 2
+INTERRUPTED = 130
+
+# The wheel of `ansible` unpacks to about 0.5 GB; pip unpacks beside it.
+SPACE_NEEDED = 1_300_000_000
+
+
+class BootstrapError(Exception):
+    """message: what was found and expected; next_step: what to do."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+
+
+def say(text: str) -> None:
+    """Progress goes to stderr: stdout belongs to the command that the user typed."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def stamp_text(root: Path) -> str:
+    """What the wrapper compares: requirements, interpreter, folder (scripts in .venv/bin hold absolute paths)."""
+    requirements = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()
+    return f"{requirements} {(root / '.venv/bin/python').resolve()} {root}"
+
+
+class Installer:
+    """Brings root/.venv to the state that requirements.txt wants."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.venv = root / ".venv"
+        self.python = self.venv / "bin" / "python"
+        self.stamp = self.venv / ".pegasus-stamp"
+        self.state = root / ".pegasus"
+        self.mark = self.state / "venv-installing"
+        self.log = self.state / "venv-install.log"
+
+    def run(self) -> None:
+        """Raises BootstrapError."""
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        with (self.state / "venv.lock").open("w") as lock:
+            self._take(lock.fileno())
+            if self._is_current():
+                return  # the other one did it
+            started = time.monotonic()
+            interrupted = self.mark.exists()
+            self.mark.touch()
+            if interrupted:
+                say("An installation was interrupted: making .venv anew.")
+            if interrupted or not self._is_usable():
+                self._make_venv()
+            self._install()
+            self._make_importable()
+            self.stamp.write_text(stamp_text(self.root), encoding="utf-8")
+            self.mark.unlink()
+            say(f"Ready after {time.monotonic() - started:.0f} s.")
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another pegasus-driver is making .venv: waiting for it.")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    def _is_current(self) -> bool:
+        try:
+            return self.stamp.read_text(encoding="utf-8") == stamp_text(self.root)
+        except OSError:
+            return False
+
+    def _is_usable(self) -> bool:
+        """Whether .venv is a virtual environment of this place with a working pip of a Python that is new enough."""
+        check = "import sys, pip; sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix)"
+        try:
+            done = subprocess.run([self.python, "-I", "-c", check], capture_output=True, timeout=60)
+            return done.returncode == 0 and self._is_of_this_place()
+        except (OSError, subprocess.SubprocessError):
+            return False
+
+    def _is_of_this_place(self) -> bool:
+        """A moved checkout has scripts that name the old place in their first line."""
+        pip = self.venv / "bin" / "pip"
+        try:
+            return str(self.venv).encode() in pip.read_bytes()[:500]
+        except OSError:
+            return False
+
+    def _make_venv(self) -> None:
+        try:
+            import ensurepip  # noqa: F401  Debian and Ubuntu package it apart
+            import venv  # noqa: F401
+        except ImportError:
+            version = f"{sys.version_info.major}.{sys.version_info.minor}"
+            raise BootstrapError(
+                f"found Python {version} ({sys.executable}) without the modules venv and ensurepip, "
+                "which make virtual environments",
+                f"sudo apt-get install python{version}-venv    (other systems: their package of Python's venv module)",
+            ) from None
+        free = shutil.disk_usage(self.root).free
+        if free < SPACE_NEEDED:
+            raise BootstrapError(
+                f"found {free / 1e9:.1f} GB free in {self.root}, expected {SPACE_NEEDED / 1e9:.1f} GB for .venv",
+                "Free some space.",
+            )
+        version = ".".join(map(str, sys.version_info[:3]))
+        say(f"Making the virtual environment .venv with Python {version} (once)")
+        if self.venv.is_symlink():
+            self.venv.unlink()
+        self._call([sys.executable, "-m", "venv", "--clear", str(self.venv)], "python -m venv")
+
+    def _install(self) -> None:
+        say("Installing what requirements.txt names (once; one to three minutes, about 200 MB from PyPI)")
+        # --no-compile halves the work: of the 30,000 files of `ansible` a run imports a few hundred.
+        pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
+        self._call([*pip, "--progress-bar", "off", "-r", str(self.root / "requirements.txt")], "pip install")
+
+    def _make_importable(self) -> None:
+        """`python -m pegasus_driver` then works from every folder, without a PYTHONPATH that everything inherits."""
+        code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        done = subprocess.run([self.python, "-I", "-c", code], capture_output=True, text=True, check=True)
+        (Path(done.stdout.strip()) / "pegasus-driver.pth").write_text(f"{self.root}\n", encoding="utf-8")
+
+    def _call(self, command: list[str], name: str) -> None:
+        """Runs a command with its output in the log and what it works at on the terminal. Raises BootstrapError."""
+        environ = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
+        with (
+            self.log.open("w", encoding="utf-8") as log,
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=environ,
+            ) as process,
+        ):
+            assert process.stdout is not None
+            progress = Progress()
+            try:
+                for line in process.stdout:
+                    log.write(line)
+                    progress.show(line)
+            except BaseException:
+                process.terminate()
+                raise
+            finally:
+                progress.clear()
+        if process.returncode != 0:
+            if name == "pip install":
+                self.mark.unlink(missing_ok=True)  # pip ended by itself: it downloads all before it installs anything
+            raise BootstrapError(
+                f"{name} failed with exit code {process.returncode}. Its last lines:\n{self._tail()}", self._advice()
+            )
+
+    def _tail(self) -> str:
+        lines = [line for line in self.log.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return "\n".join(f"    {line}" for line in lines[-8:])
+
+    def _advice(self) -> str:
+        text = self.log.read_text(encoding="utf-8")
+        again = f"then run the same command again. Full log: {self.log}"
+        if "No space left on device" in text:
+            return f"Free some space, {again}"
+        network = (
+            "Temporary failure in name resolution",
+            "NewConnectionError",
+            "Connection",
+            "timed out",
+            "ProxyError",
+        )
+        if any(sign in text for sign in network):
+            return f"Check the connection to PyPI (behind a proxy: HTTPS_PROXY, a mirror: PIP_INDEX_URL), {again}"
+        if "No matching distribution" in text:
+            return f"Check that the package index (PIP_INDEX_URL, pip.conf) has that version, {again}"
+        return f"Correct what the lines above name, {again}"
+
+
+class Progress:
+    """What pip works at: one line that is rewritten on a terminal, a sign of life each 20 s elsewhere."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.started = self.told = time.monotonic()
+
+    def show(self, line: str) -> None:
+        text = line.strip()
+        if not text.startswith(("Collecting", "Downloading", "Installing", "Using cached", "Building")):
+            return
+        now = time.monotonic()
+        text = text.split("(")[0].strip()[:66]
+        if self.terminal:
+            print(f"\r\033[K  {now - self.started:3.0f} s  {text}", end="", file=sys.stderr, flush=True)
+        elif now - self.told > 20 or text.startswith("Installing collected"):
+            self.told = now
+            say(f"  {now - self.started:3.0f} s  {text}")
+
+    def clear(self) -> None:
+        if self.terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(root: Path) -> int:
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        Installer(root).run()
+    except BootstrapError as error:
+        say(f"pegasus-driver: {error.message}\nnext: {error.next_step}")
+        return CONFIGURATION
+    except KeyboardInterrupt:
+        say("pegasus-driver: interrupted while making .venv; the next start makes it anew")
+        return INTERRUPTED
+    except OSError as error:
+        say(f"pegasus-driver: {error}\nnext: Correct it (the folder {root} has to be writable), then run it again.")
+        return CONFIGURATION
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,462 @@
+"""The command line: parses it, runs one action, returns its exit code. Streams, clock and runner are injected."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from pegasus_driver import __version__
+from pegasus_driver.actions import ACTIONS, Action, Session
+from pegasus_driver.errors import ConfigurationError, DriverError, UsageError
+from pegasus_driver.exit_codes import ExitCode, epilog
+
+if TYPE_CHECKING:
+    from pegasus_driver.config import Config
+    from pegasus_driver.outcome import Record
+    from pegasus_driver.render import Renderer
+    from pegasus_driver.runner import Outcome, PlaybookRun, RunFactory
+    from pegasus_driver.signals import Signals
+
+ROOT = Path(__file__).resolve().parent.parent
+DESCRIPTION = "Launches, loads, breaks and tears down complete Aerospike test environments."
+EXAMPLES = """\
+examples:
+  ./pegasus-driver setup                 build what group_vars/all/config.yml describes
+  ./pegasus-driver status --output json  the same, for programs
+  ./pegasus-driver stop-node 2           stop the database on server node 2
+  ./pegasus-driver destroy               remove it all
+"""
+
+
+def _cloud() -> Any:
+    from pegasus_driver.local_cloud import cloud  # brings docker and moto: only when the local cloud is asked
+
+    return cloud
+
+
+def _run_factory() -> RunFactory:
+    from pegasus_driver.runner import PlaybookRun
+
+    return PlaybookRun
+
+
+@dataclass
+class Host:
+    """The world outside: what a test replaces. monotonic() is in seconds, now() has a time zone."""
+
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    root: Path = ROOT
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    folder: Path = field(default_factory=Path.cwd)
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    run_factory: Callable[[], RunFactory] = _run_factory
+    cloud: Callable[[], Any] = _cloud
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of ending the process, and prints help to the injected stream."""
+
+    stdout: TextIO
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"See {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        self.stdout.write(message)
+
+
+def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
+    """The whole command line. Imports nothing heavy: --help has to be quick."""
+
+    class Parser(_Parser):
+        pass
+
+    Parser.stdout = stdout
+    raw = argparse.RawDescriptionHelpFormatter
+    common = Parser(add_help=False)
+    common.add_argument("--output", choices=("auto", "plain", "json"), default="auto",
+                        help="auto: a live view on a terminal, lines in a pipe; json: one object per line")  # fmt: skip
+    run = Parser(add_help=False)
+    run.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
+                     help="a variable for this run, handed to ansible-playbook; may be given again")  # fmt: skip
+    run.add_argument("-v", "--verbose", action="store_true", help="show Ansible's own output")
+
+    parser = Parser(
+        prog="pegasus-driver", description=DESCRIPTION, epilog=f"{EXAMPLES}\n{epilog()}", formatter_class=raw
+    )
+    parser.add_argument("--version", action="version", version=f"pegasus-driver {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="ACTION", required=True)
+    for action in ACTIONS:
+        sub = commands.add_parser(action.name, help=action.help, description=action.help, parents=[common, run],
+                                  epilog=epilog(), formatter_class=raw)  # fmt: skip
+        for argument in action.arguments:
+            sub.add_argument(argument.name, type=argument.type, help=argument.help, metavar=argument.name.upper())
+        sub.set_defaults(action=action)
+    local = commands.add_parser("local", help="the local cloud: start, stop, status, image", epilog=epilog(),
+                                description="EC2 on this machine, with containers as instances.",
+                                formatter_class=raw)  # fmt: skip
+    verbs = local.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs.add_parser("start", parents=[common], help="start it; setup does this by itself")
+    stop = verbs.add_parser("stop", parents=[common], help="stop it and remove all that it made")
+    stop.add_argument("--if-empty", action="store_true", help="only if no instance is left")
+    verbs.add_parser("status", parents=[common], help="what runs, and what a crash left")
+    verbs.add_parser("image", parents=[common], help="build the instances' image and print its tag")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
+    """Runs one command and returns its exit code. Every error ends here, as a message without a traceback."""
+    host = host or Host()
+    for stream in (host.stdout, host.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="replace")  # a terminal that can't show "✔" isn't a reason to fail
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments, host)
+    except SystemExit as error:  # --help and --version
+        code = ExitCode.OK if not error.code else ExitCode.CONFIGURATION
+    except DriverError as error:
+        code = _tell(error, arguments, host)
+    except KeyboardInterrupt:
+        code = _tell(DriverError("interrupted", "", ExitCode.INTERRUPTED), arguments, host)
+    except Exception as error:
+        code = _tell(_unexpected(error, host), arguments, host)
+    _flush(host)
+    return int(code)
+
+
+def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
+    arguments = build_parser(host.stdout).parse_args(argv)
+    if arguments.command == "local":
+        from pegasus_driver.local_commands import run_local
+
+        return run_local(arguments, host)
+    return run_action(arguments.action, arguments, host)
+
+
+def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> ExitCode:
+    """One action from its configuration to its summary. Raises DriverError for what is wrong before it starts."""
+    from pegasus_driver import config as configuration
+    from pegasus_driver import render
+    from pegasus_driver.lock import environment_lock
+    from pegasus_driver.signals import Signals
+
+    extra = extra_arguments(arguments.extra_vars, host.folder)
+    config = configuration.load(host.root, host.environ, host.folder)
+    playbook = host.root / "playbooks" / action.playbook
+    if not playbook.is_file():
+        raise DriverError(f"{playbook} isn't there", "Restore it: git checkout playbooks")
+    locked = environment_lock(host.root, config.environment, action.name, host.now())
+    renderer: Renderer = render.SynchronizedRenderer(
+        render.make(arguments.output, host.stdout, host.stderr, arguments.verbose, host.environ.get("TERM", ""))
+    )
+    with Signals() as signals, locked if action.locks else contextlib.nullcontext():
+        renderer.start(f"Pegasus {action.name}: {config.environment} on {config.backend}", host.monotonic())
+        return _Run(action, arguments, config, extra, renderer, signals, host).main()
+
+
+class _Run:
+    """One action under way: steps before, the playbook, steps after, and the ending, whatever happens."""
+
+    def __init__(
+        self,
+        action: Action,
+        arguments: argparse.Namespace,
+        config: Config,
+        extra: Sequence[str],
+        renderer: Renderer,
+        signals: Signals,
+        host: Host,
+    ) -> None:
+        from pegasus_driver.outcome import Record
+
+        self.action, self.arguments, self.config, self.extra = action, arguments, config, list(extra)
+        self.renderer, self.signals, self.host = renderer, signals, host
+        self.started = host.monotonic()
+        self.record: Record = Record()
+        self.run_folder: Path | None = None
+        self.session = Session(
+            root=host.root,
+            config=config,
+            arguments=arguments,
+            cloud=host.cloud,
+            say=lambda text: renderer.say(text, host.monotonic()),
+            begin=self._begin,
+        )
+
+    def main(self) -> ExitCode:
+        message, problems, steps = "", [], []
+        try:
+            code, message = self._steps()
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
+        except DriverError as error:
+            code, problems, steps = error.exit_code, [error.message], [f"next: {error.next_step}"]
+        except Exception as error:
+            told = _unexpected(error, self.host)
+            code, problems, steps = told.exit_code, [told.message], [f"next: {told.next_step}"]
+        if self.signals.count:
+            code, message = ExitCode.INTERRUPTED, ""
+        self.signals.raising = False  # the ending is told in full
+        self._finish(code, message, problems, steps)
+        return code
+
+    def _steps(self) -> tuple[ExitCode, str]:
+        from pegasus_driver.lock import lock_path
+        from pegasus_driver.outcome import exit_code
+        from pegasus_driver.runner import end_orphans
+
+        if self.action.locks and end_orphans(lock_path(self.host.root, self.config.environment)):
+            self.session.say("ended what an earlier action, whose driver was killed, still had at work")
+        with self._ticking():
+            nothing = self.action.prepare(self.session)
+        if nothing:
+            return ExitCode.OK, nothing
+        outcome = self._playbook()
+        code = exit_code(self.record, outcome.rc)
+        if code is ExitCode.OK and self.action.needs_hosts and self.record.empty_plays:
+            raise DriverError(
+                f"{self.config.environment} has no server node",
+                "Build it: ./pegasus-driver setup. What exists: ./pegasus-driver status",
+                ExitCode.CONFIGURATION,
+            )
+        if code is ExitCode.INTERNAL and not self.signals.count:
+            self._explain(outcome)
+        if code is ExitCode.OK and not self.signals.count:
+            with self._ticking():
+                self.action.conclude(self.session)
+        return code, ""
+
+    def _playbook(self) -> Outcome:
+        """Runs the playbook. The signals stop it: the first asks Ansible to end, the second kills it."""
+        from pegasus_driver.lock import lock_path
+        from pegasus_driver.runner import LOCK_VARIABLE, Request, make_run_folder
+
+        self.run_folder = make_run_folder(self.host.root, self.action.name, self.host.now())
+        explicit, environ = [], dict(self.host.environ)
+        if self.config.explicit:  # the inventory reads the variable, the playbooks need -e
+            explicit, environ["PEGASUS_CONFIG"] = ["-e", f"@{self.config.path}"], str(self.config.path)
+        if self.action.locks:
+            environ[LOCK_VARIABLE] = str(lock_path(self.host.root, self.config.environment))
+        run = self.host.run_factory()(
+            Request(
+                root=self.host.root,
+                playbook=self.host.root / "playbooks" / self.action.playbook,
+                inventory=self.host.root / "inventories" / self.config.backend,
+                folder=self.run_folder,
+                extra_vars=self.action.variables(self.arguments),
+                tags=self.action.tags,
+                arguments=[*explicit, *self.extra],
+                environ=environ,
+            )
+        )
+        self.signals.raising = False  # from here on, a signal is a request that the loop hands on
+        run.start()
+        try:
+            self._follow(run)
+        except BaseException:
+            run.kill()  # a defect in the view must not leave Ansible at work behind the user's back
+            raise
+        finally:
+            run.join(10.0)
+        self.signals.raising = True
+        return run.outcome
+
+    def _follow(self, run: PlaybookRun) -> None:
+        """Feeds the run's events to the record and the view until it is over."""
+        from pegasus_driver.events import parse
+
+        asked = 0
+        while True:
+            if self.signals.count > asked:
+                asked = self.signals.count
+                self._stop(run, asked)
+            if asked > 1 and run.join(5.0):
+                return
+            try:
+                raw = run.events.get(timeout=0.1)
+            except queue.Empty:
+                self.renderer.tick(self.host.monotonic())
+                continue
+            if raw is None:
+                return
+            now = self.host.monotonic()
+            for event in parse(raw):
+                self.record.add(event)
+                self.renderer.handle(event, now)
+            self.renderer.tick(now)
+
+    def _stop(self, run: PlaybookRun, asked: int) -> None:
+        if asked == 1:
+            self.session.say("interrupted: Ansible ends what it is doing; once more stops it at once")
+            run.cancel()
+        else:
+            run.kill()
+
+    def _explain(self, outcome: Outcome) -> None:
+        """Ansible failed without a failed host: its own complaint, or that it made none."""
+        if not self.record.problems:
+            code = "" if outcome.rc is None else f" (return code {outcome.rc})"
+            empty = f"; no host in: {', '.join(self.record.empty_plays)}" if self.record.empty_plays else ""
+            self.record.problems.append((outcome.error or f"ansible-playbook failed{code}") + empty)
+
+    def _begin(self, name: str) -> None:
+        from pegasus_driver.events import PlayStarted
+
+        self.renderer.handle(PlayStarted(name, time=self.host.now().isoformat()), self.host.monotonic())
+
+    @contextlib.contextmanager
+    def _ticking(self) -> Iterator[None]:
+        """Keeps the view alive while this thread is busy in a step."""
+        over = threading.Event()
+
+        def tick() -> None:
+            while not over.wait(0.15):
+                self.renderer.tick(self.host.monotonic())
+
+        thread = threading.Thread(target=tick, name="tick", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _finish(self, code: ExitCode, message: str, problems: Sequence[str], steps: Sequence[str]) -> None:
+        from pegasus_driver.render import Ending
+        from pegasus_driver.summary import next_steps
+
+        folder = self._shown_folder()
+        report = self.record.report
+        now = self.host.monotonic()
+        ending = Ending(
+            code=code,
+            action=self._name(),
+            environment=self.config.environment,
+            elapsed=now - self.started,
+            changed=self.record.changed,
+            failures=self.record.failures() if code is not ExitCode.INTERRUPTED else (),
+            problems=[*problems, *(self.record.problems if code not in (ExitCode.OK, ExitCode.INTERRUPTED) else ())],
+            report=report.report if report else None,
+            not_ready=report.problems if report else (),
+            message=message,
+            existing=self._existing() if code is ExitCode.INTERRUPTED else (),
+            next_steps=steps or next_steps(code, self._name(), folder),
+        )
+        self.renderer.finish(ending, now)
+
+    def _name(self) -> str:
+        """The command as the user types it."""
+        return " ".join([self.action.name, *(str(getattr(self.arguments, a.name)) for a in self.action.arguments)])
+
+    def _shown_folder(self) -> str:
+        if self.run_folder is None:
+            return ""
+        log = self.run_folder / "artifacts" / "run" / "stdout"
+        try:
+            return str(log.relative_to(self.host.folder))
+        except ValueError:
+            return str(log)
+
+    def _existing(self) -> list[str]:
+        """What an interrupted action left, as far as that can be said without waiting for EC2."""
+        if not self.session.local:
+            name = self.config.environment
+            return [f"Instances of {name} may exist and cost money: ./pegasus-driver status lists them."]
+        try:
+            status = self.host.cloud().status(self.host.root)
+            alive = [instance for instance in status.instances if instance.state != "terminated"]
+            instances = [f"{instance.name or instance.id} ({instance.state})" for instance in alive]
+        except Exception:  # the engine may be what was interrupted
+            return ["What exists isn't known: ./pegasus-driver local status asks again."]
+        if not instances:
+            return ["No instance exists." + (" The local cloud runs." if status.running else "")]
+        return [
+            f"{len(instances)} instance{'s' if len(instances) > 1 else ''} of the local cloud: {', '.join(instances)}"
+        ]
+
+
+def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:
+    """-e values for ansible-playbook, checked as far as mistakes would otherwise show late.
+
+    Files (@name) are meant from where the user stands. Raises UsageError.
+    """
+    from pegasus_driver.config import FILE_ONLY_KEYS
+
+    result: list[str] = []
+    for value in values:
+        if value.startswith("@"):
+            path = folder / value[1:]
+            if not path.is_file():
+                raise UsageError(f"-e {value}: {path} isn't a file", "Give the path of a YAML or JSON file after @.")
+            value = f"@{path}"
+        elif value[:1] not in "{[" and "=" not in value:
+            raise UsageError(f"-e {value}: found no '=', expected KEY=VALUE", "Or give @FILE, or a JSON object.")
+        for key in FILE_ONLY_KEYS:
+            if value.startswith(f"{key}=") or f" {key}=" in value or f'"{key}"' in value:
+                raise ConfigurationError(
+                    f"-e {value}: {key} is read by the inventory, which doesn't see -e",
+                    "Change it in config.yml, or name another file: PEGASUS_CONFIG=my.yml ./pegasus-driver ...",
+                )
+        result += ["-e", value]
+    return result
+
+
+def _unexpected(error: Exception, host: Host) -> DriverError:
+    """An error that nothing foresaw: told in one line, its traceback kept in a file for a bug report."""
+    import traceback
+
+    log = host.root / ".pegasus" / "internal-error.log"
+    with contextlib.suppress(OSError):
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        log.chmod(0o600)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pegasus_driver"):
+        return DriverError(
+            f"the Python module {error.name} isn't installed in {sys.prefix}",
+            "Remove .venv and start ./pegasus-driver again: it installs everything anew.",
+            ExitCode.CONFIGURATION,
+        )
+    return DriverError(f"internal error: {type(error).__name__}: {error}", f"Report it, with {log}")
+
+
+def _tell(error: DriverError, argv: Sequence[str], host: Host) -> ExitCode:
+    """An error from before an action began, on stderr, or as the only JSON object."""
+    if "--output=json" in argv or "--output json" in " ".join(argv):
+        import json
+
+        record = {
+            "type": "end",
+            "exit_code": error.exit_code.value,
+            "result": error.exit_code.name.lower(),
+            "problems": [error.message],
+            "next_steps": [error.next_step] if error.next_step else [],
+        }
+        host.stdout.write(json.dumps(record) + "\n")
+    else:
+        host.stderr.write(f"pegasus-driver: {error.message}\n")
+        if error.next_step:
+            host.stderr.write(f"next: {error.next_step}\n")
+    return error.exit_code
+
+
+def _flush(host: Host) -> None:
+    """A reader that went away isn't an error; Python's own flush at exit would make it one."""
+    for stream in (host.stdout, host.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            if stream is sys.stdout or stream is sys.stderr:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,45 @@
+"""Errors that the driver shows to its user: a message, a next step, an exit code. Never a traceback."""
+
+from __future__ import annotations
+
+from pegasus_driver.exit_codes import ExitCode
+
+
+class DriverError(Exception):
+    """Something the user can act on.
+
+    message says what was found and what was expected; next_step what to do. Both may have several lines.
+    """
+
+    exit_code = ExitCode.INTERNAL
+
+    def __init__(self, message: str, next_step: str = "", exit_code: ExitCode | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class UsageError(DriverError):
+    """The command line isn't understood."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class ConfigurationError(DriverError):
+    """config.yml, or a file that it names, is wrong. The message holds one line per error."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class LockedError(DriverError):
+    """Another action runs on the same environment."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class CloudError(DriverError):
+    """The local cloud, or EC2, refused."""
+
+    exit_code = ExitCode.EC2

@@ -1,0 +1,265 @@
+"""Turns ansible-runner's raw events into typed records. Pure: no Ansible import, no clock, no output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["ok", "changed", "failed", "unreachable", "skipped"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """time is ISO 8601 in UTC, as Ansible stamped it ("" when it didn't)."""
+
+    time: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class PlayStarted(Event):
+    name: str
+
+
+@dataclass(frozen=True)
+class TaskStarted(Event):
+    name: str
+    role: str  # "" outside roles
+
+
+@dataclass(frozen=True)
+class HostStarted(Event):
+    """A task began on one host."""
+
+    host: str
+    task: str
+    role: str
+    action: str  # the module's last name part: `command`, `aerospike_ready`
+
+
+@dataclass(frozen=True)
+class HostResult(Event):
+    """A task ended on one host. `result` is what the module returned, censored by Ansible where no_log is set."""
+
+    host: str
+    task: str
+    role: str
+    action: str
+    status: Status
+    message: str = ""  # of a failure
+    ignored: bool = False  # a failure that the playbook goes on after
+    duration: float = 0.0  # seconds
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HostRetry(Event):
+    host: str
+    task: str
+    role: str
+    attempt: int
+    retries: int
+
+
+@dataclass(frozen=True)
+class Warning(Event):
+    """text is one line. deprecation: of interest to the developers of Pegasus only."""
+
+    text: str
+    deprecation: bool = False
+
+
+@dataclass(frozen=True)
+class Problem(Event):
+    """Ansible itself complains: a playbook or an inventory that it can't use."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Note(Event):
+    """What a playbook has to say: a debug task's message, or what a fault did."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report(Event):
+    """The environment as the module environment_report sees it; its shape is that module's documentation.
+
+    problems: why it isn't ready.
+    """
+
+    report: Mapping[str, Any]
+    lines: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoHosts(Event):
+    """A play matched no host."""
+
+    play: str
+
+
+@dataclass(frozen=True)
+class HostStats:
+    """Counts of task results of one host."""
+
+    ok: int = 0
+    changed: int = 0
+    failed: int = 0
+    unreachable: int = 0
+    skipped: int = 0
+    rescued: int = 0
+    ignored: int = 0
+
+
+@dataclass(frozen=True)
+class Stats(Event):
+    hosts: Mapping[str, HostStats]
+
+
+@dataclass(frozen=True)
+class Output(Event):
+    """Ansible's own text, for --verbose."""
+
+    text: str
+
+
+_RESULTS: dict[str, Status] = {
+    "runner_on_ok": "ok",
+    "runner_on_failed": "failed",
+    "runner_on_unreachable": "unreachable",
+    "runner_on_skipped": "skipped",
+}
+_WARNINGS = ("warning", "system_warning", "deprecated")
+
+
+def parse(raw: Mapping[str, Any]) -> Iterator[Event]:
+    """The typed records of one raw event: usually one or two, none for kinds that nothing here needs."""
+    kind = str(raw.get("event", ""))
+    data = raw.get("event_data") or {}
+    time = str(raw.get("created", ""))
+    text = str(raw.get("stdout") or "")
+    if text.strip():
+        yield Output(text, time=time)
+    if kind == "playbook_on_play_start":
+        yield PlayStarted(str(data.get("name", "")), time=time)
+    elif kind == "playbook_on_task_start":
+        yield TaskStarted(_task(data), _role(data), time=time)
+    elif kind == "playbook_on_no_hosts_matched":
+        yield NoHosts(str(data.get("play", "")), time=time)
+    elif kind == "runner_on_start":
+        yield HostStarted(str(data.get("host", "")), _task(data), _role(data), _action(data), time=time)
+    elif kind == "runner_retry":
+        result = _mapping(data.get("res"))
+        attempt, retries = int(result.get("attempts", 0)), int(result.get("retries", 0))
+        yield HostRetry(str(data.get("host", "")), _task(data), _role(data), attempt, retries, time=time)
+    elif kind in _RESULTS:
+        yield from _host_result(kind, data, time)
+    elif kind in _WARNINGS:
+        yield Warning(_strip_label(text), deprecation=kind == "deprecated", time=time)
+    elif kind == "error" or (kind == "verbose" and text.startswith(("ERROR", "[ERROR]", "usage: "))):
+        yield Problem(_strip_label(text), time=time)
+    elif kind == "playbook_on_stats":
+        yield Stats(_stats(data), time=time)
+
+
+def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Event]:
+    result = _mapping(data.get("res"))
+    status = _RESULTS[kind]
+    if status == "ok" and result.get("changed"):
+        status = "changed"
+    failed = status in ("failed", "unreachable")
+    action = _action(data)
+    if isinstance(result.get("report"), Mapping) and action == "environment_report":
+        lines, problems = tuple(_lines(result.get("lines"))), tuple(_lines(result.get("problems")))
+        yield Report(result["report"], lines, problems, time=time)
+    said = {"debug": "msg", "chaos_node": "message"}.get(action)
+    if said and status in ("ok", "changed") and result.get(said):
+        yield Note(tuple(_lines(result[said])), time=time)
+    yield HostResult(
+        host=str(data.get("host", "")),
+        task=_task(data),
+        role=_role(data),
+        action=action,
+        status=status,
+        message=failure_message(result) if failed else "",
+        ignored=bool(data.get("ignore_errors")),
+        duration=float(data.get("duration") or 0.0),
+        result=result,
+        time=time,
+    )
+
+
+def failure_message(result: Mapping[str, Any]) -> str:
+    """Why a task failed, from what its module returned.
+
+    A module's own msg is kept word for word. What Ansible's generic modules return beside a poor msg is added: a
+    command's return code and last lines, an assertion's condition, a loop's failed items, a specification's errors.
+    """
+    if "censored" in result:
+        return str(result["censored"])
+    parts = _lines(result.get("msg"))
+    if "assertion" in result and "\n".join(parts) in ("", "Assertion failed"):
+        parts.append(f"not true: {result['assertion']}")
+    parts += [f"  {error}" for error in _lines(result.get("argument_errors")) if error not in "\n".join(parts)]
+    for item in result.get("results") or []:
+        if isinstance(item, Mapping) and (item.get("failed") or item.get("unreachable")):
+            label = item.get("_ansible_item_label", item.get("item", "item"))
+            parts.append(f"{label}: {failure_message(item)}")
+    if "rc" in result and not str(result.get("msg") or "").count("\n"):
+        command = result.get("cmd")
+        if command:
+            parts.append(f"command: {' '.join(map(str, command)) if isinstance(command, list) else command}")
+        parts.append(f"exit code: {result['rc']}")
+        for stream in ("stderr", "module_stderr", "stdout", "module_stdout"):
+            tail = str(result.get(stream) or "").strip().splitlines()[-10:]
+            if tail:
+                parts += [f"last lines of {stream.removeprefix('module_')}:", *(f"  {line}" for line in tail)]
+                break
+    return "\n".join(parts) or "the module gave no message"
+
+
+def _task(data: Mapping[str, Any]) -> str:
+    # playbook_on_task_start has the name with the role in front; `task` is the name alone.
+    return str(data.get("task") or data.get("name") or "")
+
+
+def _role(data: Mapping[str, Any]) -> str:
+    return str(data.get("role") or "").rpartition(".")[2]
+
+
+def _action(data: Mapping[str, Any]) -> str:
+    return str(data.get("resolved_action") or data.get("task_action") or "").rpartition(".")[2]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _lines(value: Any) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return value.rstrip().splitlines()
+    if isinstance(value, list | tuple):
+        return [line for item in value for line in _lines(item)]
+    return [str(value)]
+
+
+def _strip_label(text: str) -> str:
+    """ "[WARNING]: text wrapped\\nby Ansible" -> "text wrapped by Ansible"."""
+    joined = " ".join(line.strip() for line in text.strip().splitlines())
+    for label in ("[WARNING]:", "[DEPRECATION WARNING]:", "[ERROR]:", "ERROR!", "ERROR:"):
+        joined = joined.removeprefix(label)
+    return joined.strip()
+
+
+def _stats(data: Mapping[str, Any]) -> dict[str, HostStats]:
+    keys = {"ok": "ok", "changed": "changed", "failed": "failures", "unreachable": "dark", "skipped": "skipped",
+            "rescued": "rescued", "ignored": "ignored"}  # fmt: skip
+    counts = {ours: _mapping(data.get(theirs)) for ours, theirs in keys.items()}
+    hosts = sorted({host for count in counts.values() for host in count})
+    return {host: HostStats(**{key: int(count.get(host, 0)) for key, count in counts.items()}) for host in hosts}

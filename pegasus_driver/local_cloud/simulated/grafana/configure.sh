@@ -1,0 +1,7 @@
+# SIMULATED Grafana: part of postinst. The account, and who may read what.
+if ! getent group grafana >/dev/null; then groupadd --system grafana; fi
+if ! getent passwd grafana >/dev/null; then
+  useradd --system --gid grafana --home-dir /usr/share/grafana --no-create-home --shell /usr/sbin/nologin grafana
+fi
+chown -R root:grafana /etc/grafana
+chown -R grafana:grafana /var/lib/grafana /var/log/grafana

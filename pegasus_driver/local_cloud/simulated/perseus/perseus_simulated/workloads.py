@@ -1,0 +1,182 @@
+"""The workloads: threads that repeat one operation, paced, and count what they did.
+
+As in the real one an operation that fails counts too, and sets its workload's threads to 0 until threads.yaml is read
+the next time (within a second).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from perseus_simulated.configuration import Test
+from perseus_simulated.database import Database
+from perseus_simulated.keys import KeyRanges, RangesUnknown
+
+MAX_THREADS = 500
+RATE = 50  # operations a second and thread, at most
+BATCH_RATE = 400  # records a second and thread in batches, at most
+SLOWEST = 0.5  # seconds between two operations of a thread, so that each row of a second has some
+
+
+class Counter:
+    """Counts operations since the last look. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._value = 0
+
+    def add(self) -> None:
+        with self._lock:
+            self._value += 1
+
+    def take(self) -> int:
+        with self._lock:
+            value, self._value = self._value, 0
+            return value
+
+
+@dataclass
+class Workload:
+    """One column. `prepare` makes an operation's input, `execute` does it; `interval` in seconds paces each thread."""
+
+    name: str
+    header: tuple[str, str]
+    total: Counter
+    prepare: Callable[[], Any]
+    execute: Callable[[Any], None]
+    interval: float = 1 / RATE
+    counter: Counter = field(default_factory=Counter)
+    _stops: list[threading.Event] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def threads(self) -> int:
+        return len(self._stops)
+
+    def set_threads(self, count: int) -> None:
+        """Below 0 is 0, above 500 is 500."""
+        count = max(0, min(count, MAX_THREADS))
+        with self._lock:
+            while len(self._stops) > count:
+                self._stops.pop().set()
+            while len(self._stops) < count:
+                stop = threading.Event()
+                self._stops.append(stop)
+                threading.Thread(target=self._loop, args=(stop,), name=self.name, daemon=True).start()
+
+    def _loop(self, stop: threading.Event) -> None:
+        due = time.monotonic()
+        while not stop.is_set():
+            try:
+                task = self.prepare()
+            except RangesUnknown:
+                # The real one's thread dies here: without any key there is nothing to do, and nothing to count.
+                traceback.print_exc()
+                return
+            try:
+                self.execute(task)
+            except Exception:  # whatever it is, it counts and stops the workload
+                traceback.print_exc()
+                self.set_threads(0)
+            self.counter.add()
+            self.total.add()
+            # After a slow operation the pace starts anew: no burst makes up for it.
+            due = max(due + self.interval, time.monotonic())
+            stop.wait(due - time.monotonic())
+
+
+@dataclass
+class NotSimulated(Workload):
+    """A column whose workload doesn't exist here: it says so once, and counts nothing."""
+
+    _count: int = 0
+    _said: bool = False
+
+    @property
+    def threads(self) -> int:
+        return self._count
+
+    def set_threads(self, count: int) -> None:
+        self._count = max(0, min(count, MAX_THREADS))
+        if self._count and not self._said:
+            self._said = True
+            print(f"SIMULATED: workload {self.name} isn't simulated, it counts 0", flush=True)
+
+
+def batch_interval(size: int) -> float:
+    """Seconds between two batches of a thread."""
+    return min(SLOWEST, max(1 / RATE, size / BATCH_RATE))
+
+
+def make(database: Database, ranges: KeyRanges, test: Test, total: Counter) -> list[Workload]:
+    """The columns that this configuration has, in the real one's order."""
+    size, hit_ratio = int(test.recordSize or 0), float(test.readHitRatio or 0)
+    read_batch, write_batch = int(test.readBatchSize or 0), int(test.writeBatchSize or 0)
+
+    def record() -> tuple[int, dict[str, Any]]:
+        key = ranges.new()
+        return key, database.bins(key, size)
+
+    def ignoring_errors(operation: Callable[[int], None]) -> Callable[[int], None]:
+        def execute(key: int) -> None:
+            # The record may have been deleted; the real one ignores every error here.
+            with contextlib.suppress(database.error):
+                operation(key)
+
+        return execute
+
+    hits = " " if hit_ratio == 1 else f"HitRate %{int(hit_ratio * 100)}"
+    found = [
+        Workload("write", ("Write", " "), total, record, lambda task: database.write(*task)),
+        Workload("read", ("Read", hits), total, lambda: ranges.maybe_existing(hit_ratio), database.read),
+        Workload("update", ("Update", " "), total, ranges.existing, ignoring_errors(database.update)),
+        Workload("delete", ("Delete", " "), total, ranges.existing, database.delete),
+        Workload("expressionRead", ("Expression", "Read"), total, ranges.existing, database.expression_read),
+        Workload(
+            "expressionWrite",
+            ("Expression", "Write"),
+            total,
+            ranges.existing,
+            ignoring_errors(database.expression_write),
+        ),
+        Workload(
+            "batchWrite",
+            ("Batch Write", f"Size: {write_batch}"),
+            total,
+            lambda: [record() for _ in range(write_batch)],
+            database.batch_write,
+            batch_interval(write_batch),
+        ),
+        Workload(
+            "batchRead",
+            ("Batch Read", f"Size: {read_batch}"),
+            total,
+            lambda: [ranges.existing() for _ in range(read_batch)],
+            database.batch_read,
+            batch_interval(read_batch),
+        ),
+    ]
+    optional = (
+        ("numericSearch", ("Numeric", "Search"), test.numericIndex),
+        ("stringSearch", ("String", "Search"), test.stringIndex),
+        ("geospatialSearch", ("Geospatial", "Search"), test.geoSpatialIndex),
+        ("udf", ("UDF (Lua)", " "), True),
+        ("udfAggregation", ("UDF", "Aggregate"), test.udfAggregation),
+        ("rangeQuery", ("Range", "Query "), test.rangeQuery),
+    )
+    for name, header, enabled in optional:
+        if enabled:
+            found.append(NotSimulated(name, header, total, lambda: None, lambda _: None))
+    return found
+
+
+def print_error(text: str) -> None:
+    """An error line between the rows, as the real one prints them: on stdout."""
+    print(text, file=sys.stdout, flush=True)

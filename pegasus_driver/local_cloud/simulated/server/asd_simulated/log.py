@@ -1,0 +1,51 @@
+"""The server's log, in the real one's form with SIMULATED in each line. Goes to stderr until the sinks are open."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from .config import LogSink
+
+LEVELS = ("CRITICAL", "WARNING", "INFO", "DEBUG", "DETAIL")
+
+
+class Log:
+    """Writes lines to the sinks that asked for their part and level."""
+
+    def __init__(self) -> None:
+        self._sinks: list[tuple[LogSink, TextIO]] = [(LogSink("", {"any": "warning"}), sys.stderr)]
+
+    def open(self, sinks: list[LogSink]) -> None:
+        """Replaces stderr by the sinks of the configuration. Raises OSError when a file can't be opened."""
+        opened = []
+        for sink in sinks:
+            stream = Path(sink.path).open("a", buffering=1) if sink.path else sys.stderr  # noqa: SIM115 - stays open
+            opened.append((sink, stream))
+        self._sinks = opened
+
+    def reopen(self) -> None:
+        """After a rotation (SIGHUP)."""
+        self.open([sink for sink, _ in self._sinks])
+
+    @property
+    def paths(self) -> list[str]:
+        return [sink.path or "stderr" for sink, _ in self._sinks]
+
+    def info(self, part: str, text: str, where: str = "simulated.py:1") -> None:
+        self.write("INFO", part, text, where)
+
+    def warning(self, part: str, text: str, where: str = "simulated.py:1") -> None:
+        self.write("WARNING", part, text, where)
+
+    def critical(self, part: str, text: str, where: str = "simulated.py:1") -> None:
+        self.write("CRITICAL", part, text, where)
+
+    def write(self, level: str, part: str, text: str, where: str) -> None:
+        stamp = time.strftime("%b %d %Y %H:%M:%S GMT", time.gmtime())
+        line = f"{stamp}: SIMULATED {level} ({part}): ({where}) {text}\n"
+        for sink, stream in self._sinks:
+            wanted = sink.levels.get(part, sink.levels.get("any", "critical")).upper()
+            if LEVELS.index(level) <= LEVELS.index(wanted):
+                stream.write(line)
+                stream.flush()

@@ -1,0 +1,154 @@
+"""Who owns each partition: a table for each namespace, the same on every node of a cluster.
+
+A partition's copy on a node is in one of three states: FULL (has every record of its family), PART (has some) or NONE.
+A family is named by the key of the cluster that the copy was last complete in; copies of one family are equal.
+"""
+
+import base64
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass, field
+
+from .storage import PARTITIONS
+
+NONE, PART, FULL = 0, 1, 2
+
+
+@dataclass
+class Copies:
+    """The state of this node's copies of one namespace."""
+
+    states: bytearray = field(default_factory=lambda: bytearray(PARTITIONS))
+    families: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+
+    def pack(self, filled: bytes) -> str:
+        """For another node. `filled` has a 1 for each partition that holds records."""
+        data = bytes(self.states) + filled + struct.pack(f">{PARTITIONS}Q", *self.families)
+        return base64.b64encode(zlib.compress(data, 1)).decode()
+
+
+@dataclass
+class Report:
+    """A node's copies as it reported them."""
+
+    states: bytes
+    filled: bytes
+    families: tuple[int, ...]
+
+    @classmethod
+    def unpack(cls, text: str) -> "Report":
+        data = zlib.decompress(base64.b64decode(text))
+        return cls(
+            data[:PARTITIONS],
+            data[PARTITIONS : 2 * PARTITIONS],
+            struct.unpack_from(f">{PARTITIONS}Q", data, 2 * PARTITIONS),
+        )
+
+
+@dataclass
+class Row:
+    """One partition in a cluster.
+
+    master: takes its writes now.
+    owners: the nodes that are to hold it, in order; owners[0] is to be the master.
+    full: nodes with a complete copy. They get every write, and so does each owner.
+    stray: nodes whose records the master may lack; it asks them until they've been sent to it.
+    """
+
+    master: str
+    owners: tuple[str, ...]
+    full: set[str]
+    stray: set[str]
+
+    @property
+    def holders(self) -> set[str]:
+        """Every node that has to see a write."""
+        return self.full | set(self.owners)
+
+    @property
+    def settled(self) -> bool:
+        return not self.stray and self.master == self.owners[0] and self.full == set(self.owners)
+
+
+def scores(node: str) -> tuple[int, ...]:
+    """A number for each partition; the nodes with the highest ones own it. The same for ever for the same node."""
+    return struct.unpack(f">{PARTITIONS}Q", hashlib.shake_128(node.encode()).digest(PARTITIONS * 8))
+
+
+def build_rows(reports: dict[str, Report], factor: int, last: set[str]) -> list[Row]:
+    """The table of a new cluster.
+
+    reports: by node, of all nodes with the namespace.
+    factor: the replication factor.
+    last: quiesced nodes, which own a partition only when there are too few others.
+    """
+    by_node = {node: scores(node) for node in reports}
+    rows = []
+    for partition in range(PARTITIONS):
+        order = sorted(reports, key=lambda node: (node in last, -by_node[node][partition]))
+        rows.append(build_row(partition, order, reports, factor))
+    return rows
+
+
+def build_row(partition: int, order: list[str], reports: dict[str, Report], factor: int) -> Row:
+    owners = tuple(order[:factor])
+    families: dict[int, list[str]] = {}
+    some: list[str] = []
+    for node in order:
+        report = reports[node]
+        if report.states[partition] == FULL:
+            families.setdefault(report.families[partition], []).append(node)
+        elif report.states[partition] == PART:
+            some.append(node)
+    if families:
+        full = max(
+            families.items(),
+            key=lambda item: (any(reports[node].filled[partition] for node in item[1]), len(item[1]), item[0]),
+        )[1]
+        stray = set(some).union(*families.values()).difference(full)
+        return Row(full[0], owners, set(full), stray)
+    if some:
+        return Row(some[0], owners, {some[0]} if len(some) == 1 else set(), set(some[1:]))
+    return Row(owners[0], owners, set(owners), set())
+
+
+@dataclass
+class Table:
+    """A namespace's rows in the present cluster, and how many copies are still to be moved from and to this node."""
+
+    node: str
+    rows: list[Row]
+    factor: int
+
+    def set_row(self, partition: int, row: Row) -> None:
+        self.rows[partition] = row
+
+    def clients_view(self, partition: int) -> list[str]:
+        """The nodes a client is told of, master first."""
+        row = self.rows[partition]
+        return [row.master, *(node for node in row.owners if node != row.master)][: self.factor]
+
+    def bitmaps(self) -> list[str]:
+        """For each position in the clients' view, the partitions in which this node has it, as base64 of a bitmap."""
+        maps = [bytearray(PARTITIONS // 8) for _ in range(self.factor)]
+        for partition in range(PARTITIONS):
+            view = self.clients_view(partition)
+            if self.node in view:
+                maps[view.index(self.node)][partition >> 3] |= 0x80 >> (partition & 7)
+        return [base64.b64encode(one).decode() for one in maps]
+
+    def remaining(self) -> tuple[int, int]:
+        """How many copies this node has yet to (send, receive)."""
+        send = receive = 0
+        me = self.node
+        for row in self.rows:
+            if row.master == me:
+                if row.stray:
+                    receive += len(row.stray)
+                send += sum(owner not in row.full and owner != me for owner in row.owners)
+                send += not row.stray and row.owners[0] != me and row.owners[0] in row.full
+            else:
+                receive += me in row.owners and me not in row.full
+                send += me in row.stray
+        return send, receive

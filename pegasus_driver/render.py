@@ -1,0 +1,486 @@
+"""Shows a run: a live view on a terminal, plain lines in a pipe, one JSON object per line for programs.
+
+The three share an interface (Renderer), so the driver doesn't know which one it has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from pegasus_driver.events import (
+    Event,
+    HostResult,
+    HostStarted,
+    Note,
+    Output,
+    PlayStarted,
+    Problem,
+    Report,
+    Stats,
+    TaskStarted,
+    Warning,
+)
+from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.outcome import Failure
+from pegasus_driver.progress import Progress, RoleProgress, Stage
+from pegasus_driver.summary import duration, failure_lines, how_to, report_lines
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+# Plain output says that it is alive after so many silent seconds.
+HEARTBEAT = 30.0
+# A task is called slow in the live view after so many seconds.
+SLOW = 3.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """All that is said at the end of an action."""
+
+    code: ExitCode
+    action: str
+    environment: str
+    elapsed: float  # seconds
+    changed: int = 0
+    failures: Sequence[Failure] = ()
+    problems: Sequence[str] = ()
+    report: Mapping[str, Any] | None = None
+    not_ready: Sequence[str] = ()  # what the report complains of, where that isn't a failure
+    message: str = ""  # instead of "done", when there was nothing to do
+    existing: Sequence[str] = ()  # what exists, after an interruption
+    next_steps: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def headline(self) -> str:
+        what = f"{self.action} of {self.environment}"
+        if self.message:
+            return f"{what}: {self.message}"
+        if self.code is ExitCode.OK:
+            return f"{what}: done in {duration(self.elapsed)}, changed={self.changed}"
+        if self.code is ExitCode.INTERRUPTED:
+            return f"{what}: interrupted after {duration(self.elapsed)}"
+        return f"{what}: failed after {duration(self.elapsed)} (exit code {self.code.value})"
+
+
+class Renderer(Protocol):
+    """now is in seconds of one clock, the same for all calls."""
+
+    def start(self, title: str, now: float) -> None: ...
+    def say(self, text: str, now: float) -> None: ...
+    def handle(self, event: Event, now: float) -> None: ...
+    def tick(self, now: float) -> None: ...
+    def finish(self, ending: Ending, now: float) -> None: ...
+
+
+def ending_blocks(ending: Ending) -> tuple[list[str], list[str]]:
+    """(for stdout, for stderr): the environment and how to use it; failures and how to go on."""
+    out: list[str] = []
+    if ending.report is not None:
+        out += ["", *report_lines(ending.report)]
+        if ending.not_ready and not ending.failures:
+            out += ["", "NOT READY", *(f"  {problem}" for problem in ending.not_ready)]
+        if ending.code is ExitCode.OK:
+            out += ["", *(f"  {line}" for line in how_to(ending.report))]
+    error: list[str] = []
+    if ending.failures:
+        error += ["", *failure_lines(ending.failures)]
+    if ending.problems and not ending.failures:
+        error += ["", *(f"ERROR  {problem}" for problem in ending.problems)]
+    if ending.existing:
+        error += ["", *ending.existing]
+    if ending.next_steps:
+        error += ["", *ending.next_steps]
+    if ending.code is ExitCode.OK:
+        out += ["", ending.headline]
+    else:
+        error += ["", ending.headline]
+    return out, error
+
+
+class PlainRenderer:
+    """Lines for a pipe or a log: what begins, what ends, what changes, what fails; never rewritten."""
+
+    def __init__(self, stdout: TextIO, stderr: TextIO, verbose: bool = False) -> None:
+        self._out = _Stream(stdout)
+        self._err = _Stream(stderr)
+        self._verbose = verbose
+        self._progress = Progress()
+        self._started = 0.0
+        self._last = 0.0
+        self._lines_of_report: tuple[str, ...] = ()
+        self._seen_warnings: set[str] = set()
+        self._told_roles: set[tuple[int, str]] = set()
+
+    def start(self, title: str, now: float) -> None:
+        self._started = self._last = now
+        self._out.line(title)
+
+    def say(self, text: str, now: float) -> None:
+        for line in text.splitlines():
+            self._line(line, now)
+
+    def handle(self, event: Event, now: float) -> None:
+        before = self._progress.current
+        self._progress.handle(event, now)
+        if isinstance(event, Output):
+            if self._verbose:
+                self._out.line(event.text)
+                self._last = now
+            return
+        if isinstance(event, PlayStarted | Stats):
+            self._end_of(before, now)
+        self._tell_roles(now)
+        match event:
+            case PlayStarted():
+                self._line(event.name, now)
+            case HostResult(status="failed" | "unreachable", ignored=False):
+                word = "unreachable" if event.status == "unreachable" else "failed"
+                self._line(f"  {word}: {event.host}: {f'{event.role}: ' if event.role else ''}{event.task}", now)
+            case Warning(deprecation=False) if event.text not in self._seen_warnings:
+                self._seen_warnings.add(event.text)
+                self._line(f"  warning: {event.text}", now)
+            case Report():
+                self._lines_of_report = event.lines
+            case Note() if event.lines != self._lines_of_report:
+                for line in event.lines:
+                    self._line(f"  {line}", now)
+
+    def tick(self, now: float) -> None:
+        stage = self._progress.current
+        if now - self._last < HEARTBEAT:
+            return
+        slowest = stage.slowest() if stage else None
+        if slowest:
+            name, host = slowest
+            self._line(f"  still at work: {name}: {host.task}, {duration(now - host.since)}", now)
+        else:
+            self._line("  still at work", now)
+
+    def finish(self, ending: Ending, now: float) -> None:
+        out, error = ending_blocks(ending)
+        for line in out:
+            self._out.line(line)
+        for line in error:
+            self._err.line(line)
+
+    def _line(self, text: str, now: float) -> None:
+        self._last = now
+        minutes, seconds = divmod(int(now - self._started), 60)
+        self._out.line(f"[{minutes:2}:{seconds:02}] {text}")
+
+    def _tell_roles(self, now: float) -> None:
+        """A line for each role that all its hosts have left."""
+        number = len(self._progress.stages) - 1
+        stage = self._progress.current
+        for name, role in stage.roles.items() if stage else ():
+            if role.ended is not None and (number, name) not in self._told_roles:
+                self._told_roles.add((number, name))
+                self._line(f"  {name}: {_hosts(role)}{_changed(role.changed)}", now)
+
+    def _end_of(self, stage: Stage | None, now: float) -> None:
+        if stage is None:
+            return
+        number = self._progress.stages.index(stage)
+        for name, role in stage.roles.items():
+            if (number, name) not in self._told_roles:
+                self._told_roles.add((number, name))
+                self._line(f"  {name}: {_hosts(role)}{_changed(role.changed)}", now)
+        if stage.empty:
+            self._line("  no hosts", now)
+
+
+def _hosts(role: RoleProgress, idle: int = 0) -> str:
+    failed = f", {len(role.failed)} failed" if role.failed else ""
+    return f"{len(role.left) + idle} of {len(role.entered)} host{'s' if len(role.entered) != 1 else ''}{failed}"
+
+
+def _changed(count: int) -> str:
+    return f", changed {count}" if count else ""
+
+
+class JsonRenderer:
+    """One JSON object per line: {"time", "type", ...}. The last has type "end", the exit code and the report."""
+
+    def __init__(self, stdout: TextIO, stderr: TextIO, verbose: bool = False) -> None:
+        self._out = _Stream(stdout)
+        self._verbose = verbose
+
+    def start(self, title: str, now: float) -> None:
+        self._write({"type": "start", "title": title})
+
+    def say(self, text: str, now: float) -> None:
+        self._write({"type": "message", "text": text})
+
+    def handle(self, event: Event, now: float) -> None:
+        if isinstance(event, Output | HostStarted | TaskStarted) and not self._verbose:
+            return
+        data = dataclasses.asdict(event)
+        if isinstance(event, HostResult):
+            del data["result"]  # large, and nobody's interface
+        if isinstance(event, Report):
+            del data["lines"]
+        self._write({"time": data.pop("time"), "type": _TYPE_NAMES.get(type(event), "event"), **data})
+
+    def tick(self, now: float) -> None:
+        pass
+
+    def finish(self, ending: Ending, now: float) -> None:
+        self._write(
+            {
+                "type": "end",
+                "action": ending.action,
+                "environment": ending.environment,
+                "exit_code": ending.code.value,
+                "result": ending.code.name.lower(),
+                "elapsed": round(ending.elapsed, 1),
+                "changed": ending.changed,
+                "failures": [
+                    {**dataclasses.asdict(failure), "code": failure.code.value} for failure in ending.failures
+                ],
+                "message": ending.message,
+                "not_ready": list(ending.not_ready),
+                "problems": list(ending.problems),
+                "existing": list(ending.existing),
+                "next_steps": list(ending.next_steps),
+                "report": ending.report,
+            }
+        )
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        self._out.line(json.dumps(record, default=str))
+
+
+_TYPE_NAMES: dict[type[Event], str] = {
+    PlayStarted: "play_started",
+    TaskStarted: "task_started",
+    HostStarted: "host_started",
+    HostResult: "host_result",
+    Warning: "warning",
+    Problem: "problem",
+    Note: "note",
+    Report: "report",
+    Stats: "stats",
+    Output: "output",
+}
+
+
+class LiveRenderer:
+    """A view that is redrawn: stages, hosts done of all, elapsed, what is slow. Warnings scroll above it."""
+
+    def __init__(self, stdout: TextIO, stderr: TextIO, verbose: bool = False) -> None:
+        from rich.console import Console  # 0.1 s: not for --help or pipes
+        from rich.live import Live
+
+        self._console = Console(file=stdout, highlight=False, emoji=False, markup=False)
+        self._errors = Console(file=stderr, highlight=False, emoji=False, markup=False, soft_wrap=True)
+        # We redraw ourselves, in tick: no second thread draws while events are handled.
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._verbose = verbose
+        self._progress = Progress()
+        self._title = ""
+        self._message = ""
+        self._started = self._drawn = 0.0
+        self._lines_of_report: tuple[str, ...] = ()
+        self._seen_warnings: set[str] = set()
+        unicode = (getattr(stdout, "encoding", "") or "").lower().replace("-", "") == "utf8"
+        self._done, self._fail, self._dash = ("✔", "✘", "─") if unicode else ("+", "x", "-")
+        self._spin = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if unicode else "|/-\\"
+
+    def start(self, title: str, now: float) -> None:
+        self._title, self._started = title, now
+        self._live.start()
+        self._draw(now)
+
+    def say(self, text: str, now: float) -> None:
+        self._message = text.strip().splitlines()[-1] if text.strip() else ""
+        self._draw(now)
+
+    def handle(self, event: Event, now: float) -> None:
+        self._progress.handle(event, now)
+        match event:
+            case PlayStarted():
+                self._message = ""
+            case Output() if self._verbose:
+                self._above(event.text)
+            case Warning(deprecation=False) if event.text not in self._seen_warnings:
+                self._seen_warnings.add(event.text)
+                self._above(f"warning: {event.text}", "yellow")
+            case HostResult(status="failed" | "unreachable", ignored=False):
+                word = "unreachable" if event.status == "unreachable" else "failed"
+                where = f"{event.role}: " if event.role else ""
+                self._above(f"{word}: {event.host}: {where}{event.task}", "red")
+            case Report():
+                self._lines_of_report = event.lines
+            case Note() if event.lines != self._lines_of_report:
+                for line in event.lines:
+                    self._above(line)
+
+    def tick(self, now: float) -> None:
+        if now - self._drawn >= 0.1:
+            self._draw(now)
+
+    def finish(self, ending: Ending, now: float) -> None:
+        self._message = ""
+        if ending.code is ExitCode.OK:
+            self._progress.handle(Stats({}), now)  # ends a stage that isn't a play
+        self._progress.interrupt(now)
+        self._draw(now)
+        self._live.stop()
+        out, error = ending_blocks(ending)
+        for line in out:
+            style = "bold yellow" if "SIMULATED" in line else "bold green" if line == ending.headline else None
+            self._console.print(line, style=style, soft_wrap=True)
+        for line in error:
+            bold = line.startswith(("FAILED", "ERROR")) or line == ending.headline
+            self._errors.print(line, style="bold red" if bold else None)
+
+    def _above(self, text: str, style: str | None = None) -> None:
+        self._live.console.print(text, style=style, soft_wrap=True)
+
+    def _draw(self, now: float) -> None:
+        self._drawn = now
+        self._live.update(self.view(now), refresh=True)
+
+    def view(self, now: float) -> Text:
+        """The picture, as wide as the terminal at most and as high at most: the newest stages win."""
+        from rich.text import Text
+
+        width = max(40, self._console.width - 4)  # room for the ^C that a terminal echoes
+        rows: list[tuple[str, str]] = []
+        for stage in self._progress.stages:
+            rows += self._stage(stage, now, width)
+        if self._message:
+            rows.append((f"{self._tick(now)} {self._message}", "cyan"))
+        room = max(3, self._console.height - 4)
+        rows = rows[-room:]
+        head = _columns(self._title, duration(now - self._started), width)
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(head + "\n", style="bold")
+        text.append(self._dash * width + "\n", style="dim")
+        for index, (row, style) in enumerate(rows):
+            text.append(row[:width] + ("" if index == len(rows) - 1 else "\n"), style=style)
+        return text
+
+    def _tick(self, now: float) -> str:
+        return self._spin[int(now * 8) % len(self._spin)]
+
+    def _stage(self, stage: Stage, now: float, width: int) -> list[tuple[str, str]]:
+        over = stage.ended is not None
+        if stage.failed:
+            mark, style = self._fail, "red"
+        elif stage.interrupted:
+            mark, style = self._dash, "yellow"
+        elif over:
+            mark, style = self._done, "green"
+        else:
+            mark, style = self._tick(now), "cyan"
+        took = duration((stage.ended if stage.ended is not None else now) - stage.started)
+        detail = "no hosts" if stage.empty else (f"changed {stage.changed}" if stage.changed else "")
+        rows = [(_columns(f"{mark} {stage.name}", f"{detail}  {took:>9}", width), style)]
+        if over and not stage.failed and stage is not self._progress.stages[-1] and len(stage.hosts) < 2:
+            return rows
+        for name, role in stage.roles.items():
+            idle = stage.idle_in(name, now)
+            finished = role.ended is not None or len(role.left | role.failed) + idle == len(role.entered)
+            running = self._dash if stage.interrupted else self._tick(now)
+            mark = self._fail if role.failed else self._done if finished else running
+            slow = "" if finished else _slow(stage.slowest_in(name), now)
+            left = f"    {mark} {name:<20} {_hosts(role, idle):<16} {slow}"
+            ended = role.ended if role.ended is not None else role.active if finished else now
+            took = duration(ended - role.started)
+            rows.append(
+                (
+                    _columns(left, f"{_changed(role.changed).lstrip(', ')}  {took:>9}", width),
+                    "red" if role.failed else "green" if finished else "",
+                )
+            )
+        if not over:
+            outside = stage.slowest_in("")
+            if outside:
+                rows.append((_columns(f"    {self._tick(now)} {_slow(outside, now, always=True)}", "", width), ""))
+        return rows
+
+
+def _slow(item: tuple[str, Any] | None, now: float, always: bool = False) -> str:
+    """ "Benchmark-2: Start the service 12 s", once it takes long enough to be of interest."""
+    if item is None or (not always and now - item[1].since < SLOW):
+        return ""
+    name, host = item
+    retry = f" ({host.retry})" if host.retry else ""
+    return f"{name}: {host.task}{retry} {duration(now - host.since)}"
+
+
+def _columns(left: str, right: str, width: int) -> str:
+    """left and right at the two ends of a line; left is cut when both don't fit."""
+    room = width - len(right) - 1
+    if len(left) > room:
+        left = left[: max(0, room - 1)] + "~"
+    return f"{left:<{room}} {right}" if right else left
+
+
+class SynchronizedRenderer:
+    """Lets two threads use one renderer: the action's, and one that only ticks while the action's is busy.
+
+    A terminal that goes away silences it; the action goes on, or ends by the SIGHUP that comes with that.
+    """
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._lock = threading.RLock()
+        self._gone = False
+
+    def start(self, title: str, now: float) -> None:
+        self._call(self._renderer.start, title, now)
+
+    def say(self, text: str, now: float) -> None:
+        self._call(self._renderer.say, text, now)
+
+    def handle(self, event: Event, now: float) -> None:
+        self._call(self._renderer.handle, event, now)
+
+    def tick(self, now: float) -> None:
+        self._call(self._renderer.tick, now)
+
+    def finish(self, ending: Ending, now: float) -> None:
+        self._call(self._renderer.finish, ending, now)
+
+    def _call(self, method: Callable[..., None], *arguments: Any) -> None:
+        with self._lock:
+            if self._gone:
+                return
+            try:
+                method(*arguments)
+            except OSError:
+                self._gone = True
+
+
+class _Stream:
+    """Writes lines; a reader that went away (`| head`) silences it, and the action goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._broken = False
+
+    def line(self, text: str) -> None:
+        if self._broken:
+            return
+        try:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+        except (BrokenPipeError, OSError, ValueError):
+            self._broken = True
+
+
+def make(style: str, stdout: TextIO, stderr: TextIO, verbose: bool, terminal: str) -> Renderer:
+    """style: json, plain, or auto (live on a terminal). terminal: the variable TERM."""
+    if style == "json":
+        return JsonRenderer(stdout, stderr, verbose)
+    if style == "auto" and stdout.isatty() and terminal not in ("dumb", "unknown", "") and not verbose:
+        return LiveRenderer(stdout, stderr, verbose)
+    return PlainRenderer(stdout, stderr, verbose)

@@ -1,0 +1,39 @@
+"""Fixtures of the contract tests: the simulated server's package is importable, and clusters of it can be made."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.simulated_servers import SERVER, SimulatedCluster, make_cluster
+
+if str(SERVER) not in sys.path:
+    sys.path.insert(0, str(SERVER))
+
+ClusterFactory = Callable[..., SimulatedCluster]
+
+
+@pytest.fixture(scope="module")
+def simulated_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFactory]:
+    """Makes clusters: `simulated_cluster(nodes=3, replication_factor=2, namespace="Test", start=True, ...)`.
+
+    Other options: cluster_name, storage and namespace_lines (text for the namespace section). Waits until the cluster
+    is stable with its migrations done. All clusters of a module end with it.
+    """
+    made: list[SimulatedCluster] = []
+
+    def make(nodes: int = 3, start: bool = True, **options: Any) -> SimulatedCluster:
+        folder: Path = tmp_path_factory.mktemp("cluster")
+        cluster = make_cluster(folder, nodes, **options)
+        made.append(cluster)
+        if start:
+            for node in cluster.nodes:
+                node.start()
+            cluster.wait_stable()
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.stop()

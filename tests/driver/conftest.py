@@ -1,0 +1,32 @@
+"""A small project folder, and the world around a command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.driver.fakes import CONFIG, World
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with a configuration, an inventory of localhost and empty playbooks."""
+    (tmp_path / "group_vars" / "all").mkdir(parents=True)
+    (tmp_path / "group_vars" / "all" / "config.yml").write_text(CONFIG)
+    (tmp_path / "playbooks").mkdir()
+    for name in ("setup", "destroy", "status", "stop-node", "restart-node"):
+        (tmp_path / "playbooks" / f"{name}.yml").write_text("[]\n")
+    (tmp_path / "inventories" / "local").mkdir(parents=True)
+    (tmp_path / "inventories" / "local" / "hosts.yml").write_text(
+        "all:\n  hosts:\n    localhost:\n      ansible_connection: local\n"
+        f"      ansible_python_interpreter: {sys.executable}\n"
+    )
+    (tmp_path / "ansible.cfg").write_text("[defaults]\ngathering = explicit\n")
+    return tmp_path
+
+
+@pytest.fixture
+def world(project: Path) -> World:
+    return World(project)

@@ -1,0 +1,210 @@
+"""Raw events, a clock, a cloud and a playbook run that tests control."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import queue
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pegasus_driver.cli import Host, main
+from pegasus_driver.runner import Outcome, Request
+
+CONFIG = """\
+pegasus_backend: local
+pegasus_region: us-east-1
+pegasus_cluster_name: Bench
+pegasus_cluster_nodes: 3
+pegasus_namespace: Test
+pegasus_replication_factor: 2
+pegasus_monitoring_name: BenchGrafana
+pegasus_client_name: BenchClient
+pegasus_client_nodes: 1
+"""
+
+REPORT: dict[str, Any] = {
+    "environment": "Bench",
+    "backend": "local",
+    "simulated": True,
+    "nodes": [
+        {"name": "Bench-1", "index": 1, "role": "server", "address": "172.31.0.10", "state": "running",
+         "instance_id": "i-1", "instance_type": "i4i.large", "service": "active"},
+        {"name": "BenchClient-1", "index": 1, "role": "client", "address": "172.31.0.11", "state": "running",
+         "instance_id": "i-2", "instance_type": "c6i.large", "service": "active"},
+    ],
+    "cluster": {"size": 1, "key": "A1B2", "namespace": "Test", "replication_factor": 2, "stable": True},
+    "clients": [{"name": "BenchClient-1", "rate": 1234.5, "threads": {"write": 1, "read": 2, "udf": 0}}],
+    "monitoring": {"grafana_url": "http://172.31.0.12:3000", "prometheus_url": "http://172.31.0.12:9090",
+                   "targets_up": 4, "targets": 5, "dashboards": ["one", "two"]},
+    "expires": "2026-11-25T03:00:00Z",
+}  # fmt: skip
+
+
+def raw(event: str, stdout: str = "", **data: Any) -> dict[str, Any]:
+    """A raw event, as ansible-runner gives it."""
+    return {"event": event, "event_data": data, "stdout": stdout, "created": "2026-11-24T03:00:00+00:00"}
+
+
+def play(name: str) -> dict[str, Any]:
+    return raw("playbook_on_play_start", name=name, stdout=f"PLAY [{name}]")
+
+
+def began(host: str, task: str = "task", role: str = "", action: str = "ansible.builtin.command") -> dict[str, Any]:
+    return raw("runner_on_start", host=host, task=task, role=role, resolved_action=action)
+
+
+def ok(host: str, task: str = "task", role: str = "", action: str = "x", **result: Any) -> dict[str, Any]:
+    return raw("runner_on_ok", host=host, task=task, role=role, resolved_action=action, res=result)
+
+
+def failed(
+    host: str, task: str = "task", role: str = "", action: str = "x", ignored: bool = False, **result: Any
+) -> dict[str, Any]:
+    return raw("runner_on_failed", host=host, task=task, role=role, resolved_action=action, ignore_errors=ignored,
+               res=result)  # fmt: skip
+
+
+def unreachable(host: str, msg: str = "Connection refused") -> dict[str, Any]:
+    return raw("runner_on_unreachable", host=host, task="Wait", resolved_action="a.b.ping", res={"msg": msg})
+
+
+def stats(**counts: dict[str, int]) -> dict[str, Any]:
+    """stats(ok={"h": 1}, failures={"h": 1})"""
+    return raw("playbook_on_stats", **counts)
+
+
+@dataclasses.dataclass
+class Instance:
+    id: str = "i-1"
+    name: str = "Bench-1"
+    type: str = "i4i.large"
+    state: str = "running"
+    address: str = "172.31.0.10"
+    container: str = "pegasus-i-1"
+
+
+@dataclasses.dataclass
+class CloudStatus:
+    running: bool
+    pid: int | None
+    endpoint_url: str
+    instances: list[Instance]
+
+
+class FakeCloud:
+    """Stands for the module pegasus_driver.local_cloud.cloud."""
+
+    def __init__(self) -> None:
+        self.running = False
+        self.instances: list[Instance] = []
+        self.left: list[str] = []
+        self.error: Exception | None = None
+        self.calls: list[str] = []
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.error:
+            raise self.error
+
+    def start(self, root: Path, say: Callable[[str], None]) -> CloudStatus:
+        self._called("start")
+        say("building the image")
+        self.running, self.left = True, []
+        return self.status(root)
+
+    def stop(self, root: Path, say: Callable[[str], None], if_empty: bool = False) -> bool:
+        self._called("stop --if-empty" if if_empty else "stop")
+        if not self.running or (if_empty and self.instances):
+            return False
+        self.running = False
+        return True
+
+    def status(self, root: Path) -> CloudStatus:
+        return CloudStatus(self.running, 42 if self.running else None, "http://127.0.0.1:4570", self.instances)
+
+    def leftovers(self, root: Path) -> list[str]:
+        return self.left
+
+    def image(self, root: Path, say: Callable[[str], None]) -> str:
+        self._called("image")
+        return "pegasus-instance:abc"
+
+
+class FakeRun:
+    """A playbook run with given raw events. A callable among them is called when its turn comes."""
+
+    def __init__(self, world: World, request: Request) -> None:
+        self.world, self.request = world, request
+        self.events: queue.Queue[Any] = queue.Queue()
+        self.outcome = Outcome(world.rc, world.run_error)
+        self.cancelled = self.killed = False
+        world.requests.append(request)
+        world.runs.append(self)
+
+    def start(self) -> None:
+        for event in self.world.events:
+            self.events.put(event)
+        if not self.world.endless:
+            self.events.put(None)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if not self.world.stubborn:
+            self.events.put(None)
+
+    def kill(self) -> None:
+        self.killed = True
+        self.events.put(None)
+
+    def join(self, timeout: float | None = None) -> bool:
+        return True
+
+
+class World:
+    """A Host and what it is made of."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cloud = FakeCloud()
+        self.events: list[Any] = []
+        self.rc: int | None = 0
+        self.run_error = ""
+        self.endless = self.stubborn = False
+        self.requests: list[Request] = []
+        self.runs: list[FakeRun] = []
+        self.seconds = 0.0
+        self.environ: dict[str, str] = {}
+        self.out, self.err = io.StringIO(), io.StringIO()
+
+    def host(self) -> Host:
+        return Host(
+            stdout=self.out,
+            stderr=self.err,
+            root=self.root,
+            environ=self.environ,
+            folder=self.root,
+            monotonic=self._tick,
+            now=lambda: datetime(2026, 11, 24, 3, 10, tzinfo=UTC),
+            run_factory=lambda: lambda request: FakeRun(self, request),  # type: ignore[arg-type,return-value]
+            cloud=lambda: self.cloud,
+        )
+
+    def _tick(self) -> float:
+        self.seconds += 0.01
+        return self.seconds
+
+    def run(self, *argv: str) -> int:
+        self.out.seek(0), self.out.truncate()
+        self.err.seek(0), self.err.truncate()
+        return main(list(argv), self.host())
+
+    @property
+    def text(self) -> str:
+        return self.out.getvalue()
+
+    @property
+    def errors(self) -> str:
+        return self.err.getvalue()

@@ -1,0 +1,501 @@
+"""The command line in-process: actions, the local cloud around them, exit codes, interruptions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pegasus_driver.actions import ACTIONS
+from pegasus_driver.exit_codes import MEANINGS, ExitCode
+from pegasus_driver.local_cloud import LocalCloudError
+from pegasus_driver.lock import environment_lock, lock_path
+from pegasus_driver.runner import LOCK_VARIABLE
+from tests.driver.fakes import (
+    REPORT,
+    Instance,
+    World,
+    began,
+    failed,
+    ok,
+    play,
+    raw,
+    stats,
+    unreachable,
+)
+
+
+def lines_of(world: World) -> list[dict]:
+    return [json.loads(line) for line in world.text.splitlines()]
+
+
+# --- help and usage -------------------------------------------------------------------------------------------------
+
+
+def test_help_names_actions_and_exit_codes(world: World) -> None:
+    assert world.run("--help") == 0
+    for action in ACTIONS:
+        assert action.name in world.text
+    for code, meaning in MEANINGS.items():
+        assert f"{code.value:<4} {meaning}" in world.text
+    assert set(MEANINGS) == set(ExitCode)
+
+
+def test_help_imports_nothing_heavy_and_is_quick() -> None:
+    code = (
+        "import sys; from pegasus_driver.cli import main; main(['--help']); "
+        "print([m for m in ('rich', 'yaml', 'ansible_runner', 'docker', 'moto', 'boto3') if m in sys.modules], "
+        "file=sys.stderr)"
+    )
+    root = Path(__file__).parents[2]
+    best = 9.0
+    for _ in range(3):  # another test may have the machine's attention
+        started = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+        best = min(best, time.monotonic() - started)
+    assert done.stderr.strip() == "[]"
+    assert best < 0.4
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], "required: ACTION"),
+        (["setpu"], "invalid choice: 'setpu'"),
+        (["stop-node"], "required: NODE"),
+        (["stop-node", "zero"], "expected a node's index"),
+        (["stop-node", "0"], "expected a node's index"),
+        (["setup", "-e", "nonsense"], "expected KEY=VALUE"),
+        (["setup", "-e", "@missing.yml"], "missing.yml isn't a file"),
+        (["setup", "-e", "pegasus_cluster_name=x"], "pegasus_cluster_name is read by the inventory"),
+        (["setup", "-e", '{"pegasus_backend": "aws"}'], "pegasus_backend is read by the inventory"),
+        (["local"], "required: VERB"),
+    ],
+)
+def test_usage_errors(world: World, argv: list[str], expected: str) -> None:
+    assert world.run(*argv) == ExitCode.CONFIGURATION
+    assert expected in world.errors
+    assert "Traceback" not in world.errors and not world.requests and not world.cloud.calls
+
+
+def test_wrong_configuration_stops_before_anything(world: World) -> None:
+    (world.root / "group_vars/all/config.yml").write_text("pegasus_backend: lokal\n")
+    assert world.run("setup") == ExitCode.CONFIGURATION
+    assert "pegasus_backend: found 'lokal', expected local or aws" in world.errors
+    assert not world.cloud.calls and not world.requests
+
+
+def test_json_errors_are_json(world: World) -> None:
+    (world.root / "group_vars/all/config.yml").write_text("a: [\n")
+    assert world.run("setup", "--output", "json") == ExitCode.CONFIGURATION
+    (end,) = lines_of(world)
+    assert end["type"] == "end" and end["exit_code"] == 2 and "line 2" in end["problems"][0]
+    assert not world.errors
+
+
+# --- setup ----------------------------------------------------------------------------------------------------------
+
+GOOD = [
+    play("Set up the hosts"),
+    began("Bench-1", "Install", "aerospike_server"),
+    ok("Bench-1", "Install", "aerospike_server", changed=True),
+    play("Prove that the environment is ready"),
+    ok("localhost", "Report", action="a.b.environment_report", report=REPORT, lines=["told twice"]),
+    ok("localhost", "Show", action="ansible.builtin.debug", msg=["told twice"]),
+    stats(ok={"Bench-1": 1, "localhost": 2}, changed={"Bench-1": 1}),
+]
+
+
+def test_setup_starts_the_cloud_runs_the_playbook_and_sums_up(world: World) -> None:
+    world.events = GOOD
+    assert world.run("setup", "-e", "x=1", "-e", "@playbooks/setup.yml") == 0
+    assert world.cloud.calls == ["start"]
+    (request,) = world.requests
+    assert request.playbook == world.root / "playbooks/setup.yml"
+    assert request.inventory == world.root / "inventories/local"
+    assert list(request.arguments) == ["-e", "x=1", "-e", f"@{world.root}/playbooks/setup.yml"]
+    assert request.folder.parent == world.root / ".pegasus/runs"
+    assert request.folder.name == "20261124T031000Z-setup"
+    assert request.folder.stat().st_mode & 0o777 == 0o700
+    text = world.text
+    assert "SIMULATED" in text and "told twice" not in text
+    assert "aerospike_server: 1 of 1 host, changed 1" in text
+    assert "cluster             1 nodes, key A1B2, stable, namespace Test, replication factor 2" in text
+    assert "1,234 operations/s, 3 threads (write 1, read 2)" in text
+    assert "http://172.31.0.12:3000  (2 dashboards)" in text and "4 of 5 targets up" in text
+    assert "edit threads.yaml, then ./pegasus-driver copy-threads" in text
+    assert "./pegasus-driver destroy" in text
+    assert "setup of Bench: done in" in text and "changed=1" in text
+    assert not world.errors
+
+
+def test_setup_as_json(world: World) -> None:
+    world.events = GOOD
+    assert world.run("setup", "--output=json") == 0
+    records = lines_of(world)
+    assert [r["type"] for r in records if r["type"] == "play_started"] == ["play_started"] * 3
+    assert {"host": "Bench-1", "status": "changed"}.items() <= next(
+        r for r in records if r["type"] == "host_result"
+    ).items()
+    assert records[-1]["type"] == "end" and records[-1]["report"] == REPORT and records[-1]["exit_code"] == 0
+
+
+def test_aws_has_no_local_cloud(world: World) -> None:
+    config = world.root / "group_vars/all/config.yml"
+    config.write_text(config.read_text().replace("backend: local", "backend: aws"))
+    for action in ("setup", "destroy", "status"):
+        assert world.run(action) == 0
+    assert world.cloud.calls == []
+    assert {request.inventory for request in world.requests} == {world.root / "inventories/aws"}
+
+
+def test_a_named_configuration_reaches_playbook_and_inventory(world: World) -> None:
+    config = world.root / "group_vars/all/config.yml"
+    (world.root / "other.yml").write_text(config.read_text().replace("Bench\n", "Other\n"))
+    world.environ = {"PEGASUS_CONFIG": "other.yml"}
+    assert world.run("setup") == 0
+    assert "Pegasus setup: Other" in world.text
+    (request,) = world.requests
+    assert list(request.arguments) == ["-e", f"@{world.root}/other.yml"]
+    assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
+
+
+def test_a_local_cloud_that_fails(world: World) -> None:
+    world.cloud.error = LocalCloudError("found no container engine", "Install docker")
+    assert world.run("setup") == ExitCode.EC2
+    assert "found no container engine" in world.errors and "next: Install docker" in world.errors
+    assert "Traceback" not in world.errors
+
+
+def test_an_unforeseen_error_is_told_without_traceback(world: World) -> None:
+    world.cloud.error = RuntimeError("surprise")
+    assert world.run("setup") == ExitCode.INTERNAL
+    assert "internal error: RuntimeError: surprise" in world.errors and "Traceback" not in world.errors
+    assert "Traceback" in (world.root / ".pegasus/internal-error.log").read_text()
+
+
+def test_verbose_shows_ansibles_output(world: World) -> None:
+    world.events = [raw("verbose", stdout="Using ansible.cfg"), *GOOD]
+    world.run("setup", "--verbose")
+    assert "Using ansible.cfg" in world.text and "PLAY [Set up the hosts]" in world.text
+    world.run("setup")
+    assert "Using ansible.cfg" not in world.text
+
+
+# --- classes of failure ---------------------------------------------------------------------------------------------
+
+MODULE = "aerospike_community.pegasus."
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        (failed("localhost", action=MODULE + "ec2_environment", msg="m", error_class="quota"), ExitCode.EC2),
+        (failed("localhost", action=MODULE + "ec2_environment", msg="m", error_class="other"), ExitCode.EC2),
+        (failed("localhost", action=MODULE + "ec2_environment", msg="m"), ExitCode.EC2),
+        (
+            failed("localhost", action=MODULE + "ec2_environment", msg="m", error_class="configuration"),
+            ExitCode.CONFIGURATION,
+        ),
+        (failed("localhost", action="ansible.builtin.assert", msg="m"), ExitCode.CONFIGURATION),
+        (
+            failed("Bench-1", action="ansible.builtin.validate_argument_spec", msg="m", argument_errors=["x"]),
+            ExitCode.CONFIGURATION,
+        ),
+        (failed("localhost", action="a.b.command", cmd=["/x/pegasus-driver", "local", "start"], rc=3), ExitCode.EC2),
+        (failed("Bench-1", action="ansible.builtin.assert", msg="chaos_nodes: found 9"), ExitCode.CONFIGURATION),
+        (failed("Bench-1", action=MODULE + "perseus_threads", msg="m", problems=["x"]), ExitCode.CONFIGURATION),
+        (failed("Bench-1", action=MODULE + "perseus_threads", msg="m"), ExitCode.HOST),
+        (failed("Bench-1", action=MODULE + "cluster_stable", msg="m"), ExitCode.DATABASE),
+        (unreachable("Bench-1"), ExitCode.SSH),
+        (failed("Bench-1", action="ansible.builtin.wait_for_connection", msg="timed out"), ExitCode.SSH),
+        (failed("Bench-1", action=MODULE + "host_service", msg="m"), ExitCode.HOST),
+        (failed("Bench-1", action=MODULE + "aerospike_ready", msg="m"), ExitCode.DATABASE),
+        (failed("Bench-1", action=MODULE + "perseus_ready", msg="m"), ExitCode.DATABASE),
+        (failed("Bench-1", action=MODULE + "monitoring_ready", msg="m"), ExitCode.DATABASE),
+        (failed("localhost", action=MODULE + "environment_report", msg="m"), ExitCode.DATABASE),
+    ],
+)
+def test_exit_code_of_a_failure(world: World, event: dict, code: ExitCode) -> None:
+    world.rc = 2
+    host = event["event_data"]["host"]
+    kind = "dark" if "unreachable" in event["event"] else "failures"
+    world.events = [play("p"), event, stats(**{kind: {host: 1}})]
+    assert world.run("setup") == code
+    assert f"FAILED  {host}" in world.errors and f"(exit code {code.value})" in world.errors
+
+
+def test_a_modules_message_is_shown_word_for_word(world: World) -> None:
+    message = "Bench-2: cluster-stable\nexpected size 3, found 2\nlast lines of the log:\n  CRITICAL: no   memory"
+    world.rc = 2
+    world.events = [
+        play("p"),
+        failed("Bench-2", "Wait until ready", "aerospike_server", MODULE + "aerospike_ready", msg=message),
+        stats(failures={"Bench-2": 1}),
+    ]
+    assert world.run("setup") == ExitCode.DATABASE
+    for line in message.splitlines():
+        assert f"  {line}\n" in world.errors
+    assert "step: aerospike_server: Wait until ready" in world.errors
+    assert "next: " in world.errors and "artifacts/run/stdout" in world.errors
+
+
+def test_the_cause_wins_over_its_consequences_and_equal_messages_are_told_once(world: World) -> None:
+    world.rc = 2
+    world.events = [
+        play("p"),
+        failed("Bench-1", action=MODULE + "aerospike_ready", msg="size 2"),
+        failed("Bench-2", action=MODULE + "aerospike_ready", msg="size 2"),
+        failed("Bench-3", action=MODULE + "host_service", msg="no memory"),
+        stats(failures={"Bench-1": 1, "Bench-2": 1, "Bench-3": 1}),
+    ]
+    assert world.run("setup") == ExitCode.HOST
+    assert "FAILED  Bench-1, Bench-2" in world.errors and world.errors.count("size 2") == 1
+
+
+def test_rescued_and_ignored_failures_are_no_failures(world: World) -> None:
+    world.events = [
+        play("p"),
+        failed("Bench-1", msg="rescued"),
+        failed("Bench-1", msg="ignored", ignored=True),
+        stats(ok={"Bench-1": 2}, rescued={"Bench-1": 1}, ignored={"Bench-1": 1}),
+    ]
+    assert world.run("setup") == 0
+    assert not world.errors
+
+
+def test_a_rescue_that_fails_again_keeps_the_class(world: World) -> None:
+    world.rc = 2
+    world.events = [
+        play("p"),
+        failed("Bench-1", action=MODULE + "aerospike_ready", msg="not stable"),
+        failed("Bench-1", action="ansible.builtin.fail", msg="not stable, and the log says ..."),
+        stats(failures={"Bench-1": 1}),
+    ]
+    assert world.run("setup") == ExitCode.DATABASE
+    assert "the log says" in world.errors
+
+
+def test_a_secret_stays_hidden(world: World) -> None:
+    world.rc = 2
+    world.events = [play("p"), failed("Bench-1", censored="hidden by no_log"), stats(failures={"Bench-1": 1})]
+    assert world.run("setup") == ExitCode.HOST
+    assert "hidden by no_log" in world.errors
+
+
+def test_ansible_that_can_not_run(world: World) -> None:
+    world.rc = 4
+    world.events = [raw("error", stdout="[ERROR]: couldn't resolve module/action\n'x.y'.")]
+    assert world.run("setup") == ExitCode.INTERNAL
+    assert "ERROR  couldn't resolve module/action 'x.y'." in world.errors
+    world.rc, world.events, world.run_error = None, [], "ansible-playbook isn't installed beside this Python"
+    assert world.run("setup") == ExitCode.INTERNAL
+    assert "isn't installed" in world.errors
+
+
+def test_warnings_are_shown_once_and_deprecations_never(world: World) -> None:
+    world.events = [
+        raw("warning", stdout="[WARNING]: the engine is\nslow"),
+        raw("warning", stdout="[WARNING]: the engine is\nslow"),
+        raw("deprecated", stdout="[DEPRECATION WARNING]: old"),
+        *GOOD,
+    ]
+    world.run("setup")
+    assert world.text.count("warning: the engine is slow") == 1 and "old" not in world.text
+
+
+# --- destroy, status, nodes -----------------------------------------------------------------------------------------
+
+
+def test_destroy_of_nothing(world: World) -> None:
+    assert world.run("destroy") == 0
+    assert "nothing to destroy" in world.text
+    assert world.cloud.calls == [] and not world.requests
+
+
+def test_destroy_stops_the_cloud_when_it_is_empty(world: World) -> None:
+    world.cloud.running = True
+    assert world.run("destroy") == 0
+    assert world.cloud.calls == ["start", "stop --if-empty"] and not world.cloud.running
+
+
+def test_destroy_adopts_what_a_crash_left(world: World) -> None:
+    world.cloud.left = ["container pegasus-i-1"]
+    assert world.run("destroy") == 0
+    assert world.cloud.calls == ["start", "stop --if-empty"] and len(world.requests) == 1
+
+
+def test_destroy_that_fails_keeps_the_cloud(world: World) -> None:
+    world.cloud.running, world.rc = True, 2
+    world.events = [play("p"), failed("localhost", msg="m"), stats(failures={"localhost": 1})]
+    assert world.run("destroy") == ExitCode.HOST
+    assert world.cloud.calls == ["start"]
+
+
+def test_status_of_an_environment_that_is_not_ready(world: World) -> None:
+    world.cloud.running = True
+    problem = "Bench-1: cluster size: expected 3, found 2"
+    report = ok("localhost", action=MODULE + "environment_report", report=REPORT, problems=[problem])
+    world.events = [play("Report"), report, stats(ok={"localhost": 1})]
+    assert world.run("status") == 0
+    assert f"NOT READY\n  {problem}" in world.text
+    world.run("status", "--output", "json")
+    assert lines_of(world)[-1]["not_ready"] == [problem]
+
+
+def test_a_modules_own_advice_is_shown(world: World) -> None:
+    world.rc = 2
+    event = failed(
+        "localhost", action=MODULE + "ec2_environment", msg="no quota", error_class="quota", next_step="Ask AWS"
+    )
+    world.events = [play("p"), event, stats(failures={"localhost": 1})]
+    assert world.run("setup") == ExitCode.EC2
+    assert "  no quota\n  next: Ask AWS" in world.errors
+
+
+def test_status(world: World) -> None:
+    assert world.run("status") == 0
+    assert "nothing runs" in world.text and not world.requests
+    world.cloud.left = ["container pegasus-i-1"]
+    assert world.run("status") == 0
+    assert "container pegasus-i-1" in world.text and not world.requests
+    world.cloud.running, world.events = True, GOOD
+    assert world.run("status") == 0
+    assert "Bench-1" in world.text and world.cloud.calls == []
+
+
+@pytest.mark.parametrize("action", ["stop-node", "restart-node"])
+def test_node_actions(world: World, action: str) -> None:
+    assert world.run(action, "2") == ExitCode.EC2
+    assert "the local cloud isn't running" in world.errors and not world.requests
+    world.cloud.running = True
+    assert world.run(action, "2") == 0
+    assert world.requests[0].extra_vars == {"chaos_nodes": [2]}
+    assert f"{action} 2 of Bench: done" in world.text
+    world.events = [ok("Bench-2", action=MODULE + "chaos_node", changed=True, message="node 2 stopped in 1.2 s")]
+    assert world.run(action, "2") == 0 and "node 2 stopped in 1.2 s" in world.text
+    world.events = [play("Stop"), raw("playbook_on_no_hosts_matched", play="Stop"), stats()]
+    assert world.run(action, "2") == ExitCode.CONFIGURATION
+    assert "Bench has no server node" in world.errors
+
+
+# --- the local cloud ------------------------------------------------------------------------------------------------
+
+
+def test_local_verbs(world: World) -> None:
+    assert world.run("local", "status") == 0 and "not running" in world.text
+    assert world.run("local", "start") == 0 and "started" in world.text
+    assert "building the image" in world.errors
+    assert world.run("local", "start") == 0 and "started" not in world.text
+    world.cloud.instances = [Instance()]
+    assert world.run("local", "status") == 0 and "Bench-1" in world.text and "i4i.large" in world.text
+    assert world.run("local", "stop", "--if-empty") == 0 and "stopped" not in world.text
+    assert world.run("local", "stop") == 0 and "stopped" in world.text
+    assert world.run("local", "stop") == 0 and "not running" in world.text
+    assert world.run("local", "image") == 0 and world.text == "pegasus-instance:abc\n"
+    world.cloud.left = ["loop device /dev/loop7"]
+    assert world.run("local", "status", "--output", "json") == 0
+    assert json.loads(world.text)["leftovers"] == ["loop device /dev/loop7"]
+    world.cloud.error = LocalCloudError("port 4570 is taken by nginx", "Set PEGASUS_LOCAL_PORT")
+    assert world.run("local", "start") == ExitCode.EC2
+    assert "taken by nginx" in world.errors and "Set PEGASUS_LOCAL_PORT" in world.errors
+
+
+# --- lock and interruptions -----------------------------------------------------------------------------------------
+
+
+def test_a_second_action_is_told_who_runs(world: World) -> None:
+    since = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
+    with environment_lock(world.root, "Bench", "setup", since):
+        assert world.run("destroy") == ExitCode.CONFIGURATION
+        when = since.astimezone().strftime("%H:%M")
+        assert f"setup of Bench has been running since {when} (pid {os.getpid()})" in world.errors
+        assert world.run("status") == 0  # looks only
+    assert world.run("setup") == 0
+
+
+def test_what_a_killed_driver_left_at_work_is_ended(world: World) -> None:
+    mark = {LOCK_VARIABLE: str(lock_path(world.root, "Bench"))}
+    with subprocess.Popen(["sleep", "300"], env={**os.environ, **mark}) as orphan:
+        assert world.run("status") == 0 and orphan.poll() is None
+        assert world.run("setup") == 0
+        assert "whose driver was killed" in world.text
+        assert orphan.wait(10) == -signal.SIGKILL
+    assert world.requests[-1].environ[LOCK_VARIABLE] == mark[LOCK_VARIABLE]
+    assert world.run("setup") == 0 and "killed" not in world.text
+
+
+def test_a_defect_in_the_view_does_not_leave_ansible_at_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def handle(self: object, event: object, now: float) -> None:
+        if world.runs:
+            raise ValueError("defect")
+
+    world.endless, world.events = True, GOOD
+    monkeypatch.setattr("pegasus_driver.render.PlainRenderer.handle", handle)
+    assert world.run("setup") == ExitCode.INTERNAL
+    assert world.runs[0].killed
+
+
+def test_a_terminal_that_goes_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(self: object, *arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pegasus_driver.render.PlainRenderer.handle", gone)
+    world.events = GOOD
+    assert world.run("setup") == 0
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_while_ansible_runs(world: World, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    world.endless = True
+    world.cloud.instances = [Instance(), Instance(name="Bench-2", state="pending")]
+    world.events = [play("Set up the hosts")]
+    seen = []
+
+    def tick(self: object, now: float) -> None:
+        if world.runs and not seen:
+            seen.append(now)
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("pegasus_driver.render.PlainRenderer.tick", tick)
+    assert world.run("setup") == ExitCode.INTERRUPTED
+    assert world.runs[0].cancelled and not world.runs[0].killed
+    assert "2 instances of the local cloud: Bench-1 (running), Bench-2 (pending)" in world.errors
+    assert "go on:         ./pegasus-driver setup" in world.errors
+    assert "take it down:  ./pegasus-driver destroy" in world.errors
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_kills(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.endless = world.stubborn = True
+    world.events = [play("Set up the hosts")]
+
+    def tick(self: object, now: float) -> None:
+        if world.runs and not world.runs[0].killed:
+            interrupt()
+
+    monkeypatch.setattr("pegasus_driver.render.PlainRenderer.tick", tick)
+    assert world.run("setup") == ExitCode.INTERRUPTED
+    assert world.runs[0].killed
+
+
+def test_interrupt_while_the_cloud_starts(world: World) -> None:
+    def start(root: Path, say: object) -> None:
+        interrupt()
+        time.sleep(5)  # ended by the interrupt
+
+    world.cloud.start = start  # type: ignore[method-assign,assignment]
+    assert world.run("setup") == ExitCode.INTERRUPTED
+    assert not world.requests
+    assert "No instance exists." in world.errors and "interrupted after" in world.errors

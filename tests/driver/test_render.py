@@ -1,0 +1,166 @@
+"""Progress, the plain and the live view, summaries: all from events and given times."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from pegasus_driver.events import Event, HostRetry, parse
+from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.progress import Progress
+from pegasus_driver.render import HEARTBEAT, Ending, LiveRenderer, PlainRenderer
+from pegasus_driver.summary import duration, report_lines, table
+from tests.driver.fakes import REPORT, began, failed, ok, play, raw, stats
+
+
+def feed(target: Progress | PlainRenderer | LiveRenderer, *events: tuple[float, dict]) -> None:
+    for now, event in events:
+        for parsed in parse(event):
+            target.handle(parsed, now)
+
+
+STORY = [
+    (0.0, play("Set up the hosts")),
+    (0.1, began("B-1", "Prepare", "nvme", "ansible.builtin.include_role")),
+    (0.2, began("B-1", "Install", "server")),
+    (0.2, began("B-2", "Install", "server")),
+    (0.2, began("C-1", "Install", "client")),
+    (3.0, ok("B-1", "Install", "server", changed=True)),
+    (3.1, began("B-1", "Start", "exporter")),
+    (4.0, failed("C-1", "Install", "client", msg="m")),
+]
+
+
+def test_roles_count_the_hosts_that_left() -> None:
+    progress = Progress()
+    feed(progress, *STORY)
+    (stage,) = progress.stages
+    assert set(stage.roles) == {"server", "client", "exporter"}, "an include isn't the role's work"
+    server = stage.roles["server"]
+    assert (server.entered, server.left, server.changed) == ({"B-1", "B-2"}, {"B-1"}, 1)
+    assert stage.roles["client"].failed == {"C-1"} and stage.failed
+    name, slowest = stage.slowest() or ("", None)
+    assert name == "B-2" and slowest is not None and slowest.since == 0.2
+
+
+def test_a_rescued_host_is_not_failed() -> None:
+    progress = Progress()
+    feed(progress, *STORY, (5.0, ok("C-1", "Rescue", "client")))
+    assert not progress.stages[0].failed and not progress.stages[0].roles["client"].failed
+
+
+def test_a_host_that_begins_nothing_more_counts_as_done_in_the_view() -> None:
+    progress = Progress()
+    feed(progress, (0.0, play("p")), (0.0, began("B-1", "t", "server")), (1.0, ok("B-1", "t", "server")))
+    stage = progress.stages[0]
+    assert stage.idle_in("server", 1.5) == 0 and stage.idle_in("server", 3.0) == 1
+
+
+def test_plain_lines() -> None:
+    out = io.StringIO()
+    renderer = PlainRenderer(out, io.StringIO())
+    renderer.start("title", 0.0)
+    feed(renderer, *STORY, (61.0, play("Next")), (62.0, stats(ok={"B-1": 1})))
+    assert out.getvalue().splitlines() == [
+        "title",
+        "[ 0:00] Set up the hosts",
+        "[ 0:04]   failed: C-1: client: Install",
+        "[ 1:01]   server: 2 of 2 hosts, changed 1",
+        "[ 1:01]   client: 0 of 1 host, 1 failed",
+        "[ 1:01]   exporter: 1 of 1 host",
+        "[ 1:01] Next",
+    ]
+
+
+def test_plain_output_shows_that_it_is_alive() -> None:
+    out = io.StringIO()
+    renderer = PlainRenderer(out, io.StringIO())
+    renderer.start("title", 0.0)
+    feed(renderer, (1.0, play("p")), (2.0, began("B-1", "Wait for the cluster", "server")))
+    renderer.tick(HEARTBEAT - 1)
+    assert "still" not in out.getvalue()
+    renderer.tick(HEARTBEAT + 2)
+    assert "still at work: B-1: Wait for the cluster, 30 s" in out.getvalue()
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> LiveRenderer:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "30")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    return LiveRenderer(Terminal(), Terminal())
+
+
+def test_the_live_view(live: LiveRenderer) -> None:
+    live.start("Pegasus setup: Bench on local", 0.0)
+    feed(live, (0.0, play("Bring up the instances")), *STORY)
+    retry: Event = HostRetry("B-2", "Install", "server", 2, 5)
+    live.handle(retry, 8.0)
+    view = live.view(10.0).plain.splitlines()
+    assert view[0].startswith("Pegasus setup: Bench on local") and view[0].endswith("10 s")
+    assert view[2].startswith("✔ Bring up the instances")
+    assert view[3].startswith("✘ Set up the hosts")
+    server = next(line for line in view if "server " in line)
+    assert "1 of 2 hosts" in server and "B-2: Install (try 2 of 5) 9.8 s" in server
+    assert any("client" in line and "1 failed" in line for line in view)
+    assert all(len(line) <= 96 for line in view)
+    live.finish(Ending(ExitCode.HOST, "setup", "Bench", 10.0), 10.0)
+
+
+def test_the_live_view_fits_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "10")
+    live = LiveRenderer(Terminal(), Terminal())
+    for number in range(30):
+        feed(live, (float(number), play(f"play {number} " + "long " * 40)))
+    view = live.view(31.0).plain.splitlines()
+    assert len(view) <= 10 and "play 29" in view[-1] and all(len(line) <= 96 for line in view)
+
+
+def test_markup_in_messages_is_shown_as_it_is(live: LiveRenderer) -> None:
+    live.start("t", 0.0)
+    feed(live, (0.0, raw("warning", stdout="[WARNING]: found [/dev/sda] and [bold]x")))
+    live.finish(Ending(ExitCode.INTERNAL, "setup", "Bench", 1.0, problems=["[red]problem[/]"]), 1.0)
+    assert "found [/dev/sda] and [bold]x" in live._console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[red]problem[/]" in live._errors.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_reader_that_goes_away_silences_the_output() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    renderer = PlainRenderer(Gone(), Gone())
+    renderer.start("t", 0.0)
+    renderer.finish(Ending(ExitCode.OK, "setup", "Bench", 1.0), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.44, "3.4 s"), (59.4, "59 s"), (59.6, "1:00 min"), (3723, "1:02:03 h")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_tables_leave_empty_columns_out() -> None:
+    assert table([("a", "b", "n"), ("x", None, 1), ("yy", "", 20)]) == ["  a    n", "  x    1", "  yy  20"]
+
+
+@pytest.mark.parametrize("part", [None, *REPORT])
+def test_a_report_with_a_part_missing(part: str | None) -> None:
+    report = {key: value for key, value in REPORT.items() if key != part}
+    assert report_lines(report)
+    assert report_lines({**REPORT, **({part: None} if part else {})})
+
+
+def test_simulated_is_shown_clearly() -> None:
+    assert "(SIMULATED)" in report_lines(REPORT)[0]
+    assert "SIMULATED" not in "\n".join(report_lines({**REPORT, "simulated": False}))

@@ -1,0 +1,393 @@
+"""The life of an environment in the local cloud, from a clean clone, as the README tells it.
+
+The tests of a module run in order and share one environment: building it takes over a minute. Each looks at the effect
+itself (over the wire, over HTTP, at the container engine), not at what Pegasus says of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aerospike
+import pytest
+import yaml
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
+    InfoError,
+    info_pairs,
+    info_value,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+SERVERS, CLIENTS, HOSTS = 3, 1, 5
+
+
+@dataclass
+class Run:
+    """One finished command of the driver with --output json."""
+
+    code: int
+    seconds: float
+    records: list[dict[str, Any]]
+    stderr: str
+    end: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.end = next((record for record in reversed(self.records) if record.get("type") == "end"), {})
+
+    def why(self) -> str:
+        """What to print when the run isn't what a test expected."""
+        return json.dumps(self.end.get("failures") or self.end, indent=1)[:6000] + "\n" + self.stderr[-3000:]
+
+
+@dataclass
+class Checkout:
+    """A clean clone, driven from outside."""
+
+    path: Path
+
+    def driver(self, *arguments: str, timeout: float = 900) -> Run:
+        began = time.monotonic()
+        done = subprocess.run(
+            [self.path / "pegasus-driver", *arguments, "--output", "json"],
+            cwd=self.path, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        seconds = time.monotonic() - began
+        records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        print(f"pegasus-driver {' '.join(arguments)}: exit {done.returncode}, {seconds:.1f} s")
+        return Run(done.returncode, seconds, records, done.stderr)
+
+    def playbook(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.path / ".venv/bin/ansible-playbook", *arguments],
+            cwd=self.path, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    @property
+    def state(self) -> Path:
+        return self.path / ".pegasus" / "local-cloud"
+
+    def traces(self) -> list[str]:
+        """All that the local cloud of this checkout has on this machine, apart from the image and the caches."""
+        label = f"label=pegasus.local-cloud={self.state}"
+        listings = (["docker", "ps", "--all", "--filter", label], ["docker", "network", "ls", "--filter", label])
+        found = [line for argv in listings for line in output([*argv, "--format", "{{.ID}}"]).splitlines()]
+        if Path("/dev/loop-control").exists() and os.geteuid() == 0:
+            loops = output(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"]).splitlines()
+            found += [line for line in loops if str(self.state) in line]
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if str(self.path) in command and "local_cloud" in command:
+                found.append(command)
+        if self.state.exists():
+            found.append(str(self.state))
+        return found
+
+
+def output(argv: list[str]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Wait for a condition and return what it returned; fail with `what` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+def get(url: str, password: str = "") -> Any:
+    request_ = urllib.request.Request(url)
+    if password:
+        request_.add_header("Authorization", "Basic " + b64encode(f"admin:{password}".encode()).decode())
+    with urllib.request.urlopen(request_, timeout=10) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """What a newcomer has after `git clone`: what git tracks, and what a commit of this tree would track."""
+    path = tmp_path_factory.mktemp("clone") / "pegasus"
+    path.mkdir()
+    names = output(["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]).splitlines()
+    for name in names:
+        source, target = ROOT / name, path / name
+        if not source.is_symlink() and not source.exists():
+            continue  # deleted in the work tree
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target, follow_symlinks=False)
+    clone = Checkout(path)
+    yield clone
+    clone.driver("local", "stop")
+
+
+@pytest.fixture(scope="module")
+def environment(checkout: Checkout) -> dict[str, Any]:
+    """The first command of the README."""
+    run = checkout.driver("setup")
+    assert run.code == 0, run.why()
+    return run.end["report"]
+
+
+@pytest.fixture(scope="module")
+def addresses(environment: dict[str, Any]) -> dict[str, list[str]]:
+    return {
+        role: [node["address"] for node in environment["nodes"] if node["role"] == role]
+        for role in ("server", "client", "monitor")
+    }
+
+
+@pytest.fixture(scope="module")
+def config(checkout: Checkout) -> dict[str, Any]:
+    return yaml.safe_load((checkout.path / "group_vars/all/config.yml").read_text())
+
+
+def on_host(checkout: Checkout, address: str, *command: str) -> str:
+    """Runs a command over ssh with the environment's key, without Ansible."""
+    key = checkout.path / ".pegasus/local/Benchmark/id_ed25519"
+    options = ["UserKnownHostsFile=/dev/null", "StrictHostKeyChecking=no", "LogLevel=ERROR"]
+    flags = [flag for option in options for flag in ("-o", option)]
+    return output(["ssh", "-i", str(key), *flags, f"admin@{address}", "sudo", *command])
+
+
+def stable_key(address: str, size: int) -> str:
+    return info_value(address, f"cluster-stable:size={size};ignore-migrations=true")
+
+
+def test_setup_names_every_host(environment):
+    names = [(node["role"], node["index"], node["state"]) for node in environment["nodes"]]
+    assert names == [("server", 1, "running"), ("server", 2, "running"), ("server", 3, "running"),
+                     ("client", 1, "running"), ("monitor", 1, "running")]  # fmt: skip
+    assert len({node["address"] for node in environment["nodes"]}) == HOSTS
+    assert environment["simulated"] is True
+
+
+def test_every_node_is_in_the_same_stable_cluster(environment, addresses):
+    keys = {stable_key(address, SERVERS) for address in addresses["server"]}
+    assert keys == {environment["cluster"]["key"]}
+    assert environment["cluster"]["size"] == SERVERS
+
+
+def log_tail(checkout: Checkout, address: str) -> str:
+    return on_host(checkout, address, "tail", "-n", "40", "/var/log/perseus/perseus.log")
+
+
+def rows_of(checkout: Checkout, address: str) -> list[int]:
+    """The total of each row that Perseus has printed."""
+    text = log_tail(checkout, address)
+    return [int(line.rsplit("|", 2)[1].replace(",", "")) for line in text.splitlines() if re.match(r"\|\s*\d", line)]
+
+
+def operations(address: str, namespace: str) -> int:
+    """Successful client operations that a server has counted, batches' records included."""
+    values = info_pairs(address, f"namespace/{namespace}")
+    names = (
+        "client_read_success",
+        "client_read_not_found",
+        "client_write_success",
+        "client_delete_success",
+        "batch_sub_read_success",
+        "batch_sub_read_not_found",
+        "batch_sub_write_success",
+    )
+    return sum(int(values.get(name, 0)) for name in names)
+
+
+def test_clients_print_rows_and_the_servers_count_them(environment, checkout, addresses, config):
+    for address in addresses["client"]:
+        rows = rows_of(checkout, address)
+        assert rows and all(total > 0 for total in rows[-3:]), rows
+    before = sum(operations(address, config["pegasus_namespace"]) for address in addresses["server"])
+    until(
+        lambda: sum(operations(a, config["pegasus_namespace"]) for a in addresses["server"]) > before + 50,
+        20,
+        "servers count operations",
+    )
+    assert all(client["rate"] > 0 for client in environment["clients"])
+
+
+def test_every_prometheus_target_is_up(environment, addresses):
+    (monitor,) = addresses["monitor"]
+    targets = get(f"http://{monitor}:9090/api/v1/targets?state=active")["data"]["activeTargets"]
+    assert {target["health"] for target in targets} == {"up"}
+    scraped = {re.sub(r"^https?://([^/]+)/.*", r"\1", target["scrapeUrl"]) for target in targets}
+    wanted = {f"{address}:9100" for group in addresses.values() for address in group}
+    wanted |= {f"{address}:9145" for address in addresses["server"]}
+    assert wanted <= scraped
+    # The exporter speaks for a server: Prometheus has that server's own figure.
+    found = get(f"http://{monitor}:9090/api/v1/query?query=aerospike_node_stats_cluster_size")["data"]["result"]
+    assert {sample["value"][1] for sample in found} == {str(SERVERS)} and len(found) == SERVERS, found
+
+
+def test_dashboards_are_in_grafana(environment, addresses, config):
+    (monitor,) = addresses["monitor"]
+    password = config["grafana_prometheus_admin_password"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        get(f"http://{monitor}:3000/api/search?type=dash-db", "not-the-password")
+    assert refused.value.code == 401
+    found = {entry["uid"] for entry in get(f"http://{monitor}:3000/api/search?type=dash-db", password)}
+    assert {"pegasus-environment", "pegasus-cluster"} <= found
+    assert environment["monitoring"]["grafana_url"].startswith(f"http://{monitor}:3000")
+
+
+@pytest.fixture(scope="module")
+def client(addresses: dict[str, list[str]]) -> Iterator[Any]:
+    """The official client, given one node only."""
+    connected = aerospike.client({"hosts": [(addresses["server"][0], 3000)]}).connect()
+    yield connected
+    connected.close()
+
+
+def test_a_second_setup_changes_nothing(checkout, environment):
+    run = checkout.driver("setup")
+    assert run.code == 0, run.why()
+    assert run.end["changed"] == 0, [r for r in run.records if r.get("status") == "changed"]
+
+
+def test_the_playbook_does_the_same_without_the_driver(checkout, environment):
+    done = checkout.playbook("playbooks/setup.yml")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    recap = re.findall(
+        r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", done.stdout, re.MULTILINE
+    )
+    assert len(recap) == HOSTS + 1
+    assert {row[1:] for row in recap} == {("0", "0", "0")}, recap
+
+
+def test_threads_reach_the_clients_and_nothing_else_changes(checkout, addresses):
+    threads = checkout.path / "threads.yaml"
+    original = threads.read_text()
+    threads.write_text(original.replace("write: 1\n", "write: 2\n", 1))
+    done = checkout.playbook("playbooks/setup.yml", "--tags", "threads")
+    assert done.returncode == 0, done.stdout[-4000:]
+    changed = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=([1-9]\d*)", done.stdout, re.MULTILINE)
+    assert [name for name, _ in changed] == ["BenchmarkClient-1"]
+    for address in addresses["client"]:
+        assert "write: 2" in on_host(checkout, address, "cat", "/var/lib/perseus/threads.yaml")
+        until(lambda a=address: re.search(r"\| Threads:\s*\| 2 ", log_tail(checkout, a)), 40, "two write threads")
+
+
+def test_wrong_threads_never_reach_a_client(checkout, addresses):
+    threads = checkout.path / "threads.yaml"
+    good = threads.read_text()
+    threads.write_text(good.replace("write: 2", 'write: "2"', 1))
+    done = checkout.playbook("playbooks/setup.yml", "--tags", "threads")
+    threads.write_text(good)
+    assert done.returncode != 0
+    assert "write" in done.stdout
+    assert "write: 2\n" in on_host(checkout, addresses["client"][0], "cat", "/var/lib/perseus/threads.yaml")
+
+
+def test_a_stopped_node_loses_no_record_and_returns(checkout, environment, addresses, client):
+    keys = [("Test", "e2e", number) for number in range(300)]
+    for key in keys:
+        client.put(key, {"n": key[2]})
+    run = checkout.driver("stop-node", "2")
+    assert run.code == 0, run.why()
+    others = [address for number, address in enumerate(addresses["server"], 1) if number != 2]
+    assert len({stable_key(address, 2) for address in others}) == 1
+    with pytest.raises(InfoError, match="refused"):
+        info_value(addresses["server"][1], "build")
+    assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(300))
+
+    status = checkout.driver("status")
+    assert status.code == 0 and status.end["report"]["cluster"]["stable"] is False
+
+    run = checkout.driver("restart-node", "2")
+    assert run.code == 0, run.why()
+    assert len({stable_key(address, SERVERS) for address in addresses["server"]}) == 1
+    assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(300))
+
+
+def test_the_local_cloud_survives_a_crash(checkout, environment, addresses):
+    pid = json.loads((checkout.state / "facts.json").read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    run = checkout.driver("status")
+    assert run.code == 0 and any("setup takes it up again" in json.dumps(record) for record in run.records), run.records
+    run = checkout.driver("setup")
+    assert run.code == 0, run.why()
+    assert run.end["changed"] == 0, [r for r in run.records if r.get("status") == "changed"]
+    assert [node["address"] for node in run.end["report"]["nodes"] if node["role"] == "server"] == addresses["server"]
+
+
+def test_one_action_at_a_time(checkout, environment):
+    first = subprocess.Popen([checkout.path / "pegasus-driver", "setup"], cwd=checkout.path, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)  # fmt: skip
+    try:
+        run = until(lambda: (r := checkout.driver("setup")).code == 2 and r, 60, "the second setup is refused")
+        assert "has been running since" in json.dumps(run.end) + run.stderr
+    finally:
+        text, _ = first.communicate(timeout=300)
+    assert first.returncode == 0, text
+
+
+def test_no_secret_is_kept(checkout, environment):
+    """ansible-runner writes the environment of its process to disk; ours must not stay there."""
+    runs = checkout.path / ".pegasus/runs"
+    assert runs.stat().st_mode & 0o077 == 0
+    marker = "MARKER-OF-A-SECRET"
+    done = subprocess.run(
+        [checkout.path / "pegasus-driver", "status"],
+        cwd=checkout.path, capture_output=True, text=True, check=False, timeout=300,
+        env=os.environ | {"AWS_SECRET_ACCESS_KEY": marker, "MY_TOKEN": marker},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert marker not in done.stdout + done.stderr
+    holders = [str(file) for file in runs.rglob("*") if file.is_file() and marker in file.read_text(errors="replace")]
+    assert holders == []
+
+
+def test_ctrl_c_then_destroy_leaves_nothing(checkout, environment):
+    """Kills a setup in the middle of a rebuild; destroy takes what is there."""
+    assert checkout.driver("destroy").code == 0
+    process = subprocess.Popen(
+        [checkout.path / "pegasus-driver", "setup", "--output", "json"],
+        cwd=checkout.path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Set up the hosts" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, rest + errors
+    assert json.loads(rest.strip().splitlines()[-1])["existing"], rest
+    run = checkout.driver("destroy")
+    assert run.code == 0, run.why()
+    assert checkout.traces() == []
+    assert not (checkout.path / ".pegasus/local/Benchmark/id_ed25519").exists()
+
+
+def test_destroying_nothing_says_so(checkout):
+    run = checkout.driver("destroy")
+    assert run.code == 0
+    assert "nothing to destroy" in run.end["message"]
+
+
+def test_once_more_from_the_start(checkout):
+    """The two commands work twice in a row."""
+    run = checkout.driver("setup")
+    assert run.code == 0, run.why()
+    assert run.end["report"]["cluster"]["size"] == SERVERS
+    run = checkout.driver("destroy")
+    assert run.code == 0, run.why()
+    assert checkout.traces() == []

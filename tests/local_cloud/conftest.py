@@ -1,0 +1,219 @@
+"""A local cloud of the tests' own: another port, network and folder, so that one in the checkout isn't disturbed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PORT = "4571"
+NETWORK = "172.30.0.0/16"
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """The condition's value as soon as it is true; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            pytest.fail(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.05)
+
+
+@dataclass
+class Cloud:
+    """A running cloud, seen as its users see it: through EC2 and ssh."""
+
+    root: Path
+    ec2: Any
+    image_id: str
+    key: Path
+    said: list[str] = field(default_factory=list)
+
+    def launch(self, count: int = 1, instance_type: str = "t3.micro", **more: Any) -> list[str]:
+        answer = self.ec2.run_instances(
+            ImageId=self.image_id, InstanceType=instance_type, MinCount=count, MaxCount=count, KeyName="test", **more
+        )
+        return [one["InstanceId"] for one in answer["Instances"]]
+
+    def launch_running(self, **more: Any) -> str:
+        """One instance that answers ssh."""
+        (instance,) = self.launch(**more)
+        self.wait_state(instance, "running")
+        self.wait_ssh(instance)
+        return instance
+
+    def describe(self, instance: str) -> dict[str, Any]:
+        return self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+
+    def state(self, instance: str) -> str:
+        return self.describe(instance)["State"]["Name"]
+
+    def wait_state(self, instance: str, state: str, seconds: float = 40) -> None:
+        wait_until(lambda: self.state(instance) == state, f"{instance} is {state} (see daemon.log)", seconds)
+
+    def ssh(self, instance: str, command: str, check: bool = True, stdin: str | None = None) -> str:
+        """The output of a command, run as admin."""
+        done = subprocess.run(
+            [
+                "ssh", "-i", str(self.key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+                "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5",
+                f"admin@{self.describe(instance)['PrivateIpAddress']}", command,
+            ],
+            capture_output=True, text=True, timeout=60, input=stdin or "",
+        )  # fmt: skip
+        if check:
+            assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout if done.returncode == 0 else ""
+
+    def wait_ssh(self, instance: str) -> None:
+        wait_until(lambda: self.ssh(instance, "echo up", check=False), f"{instance} answers ssh")
+
+    def boot_id(self, instance: str) -> str:
+        """Another one after each start of the container: when its init began."""
+        return self.ssh(instance, "stat -c %Y%z /proc/1/exe /run/systemd; cut -d' ' -f22 /proc/1/stat", check=False)
+
+
+def docker(*arguments: str) -> str:
+    """The output of a docker command of the engine's own client."""
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="session")
+def local_environment() -> Iterator[None]:
+    """The variables by which this cloud differs from one in the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEGASUS_LOCAL_PORT", PORT)
+        patch.setenv("PEGASUS_LOCAL_NETWORK", NETWORK)
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        # The packages have tests of their own; here the mirror only has to be served.
+        from pegasus_driver.local_cloud import cloud
+
+        patch.setattr(cloud, "_build_mirror", lambda settings, say: (settings.mirror / "file").write_text("mirrored\n"))
+        yield
+
+
+@pytest.fixture
+def cloud_root(local_environment: None) -> Iterator[Path]:
+    """A folder for a cloud, which is stopped afterwards whatever the test did."""
+    from pegasus_driver.local_cloud import cloud
+
+    if not shutil.which("docker"):
+        pytest.skip("no container engine")
+    with tempfile.TemporaryDirectory(prefix="pegasus-test-") as folder:
+        root = Path(folder).resolve()
+        try:
+            yield root
+        finally:
+            log = root / ".pegasus/local-cloud/daemon.log"
+            if log.exists():
+                print(log.read_text())
+            cloud.stop(root, print)
+
+
+@pytest.fixture
+def cloud(cloud_root: Path) -> Cloud:
+    """A cloud that has just been started."""
+    return start_cloud(cloud_root)
+
+
+@pytest.fixture(scope="module")
+def shared_cloud(local_environment: None) -> Iterator[Cloud]:
+    """One cloud for a module's tests that only add instances."""
+    from pegasus_driver.local_cloud import cloud
+
+    if not shutil.which("docker"):
+        pytest.skip("no container engine")
+    with tempfile.TemporaryDirectory(prefix="pegasus-test-") as folder:
+        root = Path(folder).resolve()
+        try:
+            yield start_cloud(root)
+        finally:
+            log = root / ".pegasus/local-cloud/daemon.log"
+            if log.exists():
+                print(log.read_text())
+            cloud.stop(root, print)
+
+
+def start_cloud(root: Path) -> Cloud:
+    from pegasus_driver.local_cloud import cloud
+
+    said: list[str] = []
+    status = cloud.start(root, said.append)
+    assert status.running
+    ec2 = ec2_client()
+    key = root / "key"
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    with contextlib.suppress(ec2.exceptions.ClientError):
+        ec2.import_key_pair(KeyName="test", PublicKeyMaterial=key.with_suffix(".pub").read_bytes())
+    (image,) = ec2.describe_images(Owners=["136693071363"])["Images"]
+    return Cloud(root, ec2, image["ImageId"], key, said)
+
+
+def ec2_client(region: str = "us-east-1", port: str = PORT) -> Any:
+    import boto3
+
+    return boto3.session.Session().client(
+        "ec2",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name=region,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+
+
+def traces(root: Path, words: Sequence[str] = ()) -> dict[str, str]:
+    """What of a cloud exists on this machine: all empty when nothing does."""
+    state = root / ".pegasus/local-cloud"
+    label = f"label=pegasus.local-cloud={state}"
+    return {
+        "containers": docker("ps", "--all", "--quiet", "--filter", label).strip(),
+        "networks": docker("network", "ls", "--quiet", "--filter", label).strip(),
+        "loops": "\n".join(line for line in _loops() if str(root) in line),
+        "folder": str(state) if state.exists() else "",
+        "daemon": "\n".join(line for line in _processes() if f"--root {root} " in line),
+    }
+
+
+def _loops() -> list[str]:
+    found = []
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_text().strip())
+    return found
+
+
+def _processes() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+class Helpers:
+    """The functions above, for tests: modules of tests can't import each other."""
+
+    wait_until = staticmethod(wait_until)
+    docker = staticmethod(docker)
+    traces = staticmethod(traces)
+    start_cloud = staticmethod(start_cloud)
+    ec2_client = staticmethod(ec2_client)
+
+
+@pytest.fixture(scope="session")
+def helpers() -> type[Helpers]:
+    return Helpers

@@ -1,0 +1,116 @@
+"""What is checked before a cloud starts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from pegasus_driver.local_cloud import LocalCloudError, preflight
+from pegasus_driver.local_cloud.settings import Settings
+
+ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
+br-0123456789ab\t00001FAC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
+"""
+
+
+def _network(name, subnet, label=None, identity="f" * 64):
+    labels = {"pegasus.local-cloud": label} if label else {}
+    return {"Name": name, "Id": identity, "Labels": labels, "IPAM": {"Config": [{"Subnet": subnet}]}, "Options": {}}
+
+
+def test_a_free_range_passes(tmp_path):
+    settings = Settings(tmp_path, network="172.30.0.0/16")
+    preflight.check_network(settings, [_network("bridge", "172.17.0.0/16"), _network("six", "fd00::/64")], ROUTES)
+
+
+def test_a_route_into_the_range_is_named(tmp_path):
+    with pytest.raises(LocalCloudError, match=r"172\.31\.0\.0/16 \(br-0123456789ab\)"):
+        preflight.check_network(Settings(tmp_path), [], ROUTES)
+
+
+def test_the_clouds_own_network_of_an_earlier_start_is_fine(tmp_path):
+    settings = Settings(tmp_path)
+    own = _network("pegasus-local", "172.31.0.0/16", str(settings.state), "0123456789ab" + "0" * 52)
+    preflight.check_network(settings, [own], ROUTES)
+
+
+def test_another_network_in_the_range_is_named(tmp_path):
+    with pytest.raises(LocalCloudError, match=r"overlaps the engine's network mine \(172\.31\.8\.0/24\)") as caught:
+        preflight.check_network(Settings(tmp_path), [_network("mine", "172.31.8.0/24")], "")
+    assert "PEGASUS_LOCAL_NETWORK" in caught.value.next_step
+
+
+def test_another_clouds_network_is_named_with_its_folder(tmp_path):
+    other = _network("pegasus-local", "172.31.0.0/16", "/other/.pegasus/local-cloud")
+    with pytest.raises(LocalCloudError, match="/other/") as caught:
+        preflight.check_network(Settings(tmp_path), [other], "")
+    assert "stop" in caught.value.next_step.lower()
+
+
+def test_who_listens_is_found():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        assert f"pid {os.getpid()}" in preflight.listener(port)
+    assert preflight.listener(port) == ""
+
+
+@pytest.mark.parametrize(
+    ("build", "free", "fine"), [(True, 5, True), (True, 3, False), (False, 3, True), (False, 0.5, False)]
+)
+def test_space(tmp_path, monkeypatch, build, free, fine):
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free * preflight.GIB))
+    if fine:
+        preflight.check_space([tmp_path], build)
+    else:
+        with pytest.raises(LocalCloudError, match="GiB free") as caught:
+            preflight.check_space([tmp_path], build)
+        assert str(tmp_path) in caught.value.message
+
+
+def test_the_inotify_limit_is_raised_and_given_back(tmp_path, monkeypatch):
+    limit = tmp_path / "limit"
+    limit.write_text("128\n")
+    monkeypatch.setattr(preflight.os, "geteuid", lambda: 0)
+    assert preflight.raise_inotify_limit(limit) == 128
+    assert limit.read_text() == "1024\n"
+    assert preflight.raise_inotify_limit(limit) == 0
+    preflight.restore_inotify_limit(128, limit)
+    assert limit.read_text() == "128\n"
+    # Somebody else's change stays.
+    limit.write_text("4096\n")
+    preflight.restore_inotify_limit(128, limit)
+    assert limit.read_text() == "4096\n"
+
+
+def test_without_root_the_limit_stays_and_too_many_instances_are_refused_with_the_remedy(tmp_path, monkeypatch):
+    limit = tmp_path / "limit"
+    limit.write_text("128\n")
+    monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
+    assert preflight.raise_inotify_limit(limit) == 0
+    assert preflight.why_no_more_instances(5, limit) == ""
+    why = preflight.why_no_more_instances(40, limit)
+    assert "128" in why
+    assert "sysctl fs.inotify.max_user_instances=1024" in why
+
+
+@pytest.mark.parametrize(
+    ("files", "fine"),
+    [(["cgroup.controllers"], True), (["systemd/cgroup.procs"], True), (["memory/cgroup.procs"], False)],
+)
+def test_cgroups_that_systemd_needs(tmp_path, files, fine):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    if fine:
+        preflight.check_cgroups(tmp_path)
+    else:
+        with pytest.raises(LocalCloudError, match="systemd") as caught:
+            preflight.check_cgroups(tmp_path)
+        assert "mount" in caught.value.next_step

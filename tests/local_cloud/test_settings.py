@@ -1,0 +1,56 @@
+"""Where a cloud is and what its parts are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pegasus_driver.local_cloud import LocalCloudError
+from pegasus_driver.local_cloud.settings import Settings, read_facts
+
+
+def test_defaults(tmp_path):
+    settings = Settings.from_environment(tmp_path, {})
+    assert settings.endpoint_url == "http://127.0.0.1:4570"
+    assert settings.mirror_url == "http://172.31.0.1:8570"
+    assert settings.network_name == "pegasus-local"
+    assert settings.state == tmp_path / ".pegasus/local-cloud"
+    assert settings.label_filter == f"pegasus.local-cloud={tmp_path}/.pegasus/local-cloud"
+
+
+def test_the_environment_moves_it(tmp_path):
+    environ = {"PEGASUS_LOCAL_PORT": "4580", "PEGASUS_LOCAL_NETWORK": "10.9.0.0/16"}
+    settings = Settings.from_environment(tmp_path, environ)
+    assert settings.endpoint_url == "http://127.0.0.1:4580"
+    assert settings.gateway == "10.9.0.1"
+    assert settings.network_name == "pegasus-local-4580"
+
+
+def test_a_linked_root_is_the_same_cloud(tmp_path):
+    real = tmp_path / "real"
+    real.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(real)
+    assert Settings.from_environment(link, {}) == Settings.from_environment(real, {})
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "45.70"])
+def test_a_bad_port_is_named(port):
+    with pytest.raises(LocalCloudError, match="PEGASUS_LOCAL_PORT"):
+        Settings.from_environment(Path("/"), {"PEGASUS_LOCAL_PORT": port})
+
+
+@pytest.mark.parametrize("network", ["172.31.0.0/24", "172.31.0.1/16", "8.8.0.0/16", "fd00::/16", "private"])
+def test_a_bad_network_is_named(network):
+    with pytest.raises(LocalCloudError, match="PEGASUS_LOCAL_NETWORK") as caught:
+        Settings.from_environment(Path("/"), {"PEGASUS_LOCAL_NETWORK": network})
+    assert "10.201.0.0/16" in caught.value.next_step
+
+
+def test_facts_that_cannot_be_read_are_none(tmp_path):
+    settings = Settings(tmp_path)
+    assert read_facts(settings) == {}
+    settings.state.mkdir(parents=True)
+    settings.facts_file.write_text("{half")
+    assert read_facts(settings) == {}
