@@ -94,6 +94,8 @@ def test_in_the_background_later_refusals_are_in_the_log_only(simulated_cluster)
 def test_a_taken_port_is_named(simulated_cluster):
     node = simulated_cluster(1, start=False).nodes[0]
     with socket.socket() as taken:
+        # As the server's own: the port may have connections of an earlier test in TIME_WAIT.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", node.port))
         taken.listen()
         done = run("--config-file", str(node.write_config()), "--foreground")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,13 +16,24 @@ KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJpYr3uKQ1dW0gzGg0tBnEb4b3RU1lJrN8rq
 
 @pytest.fixture(scope="module")
 def moto_environment(tmp_path_factory):
-    """moto reads its environment once, when it is imported."""
-    kept = dict(os.environ)
+    """A moto of this module's own, imported in the daemon's environment.
+
+    moto reads that environment when it is imported, and the endpoint changes a class of it: another test's moto in the
+    same process would neither have the one nor should get the other.
+    """
+
+    def take_out():
+        names = [name for name in sys.modules if name.partition(".")[0] == "moto"]
+        return {name: sys.modules.pop(name) for name in names}
+
+    kept, other = dict(os.environ), take_out()
     module.prepare_environment(tmp_path_factory.mktemp("moto") / "images.json", "amd64")
     import moto.ec2.models
     import moto.server  # noqa: F401
 
     yield
+    take_out()
+    sys.modules.update(other)
     os.environ.clear()
     os.environ.update(kept)
 
