@@ -37,18 +37,34 @@ class Session:
 
 @dataclass(frozen=True)
 class Argument:
-    """A positional argument, as argparse takes it."""
+    """A positional argument, as argparse takes it. nargs "?" makes it optional; example is a value for help texts."""
 
     name: str
     type: Callable[[str], Any]
     help: str
+    nargs: str | None = None
+    default: Any = None
+    example: str = ""
+    complete: str = ""  # what the shell completes: "server" or "client" for an index of that role, "file"
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of one action: a switch, or with `type` one that takes a value."""
+
+    flag: str  # "--force"; the namespace has it as `force`
+    help: str
+    type: Callable[[str], Any] | None = None
+    default: Any = None
+    metavar: str | None = None
 
 
 @dataclass(frozen=True)
 class Action:
     """prepare returns what to say instead of running the playbook, or None to run it; conclude runs after success.
 
-    locks: no other action on the same environment at the same time.
+    locks: no other action on the same environment at the same time; an action that doesn't lock changes nothing.
+    example: a command line for help and docs, without the program; made from the arguments' examples by default.
     """
 
     name: str
@@ -56,11 +72,17 @@ class Action:
     playbook: str
     tags: Sequence[str] = ()
     arguments: Sequence[Argument] = ()
+    options: Sequence[Option] = ()
+    example: str = ""
     variables: Callable[[argparse.Namespace], Mapping[str, Any]] = field(default=lambda arguments: {})
     locks: bool = True
     needs_hosts: bool = False  # a play that matches no host is a mistake, not a success
     prepare: Callable[[Session], str | None] = field(default=lambda session: None)
     conclude: Callable[[Session], None] = field(default=lambda session: None)
+
+    @property
+    def usage_example(self) -> str:
+        return self.example or " ".join([self.name, *(one.example for one in self.arguments if one.example)])
 
 
 @contextmanager
@@ -137,7 +159,7 @@ def node_index(text: str) -> int:
     return int(text)
 
 
-NODE = Argument("node", node_index, "the server node's index, as status shows it")
+NODE = Argument("node", node_index, "the server node's index, as status shows it", example="2", complete="server")
 
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment, or go on with it; changes only what differs", "setup.yml",

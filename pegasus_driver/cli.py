@@ -100,9 +100,9 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="ACTION", required=True)
     for action in ACTIONS:
         sub = commands.add_parser(action.name, help=action.help, description=action.help, parents=[common, run],
-                                  epilog=epilog(), formatter_class=raw)  # fmt: skip
-        for argument in action.arguments:
-            sub.add_argument(argument.name, type=argument.type, help=argument.help, metavar=argument.name.upper())
+                                  epilog=f"example:\n  ./pegasus-driver {action.usage_example}\n\n{epilog()}",
+                                  formatter_class=raw)  # fmt: skip
+        _add_own(sub, action)
         sub.set_defaults(action=action)
     local = commands.add_parser("local", help="the local cloud: start, stop, status, image", epilog=epilog(),
                                 description="EC2 on this machine, with containers as instances.",
@@ -114,6 +114,19 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     verbs.add_parser("status", parents=[common], help="what runs, and what a crash left")
     verbs.add_parser("image", parents=[common], help="build the instances' image and print its tag")
     return parser
+
+
+def _add_own(parser: argparse.ArgumentParser, action: Action) -> None:
+    """The arguments and options of one action alone."""
+    for argument in action.arguments:
+        parser.add_argument(argument.name, type=argument.type, help=argument.help, metavar=argument.name.upper(),
+                            nargs=argument.nargs, default=argument.default)  # fmt: skip
+    for option in action.options:
+        if option.type is None:
+            parser.add_argument(option.flag, action="store_true", help=option.help)
+        else:
+            parser.add_argument(option.flag, type=option.type, default=option.default, metavar=option.metavar,
+                                help=option.help)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
@@ -359,7 +372,15 @@ class _Run:
 
     def _name(self) -> str:
         """The command as the user types it."""
-        return " ".join([self.action.name, *(str(getattr(self.arguments, a.name)) for a in self.action.arguments)])
+        values = [getattr(self.arguments, argument.name) for argument in self.action.arguments]
+        given = [(option, getattr(self.arguments, _attribute(option.flag))) for option in self.action.options]
+        words = [self.action.name]
+        for value in values:
+            words += [str(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
+        for option, value in given:
+            if value != option.default and value is not False:
+                words += [option.flag] if option.type is None else [option.flag, str(value)]
+        return " ".join(words)
 
     def _shown_folder(self) -> str:
         if self.run_folder is None:
@@ -386,6 +407,11 @@ class _Run:
         return [
             f"{len(instances)} instance{'s' if len(instances) > 1 else ''} of the local cloud: {', '.join(instances)}"
         ]
+
+
+def _attribute(flag: str) -> str:
+    """As argparse names it: "--keep-data" -> "keep_data"."""
+    return flag.lstrip("-").replace("-", "_")
 
 
 def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:
