@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from pegasus_driver import __version__
 from pegasus_driver.actions import ACTIONS, Action, Session
+from pegasus_driver.commands import COMMANDS, Command, split_rest
 from pegasus_driver.errors import ConfigurationError, DriverError, UsageError
 from pegasus_driver.exit_codes import ExitCode, epilog
 
 if TYPE_CHECKING:
     from pegasus_driver.config import Config
+    from pegasus_driver.environment import Access, EnvironmentHost
     from pegasus_driver.outcome import Record
     from pegasus_driver.render import Renderer
     from pegasus_driver.runner import Outcome, PlaybookRun, RunFactory
@@ -50,6 +52,24 @@ def _run_factory() -> RunFactory:
     return PlaybookRun
 
 
+def _find_hosts(access: Access) -> list[EnvironmentHost]:
+    from pegasus_driver.environment import find
+
+    return find(access)
+
+
+def _execute(command: Sequence[str]) -> None:
+    from pegasus_driver.commands import execute
+
+    execute(command, os.environ)
+
+
+def _browse(url: str) -> bool:
+    import webbrowser
+
+    return webbrowser.open(url)
+
+
 @dataclass
 class Host:
     """The world outside: what a test replaces. monotonic() is in seconds, now() has a time zone."""
@@ -63,6 +83,9 @@ class Host:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     run_factory: Callable[[], RunFactory] = _run_factory
     cloud: Callable[[], Any] = _cloud
+    find_hosts: Callable[[Access], list[EnvironmentHost]] = _find_hosts
+    execute: Callable[[Sequence[str]], None] = _execute  # replaces this process
+    browse: Callable[[str], bool] = _browse
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,6 +127,15 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
                                   formatter_class=raw)  # fmt: skip
         _add_own(sub, action)
         sub.set_defaults(action=action)
+    for command in COMMANDS:
+        sub = commands.add_parser(command.name, help=command.help, parents=[common] if command.output else [],
+                                  description="\n".join(filter(None, (command.help, command.details))),
+                                  epilog=f"example:\n  ./pegasus-driver {command.usage_example}",
+                                  formatter_class=raw)  # fmt: skip
+        _add_own(sub, command)
+        sub.set_defaults(run_command=command)
+        if command.rest:
+            sub.usage = f"pegasus-driver {command.name} [-h] NODE [-- {command.rest}]"
     local = commands.add_parser("local", help="the local cloud: start, stop, status, image", epilog=epilog(),
                                 description="EC2 on this machine, with containers as instances.",
                                 formatter_class=raw)  # fmt: skip
@@ -116,8 +148,8 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_own(parser: argparse.ArgumentParser, action: Action) -> None:
-    """The arguments and options of one action alone."""
+def _add_own(parser: argparse.ArgumentParser, action: Action | Command) -> None:
+    """The arguments and options of one action or command alone."""
     for argument in action.arguments:
         parser.add_argument(argument.name, type=argument.type, help=argument.help, metavar=argument.name.upper(),
                             nargs=argument.nargs, default=argument.default)  # fmt: skip
@@ -151,12 +183,30 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
 
 
 def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
-    arguments = build_parser(host.stdout).parse_args(argv)
+    if argv[:1] == ["_complete"]:
+        return _complete(argv, host)
+    words, rest = split_rest(argv)
+    arguments = build_parser(host.stdout).parse_args(words)
+    arguments.rest = rest
+    command = getattr(arguments, "run_command", None)
+    if rest and not (command and command.rest):
+        raise UsageError(f"found {' '.join(rest)!r} after '--', expected nothing", f"See {arguments.command} --help")
+    if command:
+        return command.run(arguments, host)
     if arguments.command == "local":
         from pegasus_driver.local_commands import run_local
 
         return run_local(arguments, host)
     return run_action(arguments.action, arguments, host)
+
+
+def _complete(argv: Sequence[str], host: Host) -> ExitCode:
+    """What shell completion asks. Whatever goes wrong, the user's shell gets no candidates and no error."""
+    with contextlib.suppress(Exception, SystemExit):
+        from pegasus_driver.completion import complete
+
+        host.stdout.write("".join(f"{word}\n" for word in complete(argv[2:], host)))
+    return ExitCode.OK
 
 
 def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> ExitCode:
