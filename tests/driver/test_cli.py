@@ -412,7 +412,7 @@ def test_node_actions(world: World, action: str) -> None:
     assert world.run(action, "2") == 0 and "node 2 stopped in 1.2 s" in world.text
     world.events = [play("Stop"), raw("playbook_on_no_hosts_matched", play="Stop"), stats()]
     assert world.run(action, "2") == ExitCode.CONFIGURATION
-    assert "Bench has no server node" in world.errors
+    assert "Bench has no host for this (Stop)" in world.errors
 
 
 # --- the local cloud ------------------------------------------------------------------------------------------------
