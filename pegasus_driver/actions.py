@@ -174,7 +174,7 @@ def need_cloud(session: Session) -> None:
     cloud = session.cloud()
     with cloud_errors():
         if not cloud.status(session.root).running:
-            raise CloudError("the local cloud isn't running, so there is nothing to act on", "Build it: ./pegasus-driver setup")
+            raise CloudError("the local cloud isn't running, so there is no node", "Build it: ./pegasus-driver setup")
 
 
 def node_index(text: str) -> int:
@@ -221,7 +221,7 @@ DURATION = Argument("duration", str, "life from now on: 4h, 20h 30m, 90m, 3600s;
 LOSS = Option("--force", "also where more nodes would be down than the replication factor survives")
 ANEW = Option("--force", "start it anew also if it runs")
 UNASKED = Option("--force", "also without quiesce (Community Edition), or while other nodes are down")
-REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: perseus_client_ref of config.yml", type=str,
+REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: perseus_client_ref", type=str,
              metavar="REF")  # fmt: skip
 
 ACTIONS: tuple[Action, ...] = (
