@@ -11,7 +11,7 @@ import io
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pegasus_driver.actions import ACTIONS, OWN, Action
@@ -51,16 +51,32 @@ Made from the command table by `python -m pegasus_driver.docs_actions`; change i
 def page() -> str:
     """The whole page."""
     entries: list[Action | Command] = [*ACTIONS, *COMMANDS]
-    parts = [HEAD, _overview(entries), *(_entry(entry) for entry in entries), _local(), _exit_codes()]
+    parts = [HEAD, _overview(entries), _common(), *(_entry(entry) for entry in entries), _local(), _exit_codes()]
     return "\n".join(parts)
 
 
 def _overview(entries: Sequence[Action | Command]) -> str:
     rows = ["| command | does | the original's script |", "|---|---|---|"]
-    for entry in entries:
-        rows.append(f"| [`{entry.name}`](#{entry.name}) | {entry.help} | {_code(ORIGINALS.get(entry.name, ''))} |")
+    rows += [
+        f"| [`{entry.name}`](#{entry.name}) | {entry.help} | {_code(ORIGINALS.get(entry.name, ''))} |"
+        for entry in entries
+    ]
     rows.append("| [`local`](#local) | the local cloud: start, stop, status, image | |")
     return "\n".join(rows) + "\n"
+
+
+def _common_flags() -> set[str]:
+    """The options of the action setup that aren't its own: all actions have them."""
+    setup = next(action for action in ACTIONS if action.name == "setup")
+    own = {option.flag for option in setup.options}
+    parser = _parsers(build_parser(io.StringIO()))["setup"]
+    return {flag for one in parser._actions for flag in one.option_strings} - own
+
+
+def _common() -> str:
+    parser = _parsers(build_parser(io.StringIO()))["setup"]
+    lines = ["## Options of all actions", "", *_parameters(parser, lambda flag: flag in _common_flags())]
+    return "\n".join([*lines, "`--dry-run` only where there is something to change.", ""])
 
 
 def _entry(entry: Action | Command) -> str:
@@ -70,13 +86,12 @@ def _entry(entry: Action | Command) -> str:
     if isinstance(entry, Command) and entry.details:
         lines += [*(f"{line}  " if "\n" in entry.details else line for line in entry.details.splitlines()), ""]
     lines += [f"    ./pegasus-driver {entry.usage_example}", ""]
-    lines += _parameters(parser)
+    common = _common_flags() if isinstance(entry, Action) else set()
+    lines += _parameters(parser, lambda flag: flag not in common)
     if isinstance(entry, Action):
         lines += [f"The same without the driver: {_playbook(entry)}.", ""]
-        if entry.locks:
-            lines += ["One such action at a time runs on an environment. `--dry-run` shows what it would do.", ""]
-        else:
-            lines += ["It changes nothing, and may run beside another action.", ""]
+        if not entry.locks:
+            lines += ["It changes nothing, so it may run beside another action and has no `--dry-run`.", ""]
     return "\n".join(lines)
 
 
@@ -96,10 +111,11 @@ def _playbook(action: Action) -> str:
     return _code(shlex.join(words))
 
 
-def _parameters(parser: argparse.ArgumentParser) -> list[str]:
+def _parameters(parser: argparse.ArgumentParser, wanted: Callable[[str], bool]) -> list[str]:
+    """A table of a parser's parameters; wanted is asked with an option's flag, or an argument's name."""
     rows = []
     for parameter in parser._actions:
-        if parameter.dest == "help":
+        if parameter.dest == "help" or not wanted((parameter.option_strings or [parameter.dest])[0]):
             continue
         name = ", ".join(parameter.option_strings) or str(parameter.metavar or parameter.dest)
         if parameter.option_strings and parameter.nargs != 0:
@@ -124,10 +140,8 @@ def _local() -> str:
 def _exit_codes() -> str:
     lines = ["## Exit codes", "", "| code | class | means |", "|---|---|---|"]
     lines += [f"| {code.value} | {code.name.lower()} | {MEANINGS[code]} |" for code in ExitCode]
-    note = (
-        "When several things failed, the lowest number wins: it is nearest to the cause. `connect-*` exit as ssh does."
-    )
-    return "\n".join([*lines, "", note, ""])
+    lines += ["", "When several things failed, the lowest number wins: it is nearest to the cause."]
+    return "\n".join([*lines, "`connect-cluster` and `connect-client` exit as ssh does.", ""])
 
 
 def _parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
