@@ -84,7 +84,8 @@ def _entry(entry: Action | Command) -> str:
     parser = _parsers(build_parser(io.StringIO()))[entry.name]
     lines = [f"## {entry.name}", "", f"{entry.help[0].upper()}{entry.help[1:]}.", ""]
     if isinstance(entry, Command) and entry.details:
-        lines += [*(f"{line}  " if "\n" in entry.details else line for line in entry.details.splitlines()), ""]
+        indent = "    " if "\n" in entry.details else ""
+        lines += [*(f"{indent}{line}" for line in entry.details.splitlines()), ""]
     lines += [f"    ./pegasus-driver {entry.usage_example}", ""]
     common = _common_flags() if isinstance(entry, Action) else set()
     lines += _parameters(parser, lambda flag: flag not in common)
