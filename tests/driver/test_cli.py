@@ -148,7 +148,7 @@ def test_setup_starts_the_cloud_runs_the_playbook_and_sums_up(world: World) -> N
     assert world.cloud.calls == ["start"]
     (request,) = world.requests
     assert request.playbook == world.root / "playbooks/setup.yml"
-    assert request.inventory == world.root / "inventories/local"
+    assert request.inventories == [world.root / "inventories/local"]
     assert list(request.arguments) == ["-e", "x=1", "-e", f"@{world.root}/playbooks/setup.yml"]
     assert request.folder.parent == world.root / ".pegasus/runs"
     assert request.folder.name == "20261124T031000Z-setup"
@@ -182,7 +182,7 @@ def test_aws_has_no_local_cloud(world: World) -> None:
     for action in ("setup", "destroy", "status"):
         assert world.run(action) == 0
     assert world.cloud.calls == []
-    assert {request.inventory for request in world.requests} == {world.root / "inventories/aws"}
+    assert {path for request in world.requests for path in request.inventories} == {world.root / "inventories/aws"}
 
 
 def test_a_named_configuration_reaches_playbook_and_inventory(world: World) -> None:
