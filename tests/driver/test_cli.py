@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
-from pegasus_driver.cli import build_parser
+from pegasus_driver.cli import ROOT, build_parser
 from pegasus_driver.exit_codes import MEANINGS, ExitCode
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.lock import environment_lock, lock_path
@@ -410,9 +410,47 @@ def test_node_actions(world: World, action: str) -> None:
     assert f"{action} 2 of Bench: done" in world.text
     world.events = [ok("Bench-2", action=MODULE + "chaos_node", changed=True, message="node 2 stopped in 1.2 s")]
     assert world.run(action, "2") == 0 and "node 2 stopped in 1.2 s" in world.text
-    world.events = [play("Stop"), raw("playbook_on_no_hosts_matched", play="Stop"), stats()]
-    assert world.run(action, "2") == ExitCode.CONFIGURATION
-    assert "Bench has no host for this (Stop)" in world.errors
+    assert world.run(action, "2", "--force") == 0
+    assert world.requests[-1].extra_vars == {"chaos_nodes": [2], "chaos_force": True}
+
+
+def test_an_action_that_met_no_host_is_no_success(world: World) -> None:
+    world.cloud.running = True
+    world.events = [play("Collect"), raw("playbook_on_no_hosts_matched", play="Collect"), stats()]
+    assert world.run("logs") == ExitCode.CONFIGURATION
+    assert "Bench has no host for this (Collect)" in world.errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        (["add-nodes"], {"add_nodes_count": 1}),
+        (["add-nodes", "3"], {"add_nodes_count": 3}),
+        (["remove-node", "3"], {"chaos_nodes": [3]}),
+        (["extend", "4h"], {"ec2_provision_expiry": "4h"}),
+        (["reap", "--all"], {"ec2_provision_reap_all": True}),
+        (["rebuild-clients", "--ref", "v1"], {"perseus_client_ref": "v1"}),
+        (["build-clients"], {}),
+    ],
+)
+def test_what_an_action_gives_its_playbook(world: World, arguments: list[str], variables: dict[str, object]) -> None:
+    world.cloud.running = True
+    (world.root / "playbooks" / f"{arguments[0]}.yml").write_text("[]\n")
+    assert world.run(*arguments) == 0
+    assert world.requests[0].extra_vars == variables
+    assert world.requests[0].playbook.name == f"{arguments[0]}.yml"
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "two"])
+def test_how_many_nodes_to_add_is_a_number(world: World, count: str) -> None:
+    assert world.run("add-nodes", count) == ExitCode.CONFIGURATION
+    assert not world.requests
+
+
+def test_every_action_has_a_playbook_of_its_own() -> None:
+    for action in ACTIONS:
+        assert action.playbook == f"{action.name}.yml", action.name
+        assert (ROOT / "playbooks" / action.playbook).is_file(), action.name
 
 
 # --- the local cloud ------------------------------------------------------------------------------------------------
