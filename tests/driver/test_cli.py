@@ -416,6 +416,7 @@ def test_node_actions(world: World, action: str) -> None:
 
 def test_an_action_that_met_no_host_is_no_success(world: World) -> None:
     world.cloud.running = True
+    (world.root / "playbooks" / "logs.yml").write_text("[]\n")
     world.events = [play("Collect"), raw("playbook_on_no_hosts_matched", play="Collect"), stats()]
     assert world.run("logs") == ExitCode.CONFIGURATION
     assert "Bench has no host for this (Collect)" in world.errors
@@ -448,7 +449,7 @@ def test_how_many_nodes_to_add_is_a_number(world: World, count: str) -> None:
 
 
 def test_every_action_has_a_playbook_of_its_own() -> None:
-    for action in ACTIONS:
+    for action in (one for one in ACTIONS if one.name != "run"):  # which runs somebody else's
         assert action.playbook == f"{action.name}.yml", action.name
         assert (ROOT / "playbooks" / action.playbook).is_file(), action.name
 
