@@ -16,6 +16,7 @@ from pegasus_driver.config import Config
 from pegasus_driver.errors import CloudError
 from pegasus_driver.local_cloud import LocalCloudError
 
+OWN = ""
 Say = Callable[[str], None]
 
 
@@ -37,18 +38,36 @@ class Session:
 
 @dataclass(frozen=True)
 class Argument:
-    """A positional argument, as argparse takes it."""
+    """A positional argument, as argparse takes it. nargs "?" makes it optional; example is a value for help texts."""
 
     name: str
     type: Callable[[str], Any]
     help: str
+    nargs: str | None = None
+    default: Any = None
+    example: str = ""
+    complete: str = ""  # what the shell completes: "server" or "client" for an index of that role, "file"
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of one action: a switch, or with `type` one that takes a value."""
+
+    flag: str  # "--force"; the namespace has it as `force`
+    help: str
+    type: Callable[[str], Any] | None = None
+    default: Any = None
+    metavar: str | None = None
 
 
 @dataclass(frozen=True)
 class Action:
     """prepare returns what to say instead of running the playbook, or None to run it; conclude runs after success.
 
-    locks: no other action on the same environment at the same time.
+    variables are given the command line's namespace, in which `folder` is where the user stands.
+    playbook is a file in playbooks/, or OWN: the user's, which the argument `playbook` names.
+    locks: no other action on the same environment at the same time; an action that doesn't lock changes nothing.
+    example: a command line for help and docs, without the program; made from the arguments' examples by default.
     """
 
     name: str
@@ -56,11 +75,17 @@ class Action:
     playbook: str
     tags: Sequence[str] = ()
     arguments: Sequence[Argument] = ()
+    options: Sequence[Option] = ()
+    example: str = ""
     variables: Callable[[argparse.Namespace], Mapping[str, Any]] = field(default=lambda arguments: {})
     locks: bool = True
     needs_hosts: bool = False  # a play that matches no host is a mistake, not a success
     prepare: Callable[[Session], str | None] = field(default=lambda session: None)
     conclude: Callable[[Session], None] = field(default=lambda session: None)
+
+    @property
+    def usage_example(self) -> str:
+        return self.example or " ".join([self.name, *(one.example for one in self.arguments if one.example)])
 
 
 @contextmanager
@@ -81,6 +106,33 @@ def start_cloud(session: Session) -> None:
             cloud.start(session.root, session.say)
 
 
+def cloud_runs(session: Session) -> bool:
+    """True also where there is no local cloud to run."""
+    if not session.local:
+        return True
+    with cloud_errors():
+        return bool(session.cloud().status(session.root).running)
+
+
+def stop_cloud(session: Session) -> None:
+    """Stops the local cloud unless it has instances."""
+    session.begin("Stop the local cloud")
+    with cloud_errors():
+        session.cloud().stop(session.root, session.say, if_empty=True)
+
+
+def before_dry_run(session: Session) -> str | None:
+    """A local cloud that crashed would take its containers up again: a dry run leaves them as they are."""
+    if cloud_runs(session):
+        return None
+    with cloud_errors():
+        left = session.cloud().leftovers(session.root)
+    if not left:
+        return None
+    return "\n".join(["the local cloud isn't running, but it left what would be taken up first:",
+                      *(f"  {item}" for item in left)])  # fmt: skip
+
+
 def before_setup(session: Session) -> None:
     start_cloud(session)
 
@@ -99,12 +151,8 @@ def before_destroy(session: Session) -> str | None:
 
 def after_destroy(session: Session) -> None:
     """Stops the local cloud unless another environment lives in it."""
-    if not session.local:
-        return
-    session.begin("Stop the local cloud")
-    cloud = session.cloud()
-    with cloud_errors():
-        cloud.stop(session.root, session.say, if_empty=True)
+    if session.local:
+        stop_cloud(session)
 
 
 def before_status(session: Session) -> str | None:
@@ -137,7 +185,42 @@ def node_index(text: str) -> int:
     return int(text)
 
 
-NODE = Argument("node", node_index, "the server node's index, as status shows it")
+def own_playbook(session: Session) -> str | None:
+    """Only for environments that may have hosts."""
+    need_cloud(session)
+    return None
+
+
+def logs_variables(arguments: argparse.Namespace) -> dict[str, str]:
+    """Absolute, because Ansible works in the project's folder."""
+    return {"logs_path": str(arguments.folder / arguments.to)} if arguments.to else {}
+
+
+def node_variables(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the playbooks of single nodes take."""
+    variables: dict[str, Any] = {"chaos_nodes": [arguments.node]}
+    return variables | ({"chaos_force": True} if arguments.force else {})
+
+
+def ref_variables(arguments: argparse.Namespace) -> dict[str, str]:
+    return {"perseus_client_ref": arguments.ref} if arguments.ref else {}
+
+
+def node_count(text: str) -> int:
+    """The COUNT of add-nodes. argparse turns the error into a usage error."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected how many nodes to add: 1, 2, ...")
+    return int(text)
+
+
+NODE = Argument("node", node_index, "the server node's index, as status shows it", example="2", complete="server")
+COUNT = Argument("count", node_count, "how many nodes to add; 1 by default", nargs="?", default=1, example="2")
+DURATION = Argument("duration", str, "life from now on: 4h, 20h 30m, 90m, 3600s; 0 is without end", example="4h")
+LOSS = Option("--force", "also where more nodes would be down than the replication factor survives")
+ANEW = Option("--force", "start it anew also if it runs")
+UNASKED = Option("--force", "also without quiesce (Community Edition), or while other nodes are down")
+REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: perseus_client_ref", type=str,
+             metavar="REF")  # fmt: skip
 
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment, or go on with it; changes only what differs", "setup.yml",
@@ -146,12 +229,45 @@ ACTIONS: tuple[Action, ...] = (
            prepare=before_destroy, conclude=after_destroy),
     Action("status", "show the environment: nodes, cluster, load, monitoring", "status.yml",
            locks=False, prepare=before_status),
-    Action("copy-threads", "bring threads.yaml to every client", "setup.yml",
-           tags=("threads",), prepare=need_cloud),
+    Action("setup-cluster", "build the cluster alone, or go on with it", "setup-cluster.yml", prepare=before_setup),
+    Action("destroy-cluster", "take the cluster's instances down, and nothing else", "destroy-cluster.yml",
+           prepare=need_cloud),
+    Action("add-nodes", "grow the cluster by COUNT nodes", "add-nodes.yml", arguments=(COUNT,),
+           variables=lambda arguments: {"add_nodes_count": arguments.count}, prepare=need_cloud),
     Action("stop-node", "stop the database on a node", "stop-node.yml",
-           arguments=(NODE,), variables=lambda arguments: {"chaos_nodes": [arguments.node]}, prepare=need_cloud,
-           needs_hosts=True),
-    Action("restart-node", "restart the database on a node, or start it again", "restart-node.yml",
-           arguments=(NODE,), variables=lambda arguments: {"chaos_nodes": [arguments.node]}, prepare=need_cloud,
-           needs_hosts=True),
+           arguments=(NODE,), options=(LOSS,), variables=node_variables, prepare=need_cloud),
+    Action("restart-node", "bring a node back whose database is stopped", "restart-node.yml",
+           arguments=(NODE,), options=(ANEW,), variables=node_variables, prepare=need_cloud),
+    Action("kill-node", "kill the database on a node with SIGKILL, as a crash would", "kill-node.yml",
+           arguments=(NODE,), options=(LOSS,), variables=node_variables, prepare=need_cloud),
+    Action("remove-node", "empty a node, then terminate its instance", "remove-node.yml",
+           arguments=(NODE,), options=(UNASKED,), variables=node_variables, prepare=need_cloud),
+    Action("setup-clients", "build the clients alone, or go on with them", "setup-clients.yml", prepare=need_cloud),
+    Action("destroy-clients", "take the clients' instances down, and nothing else", "destroy-clients.yml",
+           prepare=need_cloud),
+    Action("rebuild-clients", "pull and build Perseus once, hand it to all clients, restart it there",
+           "rebuild-clients.yml", options=(REF,), variables=ref_variables, prepare=need_cloud),
+    Action("build-clients", "pull and build Perseus once and hand it to all clients; what runs goes on",
+           "build-clients.yml", options=(REF,), variables=ref_variables, prepare=need_cloud),
+    Action("rerun-clients", "restart Perseus on all clients", "rerun-clients.yml", prepare=need_cloud),
+    Action("copy-threads", "bring threads.yaml to every client and see Perseus take it over", "copy-threads.yml",
+           prepare=need_cloud),
+    Action("setup-grafana", "build Prometheus and Grafana alone, or go on with them", "setup-grafana.yml",
+           prepare=before_setup),
+    Action("destroy-grafana", "take the instance of Prometheus and Grafana down, and nothing else",
+           "destroy-grafana.yml", prepare=need_cloud),
+    Action("extend", "move the end of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),
+           variables=lambda arguments: {"ec2_provision_expiry": arguments.duration}, prepare=need_cloud),
+    Action("reap", "terminate the instances that are past their end (with --dry-run: name them)", "reap.yml",
+           options=(Option("--all", "look at every environment in the region, not at this one alone"),),
+           variables=lambda arguments: {"ec2_provision_reap_all": arguments.all}, prepare=need_cloud),
+    Action("logs", "collect the logs and the configuration of all hosts into one private archive", "logs.yml",
+           options=(Option("--to", "the archive to write; default .pegasus/logs/NAME-TIME.tar.gz", type=Path,
+                           metavar="FILE"),),
+           variables=logs_variables, locks=False, prepare=need_cloud, needs_hosts=True, example="logs --to bug.tar.gz"),
+    Action("run", "run one's own playbook with the environment's inventory and variables", OWN,
+           arguments=(Argument("playbook", Path, "path of the playbook", example="my.yml", complete="file"),),
+           options=(Option("--tags", "only tasks with these tags", type=str, metavar="TAGS"),
+                    Option("--limit", "only these hosts", type=str, metavar="HOSTS")),
+           prepare=own_playbook),
 )  # fmt: skip
