@@ -31,5 +31,5 @@ e2e: dev
 	$(PY) -m pytest -m e2e tests/e2e
 
 clean:
-	./pegasus-driver local stop
+	-./pegasus-driver local stop
 	rm -rf .venv .cache .pegasus

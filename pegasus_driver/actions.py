@@ -97,13 +97,13 @@ def cloud_errors() -> Iterator[None]:
         raise CloudError(error.message, error.next_step) from error
 
 
-def start_cloud(session: Session) -> None:
-    """Starts the local cloud, or finds it running."""
+def start_cloud(session: Session, to_remove: bool = False) -> None:
+    """Starts the local cloud, or finds it running; with to_remove only so far that instances can be ended."""
     if session.local:
         session.begin("Start the local cloud")
         cloud = session.cloud()
         with cloud_errors():
-            cloud.start(session.root, session.say)
+            cloud.start(session.root, session.say, to_remove=to_remove)
 
 
 def cloud_runs(session: Session) -> bool:
@@ -144,8 +144,9 @@ def before_destroy(session: Session) -> str | None:
     cloud = session.cloud()
     with cloud_errors():
         if not cloud.status(session.root).running and not cloud.leftovers(session.root):
+            cloud.stop(session.root, session.say, if_empty=True)  # keys without an instance
             return "nothing to destroy"
-    start_cloud(session)
+    start_cloud(session, to_remove=True)
     return None
 
 

@@ -7,16 +7,20 @@ the second one waits for the first.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
-import shutil
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
-from types import FrameType
+
+try:
+    import fcntl
+    import hashlib
+    import os
+    import shutil
+    import signal
+    import subprocess
+    import time
+    from pathlib import Path
+    from types import FrameType
+except KeyboardInterrupt:  # Ctrl-C before anything has begun
+    sys.exit(130)
 
 # Exit codes of the driver (exit_codes.py can't be imported here).
 CONFIGURATION = 2

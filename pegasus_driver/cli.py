@@ -145,7 +145,8 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
                                 description="EC2 on this machine, with containers as instances.",
                                 formatter_class=raw)  # fmt: skip
     verbs = local.add_subparsers(dest="verb", metavar="VERB", required=True)
-    verbs.add_parser("start", parents=[common], help="start it; setup does this by itself")
+    start = verbs.add_parser("start", parents=[common], help="start it; setup does this by itself")
+    start.add_argument("--to-remove", action="store_true", help="only so far that its instances can be ended")
     stop = verbs.add_parser("stop", parents=[common], help="stop it and remove all that it made")
     stop.add_argument("--if-empty", action="store_true", help="only if no instance is left")
     verbs.add_parser("status", parents=[common], help="what runs, and what a crash left")

@@ -11,8 +11,9 @@ class ExitCode(IntEnum):
 
     0    OK: the action is done and verified.
     1    INTERNAL: a defect of Pegasus, or Ansible itself couldn't run.
-    2    CONFIGURATION: usage, config.yml, this machine's setup, or another action runs on the same environment.
-    3    EC2: AWS (credentials, quota, capacity, permission, endpoint) or the local cloud refused.
+    2    CONFIGURATION: usage, config.yml, the Python environment, or another action runs on the same environment.
+    3    EC2: AWS (credentials, quota, capacity, permission, endpoint) or the local cloud (engine,
+         port, network, disk space) refused.
     4    SSH: a host can't be reached.
     5    HOST: a step failed on a host.
     6    DATABASE: everything is installed, but the cluster, the load or the monitoring isn't ready.
@@ -32,8 +33,8 @@ class ExitCode(IntEnum):
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done and verified",
     ExitCode.INTERNAL: "internal error, or Ansible itself couldn't run",
-    ExitCode.CONFIGURATION: "usage, configuration, this machine's setup, or another action is running",
-    ExitCode.EC2: "EC2 (credentials, quota, capacity, permission, endpoint) or the local cloud",
+    ExitCode.CONFIGURATION: "usage, configuration, the Python environment, or another action is running",
+    ExitCode.EC2: "EC2 (credentials, quota, capacity, permission, endpoint) or the local cloud (engine, port, network, space)",
     ExitCode.SSH: "a host can't be reached by ssh",
     ExitCode.HOST: "a step failed on a host",
     ExitCode.DATABASE: "the cluster, the load or the monitoring isn't ready",

@@ -9,7 +9,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pegasus_driver.actions import cloud_errors
+from pegasus_driver.errors import LockedError
 from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.lock import holders
 from pegasus_driver.runner import RUN_MARKS
 from pegasus_driver.signals import Signals
 from pegasus_driver.summary import table
@@ -31,11 +33,13 @@ def run_local(arguments: argparse.Namespace, host: Host) -> ExitCode:
     with Signals(), cloud_errors():
         if arguments.verb == "start":
             before = cloud.status(host.root)
-            status = cloud.start(host.root, say)
+            status = cloud.start(host.root, say, to_remove=arguments.to_remove)
             fresh = not before.running or before.pid != status.pid
             word = "started" if fresh else "already running"
             _result(host, arguments, {"changed": fresh, **_as_dict(status)}, _line(word, status))
         elif arguments.verb == "stop":
+            if not arguments.if_empty:
+                _refuse_while_used(host)
             stopped = cloud.stop(host.root, say, if_empty=arguments.if_empty)
             line = "local cloud: stopped, everything that it made is removed" if stopped else _kept(cloud, host)
             _result(host, arguments, {"changed": bool(stopped)}, line)
@@ -48,6 +52,15 @@ def run_local(arguments: argparse.Namespace, host: Host) -> ExitCode:
             tag = cloud.image(host.root, say)
             _result(host, arguments, {"image": tag}, tag)
     return ExitCode.OK
+
+
+def _refuse_while_used(host: Host) -> None:
+    """An action under way would lose its instances without knowing why. Raises LockedError."""
+    used = holders(host.root, host.now())
+    if used:
+        raise LockedError(
+            "; ".join(used), "Stop it with Ctrl-C (or kill with its pid), or wait until it ends; then run this again."
+        )
 
 
 def _kept(cloud: Any, host: Host) -> str:

@@ -56,6 +56,21 @@ def environment_lock(root: Path, environment: str, action: str, now: datetime) -
         os.close(descriptor)
 
 
+def holders(root: Path, now: datetime) -> list[str]:
+    """The actions that hold an environment now, a sentence each."""
+    found = []
+    for path in sorted((root / ".pegasus" / "locks").glob("*.lock")):
+        with path.open("rb") as file:
+            content = file.read(4096)
+            if not content:
+                continue  # nobody holds it; not tried, so that an action that is just starting isn't refused
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(_describe(content, path.stem, now))
+    return found
+
+
 def _describe(content: bytes, environment: str, now: datetime) -> str:
     """Who holds the lock, from the lock file's content, which may be half-written."""
     try:

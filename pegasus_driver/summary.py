@@ -166,7 +166,7 @@ def next_steps(code: ExitCode, action: str, folder: str) -> list[str]:
     lines = [f"next: {NEXT_STEPS[code]}"] if code in NEXT_STEPS else []
     if code is ExitCode.INTERRUPTED:
         lines.append(f"go on:         ./pegasus-driver {action}")
-    if action in ("setup", "destroy", "stop-node", "restart-node"):
+    if action != "destroy" and code is not ExitCode.CONFIGURATION:
         lines.append("take it down:  ./pegasus-driver destroy")
     if folder:
         lines.append(f"full log:      {folder}")

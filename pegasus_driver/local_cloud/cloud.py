@@ -32,7 +32,7 @@ from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.local_cloud import image as instance_image
 from pegasus_driver.local_cloud.disks import detach_under, loops_under
 from pegasus_driver.local_cloud.engine import Engine, EngineGone, connect, explanation
-from pegasus_driver.local_cloud.preflight import check_all, raise_inotify_limit, restore_inotify_limit
+from pegasus_driver.local_cloud.preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
 from pegasus_driver.local_cloud.settings import Settings, read_facts
 
 __all__ = ["CloudStatus", "Instance", "LocalCloudError", "image", "leftovers", "start", "status", "stop"]
@@ -80,8 +80,11 @@ class CloudStatus:
 # --- start ------------------------------------------------------------------------------------------------------------
 
 
-def start(root: Path, say: Say) -> CloudStatus:
-    """Bring the cloud up, or find it running, and adopt what a crash left. Raises LocalCloudError."""
+def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
+    """Bring the cloud up, or find it running, and adopt what a crash left. Raises LocalCloudError.
+
+    With `to_remove` it only has to end instances: nothing is built for new ones, and a full disk doesn't matter.
+    """
     settings = Settings.from_environment(root)
     with _folder_lock(settings, say), _plain_errors(settings):
         pid = _daemon(settings)
@@ -93,10 +96,16 @@ def start(root: Path, say: Say) -> CloudStatus:
                     f" asked for: {settings.endpoint_url} with {settings.network}",
                     "Stop it first (pegasus-driver local stop), or set PEGASUS_LOCAL_PORT and _NETWORK as they were.",
                 )
-            _build_mirror(settings, say)
-            _restore_image(settings, found.image, say)
+            if not to_remove:
+                _build_mirror(settings, say)
+                _restore_image(settings, found.image, say)
             return found
         engine = connect(settings)
+        if to_remove:
+            check_port(settings)
+            _make_state(settings)
+            _make_network(settings, engine)
+            return _running(settings, _spawn(settings, instance_image.tag()))
         build = not instance_image.exists(engine, instance_image.tag())
         check_all(settings, engine, build)
         _make_state(settings)
@@ -298,19 +307,17 @@ def _remove_all(settings: Settings, engine: Engine) -> None:
         )
     with contextlib.suppress(OSError, ValueError):
         restore_inotify_limit(int((settings.state / _LIMIT_FILE).read_text()))
-    if settings.state.exists():
-        shutil.rmtree(settings.state)
+    for folder in (settings.environments, settings.state):
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def _traces(settings: Settings) -> bool:
-    """Whether anything of this cloud may exist. Without the state folder the engine is asked, if it answers."""
-    if settings.state.exists():
+    """Whether anything of this cloud may exist. Raises LocalCloudError when the engine, which has to know, is away."""
+    if settings.state.exists() or settings.environments.exists():
         return True
-    try:
-        engine = connect(settings, timeout=10)
-        return bool(engine.containers() or engine.networks())
-    except (LocalCloudError, EngineGone):
-        return False
+    engine = connect(settings, timeout=10)
+    return bool(engine.containers() or engine.networks())
 
 
 # --- status -----------------------------------------------------------------------------------------------------------
@@ -334,7 +341,10 @@ def status(root: Path) -> CloudStatus:
 
 
 def leftovers(root: Path) -> list[str]:
-    """What a cloud whose daemon is dead left behind, one line each; [] while it runs."""
+    """What a cloud whose daemon is dead left behind, one line each; [] while it runs.
+
+    Raises LocalCloudError when the engine can't be asked: that nothing is left would be a guess.
+    """
     settings = Settings.from_environment(root)
     if _daemon(settings):
         return []
@@ -343,11 +353,9 @@ def leftovers(root: Path) -> list[str]:
 
 
 def _leftovers(settings: Settings) -> list[str]:
-    found = []
-    with contextlib.suppress(LocalCloudError, EngineGone, APIError):
-        engine = connect(settings, timeout=10)
-        found += [f"container {container.name} ({container.state})" for container in engine.containers()]
-        found += [f"network {network['Name']}" for network in engine.networks()]
+    engine = connect(settings, timeout=10)
+    found = [f"container {container.name} ({container.state})" for container in engine.containers()]
+    found += [f"network {network['Name']}" for network in engine.networks()]
     found += [f"loop device /dev/loop{loop} ({file})" for loop, file in loops_under(settings.state)]
     if settings.state.exists():
         found.append(f"folder {settings.state}")

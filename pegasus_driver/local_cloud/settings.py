@@ -45,6 +45,11 @@ class Settings:
         return self.root / ".pegasus" / "local-cloud"
 
     @property
+    def environments(self) -> Path:
+        """The keys and known hosts of this cloud's environments, which are of no use after it."""
+        return self.root / ".pegasus" / "local"
+
+    @property
     def cache(self) -> Path:
         """Downloads; kept by `stop`."""
         return self.root / ".cache"

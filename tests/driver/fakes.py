@@ -118,8 +118,8 @@ class FakeCloud:
         if self.error:
             raise self.error
 
-    def start(self, root: Path, say: Callable[[str], None]) -> CloudStatus:
-        self._called("start")
+    def start(self, root: Path, say: Callable[[str], None], to_remove: bool = False) -> CloudStatus:
+        self._called("start --to-remove" if to_remove else "start")
         say("building the image")
         self.running, self.left = True, []
         return self.status(root)

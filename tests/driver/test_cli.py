@@ -77,20 +77,15 @@ def test_an_action_has_optional_arguments_and_options(world: World, monkeypatch:
     assert GROW.usage_example == "grow 2"
 
 
-def test_help_imports_nothing_heavy_and_is_quick() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from pegasus_driver.cli import main; main(['--help']); "
         "print([m for m in ('rich', 'yaml', 'ansible_runner', 'docker', 'moto', 'boto3') if m in sys.modules], "
         "file=sys.stderr)"
     )
     root = Path(__file__).parents[2]
-    best = 9.0
-    for _ in range(3):  # another test may have the machine's attention
-        started = time.monotonic()
-        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-        best = min(best, time.monotonic() - started)
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
-    assert best < 0.4
 
 
 @pytest.mark.parametrize(
@@ -346,26 +341,26 @@ def test_warnings_are_shown_once_and_deprecations_never(world: World) -> None:
 def test_destroy_of_nothing(world: World) -> None:
     assert world.run("destroy") == 0
     assert "nothing to destroy" in world.text
-    assert world.cloud.calls == [] and not world.requests
+    assert world.cloud.calls == ["stop --if-empty"] and not world.requests  # keys without an instance
 
 
 def test_destroy_stops_the_cloud_when_it_is_empty(world: World) -> None:
     world.cloud.running = True
     assert world.run("destroy") == 0
-    assert world.cloud.calls == ["start", "stop --if-empty"] and not world.cloud.running
+    assert world.cloud.calls == ["start --to-remove", "stop --if-empty"] and not world.cloud.running
 
 
 def test_destroy_adopts_what_a_crash_left(world: World) -> None:
     world.cloud.left = ["container pegasus-i-1"]
     assert world.run("destroy") == 0
-    assert world.cloud.calls == ["start", "stop --if-empty"] and len(world.requests) == 1
+    assert world.cloud.calls == ["start --to-remove", "stop --if-empty"] and len(world.requests) == 1
 
 
 def test_destroy_that_fails_keeps_the_cloud(world: World) -> None:
     world.cloud.running, world.rc = True, 2
     world.events = [play("p"), failed("localhost", msg="m"), stats(failures={"localhost": 1})]
     assert world.run("destroy") == ExitCode.HOST
-    assert world.cloud.calls == ["start"]
+    assert world.cloud.calls == ["start --to-remove"]
 
 
 def test_status_of_an_environment_that_is_not_ready(world: World) -> None:
@@ -489,6 +484,20 @@ def test_a_second_action_is_told_who_runs(world: World) -> None:
     assert world.run("setup") == 0
 
 
+def test_the_local_cloud_is_not_stopped_under_an_action(world: World) -> None:
+    world.cloud.running = True
+    with environment_lock(world.root, "Bench", "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
+        assert world.run("local", "stop") == ExitCode.CONFIGURATION
+        assert "setup of Bench has been running since" in world.errors and "Ctrl-C" in world.errors
+        assert world.cloud.calls == []
+        # destroy, which holds the lock itself, ends with this one.
+        assert world.run("local", "stop", "--if-empty") == 0
+    # A lock that a killed driver left isn't held.
+    lock_path(world.root, "Bench").write_text('{"action": "setup", "pid": 1, "since": "2026-11-24T03:05:00+00:00"}')
+    world.cloud.running = True
+    assert world.run("local", "stop") == 0 and "stopped" in world.text
+
+
 def test_what_a_killed_driver_left_at_work_is_ended(world: World) -> None:
     mark = {LOCK_VARIABLE: str(lock_path(world.root, "Bench"))}
     with subprocess.Popen(["sleep", "300"], env={**os.environ, **mark}) as orphan:
@@ -559,7 +568,7 @@ def test_a_second_interrupt_kills(world: World, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_interrupt_while_the_cloud_starts(world: World) -> None:
-    def start(root: Path, say: object) -> None:
+    def start(root: Path, say: object, to_remove: bool) -> None:
         interrupt()
         time.sleep(5)  # ended by the interrupt
 

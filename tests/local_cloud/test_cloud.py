@@ -34,14 +34,39 @@ def test_start_stop_leaves_nothing(cloud_root, helpers):
     assert (cloud_root / ".pegasus/local-cloud").stat().st_mode & 0o777 == 0o700
     assert local_cloud.leftovers(cloud_root) == []
 
+    keys = cloud_root / ".pegasus/local/Bench"
+    keys.mkdir(parents=True)
+    (keys / "id_ed25519").touch()
     again = local_cloud.start(cloud_root, print)
     assert again.pid == status.pid
     assert local_cloud.stop(cloud_root, print, if_empty=True) is False
     assert running.state(instance) == "running"
     assert local_cloud.stop(cloud_root, print) is True
+    assert not keys.parent.exists()
     assert set(helpers.traces(cloud_root).values()) == {""}
     assert local_cloud.leftovers(cloud_root) == []
     assert local_cloud.stop(cloud_root, print) is False
+
+
+def test_without_an_engine_nobody_says_that_nothing_is_left(cloud_root, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
+    for ask in (local_cloud.leftovers, lambda root: local_cloud.stop(root, print)):
+        with pytest.raises(LocalCloudError, match="engine"):
+            ask(cloud_root)
+
+
+def test_a_start_to_remove_builds_nothing(cloud, helpers, monkeypatch):
+    """With a dead daemon and a full disk the instances can still be ended."""
+    instance = cloud.launch_running()
+    _kill_daemon(cloud.root, helpers)
+    monkeypatch.setattr("pegasus_driver.local_cloud.preflight.SPACE_TO_RUN", 10**18)
+    monkeypatch.setattr(local_cloud, "_build_mirror", lambda *_: pytest.fail("builds packages"))
+    with pytest.raises(LocalCloudError, match="GiB free"):
+        local_cloud.start(cloud.root, print)
+    local_cloud.start(cloud.root, print, to_remove=True)
+    cloud.ec2.terminate_instances(InstanceIds=[instance])
+    cloud.wait_state(instance, "terminated")
+    assert local_cloud.stop(cloud.root, print, if_empty=True) is True
 
 
 def test_stop_if_empty_ends_a_cloud_whose_instances_are_terminated(cloud, helpers):
