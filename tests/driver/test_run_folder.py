@@ -165,9 +165,7 @@ def test_an_interrupted_run_keeps_its_record_too(world: World, monkeypatch: pyte
     ]
 
 
-def test_a_record_that_can_not_be_written_is_no_failure(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_that_can_not_be_written_is_no_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> int:
         raise OSError(28, "No space left on device")
 
