@@ -204,7 +204,7 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
 
 def change_lines(result: Mapping[str, Any]) -> list[str]:
     """What a task changed, or would change in check mode: sentences of the module, then differences (--diff)."""
-    lines = _lines(result.get("changes"))
+    lines = _lines(result.get("changes") or result.get("message"))
     diffs = result.get("diff") or []
     for one in diffs if isinstance(diffs, list | tuple) else [diffs]:
         lines += _difference(_mapping(one))

@@ -52,8 +52,9 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     nodes = [node for node in report.get("nodes") or [] if isinstance(node, Mapping)]
     lines.append("")
     if nodes:
-        keys = ("index", "name", "role", "address", "state", "service", "instance_type", "instance_id")
-        lines += table([("#", *keys[1:6], "type", "instance"), *([node.get(key) for key in keys] for node in nodes)])
+        names = {"index": "#", "public_address": "public", "instance_type": "type", "instance_id": "instance"}
+        keys = ["index", "name", "role", "address", "public_address", "state", "service", *list(names)[2:]]
+        lines += table([[names.get(key, key) for key in keys], *([node.get(key) for key in keys] for node in nodes)])
     else:
         lines.append("  no instances")
     facts = [*_cluster(report), *_load(report), *_monitoring(report)]

@@ -162,6 +162,13 @@ def test_a_report_with_a_part_missing(part: str | None) -> None:
     assert report_lines({**REPORT, **({part: None} if part else {})})
 
 
+def test_public_addresses_are_shown_where_hosts_are_reached_at_them() -> None:
+    assert "public" not in "\n".join(report_lines(REPORT))
+    nodes = [{**node, "public_address": "203.0.113.7"} for node in REPORT["nodes"]]
+    text = "\n".join(report_lines({**REPORT, "nodes": nodes}))
+    assert "public" in text and "203.0.113.7" in text and "172.31.0.10" in text
+
+
 def test_simulated_is_shown_clearly() -> None:
     assert "(SIMULATED)" in report_lines(REPORT)[0]
     assert "SIMULATED" not in "\n".join(report_lines({**REPORT, "simulated": False}))

@@ -98,11 +98,13 @@ def test_differences_of_files_are_cut_and_secrets_stay_hidden(world: World) -> N
         play("p"),
         ok("Bench-1", "Write", changed=True, diff={"before": "", "after": many}),
         ok("Bench-2", "Secret", changed=True, censored="hidden by no_log"),
+        ok("Bench-2", "Act", action=MODULE + "chaos_node", changed=True, message="node 2 would be stopped"),
         ok("Bench-3", "Mode", changed=True, diff={"before": {"mode": "0644"}, "after": {"mode": "0600"}}),
         stats(ok={"Bench-1": 1}),
     ]
     assert world.run("setup", "--dry-run") == 0
     assert "+49\n" in world.text and "+400\n" not in world.text and "more lines" in world.text
+    assert "WOULD CHANGE  Bench-2: Act\n  node 2 would be stopped\n" in world.text
     assert "  -mode: 0644\n  +mode: 0600\n" in world.text and "Bench-2: Secret\n" in world.text
 
 

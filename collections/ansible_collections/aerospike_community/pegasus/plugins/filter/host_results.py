@@ -30,8 +30,8 @@ hosts: "{{ hostvars | aerospike_community.pegasus.host_results(groups) }}"
 RETURN = r"""
 _value:
   description: >-
-    Records with name, role, index, address, state, instance_id, instance_type, expires, and the result of the
-    host's role under server, client or monitor.
+    Records with name, role, index, address, public_address (where hosts are reached at it), state, instance_id,
+    instance_type, expires, and the result of the host's role under server, client or monitor.
   type: list
   elements: dict
 """
@@ -52,12 +52,15 @@ def host_results(hostvars: Any, groups: dict[str, list[str]]) -> list[dict[str, 
             variables = hostvars[name]
             tags = variables["ec2_tags"]
             result = variables.get(RESULT_OF_ROLE[role])
+            public = variables.get("pegasus_connect_address") == "public"
             records.append(
                 {
                     "name": name,
                     "role": role,
                     "index": int(tags.get("pegasus:index", 0)),
                     "address": variables.get("ec2_private_ip_address", ""),
+                    # Only where it is of use: the local cloud's instances have one that leads nowhere.
+                    "public_address": (variables.get("ec2_public_ip_address") or "") if public else "",
                     "state": variables["ec2_state"]["name"],
                     "instance_id": variables["ec2_instance_id"],
                     "instance_type": variables["ec2_instance_type"],

@@ -98,7 +98,8 @@ def _order(host: dict[str, Any]) -> tuple[int, int]:
 
 def _node(host: dict[str, Any]) -> dict[str, Any]:
     record = {
-        key: host.get(key, "") for key in ("name", "index", "role", "address", "state", "instance_id", "instance_type")
+        key: host.get(key, "")
+        for key in ("name", "index", "role", "address", "public_address", "state", "instance_id", "instance_type")
     }
     record["service"] = _service(host)
     return record
