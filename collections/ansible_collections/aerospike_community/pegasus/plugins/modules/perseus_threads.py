@@ -21,7 +21,7 @@ options:
     description: Where Perseus reads it. A missing folder is made.
     type: path
     default: /var/lib/perseus/threads.yaml
-  prove: {description: "Whether to see that Perseus, which has to run, takes the load over.", type: bool, default: false}
+  prove: {description: "Whether to see that Perseus, which has to run, takes it over.", type: bool, default: false}
   rows_file: {description: "Where Perseus prints its rows.", type: path, default: /var/log/perseus/perseus.log}
   service: {description: Perseus's service., type: str, default: perseus}
   timeout: {description: Seconds that Perseus has to show the new load., type: float, default: 40}
