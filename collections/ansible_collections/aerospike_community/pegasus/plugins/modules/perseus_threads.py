@@ -33,6 +33,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 threads: {description: Threads by workload., returned: success, type: dict}
+before: {description: "The same before; empty where there was no file, or no good one.", returned: success, type: dict}
 problems: {description: What is wrong with the file., returned: failure, type: list, elements: str}
 """
 
@@ -88,8 +89,12 @@ def main() -> None:
             replace(path, new)
     except OSError as error:
         module.fail_json(msg=f"{path} can't be written: {error}")
+    try:
+        before = parse(old)
+    except ThreadsFileError:
+        before = {}
     difference = {"before_header": str(path), "after_header": str(path), "before": old, "after": new}
-    module.exit_json(changed=old != new, threads=threads, diff=difference)
+    module.exit_json(changed=old != new, threads=threads, before=before, diff=difference)
 
 
 if __name__ == "__main__":
