@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pegasus_driver.config import Config
-from pegasus_driver.errors import CloudError
+from pegasus_driver.errors import CloudError, UsageError
 from pegasus_driver.local_cloud import LocalCloudError
 
 Say = Callable[[str], None]
@@ -29,6 +29,7 @@ class Session:
     cloud: Callable[[], Any]
     say: Say
     begin: Callable[[str], None]
+    folder: Path  # where the user stands
 
     @property
     def local(self) -> bool:
@@ -37,18 +38,35 @@ class Session:
 
 @dataclass(frozen=True)
 class Argument:
-    """A positional argument, as argparse takes it."""
+    """A positional argument, as argparse takes it. nargs "?" makes it optional; example is a value for help texts."""
 
     name: str
     type: Callable[[str], Any]
     help: str
+    nargs: str | None = None
+    default: Any = None
+    example: str = ""
+    complete: str = ""  # what the shell completes: "server" or "client" for an index of that role, "file"
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of one action: a switch, or with `type` one that takes a value."""
+
+    flag: str  # "--force"; the namespace has it as `force`
+    help: str
+    type: Callable[[str], Any] | None = None
+    default: Any = None
+    metavar: str | None = None
 
 
 @dataclass(frozen=True)
 class Action:
     """prepare returns what to say instead of running the playbook, or None to run it; conclude runs after success.
 
-    locks: no other action on the same environment at the same time.
+    variables are given the command line's namespace, in which `folder` is where the user stands.
+    locks: no other action on the same environment at the same time; an action that doesn't lock changes nothing.
+    example: a command line for help and docs, without the program; made from the arguments' examples by default.
     """
 
     name: str
@@ -56,11 +74,17 @@ class Action:
     playbook: str
     tags: Sequence[str] = ()
     arguments: Sequence[Argument] = ()
+    options: Sequence[Option] = ()
+    example: str = ""
     variables: Callable[[argparse.Namespace], Mapping[str, Any]] = field(default=lambda arguments: {})
     locks: bool = True
     needs_hosts: bool = False  # a play that matches no host is a mistake, not a success
     prepare: Callable[[Session], str | None] = field(default=lambda session: None)
     conclude: Callable[[Session], None] = field(default=lambda session: None)
+
+    @property
+    def usage_example(self) -> str:
+        return self.example or " ".join([self.name, *(one.example for one in self.arguments if one.example)])
 
 
 @contextmanager
@@ -81,6 +105,33 @@ def start_cloud(session: Session) -> None:
             cloud.start(session.root, session.say)
 
 
+def cloud_runs(session: Session) -> bool:
+    """True also where there is no local cloud to run."""
+    if not session.local:
+        return True
+    with cloud_errors():
+        return bool(session.cloud().status(session.root).running)
+
+
+def stop_cloud(session: Session) -> None:
+    """Stops the local cloud unless it has instances."""
+    session.begin("Stop the local cloud")
+    with cloud_errors():
+        session.cloud().stop(session.root, session.say, if_empty=True)
+
+
+def before_dry_run(session: Session) -> str | None:
+    """A local cloud that crashed would take its containers up again: a dry run leaves them as they are."""
+    if cloud_runs(session):
+        return None
+    with cloud_errors():
+        left = session.cloud().leftovers(session.root)
+    if not left:
+        return None
+    return "\n".join(["the local cloud isn't running, but it left what would be taken up first:",
+                      *(f"  {item}" for item in left)])  # fmt: skip
+
+
 def before_setup(session: Session) -> None:
     start_cloud(session)
 
@@ -99,12 +150,8 @@ def before_destroy(session: Session) -> str | None:
 
 def after_destroy(session: Session) -> None:
     """Stops the local cloud unless another environment lives in it."""
-    if not session.local:
-        return
-    session.begin("Stop the local cloud")
-    cloud = session.cloud()
-    with cloud_errors():
-        cloud.stop(session.root, session.say, if_empty=True)
+    if session.local:
+        stop_cloud(session)
 
 
 def before_status(session: Session) -> str | None:
@@ -137,7 +184,21 @@ def node_index(text: str) -> int:
     return int(text)
 
 
-NODE = Argument("node", node_index, "the server node's index, as status shows it")
+def own_playbook(session: Session) -> str | None:
+    """Looks for the named playbook from where the user stands. Raises UsageError."""
+    path = session.folder / session.arguments.playbook
+    if not path.is_file():
+        raise UsageError(f"{path} isn't a file, expected a playbook", "Give the path of a playbook, from this folder.")
+    need_cloud(session)
+    return None
+
+
+def logs_variables(arguments: argparse.Namespace) -> dict[str, str]:
+    """Absolute, because Ansible works in the project's folder."""
+    return {"logs_path": str(arguments.folder / arguments.to)} if arguments.to else {}
+
+
+NODE = Argument("node", node_index, "the server node's index, as status shows it", example="2", complete="server")
 
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment, or go on with it; changes only what differs", "setup.yml",
@@ -154,4 +215,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("restart-node", "restart the database on a node, or start it again", "restart-node.yml",
            arguments=(NODE,), variables=lambda arguments: {"chaos_nodes": [arguments.node]}, prepare=need_cloud,
            needs_hosts=True),
+    Action("logs", "collect the logs and the configuration of all hosts into one private archive", "logs.yml",
+           options=(Option("--to", "the archive to write; default .pegasus/logs/NAME-TIME.tar.gz", type=Path,
+                           metavar="FILE"),),
+           variables=logs_variables, locks=False, prepare=need_cloud, needs_hosts=True, example="logs --to bug.tar.gz"),
+    Action("run", "run one's own playbook with the environment's inventory and variables", "run.yml",
+           arguments=(Argument("playbook", Path, "path of the playbook", example="my.yml", complete="file"),),
+           options=(Option("--tags", "only tasks with these tags", type=str, metavar="TAGS"),
+                    Option("--limit", "only these hosts", type=str, metavar="HOSTS")),
+           variables=lambda arguments: {"pegasus_playbook": str(arguments.folder / arguments.playbook)},
+           prepare=own_playbook),
 )  # fmt: skip

@@ -17,13 +17,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from pegasus_driver import __version__
 from pegasus_driver.actions import ACTIONS, Action, Session
+from pegasus_driver.commands import COMMANDS, Command, split_rest
 from pegasus_driver.errors import ConfigurationError, DriverError, UsageError
 from pegasus_driver.exit_codes import ExitCode, epilog
 
 if TYPE_CHECKING:
     from pegasus_driver.config import Config
+    from pegasus_driver.environment import Access, EnvironmentHost
+    from pegasus_driver.events import Event
     from pegasus_driver.outcome import Record
-    from pegasus_driver.render import Renderer
+    from pegasus_driver.progress import Progress
+    from pegasus_driver.render import Recorder, Renderer
     from pegasus_driver.runner import Outcome, PlaybookRun, RunFactory
     from pegasus_driver.signals import Signals
 
@@ -50,6 +54,24 @@ def _run_factory() -> RunFactory:
     return PlaybookRun
 
 
+def _find_hosts(access: Access) -> list[EnvironmentHost]:
+    from pegasus_driver.environment import find
+
+    return find(access)
+
+
+def _execute(command: Sequence[str]) -> None:
+    from pegasus_driver.commands import execute
+
+    execute(command, os.environ)
+
+
+def _browse(url: str) -> bool:
+    import webbrowser
+
+    return webbrowser.open(url)
+
+
 @dataclass
 class Host:
     """The world outside: what a test replaces. monotonic() is in seconds, now() has a time zone."""
@@ -63,6 +85,9 @@ class Host:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     run_factory: Callable[[], RunFactory] = _run_factory
     cloud: Callable[[], Any] = _cloud
+    find_hosts: Callable[[Access], list[EnvironmentHost]] = _find_hosts
+    execute: Callable[[Sequence[str]], None] = _execute  # replaces this process
+    browse: Callable[[str], bool] = _browse
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,6 +116,8 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     run = Parser(add_help=False)
     run.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
                      help="a variable for this run, handed to ansible-playbook; may be given again")  # fmt: skip
+    dry = Parser(add_help=False)
+    dry.add_argument("--dry-run", action="store_true", help="show what would be launched and changed; change nothing")
     run.add_argument("-v", "--verbose", action="store_true", help="show Ansible's own output")
 
     parser = Parser(
@@ -99,11 +126,21 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pegasus-driver {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="ACTION", required=True)
     for action in ACTIONS:
-        sub = commands.add_parser(action.name, help=action.help, description=action.help, parents=[common, run],
-                                  epilog=epilog(), formatter_class=raw)  # fmt: skip
-        for argument in action.arguments:
-            sub.add_argument(argument.name, type=argument.type, help=argument.help, metavar=argument.name.upper())
+        sub = commands.add_parser(action.name, help=action.help, description=action.help,
+                                  parents=[common, run, dry] if action.locks else [common, run],
+                                  epilog=f"example:\n  ./pegasus-driver {action.usage_example}\n\n{epilog()}",
+                                  formatter_class=raw)  # fmt: skip
+        _add_own(sub, action)
         sub.set_defaults(action=action)
+    for command in COMMANDS:
+        sub = commands.add_parser(command.name, help=command.help, parents=[common] if command.output else [],
+                                  description="\n".join(filter(None, (command.help, command.details))),
+                                  epilog=f"example:\n  ./pegasus-driver {command.usage_example}",
+                                  formatter_class=raw)  # fmt: skip
+        _add_own(sub, command)
+        sub.set_defaults(run_command=command)
+        if command.rest:
+            sub.usage = f"pegasus-driver {command.name} [-h] NODE [-- {command.rest}]"
     local = commands.add_parser("local", help="the local cloud: start, stop, status, image", epilog=epilog(),
                                 description="EC2 on this machine, with containers as instances.",
                                 formatter_class=raw)  # fmt: skip
@@ -114,6 +151,19 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     verbs.add_parser("status", parents=[common], help="what runs, and what a crash left")
     verbs.add_parser("image", parents=[common], help="build the instances' image and print its tag")
     return parser
+
+
+def _add_own(parser: argparse.ArgumentParser, action: Action | Command) -> None:
+    """The arguments and options of one action or command alone."""
+    for argument in action.arguments:
+        parser.add_argument(argument.name, type=argument.type, help=argument.help, metavar=argument.name.upper(),
+                            nargs=argument.nargs, default=argument.default)  # fmt: skip
+    for option in action.options:
+        if option.type is None:
+            parser.add_argument(option.flag, action="store_true", help=option.help)
+        else:
+            parser.add_argument(option.flag, type=option.type, default=option.default, metavar=option.metavar,
+                                help=option.help)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
@@ -138,12 +188,30 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
 
 
 def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
-    arguments = build_parser(host.stdout).parse_args(argv)
+    if argv[:1] == ["_complete"]:
+        return _complete(argv, host)
+    words, rest = split_rest(argv)
+    arguments = build_parser(host.stdout).parse_args(words)
+    arguments.rest, arguments.folder = rest, host.folder
+    command = getattr(arguments, "run_command", None)
+    if rest and not (command and command.rest):
+        raise UsageError(f"found {' '.join(rest)!r} after '--', expected nothing", f"See {arguments.command} --help")
+    if command:
+        return command.run(arguments, host)
     if arguments.command == "local":
         from pegasus_driver.local_commands import run_local
 
         return run_local(arguments, host)
     return run_action(arguments.action, arguments, host)
+
+
+def _complete(argv: Sequence[str], host: Host) -> ExitCode:
+    """What shell completion asks. Whatever goes wrong, the user's shell gets no candidates and no error."""
+    with contextlib.suppress(Exception, SystemExit):
+        from pegasus_driver.completion import complete
+
+        host.stdout.write("".join(f"{word}\n" for word in complete(argv[2:], host)))
+    return ExitCode.OK
 
 
 def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> ExitCode:
@@ -159,12 +227,16 @@ def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> Exi
     if not playbook.is_file():
         raise DriverError(f"{playbook} isn't there", "Restore it: git checkout playbooks")
     locked = environment_lock(host.root, config.environment, action.name, host.now())
-    renderer: Renderer = render.SynchronizedRenderer(
-        render.make(arguments.output, host.stdout, host.stderr, arguments.verbose, host.environ.get("TERM", ""))
+    view = render.make(
+        arguments.output, host.stdout, host.stderr, arguments.verbose, host.environ.get("TERM", ""), host.now
     )
+    recorder = render.Recorder(host.now)
+    renderer: Renderer = render.Both(render.SynchronizedRenderer(view), recorder)
+    dry_run = action.locks and arguments.dry_run
+    beginning = render.Beginning(command_line(action, arguments), config.environment, config.backend, dry_run)
     with Signals() as signals, locked if action.locks else contextlib.nullcontext():
-        renderer.start(f"Pegasus {action.name}: {config.environment} on {config.backend}", host.monotonic())
-        return _Run(action, arguments, config, extra, renderer, signals, host).main()
+        renderer.start(beginning, host.monotonic())
+        return _Run(action, arguments, config, extra, renderer, recorder, signals, host, dry_run).main()
 
 
 class _Run:
@@ -177,13 +249,18 @@ class _Run:
         config: Config,
         extra: Sequence[str],
         renderer: Renderer,
+        recorder: Recorder,
         signals: Signals,
         host: Host,
+        dry_run: bool,
     ) -> None:
         from pegasus_driver.outcome import Record
+        from pegasus_driver.progress import Progress
 
         self.action, self.arguments, self.config, self.extra = action, arguments, config, list(extra)
-        self.renderer, self.signals, self.host = renderer, signals, host
+        self.renderer, self.recorder, self.signals, self.host = renderer, recorder, signals, host
+        self.dry_run = dry_run
+        self.progress: Progress = Progress()  # for the timings
         self.started = host.monotonic()
         self.record: Record = Record()
         self.run_folder: Path | None = None
@@ -194,6 +271,7 @@ class _Run:
             cloud=host.cloud,
             say=lambda text: renderer.say(text, host.monotonic()),
             begin=self._begin,
+            folder=host.folder,
         )
 
     def main(self) -> ExitCode:
@@ -215,29 +293,49 @@ class _Run:
 
     def _steps(self) -> tuple[ExitCode, str]:
         from pegasus_driver.lock import lock_path
-        from pegasus_driver.outcome import exit_code
         from pegasus_driver.runner import end_orphans
 
         if self.action.locks and end_orphans(lock_path(self.host.root, self.config.environment)):
             self.session.say("ended what an earlier action, whose driver was killed, still had at work")
+        with self._cloud_as_it_was() if self.dry_run else contextlib.nullcontext():
+            return self._prepared()
+
+    def _prepared(self) -> tuple[ExitCode, str]:
+        from pegasus_driver.actions import before_dry_run
+        from pegasus_driver.outcome import exit_code
+
         with self._ticking():
-            nothing = self.action.prepare(self.session)
+            nothing = (before_dry_run(self.session) if self.dry_run else None) or self.action.prepare(self.session)
         if nothing:
             return ExitCode.OK, nothing
         outcome = self._playbook()
         code = exit_code(self.record, outcome.rc)
         if code is ExitCode.OK and self.action.needs_hosts and self.record.empty_plays:
             raise DriverError(
-                f"{self.config.environment} has no server node",
+                f"{self.config.environment} has no host for this ({', '.join(self.record.empty_plays)})",
                 "Build it: ./pegasus-driver setup. What exists: ./pegasus-driver status",
                 ExitCode.CONFIGURATION,
             )
         if code is ExitCode.INTERNAL and not self.signals.count:
             self._explain(outcome)
-        if code is ExitCode.OK and not self.signals.count:
+        if code is ExitCode.OK and not self.signals.count and not self.dry_run:
             with self._ticking():
                 self.action.conclude(self.session)
         return code, ""
+
+    @contextlib.contextmanager
+    def _cloud_as_it_was(self) -> Iterator[None]:
+        """A dry run needs EC2's answers: a local cloud that was started for them is stopped again."""
+        from pegasus_driver.actions import cloud_runs, stop_cloud
+
+        ran = cloud_runs(self.session)
+        try:
+            yield
+        finally:
+            self.signals.raising = False
+            if not ran and cloud_runs(self.session):
+                with self._ticking():
+                    stop_cloud(self.session)
 
     def _playbook(self) -> Outcome:
         """Runs the playbook. The signals stop it: the first asks Ansible to end, the second kills it."""
@@ -245,6 +343,7 @@ class _Run:
         from pegasus_driver.runner import LOCK_VARIABLE, Request, make_run_folder
 
         self.run_folder = make_run_folder(self.host.root, self.action.name, self.host.now())
+        self.recorder.open(self.run_folder)
         explicit, environ = [], dict(self.host.environ)
         if self.config.explicit:  # the inventory reads the variable, the playbooks need -e
             explicit, environ["PEGASUS_CONFIG"] = ["-e", f"@{self.config.path}"], str(self.config.path)
@@ -258,7 +357,7 @@ class _Run:
                 folder=self.run_folder,
                 extra_vars=self.action.variables(self.arguments),
                 tags=self.action.tags,
-                arguments=[*explicit, *self.extra],
+                arguments=[*explicit, *self.extra, *self._limits(), *(["--check", "--diff"] if self.dry_run else [])],
                 environ=environ,
             )
         )
@@ -273,6 +372,12 @@ class _Run:
             run.join(10.0)
         self.signals.raising = True
         return run.outcome
+
+    def _limits(self) -> list[str]:
+        """Options that mean the same to ansible-playbook, where the action has them."""
+        names = [option.flag for option in self.action.options if option.flag in ("--tags", "--limit")]
+        values = [(name, getattr(self.arguments, _attribute(name))) for name in names]
+        return [word for name, value in values if value for word in (name, value)]
 
     def _follow(self, run: PlaybookRun) -> None:
         """Feeds the run's events to the record and the view until it is over."""
@@ -294,8 +399,7 @@ class _Run:
                 return
             now = self.host.monotonic()
             for event in parse(raw):
-                self.record.add(event)
-                self.renderer.handle(event, now)
+                self._handle(event, now)
             self.renderer.tick(now)
 
     def _stop(self, run: PlaybookRun, asked: int) -> None:
@@ -315,7 +419,12 @@ class _Run:
     def _begin(self, name: str) -> None:
         from pegasus_driver.events import PlayStarted
 
-        self.renderer.handle(PlayStarted(name, time=self.host.now().isoformat()), self.host.monotonic())
+        self._handle(PlayStarted(name, time=self.host.now().isoformat()), self.host.monotonic())
+
+    def _handle(self, event: Event, now: float) -> None:
+        self.record.add(event)
+        self.progress.handle(event, now)
+        self.renderer.handle(event, now)
 
     @contextlib.contextmanager
     def _ticking(self) -> Iterator[None]:
@@ -335,12 +444,15 @@ class _Run:
             thread.join()
 
     def _finish(self, code: ExitCode, message: str, problems: Sequence[str], steps: Sequence[str]) -> None:
+        from pegasus_driver.events import Stats
         from pegasus_driver.render import Ending
         from pegasus_driver.summary import next_steps
 
-        folder = self._shown_folder()
         report = self.record.report
         now = self.host.monotonic()
+        if code is ExitCode.OK:
+            self.progress.handle(Stats({}), now)  # ends a stage that isn't a play
+        self.progress.interrupt(now)
         ending = Ending(
             code=code,
             action=self._name(),
@@ -353,22 +465,26 @@ class _Run:
             not_ready=report.problems if report else (),
             message=message,
             existing=self._existing() if code is ExitCode.INTERRUPTED else (),
-            next_steps=steps or next_steps(code, self._name(), folder),
+            next_steps=steps or next_steps(code, self._name(), self._shown("artifacts/run/stdout")),
+            plan=self.record.changes if self.dry_run and self.run_folder else None,
+            stages=self.progress.stages,
+            run_folder=self._shown(""),
         )
         self.renderer.finish(ending, now)
 
     def _name(self) -> str:
         """The command as the user types it."""
-        return " ".join([self.action.name, *(str(getattr(self.arguments, a.name)) for a in self.action.arguments)])
+        return command_line(self.action, self.arguments)
 
-    def _shown_folder(self) -> str:
+    def _shown(self, name: str) -> str:
+        """The run folder, or something in it, as short as it can be typed here; "" without one."""
         if self.run_folder is None:
             return ""
-        log = self.run_folder / "artifacts" / "run" / "stdout"
+        path = self.run_folder / name
         try:
-            return str(log.relative_to(self.host.folder))
+            return str(path.relative_to(self.host.folder))
         except ValueError:
-            return str(log)
+            return str(path)
 
     def _existing(self) -> list[str]:
         """What an interrupted action left, as far as that can be said without waiting for EC2."""
@@ -386,6 +502,24 @@ class _Run:
         return [
             f"{len(instances)} instance{'s' if len(instances) > 1 else ''} of the local cloud: {', '.join(instances)}"
         ]
+
+
+def command_line(action: Action, arguments: argparse.Namespace) -> str:
+    """The command as the user types it, without options that every action has."""
+    words = [action.name]
+    for argument in action.arguments:
+        value = getattr(arguments, argument.name)
+        words += [str(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
+    for option in action.options:
+        value = getattr(arguments, _attribute(option.flag))
+        if value != option.default and value is not False:
+            words += [option.flag] if option.type is None else [option.flag, str(value)]
+    return " ".join(words)
+
+
+def _attribute(flag: str) -> str:
+    """As argparse names it: "--keep-data" -> "keep_data"."""
+    return flag.lstrip("-").replace("-", "_")
 
 
 def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:

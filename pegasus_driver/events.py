@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -47,6 +48,7 @@ class HostResult(Event):
     action: str
     status: Status
     message: str = ""  # of a failure
+    changes: tuple[str, ...] = ()  # of a change: what the module says of it, and differences of files
     ignored: bool = False  # a failure that the playbook goes on after
     duration: float = 0.0  # seconds
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -133,6 +135,8 @@ _RESULTS: dict[str, Status] = {
     "runner_on_unreachable": "unreachable",
     "runner_on_skipped": "skipped",
 }
+# A difference of a file is cut after so many lines.
+DIFF_LINES = 60
 _WARNINGS = ("warning", "system_warning", "deprecated")
 
 
@@ -186,11 +190,42 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
         action=action,
         status=status,
         message=failure_message(result) if failed else "",
+        changes=tuple(change_lines(result)) if status == "changed" else (),
         ignored=bool(data.get("ignore_errors")),
         duration=float(data.get("duration") or 0.0),
         result=result,
         time=time,
     )
+
+
+def change_lines(result: Mapping[str, Any]) -> list[str]:
+    """What a task changed, or would change in check mode: sentences of the module, then differences (--diff)."""
+    lines = _lines(result.get("changes"))
+    diffs = result.get("diff") or []
+    for one in diffs if isinstance(diffs, list | tuple) else [diffs]:
+        lines += _difference(_mapping(one))
+    for item in result.get("results") or []:
+        if isinstance(item, Mapping) and item.get("changed"):
+            lines += change_lines(item)
+    return lines
+
+
+def _difference(diff: Mapping[str, Any]) -> list[str]:
+    """One of Ansible's diffs as a unified one, cut after DIFF_LINES."""
+    if "prepared" in diff:
+        lines = str(diff["prepared"]).splitlines()
+    else:
+        # Some modules give a mapping instead of text.
+        before, after = (_diff_text(diff.get(side)) for side in ("before", "after"))
+        names = (str(diff.get("before_header") or "before"), str(diff.get("after_header") or "after"))
+        lines = [line.rstrip("\n") for line in difflib.unified_diff(before, after, *names, n=1)]
+    return lines if len(lines) <= DIFF_LINES else [*lines[:DIFF_LINES], f"... and {len(lines) - DIFF_LINES} more lines"]
+
+
+def _diff_text(value: Any) -> Sequence[str]:
+    if isinstance(value, Mapping):
+        return [f"{key}: {value[key]}" for key in sorted(value)]
+    return str(value or "").splitlines()
 
 
 def failure_message(result: Mapping[str, Any]) -> str:

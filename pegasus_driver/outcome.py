@@ -19,6 +19,7 @@ ERROR_CLASSES = {
     "endpoint": ExitCode.EC2,
     "other": ExitCode.EC2,
     "configuration": ExitCode.CONFIGURATION,
+    "ssh": ExitCode.SSH,
 }
 
 
@@ -34,6 +35,16 @@ class Failure:
     next_step: str = ""  # the module's own advice
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a task changed on a host, or would change in a dry run."""
+
+    host: str
+    task: str
+    role: str
+    lines: tuple[str, ...]
+
+
 @dataclass
 class Record:
     """What a run's events add up to."""
@@ -44,14 +55,19 @@ class Record:
     stats: dict[str, HostStats] | None = None
     report: Report | None = None
     empty_plays: list[str] = field(default_factory=list)
-    changed: int = 0
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def changed(self) -> int:
+        """Number of task results that changed something."""
+        return len(self.changes)
 
     def add(self, event: Event) -> None:
         match event:
             case HostResult(status="failed" | "unreachable", ignored=False):
                 self.results.setdefault(event.host, []).append(event)
             case HostResult(status="changed"):
-                self.changed += 1
+                self.changes.append(Change(event.host, event.task, event.role, event.changes))
             case Problem() if event.text not in self.problems:
                 self.problems.append(event.text)
             case Warning(deprecation=False) if event.text not in self.warnings:

@@ -5,17 +5,24 @@ The three share an interface (Renderer), so the driver doesn't know which one it
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from pegasus_driver.events import (
     Event,
     HostResult,
+    HostRetry,
     HostStarted,
+    NoHosts,
     Note,
     Output,
     PlayStarted,
@@ -26,9 +33,9 @@ from pegasus_driver.events import (
     Warning,
 )
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.outcome import Failure
+from pegasus_driver.outcome import Change, Failure
 from pegasus_driver.progress import Progress, RoleProgress, Stage
-from pegasus_driver.summary import duration, failure_lines, how_to, report_lines
+from pegasus_driver.summary import duration, failure_lines, how_to, plan_lines, report_lines
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -37,6 +44,21 @@ if TYPE_CHECKING:
 HEARTBEAT = 30.0
 # A task is called slow in the live view after so many seconds.
 SLOW = 3.0
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What is about to be done."""
+
+    action: str
+    environment: str
+    backend: str
+    dry_run: bool = False
+
+    @property
+    def title(self) -> str:
+        dry = " (dry run: changes nothing)" if self.dry_run else ""
+        return f"Pegasus {self.action}: {self.environment} on {self.backend}{dry}"
 
 
 @dataclass(frozen=True)
@@ -55,12 +77,18 @@ class Ending:
     message: str = ""  # instead of "done", when there was nothing to do
     existing: Sequence[str] = ()  # what exists, after an interruption
     next_steps: Sequence[str] = field(default_factory=tuple)
+    plan: Sequence[Change] | None = None  # what a dry run found
+    stages: Sequence[Stage] = ()
+    run_folder: str = ""  # where log, event stream and summary are
 
     @property
     def headline(self) -> str:
         what = f"{self.action} of {self.environment}"
         if self.message:
             return f"{what}: {self.message}"
+        if self.code is ExitCode.OK and self.plan is not None:
+            found = f"{len(self.plan)} change{'s' if len(self.plan) != 1 else ''}" if self.plan else "no change"
+            return f"{what}: dry run, {found} found in {duration(self.elapsed)}; nothing was changed"
         if self.code is ExitCode.OK:
             return f"{what}: done in {duration(self.elapsed)}, changed={self.changed}"
         if self.code is ExitCode.INTERRUPTED:
@@ -71,7 +99,7 @@ class Ending:
 class Renderer(Protocol):
     """now is in seconds of one clock, the same for all calls."""
 
-    def start(self, title: str, now: float) -> None: ...
+    def start(self, beginning: Beginning, now: float) -> None: ...
     def say(self, text: str, now: float) -> None: ...
     def handle(self, event: Event, now: float) -> None: ...
     def tick(self, now: float) -> None: ...
@@ -81,11 +109,13 @@ class Renderer(Protocol):
 def ending_blocks(ending: Ending) -> tuple[list[str], list[str]]:
     """(for stdout, for stderr): the environment and how to use it; failures and how to go on."""
     out: list[str] = []
+    if ending.plan:
+        out += ["", *plan_lines(ending.plan)]
     if ending.report is not None:
         out += ["", *report_lines(ending.report)]
         if ending.not_ready and not ending.failures:
             out += ["", "NOT READY", *(f"  {problem}" for problem in ending.not_ready)]
-        if ending.code is ExitCode.OK:
+        if ending.code is ExitCode.OK and ending.plan is None:
             out += ["", *(f"  {line}" for line in how_to(ending.report))]
     error: list[str] = []
     if ending.failures:
@@ -117,9 +147,9 @@ class PlainRenderer:
         self._seen_warnings: set[str] = set()
         self._told_roles: set[tuple[int, str]] = set()
 
-    def start(self, title: str, now: float) -> None:
+    def start(self, beginning: Beginning, now: float) -> None:
         self._started = self._last = now
-        self._out.line(title)
+        self._out.line(beginning.title)
 
     def say(self, text: str, now: float) -> None:
         for line in text.splitlines():
@@ -205,14 +235,18 @@ def _changed(count: int) -> str:
 
 
 class JsonRenderer:
-    """One JSON object per line: {"time", "type", ...}. The last has type "end", the exit code and the report."""
+    """One JSON object per line, as docs/events.md describes them: {"time", "type", ...}.
 
-    def __init__(self, stdout: TextIO, stderr: TextIO, verbose: bool = False) -> None:
+    The last one has the type "end": result, timings, report. wall tells the time of what carries none itself.
+    """
+
+    def __init__(self, stdout: TextIO, wall: Callable[[], datetime], verbose: bool = False) -> None:
         self._out = _Stream(stdout)
+        self._wall = wall
         self._verbose = verbose
 
-    def start(self, title: str, now: float) -> None:
-        self._write({"type": "start", "title": title})
+    def start(self, beginning: Beginning, now: float) -> None:
+        self._write({"type": "start", **dataclasses.asdict(beginning)})
 
     def say(self, text: str, now: float) -> None:
         self._write({"type": "message", "text": text})
@@ -225,42 +259,74 @@ class JsonRenderer:
             del data["result"]  # large, and nobody's interface
         if isinstance(event, Report):
             del data["lines"]
-        self._write({"time": data.pop("time"), "type": _TYPE_NAMES.get(type(event), "event"), **data})
+        self._write({"time": data.pop("time"), "type": RECORD_TYPES[type(event)], **data})
 
     def tick(self, now: float) -> None:
         pass
 
     def finish(self, ending: Ending, now: float) -> None:
-        self._write(
-            {
-                "type": "end",
-                "action": ending.action,
-                "environment": ending.environment,
-                "exit_code": ending.code.value,
-                "result": ending.code.name.lower(),
-                "elapsed": round(ending.elapsed, 1),
-                "changed": ending.changed,
-                "failures": [
-                    {**dataclasses.asdict(failure), "code": failure.code.value} for failure in ending.failures
-                ],
-                "message": ending.message,
-                "not_ready": list(ending.not_ready),
-                "problems": list(ending.problems),
-                "existing": list(ending.existing),
-                "next_steps": list(ending.next_steps),
-                "report": ending.report,
-            }
-        )
+        self._write(end_record(ending, now))
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        self._out.line(json.dumps(record, default=str))
+        time = record.get("time") or self._wall().astimezone(UTC).isoformat()
+        self._out.line(json.dumps({"time": time, **{key: record[key] for key in record if key != "time"}}, default=str))
 
 
-_TYPE_NAMES: dict[type[Event], str] = {
+def end_record(ending: Ending, now: float) -> dict[str, Any]:
+    """The last record of a run, which is its summary too."""
+    return {
+        "type": "end",
+        "action": ending.action,
+        "environment": ending.environment,
+        "exit_code": ending.code.value,
+        "result": ending.code.name.lower(),
+        "elapsed": round(ending.elapsed, 1),
+        "changed": ending.changed,
+        "stages": [_stage_record(stage, now) for stage in ending.stages],
+        "failures": [{**dataclasses.asdict(failure), "code": failure.code.value} for failure in ending.failures],
+        "message": ending.message,
+        "not_ready": list(ending.not_ready),
+        "problems": list(ending.problems),
+        "existing": list(ending.existing),
+        "next_steps": list(ending.next_steps),
+        "plan": None if ending.plan is None else [dataclasses.asdict(change) for change in ending.plan],
+        "report": ending.report,
+        "run_folder": ending.run_folder,
+    }
+
+
+def _stage_record(stage: Stage, now: float) -> dict[str, Any]:
+    """Timings of a stage and its roles: seconds from the first host's start to the last one's end."""
+
+    def seconds(started: float, ended: float | None) -> float:
+        return round((now if ended is None else ended) - started, 1)
+
+    return {
+        "name": stage.name,
+        "seconds": seconds(stage.started, stage.ended),
+        "hosts": len(stage.hosts),
+        "changed": stage.changed,
+        "failed": sum(host.failed for host in stage.hosts.values()),
+        "roles": [
+            {
+                "name": name,
+                "seconds": seconds(role.started, role.ended),
+                "hosts": len(role.entered),
+                "changed": role.changed,
+                "failed": len(role.failed),
+            }
+            for name, role in stage.roles.items()
+        ],
+    }
+
+
+RECORD_TYPES: dict[type[Event], str] = {
     PlayStarted: "play_started",
     TaskStarted: "task_started",
     HostStarted: "host_started",
     HostResult: "host_result",
+    HostRetry: "host_retry",
+    NoHosts: "no_hosts",
     Warning: "warning",
     Problem: "problem",
     Note: "note",
@@ -292,8 +358,8 @@ class LiveRenderer:
         self._done, self._fail, self._dash = ("✔", "✘", "─") if unicode else ("+", "x", "-")
         self._spin = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if unicode else "|/-\\"
 
-    def start(self, title: str, now: float) -> None:
-        self._title, self._started = title, now
+    def start(self, beginning: Beginning, now: float) -> None:
+        self._title, self._started = beginning.title, now
         self._live.start()
         self._draw(now)
 
@@ -435,8 +501,8 @@ class SynchronizedRenderer:
         self._lock = threading.RLock()
         self._gone = False
 
-    def start(self, title: str, now: float) -> None:
-        self._call(self._renderer.start, title, now)
+    def start(self, beginning: Beginning, now: float) -> None:
+        self._call(self._renderer.start, beginning, now)
 
     def say(self, text: str, now: float) -> None:
         self._call(self._renderer.say, text, now)
@@ -477,10 +543,87 @@ class _Stream:
             self._broken = True
 
 
-def make(style: str, stdout: TextIO, stderr: TextIO, verbose: bool, terminal: str) -> Renderer:
-    """style: json, plain, or auto (live on a terminal). terminal: the variable TERM."""
+class Recorder:
+    """Keeps a run's event stream and its summary in the run's private folder, whatever the user sees.
+
+    What comes before there is a folder is kept for it.
+    """
+
+    def __init__(self, wall: Callable[[], datetime]) -> None:
+        self._file: TextIO = io.StringIO()
+        self._folder: Path | None = None
+        self._json = JsonRenderer(self, wall)  # type: ignore[arg-type]  # it needs write() and flush()
+
+    def open(self, folder: Path) -> None:
+        """Raises OSError."""
+        kept = self._file
+        self._folder, self._file = folder, private_file(folder / "events.ndjson")
+        if isinstance(kept, io.StringIO):
+            self._file.write(kept.getvalue())
+
+    def write(self, text: str) -> None:
+        self._file.write(text)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def start(self, beginning: Beginning, now: float) -> None:
+        self._json.start(beginning, now)
+
+    def say(self, text: str, now: float) -> None:
+        self._json.say(text, now)
+
+    def handle(self, event: Event, now: float) -> None:
+        self._json.handle(event, now)
+
+    def tick(self, now: float) -> None: ...
+
+    def finish(self, ending: Ending, now: float) -> None:
+        self._json.finish(ending, now)
+        self._file.close()
+        if self._folder:
+            with contextlib.suppress(OSError), private_file(self._folder / "summary.json") as file:
+                file.write(json.dumps(end_record(ending, now), default=str, indent=1) + "\n")
+
+
+class Both:
+    """Two renderers as one; the first one's failure doesn't keep the second from its part."""
+
+    def __init__(self, view: Renderer, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self._view = view
+
+    def start(self, beginning: Beginning, now: float) -> None:
+        self.recorder.start(beginning, now)
+        self._view.start(beginning, now)
+
+    def say(self, text: str, now: float) -> None:
+        self.recorder.say(text, now)
+        self._view.say(text, now)
+
+    def handle(self, event: Event, now: float) -> None:
+        self.recorder.handle(event, now)
+        self._view.handle(event, now)
+
+    def tick(self, now: float) -> None:
+        self._view.tick(now)
+
+    def finish(self, ending: Ending, now: float) -> None:
+        self.recorder.finish(ending, now)
+        self._view.finish(ending, now)
+
+
+def private_file(path: Path) -> TextIO:
+    """A new file that only its owner can read. Raises OSError."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
+
+
+def make(
+    style: str, stdout: TextIO, stderr: TextIO, verbose: bool, terminal: str, wall: Callable[[], datetime]
+) -> Renderer:
+    """style: json, plain, or auto (live on a terminal). terminal: the variable TERM. wall: the time of day."""
     if style == "json":
-        return JsonRenderer(stdout, stderr, verbose)
+        return JsonRenderer(stdout, wall, verbose)
     if style == "auto" and stdout.isatty() and terminal not in ("dumb", "unknown", "") and not verbose:
         return LiveRenderer(stdout, stderr, verbose)
     return PlainRenderer(stdout, stderr, verbose)

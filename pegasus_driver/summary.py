@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.outcome import Failure
+from pegasus_driver.outcome import Change, Failure
 
 SIMULATED = "SIMULATED: stand-ins for Aerospike, Perseus and Grafana; numbers say nothing about the real products"
 
@@ -118,6 +118,18 @@ def how_to(report: Mapping[str, Any]) -> list[str]:
         "look again:       ./pegasus-driver status",
         "take it down:     ./pegasus-driver destroy",
     ]
+
+
+def plan_lines(changes: Sequence[Change]) -> list[str]:
+    """What a dry run found. Equal changes of several hosts are told once."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for change in changes:
+        groups.setdefault((change.role, change.task, change.lines), []).append(change.host)
+    lines = []
+    for (role, task, details), hosts in groups.items():
+        lines.append(f"WOULD CHANGE  {', '.join(hosts)}: {f'{role}: ' if role else ''}{task}")
+        lines += [f"  {line}" for line in details]
+    return lines
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_driver.actions import ACTIONS
+from pegasus_driver.actions import ACTIONS, Action, Argument, Option
+from pegasus_driver.cli import build_parser
 from pegasus_driver.exit_codes import MEANINGS, ExitCode
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.lock import environment_lock, lock_path
@@ -46,6 +48,33 @@ def test_help_names_actions_and_exit_codes(world: World) -> None:
     for code, meaning in MEANINGS.items():
         assert f"{code.value:<4} {meaning}" in world.text
     assert set(MEANINGS) == set(ExitCode)
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.name)
+def test_help_of_an_action_has_an_example_that_parses(world: World, action: Action) -> None:
+    assert world.run(action.name, "--help") == 0
+    assert f"example:\n  ./pegasus-driver {action.usage_example}\n" in world.text
+    assert build_parser(io.StringIO()).parse_args(action.usage_example.split()).action is action
+
+
+GROW = Action(
+    "grow", "for the tests", "setup.yml",
+    arguments=(Argument("count", int, "how many", nargs="?", default=1, example="2"),),
+    options=(Option("--force", "even so"), Option("--wait-time", "seconds", type=int, metavar="SECONDS")),
+    variables=lambda arguments: {
+        "count": arguments.count, "force": arguments.force, "wait": arguments.wait_time,
+    },
+)  # fmt: skip
+
+
+def test_an_action_has_optional_arguments_and_options(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pegasus_driver.cli.ACTIONS", (*ACTIONS, GROW))
+    assert world.run("grow") == 0 and "grow 1 of Bench: done" in world.text
+    assert world.requests[-1].extra_vars == {"count": 1, "force": False, "wait": None}
+    assert world.run("grow", "3", "--force", "--wait-time", "5") == 0
+    assert world.requests[-1].extra_vars == {"count": 3, "force": True, "wait": 5}
+    assert "grow 3 --force --wait-time 5 of Bench: done" in world.text
+    assert GROW.usage_example == "grow 2"
 
 
 def test_help_imports_nothing_heavy_and_is_quick() -> None:
@@ -383,7 +412,7 @@ def test_node_actions(world: World, action: str) -> None:
     assert world.run(action, "2") == 0 and "node 2 stopped in 1.2 s" in world.text
     world.events = [play("Stop"), raw("playbook_on_no_hosts_matched", play="Stop"), stats()]
     assert world.run(action, "2") == ExitCode.CONFIGURATION
-    assert "Bench has no server node" in world.errors
+    assert "Bench has no host for this (Stop)" in world.errors
 
 
 # --- the local cloud ------------------------------------------------------------------------------------------------

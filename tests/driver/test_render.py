@@ -9,7 +9,7 @@ import pytest
 from pegasus_driver.events import Event, HostRetry, parse
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.progress import Progress
-from pegasus_driver.render import HEARTBEAT, Ending, LiveRenderer, PlainRenderer
+from pegasus_driver.render import HEARTBEAT, Beginning, Ending, LiveRenderer, PlainRenderer
 from pegasus_driver.summary import duration, report_lines, table
 from tests.driver.fakes import REPORT, began, failed, ok, play, raw, stats
 
@@ -20,6 +20,7 @@ def feed(target: Progress | PlainRenderer | LiveRenderer, *events: tuple[float, 
             target.handle(parsed, now)
 
 
+BEGINNING = Beginning("setup", "Bench", "local")
 STORY = [
     (0.0, play("Set up the hosts")),
     (0.1, began("B-1", "Prepare", "nvme", "ansible.builtin.include_role")),
@@ -60,10 +61,10 @@ def test_a_host_that_begins_nothing_more_counts_as_done_in_the_view() -> None:
 def test_plain_lines() -> None:
     out = io.StringIO()
     renderer = PlainRenderer(out, io.StringIO())
-    renderer.start("title", 0.0)
+    renderer.start(BEGINNING, 0.0)
     feed(renderer, *STORY, (61.0, play("Next")), (62.0, stats(ok={"B-1": 1})))
     assert out.getvalue().splitlines() == [
-        "title",
+        "Pegasus setup: Bench on local",
         "[ 0:00] Set up the hosts",
         "[ 0:04]   failed: C-1: client: Install",
         "[ 1:01]   server: 2 of 2 hosts, changed 1",
@@ -76,7 +77,7 @@ def test_plain_lines() -> None:
 def test_plain_output_shows_that_it_is_alive() -> None:
     out = io.StringIO()
     renderer = PlainRenderer(out, io.StringIO())
-    renderer.start("title", 0.0)
+    renderer.start(BEGINNING, 0.0)
     feed(renderer, (1.0, play("p")), (2.0, began("B-1", "Wait for the cluster", "server")))
     renderer.tick(HEARTBEAT - 1)
     assert "still" not in out.getvalue()
@@ -100,7 +101,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> LiveRenderer:
 
 
 def test_the_live_view(live: LiveRenderer) -> None:
-    live.start("Pegasus setup: Bench on local", 0.0)
+    live.start(BEGINNING, 0.0)
     feed(live, (0.0, play("Bring up the instances")), *STORY)
     retry: Event = HostRetry("B-2", "Install", "server", 2, 5)
     live.handle(retry, 8.0)
@@ -126,7 +127,7 @@ def test_the_live_view_fits_a_small_terminal(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_markup_in_messages_is_shown_as_it_is(live: LiveRenderer) -> None:
-    live.start("t", 0.0)
+    live.start(BEGINNING, 0.0)
     feed(live, (0.0, raw("warning", stdout="[WARNING]: found [/dev/sda] and [bold]x")))
     live.finish(Ending(ExitCode.INTERNAL, "setup", "Bench", 1.0, problems=["[red]problem[/]"]), 1.0)
     assert "found [/dev/sda] and [bold]x" in live._console.file.getvalue()  # type: ignore[attr-defined]
@@ -139,7 +140,7 @@ def test_a_reader_that_goes_away_silences_the_output() -> None:
             raise BrokenPipeError
 
     renderer = PlainRenderer(Gone(), Gone())
-    renderer.start("t", 0.0)
+    renderer.start(BEGINNING, 0.0)
     renderer.finish(Ending(ExitCode.OK, "setup", "Bench", 1.0), 1.0)
 
 

@@ -114,7 +114,9 @@ class CallbackModule(CallbackBase):
 
     def _note(self, result: Any) -> None:
         host, found = result._host.get_name(), result._result
-        details = [str(item) for item in found.get("changes", [])] if result._task.action.endswith(".ec2_environment") else []
+        details = (
+            [str(item) for item in found.get("changes", [])] if result._task.action.endswith(".ec2_environment") else []
+        )
         if result._task.action.endswith(".perseus_threads"):
             details = [f"{host} {load_change(found.get('before', {}), found.get('threads', {}))}"]
         for stretch in self._open():

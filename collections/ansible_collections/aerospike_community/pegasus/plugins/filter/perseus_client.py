@@ -35,7 +35,7 @@ def java_heap(heap: Any) -> str:
     )
 
 
-def perseus_programs(folder: str, exporter_service: str) -> list[dict[str, Any]]:
+def perseus_programs(folder: str) -> list[dict[str, Any]]:
     """Return the exporter's and the preflight's modules as files for host_service, below ``folder``.
 
     The exporter is started anew when one of its own changes; the preflight runs when Perseus starts.
@@ -46,7 +46,6 @@ def perseus_programs(folder: str, exporter_service: str) -> list[dict[str, Any]]
             "path": f"{folder}/{PACKAGE}/{name}.py",
             "content": (source / f"{name}.py").read_text(encoding="utf-8"),
             "effect": "restart" if name in EXPORTER else "none",
-            "services": [exporter_service],
         }
         for name in (*EXPORTER, *PREFLIGHT)
     ]

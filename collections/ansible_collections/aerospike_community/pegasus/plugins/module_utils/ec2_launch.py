@@ -16,38 +16,27 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_pl
     Launch,
     format_indexes,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.expiry import (
+    SERVICE_PATH,
+    SERVICE_UNIT,
+    TIMER,
+    TIMER_PATH,
+    TIMER_UNIT,
+)
 
-# The timer holds an absolute time, so a reboot doesn't prolong a life; Persistent makes it fire at the next start when
-# the time passed while the instance was stopped. The instance's shutdown behaviour turns the power-off into its end.
-# The script itself knows a length of time only: the same launch, asked for twice, has to be the same to the letter
-# (see client_token).
-EXPIRY_SCRIPT = """\
+# The script knows a length of time only: the same launch, asked for twice, has to be the same to the letter (see
+# client_token).
+EXPIRY_SCRIPT = f"""\
 #!/bin/sh
-# Pegasus: this instance ends itself. Look: systemctl list-timers pegasus-expiry.timer
+# Pegasus: this instance ends itself. Look: systemctl list-timers {TIMER}
 set -eu
-end=$(date -u -d "@$(($(date +%s) + {seconds}))" '+%Y-%m-%d %H:%M:%S UTC')
-cat > /etc/systemd/system/pegasus-expiry.service <<'UNIT'
-[Unit]
-Description=End this instance: its life in Pegasus is over
-
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/systemctl --no-block poweroff
-UNIT
-cat > /etc/systemd/system/pegasus-expiry.timer <<UNIT
-[Unit]
-Description=The end of this instance's life in Pegasus
-
-[Timer]
-OnCalendar=$end
-Persistent=true
-AccuracySec=1s
-
-[Install]
-WantedBy=timers.target
-UNIT
+end=$(date -u -d "@$(($(date +%s) + @SECONDS@))" '+%Y-%m-%d %H:%M:%S UTC')
+cat > {SERVICE_PATH} <<'UNIT'
+{SERVICE_UNIT}UNIT
+cat > {TIMER_PATH} <<UNIT
+{TIMER_UNIT.format(end="$end")}UNIT
 systemctl daemon-reload
-systemctl enable --now pegasus-expiry.timer
+systemctl enable --now {TIMER}
 echo "Pegasus: this instance powers itself off at $end"
 """
 
@@ -68,7 +57,7 @@ class Surroundings:
 
 def user_data(expiry_seconds: int) -> str:
     """The script that sets the expiry timer at the first boot; '' when the instance doesn't expire."""
-    return EXPIRY_SCRIPT.format(seconds=expiry_seconds) if expiry_seconds else ""
+    return EXPIRY_SCRIPT.replace("@SECONDS@", str(expiry_seconds)) if expiry_seconds else ""
 
 
 def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:

@@ -66,6 +66,7 @@ class Outcome:
     launched: list[dict[str, Any]] = field(default_factory=list)
     terminated: list[dict[str, Any]] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Todo:
 def present(ec2: Ec2, wish: Wish, *, check: bool) -> Outcome:
     """Make what is missing. Refuses, before it makes anything, what it can't do without taking something away."""
     todo = _compare(ec2, wish)
-    outcome = Outcome(changes=todo.changes(wish))
+    outcome = Outcome(changes=todo.changes(wish), notes=todo.plan.notes)
     if check:
         outcome.instances = [instance.record() for instance in todo.live]
         if todo.place:
@@ -130,13 +131,17 @@ def present(ec2: Ec2, wish: Wish, *, check: bool) -> Outcome:
     _set_tags(ec2, tags)
     _start(ec2, wish, todo.plan.starts)
     live = todo.live
-    if tags or any(instance.state != "running" for instance in live):
+    roles = {group.role for group in wish.groups}
+    starting = launched | {one.id for one in todo.plan.starts}
+    starting |= {one.id for one in live if one.state == "pending" and one.role in roles}
+    if starting or tags:
         # The tags are waited for too: the inventory, which is read next, stands on them.
         def ready(one: Instance) -> bool:
-            return one.state == "running" and tags.get(one.id, {}).items() <= one.tags.items()
+            return (one.id not in starting or one.state == "running") and (
+                tags.get(one.id, {}).items() <= one.tags.items()
+            )
 
-        ids = {instance.id for instance in live} | launched
-        live = ec2.wait_for(ids, ready, "running and tagged", wish.timeout)
+        live = ec2.wait_for(starting | set(tags), ready, "running and tagged", wish.timeout)
     outcome.instances = [instance.record() for instance in live if instance.live]
     outcome.launched = [record for record in outcome.instances if record["id"] in launched]
     return outcome
@@ -463,10 +468,17 @@ def _start(ec2: Ec2, wish: Wish, stopped: list[Instance]) -> None:
 # --- absent -----------------------------------------------------------------------------------------------------------
 
 
-def absent(ec2: Ec2, timeout: float, *, check: bool) -> Outcome:
-    """Take everything that carries the environment's tag, and nothing else, what depends on others first."""
-    found = ec2.find(volumes=True)
-    standing = [instance for instance in found.instances if instance.state != "terminated"]
+def absent(ec2: Ec2, timeout: float, roles: tuple[str, ...] = (), *, check: bool) -> Outcome:
+    """Take everything that carries the environment's tag, and nothing else, what depends on others first.
+
+    With `roles`, only the instances of these (and the volumes that end with them): the others need key and group.
+    """
+    found = Found(ec2.instances()) if roles else ec2.find(volumes=True)
+    standing = [
+        instance
+        for instance in found.instances
+        if instance.state != "terminated" and (not roles or instance.role in roles)
+    ]
     outcome = Outcome(terminated=[instance.record() for instance in standing])
     outcome.changes = [f"terminate {one.name or 'the instance'} ({one.id}, {one.role})" for one in standing]
     # Volumes that EC2 deletes with their instance are listed with it.

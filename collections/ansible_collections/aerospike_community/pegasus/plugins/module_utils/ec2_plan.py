@@ -44,6 +44,8 @@ class Group:
     instance_type: str
     # Indexes of terminated nodes that new nodes take over; every other new node gets an index after the last one.
     replace: tuple[int, ...] = ()
+    # Nodes to launch beside those that exist, whatever `nodes` says; then what exists is left as it is.
+    add: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ class Plan:
     retags: dict[str, dict[str, str]] = field(default_factory=dict)
     starts: list[Instance] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    # What a user should know although nothing has to be done about it.
+    notes: list[str] = field(default_factory=list)
 
 
 def make_plan(
@@ -157,16 +161,16 @@ def make_plan(
     """Compare what was asked with what is there (terminated instances may be among it).
 
     The index of a node never changes. New nodes get indexes after the last live one, so that the index of a terminated
-    node isn't taken over while others exist after it, unless the group's `replace` names it.
+    node isn't taken over while others exist after it, unless the group's `replace` names it. More nodes than asked are
+    kept: `add-nodes` made them, and only `remove-node` and the destroying actions take one.
     """
     plan = Plan()
-    asked_roles = {group.role for group in groups}
     live = [instance for instance in instances if instance.live]
     plan.refusals += [
         f"The instance {one.id} ({one.name or 'no name'}) carries the environment's tag with the role {one.role!r}; "
-        f"expected one of {', '.join(sorted(asked_roles))}. Terminate it, or remove its tag {TAG_ENVIRONMENT}."
+        f"expected one of {', '.join(ROLES)}. Terminate it, or remove its tag {TAG_ENVIRONMENT}."
         for one in live
-        if one.role not in asked_roles
+        if one.role not in ROLES
     ]
     for group in groups:
         _plan_group(plan, group, [one for one in live if one.role == group.role], expiry_seconds, extra_tags, now)
@@ -187,22 +191,24 @@ def _plan_group(
             f"Two instances are number {index} of {group.name} ({group.role}): {first} and {second}. Terminate one "
             f"of them in EC2, then run this again."
         )
-    if len(live) > group.nodes:
-        names = ", ".join(f"{group.name}-{index}" for index in sorted(indexes.values()))
+    if group.add and not live:
         plan.refusals.append(
-            f"{group.name} ({group.role}) has {len(live)} nodes ({names}), {group.nodes} were asked for. Setup never "
-            f"takes a node away: ask for {len(live)} again, take single nodes with remove-node, or destroy all."
+            f"{group.name} ({group.role}) has no node, so there is nothing to add to: set it up first."
         )
-        return
+    if len(live) > group.nodes and not group.add:
+        plan.notes.append(
+            f"{group.name} ({group.role}) keeps its {len(live)} nodes, although {group.nodes} were asked for: setup "
+            f"takes no node away."
+        )
     for instance in live:
         index = indexes[instance.id]
         plan.refusals += _refusals(instance, f"{group.name}-{index} ({instance.id})", group.instance_type, now)
         missing = _missing_tags(instance, group, index, expiry_seconds, extra_tags, now)
         if missing:
             plan.retags[instance.id] = missing
-        if instance.state in STOPPED_STATES:
+        if instance.state in STOPPED_STATES and not group.add:
             plan.starts.append(instance)
-    wanted = group.nodes - len(live)
+    wanted = group.add or group.nodes - len(live)
     if wanted > 0:
         plan.launches.append(Launch(group, _new_indexes(set(indexes.values()), wanted, group.replace)))
 
@@ -346,6 +352,7 @@ def check_request(groups: list[Group], extra_tags: dict[str, str]) -> list[str]:
             if values.count(value) > 1
         )
     wrong.extend(f"{g.name} asks for {g.nodes} nodes; expected 0 or more." for g in groups if g.nodes < 0)
+    wrong.extend(f"{g.name} asks to add {g.add} nodes; expected 1 or more." for g in groups if g.add < 0)
     wrong.extend(
         f"The tag {key!r} can't be set; expected a key other than Name and without the prefix pegasus: or aws:."
         for key in extra_tags

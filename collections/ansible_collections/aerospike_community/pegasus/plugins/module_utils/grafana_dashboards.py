@@ -206,7 +206,10 @@ def environment() -> dict[str, Any]:
         stat("Operations of the clients", "sum(perseus_operations_per_second)", "ops", "As Perseus prints them."),
         stat("Records answered", "sum(pegasus:records_answered:rate)", "ops", "As the servers count them."),
         stat(
-            "Answered by no server", "max(pegasus:records_unanswered:share)", "percentunit", "Of what the clients claim."
+            "Answered by no server",
+            "max(pegasus:records_unanswered:share)",
+            "percentunit",
+            "Of what the clients claim.",
         ),
         stat("Targets down", "count(up == 0) or vector(0)", description="What Prometheus can't read."),
         *_client_panels(),
@@ -317,7 +320,9 @@ def chaos() -> dict[str, Any]:
         stat("Longest silence of a client", "max(perseus_seconds_since_last_row)", "s"),
         row("The fault"),
         Panel("Nodes that answer", {"{{instance}}": f"aerospike_node_up{{{NODE}}}"}, decimals=0),
-        Panel("Cluster size as each node reports it", {"{{instance}}": "aerospike_node_stats_cluster_size"}, decimals=0),
+        Panel(
+            "Cluster size as each node reports it", {"{{instance}}": "aerospike_node_stats_cluster_size"}, decimals=0
+        ),
         Panel("Hosts that answer", {"{{instance}}": 'up{job="hosts"}'}, decimals=0),
         Panel(
             "Alerts",

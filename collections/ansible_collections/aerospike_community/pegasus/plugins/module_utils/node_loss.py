@@ -1,8 +1,11 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""How many nodes a cluster can lose. Pure."""
+"""How many nodes a cluster can lose, and who uses one. Pure."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
 
 
 def stop_problem(nodes: int, left: int, copies: int) -> str:
@@ -23,3 +26,32 @@ def stop_problem(nodes: int, left: int, copies: int) -> str:
         f"{down} of {nodes} nodes would be down; with {copies} {'copies' if copies > 1 else 'copy'} of each record "
         f"the data survives the loss of {spare}: records would be lost or out of reach"
     )
+
+
+def removal_problem(others: int, down: Sequence[str], stopped: int, copies: int) -> str:
+    """Say why nodes may not be taken away for good, or nothing.
+
+    :param others: nodes that stay and answer
+    :param down: nodes that would stay and don't answer
+    :param stopped: nodes to take whose database is stopped: what only they have is lost with them
+    :param copies: of each record
+    """
+    if not others:
+        return "no node would be left, and the data with it (destroy-cluster takes the whole cluster)"
+    if down:
+        return f"{', '.join(down)} is stopped, so not every copy can be taken over: bring it back first (restart-node)"
+    if stopped and stopped >= copies:
+        return (
+            f"{stopped} of the nodes to take are stopped; with {copies} {'copies' if copies > 1 else 'copy'} of each "
+            f"record there may be some that only they have: bring one back first (restart-node)"
+        )
+    return ""
+
+
+# A client that still asks a node that owns nothing is served through another: that counts as use.
+_USE = re.compile(r"(client|batch_sub)_(read|write|delete|udf|proxy)_(?!error|timeout)\w+")
+
+
+def client_operations(statistics: Mapping[str, str]) -> int:
+    """Add up the operations of clients that a node has counted, from its ``namespace/<name>`` statistics."""
+    return sum(int(value) for name, value in statistics.items() if _USE.fullmatch(name) and value.isdecimal())

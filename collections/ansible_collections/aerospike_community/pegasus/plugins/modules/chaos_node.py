@@ -1,24 +1,27 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Stop or restart a node of a cluster, and see that it took effect."""
+"""Stop, kill or restart a node of a cluster, and see that it took effect."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: chaos_node
-short_description: Stop or restart a node of a cluster, and see that it took effect
+short_description: Stop, kill or restart a node of a cluster, and see that it took effect
 description:
-  - Runs on the node. Stopping has taken effect when its process is gone and the others are a smaller, stable cluster;
-    restarting when the node runs and the cluster is whole again.
-  - Refuses to stop more nodes than the namespace has spare copies, unless O(force).
+  - Runs on the node. Stopping and killing have taken effect when its process is gone and the others are a smaller,
+    stable cluster; restarting when the node runs and the cluster is whole again.
+  - Refuses to stop or kill more nodes than the namespace has spare copies, unless O(force).
+  - A node that is in the asked state already is left alone, and the message says so.
 author: Pegasus authors
 options:
   action:
-    description: V(stop) ends the node's process. V(restart) brings a stopped node back, and starts a running one anew.
+    description: >-
+      V(stop) ends the node's process as its service does. V(kill) ends it with SIGKILL, and it stays down. V(restart)
+      brings a node back that is down; one that runs is started anew only with O(force).
     type: str
-    choices: [stop, restart]
+    choices: [stop, kill, restart]
     required: true
   index: {description: The node's index; for messages., type: int, required: true}
   service: {description: The node's systemd service., type: str, default: aerospike}
@@ -31,7 +34,10 @@ options:
   port: {description: The nodes' service port., type: int, default: 3000}
   namespace: {description: The namespace whose copies count., type: str, required: true}
   replication_factor: {description: Copies of each record., type: int, required: true}
-  force: {description: Stop also where data is lost., type: bool, default: false}
+  force:
+    description: Stop or kill also where data is lost; restart also a node that runs.
+    type: bool
+    default: false
   timeout: {description: Seconds until the effect is there., type: int, default: 120}
 attributes:
   check_mode: {description: Checks whether it may act and says what it would do., support: full}
@@ -57,6 +63,8 @@ seconds: {description: How long it took until the effect was there., returned: s
 log: {description: The node's most telling log lines., returned: failure, type: list, elements: str}
 """
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -98,7 +106,7 @@ class Chaos:
         state = self.systemd.state(self.params["service"])
         if not state.loaded:
             raise ChaosError(f"expected a service {self.params['service']} on this host, found none")
-        if self.params["action"] == "stop":
+        if self.params["action"] in ("stop", "kill"):
             return self.stop(state.running)
         if state.active == "failed" and not self.module.check_mode:
             # A unit that failed too often refuses to start until it is forgiven.
@@ -106,7 +114,8 @@ class Chaos:
         return self.restart(state.running)
 
     def stop(self, running: bool) -> dict[str, object]:
-        """End the node's process."""
+        """End the node's process, gently or not."""
+        past = {"stop": "stopped", "kill": "killed"}[self.params["action"]]
         index, targets = self.params["index"], set(self.params["targets"])
         alive = answering(self.params["cluster"], self.params["port"])
         others = [host for host in alive if host not in targets]
@@ -114,15 +123,34 @@ class Chaos:
             return self.outcome(False, f"node {index} is stopped already; nothing was done", len(alive))
         problem = stop_problem(len(self.params["cluster"]), len(others), self.copies(alive))
         if problem and not self.params["force"]:
-            raise ChaosError(f"node {index} was not stopped: {problem}. To do it all the same, set chaos_force")
+            raise ChaosError(
+                f"node {index} was not {past}: {problem}. To do it all the same: --force, or -e chaos_force=true"
+            )
         if self.module.check_mode:
-            return self.outcome(True, f"node {index} would be stopped", len(others))
+            return self.outcome(True, f"node {index} would be {past}", len(others))
         process = self.main_process()
-        self.systemd.call("stop", self.params["service"])
+        if self.params["action"] == "kill":
+            self.kill(process)
+        else:
+            self.systemd.call("stop", self.params["service"])
         self.see_process_gone(process)
         key = wait_until_stable(others, self.params["port"], self.params["timeout"]) if others else ""
         rest = f"the other {len(others)} are a stable cluster" if others else "no node is left"
-        return self.outcome(True, f"node {index} is stopped and {rest}", len(others), key)
+        return self.outcome(True, f"node {index} is {past} and {rest}", len(others), key)
+
+    def kill(self, process: int) -> None:
+        """End the process with SIGKILL. A service that would be started again by systemd isn't, this time."""
+        folder = Path(f"/run/systemd/system/{self.params['service']}.service.d")
+        stay_down = folder / "pegasus-killed.conf"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            stay_down.write_text("[Service]\nRestart=no\n", encoding="utf-8")
+            self.systemd.call("daemon-reload")
+            os.kill(process, signal.SIGKILL)
+            self.see_process_gone(process)
+        finally:
+            stay_down.unlink(missing_ok=True)
+            self.systemd.call("daemon-reload")
 
     def restart(self, running: bool) -> dict[str, object]:
         """Bring the node back, or start it anew."""
@@ -131,6 +159,15 @@ class Chaos:
         alive = set(answering(elsewhere, self.params["port"]))
         expected = [host for host in self.params["cluster"] if host in alive or host in targets]
         verb = "restart" if running else "start"
+        if running and not self.params["force"]:
+            key = wait_until_stable(expected, self.params["port"], self.params["timeout"])
+            return self.outcome(
+                False,
+                f"node {index} runs already, in a stable cluster of {len(expected)}: nothing was done "
+                f"(--force, or -e chaos_force=true, starts it anew)",
+                len(expected),
+                key,
+            )
         if self.module.check_mode:
             return self.outcome(True, f"node {index} would be {verb}ed", len(expected))
         self.systemd.call(verb, self.params["service"])
@@ -189,7 +226,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "action": {"type": "str", "choices": ["stop", "restart"], "required": True},
+            "action": {"type": "str", "choices": ["stop", "kill", "restart"], "required": True},
             "index": {"type": "int", "required": True},
             "service": {"type": "str", "default": "aerospike"},
             "cluster": {"type": "list", "elements": "str", "required": True},
@@ -211,7 +248,7 @@ def main() -> None:
         lines = telling_lines(chaos.systemd.log_lines(module.params["service"], count=100))
         shown = "\n".join(f"  {line}" for line in lines) or "  (empty)"
         module.fail_json(
-            msg=f"node {module.params['index']}: {module.params['action']} was done but has not taken effect: {error}\n"
+            msg=f"node {module.params['index']}: {module.params['action']} has not taken effect: {error}\n"
             f"In the log of {module.params['service']} on this host, most telling first:\n{shown}",
             log=lines,
         )

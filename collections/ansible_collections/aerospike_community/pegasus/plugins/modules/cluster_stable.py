@@ -16,6 +16,10 @@ options:
   hosts: {description: Addresses of the nodes that should form the cluster., type: list, elements: str, required: true}
   port: {description: Their service port., type: int, default: 3000}
   timeout: {description: Seconds., type: int, default: 120}
+  partial:
+    description: Whether a node that doesn't answer at the beginning is left out, with a warning, instead of waited for.
+    type: bool
+    default: false
 attributes:
   check_mode: {description: Looks in the same way; it changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
@@ -30,12 +34,15 @@ EXAMPLES = r"""
 RETURN = r"""
 cluster_key: {description: The key that all nodes report., returned: success, type: str}
 cluster_size: {description: Number of nodes., returned: success, type: int}
+members: {description: Their addresses., returned: success, type: list, elements: str}
+absent: {description: Addresses that were left out., returned: success, type: list, elements: str}
 answers: {description: What each node said last., returned: failure, type: dict}
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import (
     ClusterError,
+    answering,
     wait_until_stable,
 )
 
@@ -47,17 +54,28 @@ def main() -> None:
             "hosts": {"type": "list", "elements": "str", "required": True},
             "port": {"type": "int", "default": 3000},
             "timeout": {"type": "int", "default": 120},
+            "partial": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     hosts = module.params["hosts"]
     if not hosts:
-        module.fail_json(msg="hosts is empty; expected the address of every server node")
+        module.fail_json(msg="found no server node; expected a cluster: set it up first (setup-cluster)")
+    members = answering(hosts, module.params["port"]) if module.params["partial"] else hosts
+    absent = [host for host in hosts if host not in members]
+    if not members:
+        module.fail_json(
+            msg=f"found no server node that answers among {', '.join(hosts)}; expected at least one: bring one back "
+            f"(restart-node), or all of them (setup-cluster)",
+            answers={},
+        )
     try:
-        key = wait_until_stable(hosts, module.params["port"], module.params["timeout"])
+        key = wait_until_stable(members, module.params["port"], module.params["timeout"])
     except ClusterError as error:
         module.fail_json(msg=str(error), answers=error.answers)
-    module.exit_json(changed=False, cluster_key=key, cluster_size=len(hosts))
+    for host in absent:
+        module.warn(f"the database on {host} is stopped: it is skipped (restart-node brings it back)")
+    module.exit_json(changed=False, cluster_key=key, cluster_size=len(members), members=members, absent=absent)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ description:
   - State lives in EC2's tags alone; the module can be killed at any moment and run again.
   - Each group is launched by one RunInstances call, all of its nodes or none; if one group fails, the groups that were
     launched with it are taken back.
-  - It never takes a node away to reach a smaller number; it refuses and says what is there.
+  - It never takes a node away to reach a smaller number; it keeps what is there and says so.
 requirements:
   - boto3
 options:
@@ -53,6 +53,16 @@ options:
         type: list
         elements: int
         default: []
+      add:
+        description: Nodes to launch beside those that exist, whatever C(nodes) says. What exists is left as it is.
+        type: int
+        default: 0
+  roles:
+    description: With O(state=absent), take the instances of these roles only; empty takes everything.
+    type: list
+    elements: str
+    choices: [server, client, monitor]
+    default: []
   region:
     description: EC2 region; empty is boto's own choice.
     type: str
@@ -159,6 +169,11 @@ changes:
   type: list
   elements: str
   returned: success
+notes:
+  description: What a user should know, such as more nodes than were asked for.
+  type: list
+  elements: str
+  returned: success
 api_calls:
   description: Number of EC2 API calls by name.
   type: dict
@@ -173,27 +188,22 @@ next_step:
   returned: failure
 """
 
-import traceback
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_lifecycle, ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
-    CONFIGURATION,
-    OTHER,
-    Ec2Problem,
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
+    CONNECTION_ARGUMENTS,
+    connect,
+    run,
 )
 
-# AWS's secret keys have 40 characters. A much shorter one is the stand-in of a local endpoint, often a plain word, and
-# Ansible would blot that word out of every name and path in the result.
-SHORTEST_SECRET = 16
-
 ARGUMENTS: dict[str, Any] = {
+    **CONNECTION_ARGUMENTS,
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "environment": {"type": "str", "required": True},
     "groups": {
         "type": "list",
         "elements": "dict",
@@ -204,12 +214,10 @@ ARGUMENTS: dict[str, Any] = {
             "nodes": {"type": "int", "required": True},
             "instance_type": {"type": "str", "required": True},
             "replace": {"type": "list", "elements": "int", "default": []},
+            "add": {"type": "int", "default": 0},
         },
     },
-    "region": {"type": "str", "default": ""},
-    "endpoint_url": {"type": "str", "default": ""},
-    "access_key": {"type": "str", "default": "", "no_log": False},
-    "secret_key": {"type": "str", "default": "", "no_log": True},
+    "roles": {"type": "list", "elements": "str", "choices": list(ec2_plan.ROLES), "default": []},
     "owner": {"type": "str", "default": ""},
     "private_key_file": {"type": "path", "no_log": False},
     "image_name": {"type": "str", "default": "debian-12-{architecture}-*"},
@@ -226,7 +234,7 @@ ARGUMENTS: dict[str, Any] = {
 def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
     """Turn the module's parameters into a Wish; raises Ec2Problem with everything that is wrong with them at once."""
     groups = [
-        ec2_plan.Group(one["role"], one["name"], one["nodes"], one["instance_type"], tuple(one["replace"]))
+        ec2_plan.Group(one["role"], one["name"], one["nodes"], one["instance_type"], tuple(one["replace"]), one["add"])
         for one in asked["groups"]
     ]
     tags = {str(key): str(value) for key, value in asked["tags"].items()}
@@ -268,49 +276,25 @@ def main() -> None:
         supports_check_mode=True,
         required_if=[("state", "present", ("private_key_file", "groups"))],
     )
-    asked = module.params
-    if len(asked["secret_key"]) < SHORTEST_SECRET:
-        module.no_log_values.discard(asked["secret_key"])
-    try:
-        # For both states: EC2's filters know wildcards, so a name with one in it would take other environments too.
-        wrong = ec2_plan.check_environment(asked["environment"])
-        if wrong:
-            raise Ec2Problem(CONFIGURATION, wrong)
+
+    def work(asked: dict[str, Any]) -> dict[str, Any]:
         wish = wish_from(asked) if asked["state"] == "present" else None
-        ec2 = Ec2(
-            asked["environment"],
-            region=asked["region"],
-            endpoint_url=asked["endpoint_url"],
-            access_key=asked["access_key"],
-            secret_key=asked["secret_key"],
-        )
+        ec2 = connect(asked)
         if wish:
             outcome = ec2_lifecycle.present(ec2, wish, check=module.check_mode)
         else:
-            outcome = ec2_lifecycle.absent(ec2, asked["timeout"], check=module.check_mode)
-    except Ec2Problem as problem:
-        module.fail_json(msg=str(problem), error_class=problem.error_class, next_step=problem.next_step)
-    except ImportError as error:
-        module.fail_json(
-            msg=f"A Python library is missing: {error}. Expected boto3 beside Ansible: see requirements.txt.",
-            error_class=CONFIGURATION,
-            next_step="pip install -r requirements.txt",
-        )
-    except Exception as error:
-        module.fail_json(
-            msg=f"Unexpected {type(error).__name__} from EC2: {error}. Run it again with -vvv and report this.",
-            error_class=OTHER,
-            next_step="Run it again with -vvv and report this.",
-            exception=traceback.format_exc(),
-        )
-    module.exit_json(
-        changed=bool(outcome.changes),
-        instances=outcome.instances,
-        launched=outcome.launched,
-        terminated=outcome.terminated,
-        changes=outcome.changes,
-        api_calls=dict(sorted(ec2.calls.items())),
-    )
+            outcome = ec2_lifecycle.absent(ec2, asked["timeout"], tuple(asked["roles"]), check=module.check_mode)
+        return {
+            "changed": bool(outcome.changes),
+            "instances": outcome.instances,
+            "launched": outcome.launched,
+            "terminated": outcome.terminated,
+            "changes": outcome.changes,
+            "notes": outcome.notes,
+            "api_calls": dict(sorted(ec2.calls.items())),
+        }
+
+    run(module, work)
 
 
 if __name__ == "__main__":

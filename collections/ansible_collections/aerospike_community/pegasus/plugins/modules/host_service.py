@@ -107,6 +107,12 @@ options:
         type: str
         choices: [restart, reload, none]
         default: restart
+      passive:
+        description:
+          - A regular expression of parts, such as the addresses of a cluster's nodes, that may come and go without any
+            effect on a service that runs, as long as one of those that it started with stays.
+        type: str
+        default: ""
       services:
         description: The services that a change concerns; empty for all of O(services).
         type: list
@@ -206,6 +212,7 @@ journal:
 import grp
 import os
 import pwd
+import re
 import shlex
 import tempfile
 import time
@@ -335,13 +342,18 @@ class HostService:
             secret = wanted["secret_content"] is not None
             new = (wanted["secret_content"] if secret else wanted["content"]) or ""
             old = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else None
+            # A service is judged by the file's time (see outdated), so that is what a passive change keeps.
+            quiet = wanted["passive"] and old is not None and only_passive(old, new, wanted["passive"])
+            times = path.stat() if old != new and quiet else None
             if old != new:
-                self.note(wanted, f"wrote {path}")
+                self.note({**wanted, "effect": "none"} if quiet else wanted, f"wrote {path}")
                 if not secret:
                     header = {"before_header": str(path), "after_header": str(path)}
                     self.diff.append({**header, "before": old or "", "after": new})
                 if not self.check:
                     self.replace(path, new, wanted)
+                    if times:
+                        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
             if path.exists():
                 self.own(path, wanted, quiet=old != new)
 
@@ -513,6 +525,14 @@ class HostService:
             raise StepError(f"'{' '.join(command)}' failed (exit status {rc}): {(err or out).strip()}")
 
 
+def only_passive(old: str, new: str, pattern: str) -> bool:
+    """Whether two texts differ in nothing but the parts that ``pattern`` finds, and have one of these in common."""
+    found = re.compile(pattern)
+    if found.sub("", old) != found.sub("", new):
+        return False
+    return bool({part[0] for part in found.finditer(old)} & {part[0] for part in found.finditer(new)})
+
+
 def text_of(value: object) -> str:
     """A YAML value as the kernel writes it."""
     return str(int(value)) if isinstance(value, bool) else str(value)
@@ -537,6 +557,7 @@ def argument_spec() -> dict:
         "mode": {"type": "str", "default": "0644"},
         "validate": {"type": "str", "default": ""},
         "effect": {"type": "str", "choices": ["restart", "reload", "none"], "default": "restart"},
+        "passive": {"type": "str", "default": ""},
         "services": {"type": "list", "elements": "str", "default": []},
     }
     services = {

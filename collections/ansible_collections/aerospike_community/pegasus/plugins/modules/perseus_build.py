@@ -79,12 +79,26 @@ GIT_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 TIMED_OUT = 124  # exit status of timeout(1)
 
 
+# What a compiler or a build tool begins its complaints with.
+COMPLAINT = re.compile(r"^\[ERROR\]|\berror:|Error\b|^E:|\bfatal:")
+SHOWN_COMPLAINTS, SHOWN_LINES = 15, 10
+
+
+def telling_output(output: str) -> list[str]:
+    """Pick the first complaints of a command and its last lines, in order, none twice."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    complaints = [number for number, line in enumerate(lines) if COMPLAINT.search(line)][:SHOWN_COMPLAINTS]
+    # The line after a complaint shows the place.
+    chosen = {*complaints, *(number + 1 for number in complaints), *range(len(lines) - SHOWN_LINES, len(lines))}
+    return [line for number, line in enumerate(lines) if number in chosen]
+
+
 class BuildError(Exception):
     """Perseus could not be built. ``output`` holds the last lines of the command that failed."""
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
-        self.output = [line for line in output.splitlines() if line.strip()][-25:]
+        self.output = telling_output(output)
 
 
 class UnreachableError(BuildError):

@@ -1,18 +1,19 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Give Perseus a new load."""
+"""Set the live load: check threads.yaml, put it in place in one step, and see that Perseus took it over."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: perseus_threads
-short_description: Give Perseus a new load
+short_description: "Set the live load: check threads.yaml, put it in place, and see that Perseus took it over"
 description:
-  - Checks a threads.yaml and puts it in place in one step (written beside it, then renamed). Perseus reads it every
-    second, and a file that is half there, missing for a moment or wrong starts other workloads or ends its reloads.
-  - A file that Perseus would misunderstand is refused as a whole, with every reason, and the live one stays.
+  - Refuses everything that Perseus would misunderstand, with all problems at once, before the host's file is touched.
+  - Replaces the file by renaming. Perseus reads it every second and starts all workloads when it is missing even for a
+    moment, so it is never written in place.
+  - With O(prove), waits until Perseus shows the new load, by its next Threads row or by its process, see RV(proof).
 author: Pegasus authors
 options:
   content: {description: The text of threads.yaml., type: str, required: true}
@@ -20,6 +21,16 @@ options:
     description: Where Perseus reads it. A missing folder is made.
     type: path
     default: /var/lib/perseus/threads.yaml
+  prove:
+    description: >-
+      V(never) puts the file in place only. V(running) proves it where Perseus runs, V(always) fails where
+      it doesn't run.
+    type: str
+    choices: [never, running, always]
+    default: never
+  rows_file: {description: "Where Perseus prints its rows.", type: path, default: /var/log/perseus/perseus.log}
+  service: {description: Perseus's service., type: str, default: perseus}
+  timeout: {description: Seconds that Perseus has to show the new load., type: float, default: 40}
 attributes:
   check_mode: {description: Checks the content and says whether it would change., support: full}
   diff_mode: {description: Shows the difference., support: full}
@@ -29,24 +40,126 @@ EXAMPLES = r"""
 - name: Set the load
   aerospike_community.pegasus.perseus_threads:
     content: "{{ lookup('ansible.builtin.file', 'threads.yaml') }}"
+    prove: always
 """
 
 RETURN = r"""
 threads: {description: Threads by workload., returned: success, type: dict}
 before: {description: "The same before; empty where there was no file, or no good one.", returned: success, type: dict}
+proof:
+  description: >-
+    What shows that the load is the new one. C(threads row), Perseus printed these counts after the file was in place;
+    C(process), it has read the new file since, and has as many more threads as the file asks for; C(read), it has read
+    the new file, which asks for no more threads than before. Empty where nothing was asked to be proven.
+  returned: success
+  type: str
+seconds: {description: From the new file to the proof., returned: success, type: float}
+message: {description: The proof in words., returned: success, type: str}
 problems: {description: What is wrong with the file., returned: failure, type: list, elements: str}
 """
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_rows import LogFollower, TableReader
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.threads_file import (
     ThreadsFileError,
     parse,
     render,
 )
+
+POLL_SECONDS = 0.02
+# The last header is at most 10 rows back; error lines may stand between.
+LOOK_BACK_BYTES = 128 * 1024
+SHOWN = {
+    "threads row": "its Threads row has the new counts",
+    "process": "it has read the file and has the threads more that this asks for",
+    "read": "it has read the file, which asks for no thread more",
+}
+
+
+class NotTakenOverError(Exception):
+    """Perseus doesn't show the new load."""
+
+
+class Proof:
+    """One Perseus, watched from before the new file is there until it shows the new load."""
+
+    def __init__(self, path: Path, rows_file: Path, process: int) -> None:
+        """:param process: Perseus's process id"""
+        self.path = path
+        self.tasks = Path(f"/proc/{process}/task")
+        self.follower = LogFollower(rows_file, LOOK_BACK_BYTES)
+        self.table = TableReader()
+        # What was printed until now names the columns; its Threads row may be 10 rows old.
+        self.table.feed_all(self.follower.lines())
+        self.columns = {column.workload for column in self.table.columns}
+        self.table.threads = {}
+        self.tasks_before = self.count_tasks()
+        self.began = time.monotonic()
+
+    def wait(self, old: dict[str, int], new: dict[str, int], timeout: float) -> str:
+        """Return what shows the new load.
+
+        :param old: the load that the file held before; empty where that isn't known
+        :raises NotTakenOverError: nothing did within ``timeout`` seconds, or Perseus ended
+        """
+        more = growth(old, new, self.columns)
+        while True:
+            self.table.feed_all(self.follower.lines())
+            printed = self.table.threads
+            if printed and all(new[name] == count for name, count in printed.items() if name in new):
+                return "threads row"
+            read, tasks = self.was_read(), self.count_tasks()
+            if not tasks:
+                raise NotTakenOverError("expected Perseus to run on, found that its process ended")
+            if read and more == 0:
+                return "read"
+            if read and more is not None and tasks - self.tasks_before >= more:
+                return "process"
+            if time.monotonic() - self.began > timeout:
+                raise NotTakenOverError(self.describe(new, read, tasks, timeout))
+            time.sleep(POLL_SECONDS)
+
+    def was_read(self) -> bool:
+        """Whether the file was read since it was put in place: see :func:`replace` and :func:`forget_reads`."""
+        return self.path.stat().st_atime_ns > 0
+
+    def count_tasks(self) -> int:
+        """The process's threads, 0 when it is gone."""
+        try:
+            return sum(1 for _ in self.tasks.iterdir())
+        except OSError:
+            return 0
+
+    def describe(self, new: dict[str, int], read: bool, tasks: int, timeout: float) -> str:
+        """What was expected and found, for the failure's message."""
+        printed = self.table.threads
+        row = ", ".join(f"{name} {count}" for name, count in printed.items()) or "no Threads row"
+        wanted = ", ".join(f"{name} {new[name]}" for name in printed if name in new) or "a Threads row or more threads"
+        has = "has read" if read else "has not read"
+        return (
+            f"expected {wanted} within {timeout:.0f} s, found {row}; Perseus {has} the new file and has {tasks} "
+            f"threads ({self.tasks_before} before)"
+        )
+
+
+def growth(old: dict[str, int], new: dict[str, int], columns: set[str]) -> int | None:
+    """How many threads more a process has once it took the load over, at least; nothing where that can't be told.
+
+    A workload without a column has no threads of its own. One with fewer threads than before may keep them, idle.
+    """
+    if not old or not columns:
+        return None
+    change = {name: new[name] - old.get(name, 0) for name in new if name in columns}
+    more = sum(count for count in change.values() if count > 0)
+    less = -sum(count for count in change.values() if count < 0)
+    # Fewer here and more there may cancel each other out, where idle threads end.
+    return more if not less else max(0, more - less)
 
 
 def replace(path: Path, text: str) -> None:
@@ -60,9 +173,66 @@ def replace(path: Path, text: str) -> None:
             os.fsync(stream.fileno())
         new = Path(name)
         new.chmod(0o644)
+        forget_reads(new)
         new.replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def forget_reads(path: Path) -> None:
+    """Set the time of the last access to 0, so that the next read shows; a kernel notes it when it is older than the
+    content (relatime). Where reads aren't noted at all (noatime), only the Threads row proves anything."""
+    os.utime(path, ns=(0, path.stat().st_mtime_ns))
+
+
+def running_process(module: AnsibleModule) -> int:
+    """Perseus's process id; 0 where it doesn't run."""
+    service = module.params["service"]
+    if not Systemd(module.run_command).state(service).running:
+        return 0
+    _, out, _ = module.run_command(["systemctl", "show", "--property=MainPID", "--value", service])
+    return int(out.strip() or 0)
+
+
+def counts_of(text: str) -> dict[str, int]:
+    """The load in a file's text; nothing where Perseus couldn't read it either."""
+    try:
+        return parse(text)
+    except ThreadsFileError:
+        return {}
+
+
+def set_load(module: AnsibleModule, path: Path, threads: dict[str, int]) -> dict[str, object]:
+    """Put the load in place and prove it, as asked; return the module's result.
+
+    :raises NotTakenOverError: it isn't proven
+    :raises OSError: the file can't be written
+    """
+    params, new = module.params, render(threads)
+    old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    difference = {"before_header": str(path), "after_header": str(path), "before": old, "after": new}
+    result: dict[str, object] = {
+        "changed": old != new,
+        "threads": threads,
+        "before": counts_of(old),
+        "diff": difference,
+    }
+    process = running_process(module) if params["prove"] != "never" else 0
+    if params["prove"] == "always" and not process:
+        raise NotTakenOverError(f"expected the service {params['service']} to run, found that it doesn't")
+    if module.check_mode:
+        return {**result, "proof": "", "seconds": 0.0, "message": ""}
+    proof = Proof(path, Path(params["rows_file"]), process) if process else None
+    if old != new:
+        replace(path, new)
+    elif proof:
+        forget_reads(path)
+    if not proof:
+        return {**result, "proof": "", "seconds": 0.0, "message": ""}
+    kind = proof.wait(counts_of(old), threads, params["timeout"])
+    seconds = round(time.monotonic() - proof.began, 2)
+    message = f"Perseus took threads.yaml over: {SHOWN[kind]}, {seconds:.1f} s after it was there"
+    return {**result, "proof": kind, "seconds": seconds, "message": message}
 
 
 def main() -> None:
@@ -71,6 +241,10 @@ def main() -> None:
         argument_spec={
             "content": {"type": "str", "required": True},
             "path": {"type": "path", "default": "/var/lib/perseus/threads.yaml"},
+            "prove": {"type": "str", "choices": ["never", "running", "always"], "default": "never"},
+            "rows_file": {"type": "path", "default": "/var/log/perseus/perseus.log"},
+            "service": {"type": "str", "default": "perseus"},
+            "timeout": {"type": "float", "default": 40},
         },
         supports_check_mode=True,
     )
@@ -82,19 +256,16 @@ def main() -> None:
         module.fail_json(
             msg=f"threads.yaml was refused and the live load stays as it is:\n{reasons}", problems=error.problems
         )
-    new = render(threads)
     try:
-        old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        if old != new and not module.check_mode:
-            replace(path, new)
+        result = set_load(module, path, threads)
+    except NotTakenOverError as error:
+        module.fail_json(
+            msg=f"Perseus doesn't show the load of threads.yaml: {error}. A Perseus that once got a value of a wrong "
+            f"type never reads the file again until it restarts: rerun-clients"
+        )
     except OSError as error:
         module.fail_json(msg=f"{path} can't be written: {error}")
-    try:
-        before = parse(old)
-    except ThreadsFileError:
-        before = {}
-    difference = {"before_header": str(path), "after_header": str(path), "before": old, "after": new}
-    module.exit_json(changed=old != new, threads=threads, before=before, diff=difference)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,11 @@ def test_several_rows_at_once_and_error_lines_between_them() -> None:
 def test_columns_that_come_and_go_with_the_configuration() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
-    other = [line("Test Cases:", "Write", "Numeric", "Total TPS"), line("", "", "Search", ""), line("Threads:", 1, 3, "")]
+    other = [
+        line("Test Cases:", "Write", "Numeric", "Total TPS"),
+        line("", "", "Search", ""),
+        line("Threads:", 1, 3, ""),
+    ]
     meter.take([*other, line(1, 4, 2, 6)], 2.0)
     found = page(meter, 2.0)
     assert found['perseus_operations_per_second{workload="numericSearch"}'] == 2
@@ -103,7 +107,9 @@ def test_columns_that_come_and_go_with_the_configuration() -> None:
 
 def test_a_column_that_nobody_knows_has_its_own_title() -> None:
     meter = Meter(0.0)
-    meter.take([line("Test Cases:", 'New "x"', "Total TPS"), line("", "", ""), line("Threads:", 1, ""), line(1, 4, 4)], 1)
+    meter.take(
+        [line("Test Cases:", 'New "x"', "Total TPS"), line("", "", ""), line("Threads:", 1, ""), line(1, 4, 4)], 1
+    )
     assert page(meter, 1.0)['perseus_operations_per_second{workload="New \\"x\\""}'] == 4
 
 

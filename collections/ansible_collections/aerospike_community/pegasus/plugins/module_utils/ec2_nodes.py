@@ -1,0 +1,145 @@
+"""Single nodes of an environment: find them by index, take them, move their end. Calls to EC2 go through ec2_api."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import format_duration
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2, in_parallel
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_launch import tag_list
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
+
+# --- By index ---------------------------------------------------------------------------------------------------------
+
+
+def choose(instances: Sequence[Instance], role: str, indexes: Sequence[int]) -> dict[int, Instance]:
+    """The instance of each index of a role: the live one, else the one that ended. Pure.
+
+    Raises Ec2Problem for an index that none ever had (as far as EC2 remembers: it forgets an hour after the end).
+    """
+    own = [one for one in instances if one.role == role and one.index]
+    # Live ones last, so that they win.
+    by_index = {one.index: one for one in sorted(own, key=lambda one: one.live)}
+    unknown = sorted(set(indexes) - set(by_index))
+    if not indexes or unknown:
+        said = ", ".join(str(one) for one in sorted(one.index for one in own if one.live)) or "none"
+        found = f"found {', '.join(map(str, unknown))}" if unknown else "found no index"
+        raise Ec2Problem(
+            CONFIGURATION,
+            f"{found}; expected the index of a {role} node that exists: {said}.",
+            "./pegasus-driver status lists the nodes with their indexes. Without the driver: -e chaos_nodes=2",
+        )
+    return {index: by_index[index] for index in sorted(set(indexes))}
+
+
+def ended_text(instance: Instance) -> str:
+    """What to say of a node that ended."""
+    return f"{instance.name or instance.id} ({instance.id}) is terminated"
+
+
+def terminate(ec2: Ec2, chosen: Sequence[Instance], timeout: float, *, check: bool) -> list[Instance]:
+    """Terminate what is live among `chosen`, wait for the end, and return it."""
+    live = [one for one in chosen if one.live]
+    if live and not check:
+        ids = [one.id for one in live]
+        ec2.call("terminate_instances", f"terminate {', '.join(one.name or one.id for one in live)}", InstanceIds=ids)
+        ec2.wait_for(set(ids), lambda one: one.state == "terminated", "terminated", timeout, ending=True)
+    return live
+
+
+# --- The end of their life --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Extension:
+    """`end` is the new value of the tag; `moved` maps an instance's name to the old one."""
+
+    end: str
+    moved: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+
+def extend(ec2: Ec2, seconds: int, now: datetime, *, check: bool) -> Extension:
+    """Set the tag of every running instance to `seconds` from now, 0 to never. A stopped one keeps its end: the timer
+    inside it can't be reached."""
+    live = [one for one in ec2.instances() if one.live]
+    if not live:
+        raise Ec2Problem(
+            CONFIGURATION, f"{ec2.environment} has no instance whose life could be extended.", "Set it up: setup"
+        )
+    extension = Extension(ec2_plan.format_time(now + timedelta(seconds=seconds)) if seconds else "never")
+    moved = [one for one in live if one.state in ("running", "pending")]
+    extension.moved = {one.name or one.id: one.tags.get(ec2_plan.TAG_EXPIRES, "") for one in moved}
+    extension.skipped = [
+        f"{one.name or one.id} is {one.state}: skipped, its life still ends at "
+        f"{one.tags.get(ec2_plan.TAG_EXPIRES, 'a time that nobody knows')} (start it with setup, then extend again)"
+        for one in live
+        if one not in moved
+    ]
+    if moved and not check:
+        ec2.call(
+            "create_tags",
+            "move the end of the instances",
+            Resources=[one.id for one in moved],
+            Tags=tag_list({ec2_plan.TAG_EXPIRES: extension.end}),
+        )
+    return extension
+
+
+@dataclass
+class Sweep:
+    """Instances past their end, and sentences about those whose end can't be read."""
+
+    expired: list[Instance] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def find_expired(instances: Sequence[Instance], now: datetime) -> Sweep:
+    """Which live instances are past their tag. Pure. What is neither a time nor `never` is kept and named."""
+    sweep = Sweep()
+    for one in instances:
+        text = one.tags.get(ec2_plan.TAG_EXPIRES, "")
+        if not one.live or text == "never":
+            continue
+        name = f"{one.name or one.id} ({one.id}, {one.role or 'no role'} of {one.tags.get(ec2_plan.TAG_ENVIRONMENT)})"
+        end = ec2_plan.parse_time(text)
+        if end is None:
+            found = f"is {text!r}" if text else "is missing"
+            sweep.unreadable.append(
+                f"kept {name}: its tag {ec2_plan.TAG_EXPIRES} {found}, expected a time such as 2026-01-31T12:00:00Z or "
+                f"never"
+            )
+        elif end <= now:
+            sweep.expired.append(one)
+            ago = format_duration(max(1, int((now - end).total_seconds())))
+            sweep.changes.append(f"terminate {name}: expired {text}, {ago} ago")
+    return sweep
+
+
+def all_instances(ec2: Ec2) -> list[Instance]:
+    """The instances of every environment in the region."""
+    reservations = ec2.list(
+        "describe_instances",
+        "Reservations",
+        "describe the instances of all environments",
+        Filters=[{"Name": "tag-key", "Values": [ec2_plan.TAG_ENVIRONMENT]}],
+        MaxResults=1000,
+    )
+    found = [Instance.from_description(one) for reservation in reservations for one in reservation["Instances"]]
+    return sorted(found, key=lambda one: (one.tags.get(ec2_plan.TAG_ENVIRONMENT, ""), one.order))
+
+
+def terminate_each(ec2: Ec2, instances: Sequence[Instance]) -> None:
+    """Terminate instances, of several environments perhaps. Not waited for: nothing comes after it."""
+    calls: list[Any] = [
+        lambda one=one: ec2.call("terminate_instances", f"terminate {one.name or one.id}", InstanceIds=[one.id])
+        for one in instances
+    ]
+    if calls:
+        in_parallel(calls)

@@ -1,0 +1,162 @@
+"""The table of commands that run no playbook: they look at hosts, or help at the shell. Actions are in actions.py."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pegasus_driver.actions import Argument, Option, node_index
+from pegasus_driver.errors import CloudError, ConfigurationError
+from pegasus_driver.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from pegasus_driver.cli import Host
+    from pegasus_driver.environment import Access, EnvironmentHost
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@dataclass(frozen=True)
+class Command:
+    """run does all of it and returns the exit code; it may raise DriverError.
+
+    output: it has --output. rest: what may follow "--", as a usage line shows it; in arguments.rest.
+    """
+
+    name: str
+    help: str
+    run: Callable[[argparse.Namespace, Host], ExitCode]
+    arguments: Sequence[Argument] = ()
+    options: Sequence[Option] = ()
+    example: str = ""
+    details: str = ""
+    output: bool = False
+    rest: str = ""
+
+    @property
+    def usage_example(self) -> str:
+        return self.example or " ".join([self.name, *(one.example for one in self.arguments if one.example)])
+
+
+def reach(host: Host) -> tuple[Access, list[EnvironmentHost]]:
+    """The environment's access and hosts. Raises ConfigurationError, CloudError."""
+    from pegasus_driver import config as configuration
+    from pegasus_driver import environment
+
+    config = configuration.load(host.root, host.environ, host.folder)
+    found = environment.access(host.root, config, host.environ)
+    return found, host.find_hosts(found)
+
+
+def _connect(role: str) -> Callable[[argparse.Namespace, Host], ExitCode]:
+    def run(arguments: argparse.Namespace, host: Host) -> ExitCode:
+        """Becomes ssh: its exit status is that of the session."""
+        from pegasus_driver import environment
+
+        access, hosts = reach(host)
+        target = environment.pick(hosts, role, arguments.node)
+        if not (access.state_dir / "id_ed25519").is_file():
+            raise ConfigurationError(
+                f"{access.state_dir / 'id_ed25519'} isn't there, expected the environment's private key",
+                "Copy it from the machine that built the environment, mode 0600.",
+            )
+        command = environment.ssh_command(access, target, ["LogLevel=ERROR", "ServerAliveInterval=15"])
+        if arguments.rest:
+            # ssh joins what it gets with blanks for the shell there, so this is what a plain `ssh host ...` does.
+            command += (["-t"] if host.stdout.isatty() else []) + ["--", *arguments.rest]
+        host.execute(command)
+        raise AssertionError("execute returned")
+
+    return run
+
+
+def _open(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    from pegasus_driver import environment
+
+    _, hosts = reach(host)
+    monitors = environment.of_role(hosts, "monitor")
+    if not monitors:
+        raise CloudError("the environment has no monitoring host", "Build it: ./pegasus-driver setup")
+    url = f"http://{environment.pick(hosts, 'monitor', monitors[0].index).address}:3000"
+    host.stdout.write(url + "\n")
+    host.stdout.flush()
+    if is_desktop(host.environ) and not host.browse(url):
+        host.stderr.write("found no browser that could be started: open the address yourself\n")
+    return ExitCode.OK
+
+
+def is_desktop(environ: Mapping[str, str]) -> bool:
+    """Whether a browser's window would appear in front of the user: a graphical session, not one over ssh."""
+    graphical = environ.get("WAYLAND_DISPLAY") or environ.get("DISPLAY")
+    return bool(graphical) and not environ.get("SSH_CONNECTION")
+
+
+def _tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    from pegasus_driver.tail import run_tail
+
+    return run_tail(arguments, host)
+
+
+def _completion(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    from pegasus_driver.completion import script
+
+    host.stdout.write(script(arguments.shell))
+    return ExitCode.OK
+
+
+def shell(text: str) -> str:
+    if text not in SHELLS:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected {', '.join(SHELLS)}")
+    return text
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("tail", "show the rows of all clients side by side, as Perseus prints them", _tail,
+            arguments=(Argument("clients", node_index, "the clients' indexes; all clients if none is given", nargs="*",
+                                example="1 2", complete="client"),),
+            output=True,
+            details="A pane per client on a terminal, lines that begin with the client's name in a pipe. A lost "
+                    "connection is taken up again. Ctrl-C ends it."),
+    Command("connect-cluster", "log in to a server node, or run a command there", _connect("server"),
+            arguments=(Argument("node", node_index, "the server node's index, as status shows it", example="1",
+                                complete="server"),),
+            example="connect-cluster 1 -- journalctl -u aerospike -n 20", rest="COMMAND ...",
+            details="Becomes ssh, with the environment's own key and known hosts. The exit status is that of the "
+                    "session or of the command."),
+    Command("connect-client", "log in to a client, or run a command there", _connect("client"),
+            arguments=(Argument("node", node_index, "the client's index, as status shows it", example="1",
+                                complete="client"),),
+            example="connect-client 1", rest="COMMAND ...",
+            details="Becomes ssh, with the environment's own key and known hosts. The exit status is that of the "
+                    "session or of the command."),
+    Command("open", "open Grafana in the browser; without a desktop, print its address", _open),
+    Command("completion", "print the completion script of a shell", _completion,
+            arguments=(Argument("shell", shell, "bash, zsh or fish", example="bash", complete="shell"),),
+            details="bash: source <(./pegasus-driver completion bash)\n"
+                    "zsh:  source <(./pegasus-driver completion zsh), after compinit\n"
+                    "fish: ./pegasus-driver completion fish | source\n"
+                    "Put that line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish."),
+)  # fmt: skip
+
+
+def split_rest(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Cuts the command line at the first "--": what follows belongs to a command on a host."""
+    words = list(argv)
+    if "--" not in words:
+        return words, []
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
+
+
+def execute(command: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Replaces this process. Raises ConfigurationError if there is no such program."""
+    try:
+        os.execvpe(command[0], list(command), dict(environ))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"found no program {command[0]!r}, expected it in PATH",
+            "Install it (Debian and Ubuntu: apt-get install openssh-client).",
+        ) from None

@@ -1,0 +1,222 @@
+"""The environment's hosts, as EC2 has them: for commands that go to a host without a playbook.
+
+Endpoint, credentials, address and login come from where the playbooks have them: config.yml, the backend's preset,
+group_vars/aws_ec2.yml.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pegasus_driver.errors import CloudError, ConfigurationError
+
+if TYPE_CHECKING:
+    from pegasus_driver.config import Config
+
+ROLES = ("server", "client", "monitor")
+# As the inventory filters: a terminated instance is nobody's host any more.
+STATES = ["pending", "running", "stopping", "stopped"]
+# Seconds that EC2 has to connect, and to answer.
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class EnvironmentHost:
+    """One instance. address is the one that this machine reaches it at; "" while EC2 hasn't given it one."""
+
+    name: str
+    role: str  # server, client, monitor
+    index: int
+    address: str
+    state: str
+    instance_id: str
+
+
+@dataclass(frozen=True)
+class Access:
+    """How EC2 and the hosts are reached. Empty strings leave the choice to boto3."""
+
+    root: Path
+    backend: str
+    environment: str
+    region: str
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    public: bool
+    user: str
+
+    @property
+    def state_dir(self) -> Path:
+        """Where this machine keeps the environment's key pair and known hosts (wiring.yml: pegasus_state_dir)."""
+        return self.root / ".pegasus" / self.backend / self.environment
+
+    @property
+    def cache(self) -> Path:
+        return self.state_dir / "hosts.json"
+
+
+def access(root: Path, config: Config, environ: Mapping[str, str]) -> Access:
+    """Reads what the inventory reads. Raises ConfigurationError for a file that isn't there or isn't YAML."""
+    preset = _read(root / "inventories" / config.backend / "group_vars" / "all.yml")
+    login = _read(root / "group_vars" / "aws_ec2.yml")
+    values = {**preset, **config.values}
+
+    def text(key: str) -> str:
+        return _rendered(str(values.get(key) or ""), environ)
+
+    return Access(
+        root=root,
+        backend=config.backend,
+        environment=config.environment,
+        region=text("pegasus_region"),
+        endpoint_url=text("pegasus_ec2_endpoint_url"),
+        access_key=text("pegasus_ec2_access_key"),
+        secret_key=text("pegasus_ec2_secret_key"),
+        public=text("pegasus_connect_address") == "public",
+        user=str(login.get("ansible_user", "admin")),
+    )
+
+
+def find(access: Access, patience: float = PATIENCE) -> list[EnvironmentHost]:
+    """The environment's hosts by role and index, and a copy of them for shell completion. Raises CloudError."""
+    import boto3  # 0.2 s: only when EC2 is asked
+    from botocore.config import Config as Settings
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    settings = Settings(
+        connect_timeout=patience, read_timeout=patience, retries={"total_max_attempts": 1 if patience < 5 else 3}
+    )
+    try:
+        client = boto3.client(
+            "ec2",
+            region_name=access.region or None,
+            endpoint_url=access.endpoint_url or None,
+            aws_access_key_id=access.access_key or None,
+            aws_secret_access_key=access.secret_key or None,
+            config=settings,
+        )
+        filters: list[Any] = [
+            {"Name": "tag:pegasus:environment", "Values": [access.environment]},
+            {"Name": "instance-state-name", "Values": STATES},
+        ]
+        pages = client.get_paginator("describe_instances").paginate(Filters=filters)
+        found = [
+            _host(instance, access.public)
+            for page in pages
+            for reservation in page["Reservations"]
+            for instance in reservation["Instances"]
+        ]
+    except (BotoCoreError, ClientError) as error:
+        advice = (
+            "Build the environment: ./pegasus-driver setup. What exists: ./pegasus-driver status"
+            if access.backend == "local"
+            else "Check the credentials (AWS_PROFILE, aws sts get-caller-identity), the region and the network."
+        )
+        raise CloudError(f"EC2 doesn't list the hosts of {access.environment}: {error}", advice) from error
+    hosts = sorted((one for one in found if one.role in ROLES), key=lambda one: (ROLES.index(one.role), one.index))
+    keep(access, hosts)
+    return hosts
+
+
+def keep(access: Access, hosts: Sequence[EnvironmentHost]) -> None:
+    """Notes the hosts for shell completion, as long as this machine has the environment's folder."""
+    part = access.cache.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        part.write_text(json.dumps([asdict(host) for host in hosts]), encoding="utf-8")
+        part.replace(access.cache)
+
+
+def kept(access: Access) -> tuple[list[EnvironmentHost], float]:
+    """What keep() noted, and when (seconds since 1970); ([], 0.0) when there is nothing readable."""
+    try:
+        at = access.cache.stat().st_mtime
+        return [EnvironmentHost(**one) for one in json.loads(access.cache.read_text(encoding="utf-8"))], at
+    except (OSError, ValueError, TypeError):
+        return [], 0.0
+
+
+def of_role(hosts: Sequence[EnvironmentHost], role: str) -> list[EnvironmentHost]:
+    return [host for host in hosts if host.role == role]
+
+
+def pick(hosts: Sequence[EnvironmentHost], role: str, index: int) -> EnvironmentHost:
+    """The host with that role and index, when it can be reached. Raises ConfigurationError."""
+    same = of_role(hosts, role)
+    for host in same:
+        if host.index == index:
+            if host.state != "running" or not host.address:
+                raise ConfigurationError(
+                    f"{host.name} ({host.instance_id}) is {host.state}, expected running",
+                    "Bring it back: ./pegasus-driver setup. What exists: ./pegasus-driver status",
+                )
+            return host
+    there = ", ".join(str(host.index) for host in same) or "none"
+    raise ConfigurationError(
+        f"found no {role} with index {index}; there {'is' if len(same) == 1 else 'are'}: {there}",
+        "What exists: ./pegasus-driver status. Build it: ./pegasus-driver setup",
+    )
+
+
+def ssh_command(access: Access, host: EnvironmentHost, options: Sequence[str] = ()) -> list[str]:
+    """The ssh command line for a host, with the environment's own key and known hosts and nothing of the user's.
+
+    A command to run there may be appended. Options as group_vars/aws_ec2.yml gives them to Ansible.
+    """
+    settings = [
+        f'UserKnownHostsFile="{access.state_dir / "known_hosts"}"',
+        "StrictHostKeyChecking=accept-new",
+        f"HostKeyAlias={host.instance_id}",
+        "IdentitiesOnly=yes",
+        "PreferredAuthentications=publickey",
+        "ConnectTimeout=10",
+        *options,
+    ]
+    flags = [flag for setting in settings for flag in ("-o", setting)]
+    return ["ssh", "-F", "none", "-i", str(access.state_dir / "id_ed25519"), *flags, f"{access.user}@{host.address}"]
+
+
+def _host(instance: Mapping[str, Any], public: bool) -> EnvironmentHost:
+    tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
+    index = tags.get("pegasus:index", "")
+    return EnvironmentHost(
+        name=tags.get("Name", instance["InstanceId"]),
+        role=tags.get("pegasus:role", ""),
+        index=int(index) if index.isdigit() else 0,
+        address=instance.get("PublicIpAddress" if public else "PrivateIpAddress") or "",
+        state=instance["State"]["Name"],
+        instance_id=instance["InstanceId"],
+    )
+
+
+def _rendered(text: str, environ: Mapping[str, str]) -> str:
+    """The value of a preset, which may look up a variable of the environment, and nothing else."""
+    if "{{" not in text:
+        return text
+    from jinja2 import Environment
+
+    def lookup(kind: str, name: str) -> str:
+        if kind != "env":
+            raise ConfigurationError(
+                f"found a lookup of {kind!r} in {text!r}, expected only lookup('env', ...)",
+                "Give a plain value, or one that looks up an environment variable.",
+            )
+        return environ.get(name, "")
+
+    return Environment(autoescape=False).from_string(text).render(lookup=lookup)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path} can't be read: {error}", f"Restore it: git checkout {path}") from error
+    return values if isinstance(values, dict) else {}
