@@ -113,11 +113,9 @@ class CallbackModule(CallbackBase):
         self._finish()
 
     def _note(self, result: Any) -> None:
-        host, found = result._host.get_name(), result._result
-        details = (
-            [str(item) for item in found.get("changes", [])] if result._task.action.endswith(".ec2_environment") else []
-        )
-        if result._task.action.endswith(".perseus_threads"):
+        host, found, module = result._host.get_name(), result._result, result._task.action.rpartition(".")[2]
+        details = [str(item) for item in found.get("changes", [])] if module == "ec2_environment" else []
+        if module == "perseus_threads":
             details = [f"{host} {load_change(found.get('before', {}), found.get('threads', {}))}"]
         for stretch in self._open():
             stretch.hosts[host] = None

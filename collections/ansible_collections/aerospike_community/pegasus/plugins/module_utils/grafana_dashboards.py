@@ -86,7 +86,7 @@ def _failures(by: str) -> str:
 
 
 def _buckets(operation: str) -> str:
-    """The exporter's latency buckets, summed. They are operations a second of the last interval, so no rate is taken."""
+    """The exporter's latency buckets, summed. Operations a second of the last interval, so no rate is taken."""
     return f"aerospike_latencies_{operation}_ms_bucket{{{NAMESPACE},{NODE}}}"
 
 
@@ -139,7 +139,7 @@ def _client_panels() -> list[Panel]:
         Panel(
             "Threads missing by workload",
             {
-                "{{instance}} {{workload}}": f"perseus_threads_wanted{{{CLIENT}}} - perseus_threads_running{{{CLIENT}}}",
+                "{{instance}} {{workload}}": f"perseus_threads_wanted{{{CLIENT}}} - perseus_threads_running",
             },
             decimals=0,
             description="Wanted and not running; below 0: running and not wanted.",
@@ -209,7 +209,7 @@ def environment() -> dict[str, Any]:
             "Answered by no server",
             "max(pegasus:records_unanswered:share)",
             "percentunit",
-            "Of what the clients claim.",
+            "Of the clients' claim.",
         ),
         stat("Targets down", "count(up == 0) or vector(0)", description="What Prometheus can't read."),
         *_client_panels(),

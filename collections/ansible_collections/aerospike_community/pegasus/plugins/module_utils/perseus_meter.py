@@ -145,7 +145,7 @@ class Meter:
                 round(max(0.0, now - self.header_at), 3),
             )  # fmt: skip
         yield _one(
-            "perseus_threads_file_ok", "gauge", "Whether threads.yaml is one that Pegasus wrote and Perseus understands.",
+            "perseus_threads_file_ok", "gauge", "Whether threads.yaml is Pegasus's, and one that Perseus understands.",
             int(threads_file_ok),
         )  # fmt: skip
         yield _family(

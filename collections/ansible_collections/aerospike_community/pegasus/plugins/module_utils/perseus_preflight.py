@@ -13,6 +13,7 @@ import argparse
 import sys
 import syslog
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def wait_for_cluster(hosts: list[str], port: int, timeout: float) -> int:
     deadline = time.monotonic() + timeout
     while True:
         present = answering(hosts, port)
-        keys, errors = ask_all(present, lambda host: cluster_stable(host, len(present), port=port))
+        keys, errors = ask_all(present, partial(cluster_stable, size=len(present), port=port))
         if present and not errors and len(set(keys.values())) == 1:
             return len(present)
         if time.monotonic() > deadline:

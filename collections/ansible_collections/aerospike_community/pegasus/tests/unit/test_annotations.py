@@ -134,7 +134,9 @@ PLAYBOOK = """
   hosts: clients
   gather_facts: false
   tasks:
-    - aerospike_community.pegasus.perseus_threads: {content: "{{ lookup('file', threads, rstrip=false) }}", path: "{{ live }}"}
+    - aerospike_community.pegasus.perseus_threads:
+        content: "{{ lookup('file', threads, rstrip=false) }}"
+        path: "{{ live }}"
 - name: Second
   hosts: localhost
   gather_facts: false
@@ -183,8 +185,8 @@ class Project:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120,
-            check=False, stdin=subprocess.DEVNULL,
+            self.command(*arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True,
+            timeout=120, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def kept(self) -> list[str]:
