@@ -174,7 +174,7 @@ def need_cloud(session: Session) -> None:
     cloud = session.cloud()
     with cloud_errors():
         if not cloud.status(session.root).running:
-            raise CloudError("the local cloud isn't running, so there is no node", "Build it: ./pegasus-driver setup")
+            raise CloudError("the local cloud isn't running, so there is nothing to act on", "Build it: ./pegasus-driver setup")
 
 
 def node_index(text: str) -> int:
@@ -198,7 +198,31 @@ def logs_variables(arguments: argparse.Namespace) -> dict[str, str]:
     return {"logs_path": str(arguments.folder / arguments.to)} if arguments.to else {}
 
 
+def node_variables(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the playbooks of single nodes take."""
+    variables: dict[str, Any] = {"chaos_nodes": [arguments.node]}
+    return variables | ({"chaos_force": True} if arguments.force else {})
+
+
+def ref_variables(arguments: argparse.Namespace) -> dict[str, str]:
+    return {"perseus_client_ref": arguments.ref} if arguments.ref else {}
+
+
+def node_count(text: str) -> int:
+    """The COUNT of add-nodes. argparse turns the error into a usage error."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected how many nodes to add: 1, 2, ...")
+    return int(text)
+
+
 NODE = Argument("node", node_index, "the server node's index, as status shows it", example="2", complete="server")
+COUNT = Argument("count", node_count, "how many nodes to add; 1 by default", nargs="?", default=1, example="2")
+DURATION = Argument("duration", str, "life from now on: 4h, 20h 30m, 90m, 3600s; 0 is without end", example="4h")
+LOSS = Option("--force", "also where more nodes would be down than the replication factor survives")
+ANEW = Option("--force", "start it anew also if it runs")
+UNASKED = Option("--force", "also without quiesce (Community Edition), or while other nodes are down")
+REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: perseus_client_ref of config.yml", type=str,
+             metavar="REF")  # fmt: skip
 
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment, or go on with it; changes only what differs", "setup.yml",
@@ -207,14 +231,38 @@ ACTIONS: tuple[Action, ...] = (
            prepare=before_destroy, conclude=after_destroy),
     Action("status", "show the environment: nodes, cluster, load, monitoring", "status.yml",
            locks=False, prepare=before_status),
-    Action("copy-threads", "bring threads.yaml to every client", "setup.yml",
-           tags=("threads",), prepare=need_cloud),
+    Action("setup-cluster", "build the cluster alone, or go on with it", "setup-cluster.yml", prepare=before_setup),
+    Action("destroy-cluster", "take the cluster's instances down, and nothing else", "destroy-cluster.yml",
+           prepare=need_cloud),
+    Action("add-nodes", "grow the cluster by COUNT nodes", "add-nodes.yml", arguments=(COUNT,),
+           variables=lambda arguments: {"add_nodes_count": arguments.count}, prepare=need_cloud),
     Action("stop-node", "stop the database on a node", "stop-node.yml",
-           arguments=(NODE,), variables=lambda arguments: {"chaos_nodes": [arguments.node]}, prepare=need_cloud,
-           needs_hosts=True),
-    Action("restart-node", "restart the database on a node, or start it again", "restart-node.yml",
-           arguments=(NODE,), variables=lambda arguments: {"chaos_nodes": [arguments.node]}, prepare=need_cloud,
-           needs_hosts=True),
+           arguments=(NODE,), options=(LOSS,), variables=node_variables, prepare=need_cloud),
+    Action("restart-node", "bring a node back whose database is stopped", "restart-node.yml",
+           arguments=(NODE,), options=(ANEW,), variables=node_variables, prepare=need_cloud),
+    Action("kill-node", "kill the database on a node with SIGKILL, as a crash would", "kill-node.yml",
+           arguments=(NODE,), options=(LOSS,), variables=node_variables, prepare=need_cloud),
+    Action("remove-node", "empty a node, then terminate its instance", "remove-node.yml",
+           arguments=(NODE,), options=(UNASKED,), variables=node_variables, prepare=need_cloud),
+    Action("setup-clients", "build the clients alone, or go on with them", "setup-clients.yml", prepare=need_cloud),
+    Action("destroy-clients", "take the clients' instances down, and nothing else", "destroy-clients.yml",
+           prepare=need_cloud),
+    Action("rebuild-clients", "pull and build Perseus once, hand it to all clients, restart it there",
+           "rebuild-clients.yml", options=(REF,), variables=ref_variables, prepare=need_cloud),
+    Action("build-clients", "pull and build Perseus once and hand it to all clients; what runs goes on",
+           "build-clients.yml", options=(REF,), variables=ref_variables, prepare=need_cloud),
+    Action("rerun-clients", "restart Perseus on all clients", "rerun-clients.yml", prepare=need_cloud),
+    Action("copy-threads", "bring threads.yaml to every client and see Perseus take it over", "copy-threads.yml",
+           prepare=need_cloud),
+    Action("setup-grafana", "build Prometheus and Grafana alone, or go on with them", "setup-grafana.yml",
+           prepare=before_setup),
+    Action("destroy-grafana", "take the instance of Prometheus and Grafana down, and nothing else",
+           "destroy-grafana.yml", prepare=need_cloud),
+    Action("extend", "move the end of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),
+           variables=lambda arguments: {"ec2_provision_expiry": arguments.duration}, prepare=need_cloud),
+    Action("reap", "terminate the instances that are past their end (with --dry-run: name them)", "reap.yml",
+           options=(Option("--all", "look at every environment in the region, not at this one alone"),),
+           variables=lambda arguments: {"ec2_provision_reap_all": arguments.all}, prepare=need_cloud),
     Action("logs", "collect the logs and the configuration of all hosts into one private archive", "logs.yml",
            options=(Option("--to", "the archive to write; default .pegasus/logs/NAME-TIME.tar.gz", type=Path,
                            metavar="FILE"),),

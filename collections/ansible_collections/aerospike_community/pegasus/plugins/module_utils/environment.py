@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,7 @@ def build_report(
     replication_factor: int = 0,
     expected: dict[str, int] | None = None,
     agreed: dict[str, Any] | None = None,
+    roles: Collection[str] = tuple(ROLE_OF_GROUP.values()),
 ) -> Report:
     """Join what EC2 and the roles said of each host.
 
@@ -51,21 +53,27 @@ def build_report(
     expected: how many hosts each role (server, client, monitor) should have; a role that isn't named isn't counted.
     agreed: cluster_key and cluster_size that all nodes gave when asked at the same moment. It counts more than what
     each said in its own role: a node that was ready first has another key by the time the last one is.
+    roles: which of them have to be ready. The others are listed, as far as anything is known of them.
     """
     servers = [host for host in hosts if host["role"] == "server"]
     clients = [host for host in hosts if host["role"] == "client"]
     monitors = [host for host in hosts if host["role"] == "monitor"]
     problems: list[Problem] = []
 
+    unjudged: list[Problem] = []
+
+    def judged(role: str) -> list[Problem]:
+        return problems if role in roles else unjudged
+
     for role, count in (expected or {}).items():
         found = sum(host["role"] == role for host in hosts)
         if found != count:
-            problems.append(Problem(environment, f"number of {role} instances", str(count), str(found)))
+            judged(role).append(Problem(environment, f"number of {role} instances", str(count), str(found)))
 
-    cluster = _cluster(servers, agreed or {}, problems)
+    cluster = _cluster(servers, agreed or {}, judged("server"))
     cluster |= {"namespace": namespace, "replication_factor": replication_factor}
-    client_records = _clients(clients, problems)
-    monitoring = _monitoring(monitors, problems)
+    client_records = _clients(clients, judged("client"))
+    monitoring = _monitoring(monitors, judged("monitor"))
     said = [str((host.get("server") or {}).get("edition", "")) for host in servers]
     data = {
         "environment": environment,

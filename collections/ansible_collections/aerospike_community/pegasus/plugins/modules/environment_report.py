@@ -39,6 +39,11 @@ options:
     description: The result of M(aerospike_community.pegasus.cluster_stable), which asked all nodes at the same moment.
     type: dict
     default: {}
+  roles:
+    description: The roles whose hosts have to be ready. The others are listed, as far as anything is known of them.
+    type: list
+    elements: str
+    default: [server, client, monitor]
   require_ready:
     description: Whether an environment that isn't ready is a failure.
     type: bool
@@ -73,7 +78,11 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.environment import build_report, report_lines
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.environment import (
+    ROLE_OF_GROUP,
+    build_report,
+    report_lines,
+)
 
 
 def main() -> None:
@@ -87,6 +96,7 @@ def main() -> None:
             "replication_factor": {"type": "int", "default": 0},
             "expected": {"type": "dict", "default": {}},
             "agreed": {"type": "dict", "default": {}},
+            "roles": {"type": "list", "elements": "str", "default": list(ROLE_OF_GROUP.values())},
             "require_ready": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
@@ -100,6 +110,7 @@ def main() -> None:
         asked["replication_factor"],
         {role: int(count) for role, count in asked["expected"].items()},
         {name: asked["agreed"][name] for name in ("cluster_key", "cluster_size") if name in asked["agreed"]},
+        asked["roles"],
     )
     problems = [str(problem) for problem in report.problems]
     result = {"report": report.data, "lines": report_lines(report.data), "problems": problems}
