@@ -174,7 +174,9 @@ def need_cloud(session: Session) -> None:
     cloud = session.cloud()
     with cloud_errors():
         if not cloud.status(session.root).running:
-            raise CloudError("the local cloud isn't running, so there is nothing to act on", "Build it: ./pegasus-driver setup")
+            raise CloudError(
+                "the local cloud isn't running, so there is nothing to act on", "Build it: ./pegasus-driver setup"
+            )
 
 
 def node_index(text: str) -> int:

@@ -250,7 +250,7 @@ def _build_grafana(staging: Path) -> None:
         version=f"{GRAFANA_VERSION}-1+simulated",
         summary="Grafana (SIMULATED)",
         description=_NOTICE
-        + "\nIt reads the provisioning folder and answers a part of the HTTP API; it draws nothing.",
+        + "\nIt reads the provisioning folder and answers a part of the HTTP API; it draws plainly.",
         files={
             **_python_files(source / "grafana_simulated", f"{library}/grafana_simulated"),
             "/usr/share/grafana/VERSION": File(f"{GRAFANA_VERSION}\n".encode()),
