@@ -1,4 +1,4 @@
-"""A dashboard's data as plain SVG: asks the data source what each panel asks, and draws lines. Not Grafana's drawing."""
+"""A dashboard's data as plain SVG: asks the data source what each panel asks, and draws lines."""
 
 from __future__ import annotations
 
