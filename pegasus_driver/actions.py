@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pegasus_driver.config import Config
-from pegasus_driver.errors import CloudError, UsageError
+from pegasus_driver.errors import CloudError
 from pegasus_driver.local_cloud import LocalCloudError
 
+OWN = ""
 Say = Callable[[str], None]
 
 
@@ -29,7 +30,6 @@ class Session:
     cloud: Callable[[], Any]
     say: Say
     begin: Callable[[str], None]
-    folder: Path  # where the user stands
 
     @property
     def local(self) -> bool:
@@ -65,6 +65,7 @@ class Action:
     """prepare returns what to say instead of running the playbook, or None to run it; conclude runs after success.
 
     variables are given the command line's namespace, in which `folder` is where the user stands.
+    playbook is a file in playbooks/, or OWN: the user's, which the argument `playbook` names.
     locks: no other action on the same environment at the same time; an action that doesn't lock changes nothing.
     example: a command line for help and docs, without the program; made from the arguments' examples by default.
     """
@@ -174,9 +175,7 @@ def need_cloud(session: Session) -> None:
     cloud = session.cloud()
     with cloud_errors():
         if not cloud.status(session.root).running:
-            raise CloudError(
-                "the local cloud isn't running, so there is nothing to act on", "Build it: ./pegasus-driver setup"
-            )
+            raise CloudError("the local cloud isn't running, so there is no node", "Build it: ./pegasus-driver setup")
 
 
 def node_index(text: str) -> int:
@@ -187,10 +186,7 @@ def node_index(text: str) -> int:
 
 
 def own_playbook(session: Session) -> str | None:
-    """Looks for the named playbook from where the user stands. Raises UsageError."""
-    path = session.folder / session.arguments.playbook
-    if not path.is_file():
-        raise UsageError(f"{path} isn't a file, expected a playbook", "Give the path of a playbook, from this folder.")
+    """Only for environments that may have hosts."""
     need_cloud(session)
     return None
 
@@ -223,7 +219,7 @@ DURATION = Argument("duration", str, "life from now on: 4h, 20h 30m, 90m, 3600s;
 LOSS = Option("--force", "also where more nodes would be down than the replication factor survives")
 ANEW = Option("--force", "start it anew also if it runs")
 UNASKED = Option("--force", "also without quiesce (Community Edition), or while other nodes are down")
-REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: perseus_client_ref of config.yml", type=str,
+REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: perseus_client_ref", type=str,
              metavar="REF")  # fmt: skip
 
 ACTIONS: tuple[Action, ...] = (
@@ -269,10 +265,9 @@ ACTIONS: tuple[Action, ...] = (
            options=(Option("--to", "the archive to write; default .pegasus/logs/NAME-TIME.tar.gz", type=Path,
                            metavar="FILE"),),
            variables=logs_variables, locks=False, prepare=need_cloud, needs_hosts=True, example="logs --to bug.tar.gz"),
-    Action("run", "run one's own playbook with the environment's inventory and variables", "run.yml",
+    Action("run", "run one's own playbook with the environment's inventory and variables", OWN,
            arguments=(Argument("playbook", Path, "path of the playbook", example="my.yml", complete="file"),),
            options=(Option("--tags", "only tasks with these tags", type=str, metavar="TAGS"),
                     Option("--limit", "only these hosts", type=str, metavar="HOSTS")),
-           variables=lambda arguments: {"pegasus_playbook": str(arguments.folder / arguments.playbook)},
            prepare=own_playbook),
 )  # fmt: skip

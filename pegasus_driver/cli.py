@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from pegasus_driver import __version__
-from pegasus_driver.actions import ACTIONS, Action, Session
+from pegasus_driver.actions import ACTIONS, OWN, Action, Session
 from pegasus_driver.commands import COMMANDS, Command, split_rest
 from pegasus_driver.errors import ConfigurationError, DriverError, UsageError
 from pegasus_driver.exit_codes import ExitCode, epilog
@@ -223,9 +223,7 @@ def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> Exi
 
     extra = extra_arguments(arguments.extra_vars, host.folder)
     config = configuration.load(host.root, host.environ, host.folder)
-    playbook = host.root / "playbooks" / action.playbook
-    if not playbook.is_file():
-        raise DriverError(f"{playbook} isn't there", "Restore it: git checkout playbooks")
+    playbook = _playbook_of(action, arguments, host)
     locked = environment_lock(host.root, config.environment, action.name, host.now())
     view = render.make(
         arguments.output, host.stdout, host.stderr, arguments.verbose, host.environ.get("TERM", ""), host.now
@@ -236,7 +234,22 @@ def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> Exi
     beginning = render.Beginning(command_line(action, arguments), config.environment, config.backend, dry_run)
     with Signals() as signals, locked if action.locks else contextlib.nullcontext():
         renderer.start(beginning, host.monotonic())
-        return _Run(action, arguments, config, extra, renderer, recorder, signals, host, dry_run).main()
+        return _Run(action, arguments, config, playbook, extra, renderer, recorder, signals, host, dry_run).main()
+
+
+def _playbook_of(action: Action, arguments: argparse.Namespace, host: Host) -> Path:
+    """Raises UsageError for a user's playbook that isn't there."""
+    if action.playbook == OWN:
+        playbook: Path = host.folder / arguments.playbook
+        if not playbook.is_file():
+            raise UsageError(
+                f"{playbook} isn't a file, expected a playbook", "Give a playbook's path, from this folder."
+            )
+        return playbook
+    playbook = host.root / "playbooks" / action.playbook
+    if not playbook.is_file():
+        raise DriverError(f"{playbook} isn't there", "Restore it: git checkout playbooks")
+    return playbook
 
 
 class _Run:
@@ -247,6 +260,7 @@ class _Run:
         action: Action,
         arguments: argparse.Namespace,
         config: Config,
+        playbook: Path,
         extra: Sequence[str],
         renderer: Renderer,
         recorder: Recorder,
@@ -258,6 +272,7 @@ class _Run:
         from pegasus_driver.progress import Progress
 
         self.action, self.arguments, self.config, self.extra = action, arguments, config, list(extra)
+        self.playbook = playbook
         self.renderer, self.recorder, self.signals, self.host = renderer, recorder, signals, host
         self.dry_run = dry_run
         self.progress: Progress = Progress()  # for the timings
@@ -271,7 +286,6 @@ class _Run:
             cloud=host.cloud,
             say=lambda text: renderer.say(text, host.monotonic()),
             begin=self._begin,
-            folder=host.folder,
         )
 
     def main(self) -> ExitCode:
@@ -349,11 +363,16 @@ class _Run:
             explicit, environ["PEGASUS_CONFIG"] = ["-e", f"@{self.config.path}"], str(self.config.path)
         if self.action.locks:
             environ[LOCK_VARIABLE] = str(lock_path(self.host.root, self.config.environment))
+        inventories = [self.host.root / "inventories" / self.config.backend]
+        if self.action.playbook == OWN:
+            # group_vars/ lies beside our playbooks; theirs gets it as an inventory without hosts.
+            inventories.append(self.host.root / "inventories" / "variables")
+            environ["ANSIBLE_INVENTORY_ENABLED"] = "amazon.aws.aws_ec2,ansible.builtin.yaml"
         run = self.host.run_factory()(
             Request(
                 root=self.host.root,
-                playbook=self.host.root / "playbooks" / self.action.playbook,
-                inventory=self.host.root / "inventories" / self.config.backend,
+                playbook=self.playbook,
+                inventories=inventories,
                 folder=self.run_folder,
                 extra_vars=self.action.variables(self.arguments),
                 tags=self.action.tags,
@@ -569,16 +588,12 @@ def _unexpected(error: Exception, host: Host) -> DriverError:
 def _tell(error: DriverError, argv: Sequence[str], host: Host) -> ExitCode:
     """An error from before an action began, on stderr, or as the only JSON object."""
     if "--output=json" in argv or "--output json" in " ".join(argv):
-        import json
+        from pegasus_driver.render import Ending, JsonRenderer
 
-        record = {
-            "type": "end",
-            "exit_code": error.exit_code.value,
-            "result": error.exit_code.name.lower(),
-            "problems": [error.message],
-            "next_steps": [error.next_step] if error.next_step else [],
-        }
-        host.stdout.write(json.dumps(record) + "\n")
+        steps = [f"next: {error.next_step}"] if error.next_step else []
+        named = next((word for word in argv if not word.startswith("-")), "")
+        ending = Ending(error.exit_code, named, "", 0.0, problems=[error.message], next_steps=steps)
+        JsonRenderer(host.stdout, host.now).finish(ending, 0.0)
     else:
         host.stderr.write(f"pegasus-driver: {error.message}\n")
         if error.next_step:

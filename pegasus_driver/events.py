@@ -140,6 +140,10 @@ DIFF_LINES = 60
 _WARNINGS = ("warning", "system_warning", "deprecated")
 
 
+# Modules that say in words what they did, and where.
+SAYING = {"debug": "msg", "chaos_node": "message", "node_drain": "message", "perseus_threads": "message"}
+
+
 def parse(raw: Mapping[str, Any]) -> Iterator[Event]:
     """The typed records of one raw event: usually one or two, none for kinds that nothing here needs."""
     kind = str(raw.get("event", ""))
@@ -180,7 +184,7 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
     if isinstance(result.get("report"), Mapping) and action == "environment_report":
         lines, problems = tuple(_lines(result.get("lines"))), tuple(_lines(result.get("problems")))
         yield Report(result["report"], lines, problems, time=time)
-    said = {"debug": "msg", "chaos_node": "message"}.get(action)
+    said = SAYING.get(action)
     if said and status in ("ok", "changed") and result.get(said):
         yield Note(tuple(_lines(result[said])), time=time)
     yield HostResult(

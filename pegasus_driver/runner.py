@@ -48,7 +48,7 @@ class Request:
 
     root: Path
     playbook: Path
-    inventory: Path | None
+    inventories: Sequence[Path]
     folder: Path
     extra_vars: Mapping[str, Any] = field(default_factory=dict)
     tags: Sequence[str] = ()
@@ -141,7 +141,7 @@ class PlaybookRun:
                     project_dir=str(self.request.root),  # the working folder of ansible-playbook
                     ident="run",
                     playbook=str(self.request.playbook),
-                    inventory=str(self.request.inventory) if self.request.inventory else None,
+                    inventory=[str(path) for path in self.request.inventories] or None,
                     extravars=dict(self.request.extra_vars),
                     tags=",".join(self.request.tags) or None,
                     cmdline=shlex.join(arguments) if arguments else None,

@@ -134,7 +134,7 @@ def run_tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
     followers = [
         Follower(client, _command(access), _look_up(access, host), lines.put, host.environ) for client in clients
     ]
-    view = _view(arguments.output, [client.name for client in clients], host)
+    view = _view(arguments.output, clients, host)
     with Signals() as signals:
         signals.raising = False
         view.start()
@@ -235,9 +235,14 @@ class _Json(_Lines):
         self._write(json.dumps({"time": now.isoformat(), "type": kind, **data}))
 
 
-def _view(output: str, names: Sequence[str], host: Host) -> Any:
+def json_view(clients: Sequence[EnvironmentHost], host: Host) -> _Json:
+    return _Json([client.name for client in clients], host)
+
+
+def _view(output: str, clients: Sequence[EnvironmentHost], host: Host) -> Any:
+    names = [client.name for client in clients]
     if output == "json":
-        return _Json(names, host)
+        return json_view(clients, host)
     if output == "auto" and host.stdout.isatty() and host.environ.get("TERM", "") not in ("dumb", "unknown", ""):
         return Panes([Pane(name, load_reader(host.root)()) for name in names], host.stdout, host.monotonic)
     return _Lines(names, host)

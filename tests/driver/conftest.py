@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.driver.fakes import CONFIG, World
+from tests.driver.fakes import CONFIG, HOSTS, World
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -30,3 +33,18 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def world(project: Path) -> World:
     return World(project)
+
+
+@pytest.fixture
+def reachable(world: World) -> World:
+    """A project with the real presets, and hosts that are found without EC2."""
+    for backend in ("local", "aws"):
+        preset = world.root / "inventories" / backend / "group_vars"
+        preset.mkdir(parents=True)
+        shutil.copy(ROOT / "inventories" / backend / "group_vars" / "all.yml", preset)
+    shutil.copy(ROOT / "group_vars" / "aws_ec2.yml", world.root / "group_vars")
+    state = world.root / ".pegasus/local/Bench"
+    state.mkdir(parents=True)
+    (state / "id_ed25519").write_text("key")
+    world.hosts = list(HOSTS)
+    return world

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import io
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pegasus_driver.cli import Host, main
+from pegasus_driver.environment import EnvironmentHost
 from pegasus_driver.runner import Outcome, Request
 
 CONFIG = """\
@@ -41,6 +42,14 @@ REPORT: dict[str, Any] = {
                    "targets_up": 4, "targets": 5, "dashboards": ["one", "two"]},
     "expires": "2026-11-25T03:00:00Z",
 }  # fmt: skip
+
+HOSTS = [
+    EnvironmentHost("Bench-1", "server", 1, "172.31.0.10", "running", "i-1"),
+    EnvironmentHost("Bench-2", "server", 2, "172.31.0.11", "stopped", "i-2"),
+    EnvironmentHost("BenchClient-1", "client", 1, "172.31.0.12", "running", "i-3"),
+    EnvironmentHost("BenchClient-2", "client", 2, "172.31.0.13", "running", "i-4"),
+    EnvironmentHost("BenchGrafana-1", "monitor", 1, "172.31.0.14", "running", "i-5"),
+]
 
 
 def raw(event: str, stdout: str = "", **data: Any) -> dict[str, Any]:
@@ -177,6 +186,9 @@ class World:
         self.runs: list[FakeRun] = []
         self.seconds = 0.0
         self.environ: dict[str, str] = {}
+        self.hosts: list[EnvironmentHost] = []
+        self.executed: list[list[str]] = []
+        self.browsed: list[str] = []
         self.out, self.err = io.StringIO(), io.StringIO()
 
     def host(self) -> Host:
@@ -190,7 +202,15 @@ class World:
             now=lambda: datetime(2026, 11, 24, 3, 10, tzinfo=UTC),
             run_factory=lambda: lambda request: FakeRun(self, request),  # type: ignore[arg-type,return-value]
             cloud=lambda: self.cloud,
+            find_hosts=lambda access: list(self.hosts),
+            execute=self._execute,
+            browse=lambda url: self.browsed.append(url) or True,  # type: ignore[func-returns-value]
         )
+
+    def _execute(self, command: Sequence[str]) -> None:
+        """Ends the command, as becoming another program does."""
+        self.executed.append(list(command))
+        raise SystemExit(0)
 
     def _tick(self) -> float:
         self.seconds += 0.01

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
-from pegasus_driver.cli import build_parser
+from pegasus_driver.cli import ROOT, build_parser
 from pegasus_driver.exit_codes import MEANINGS, ExitCode
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.lock import environment_lock, lock_path
@@ -148,7 +148,7 @@ def test_setup_starts_the_cloud_runs_the_playbook_and_sums_up(world: World) -> N
     assert world.cloud.calls == ["start"]
     (request,) = world.requests
     assert request.playbook == world.root / "playbooks/setup.yml"
-    assert request.inventory == world.root / "inventories/local"
+    assert request.inventories == [world.root / "inventories/local"]
     assert list(request.arguments) == ["-e", "x=1", "-e", f"@{world.root}/playbooks/setup.yml"]
     assert request.folder.parent == world.root / ".pegasus/runs"
     assert request.folder.name == "20261124T031000Z-setup"
@@ -182,7 +182,7 @@ def test_aws_has_no_local_cloud(world: World) -> None:
     for action in ("setup", "destroy", "status"):
         assert world.run(action) == 0
     assert world.cloud.calls == []
-    assert {request.inventory for request in world.requests} == {world.root / "inventories/aws"}
+    assert {path for request in world.requests for path in request.inventories} == {world.root / "inventories/aws"}
 
 
 def test_a_named_configuration_reaches_playbook_and_inventory(world: World) -> None:
@@ -410,9 +410,48 @@ def test_node_actions(world: World, action: str) -> None:
     assert f"{action} 2 of Bench: done" in world.text
     world.events = [ok("Bench-2", action=MODULE + "chaos_node", changed=True, message="node 2 stopped in 1.2 s")]
     assert world.run(action, "2") == 0 and "node 2 stopped in 1.2 s" in world.text
-    world.events = [play("Stop"), raw("playbook_on_no_hosts_matched", play="Stop"), stats()]
-    assert world.run(action, "2") == ExitCode.CONFIGURATION
-    assert "Bench has no host for this (Stop)" in world.errors
+    assert world.run(action, "2", "--force") == 0
+    assert world.requests[-1].extra_vars == {"chaos_nodes": [2], "chaos_force": True}
+
+
+def test_an_action_that_met_no_host_is_no_success(world: World) -> None:
+    world.cloud.running = True
+    (world.root / "playbooks" / "logs.yml").write_text("[]\n")
+    world.events = [play("Collect"), raw("playbook_on_no_hosts_matched", play="Collect"), stats()]
+    assert world.run("logs") == ExitCode.CONFIGURATION
+    assert "Bench has no host for this (Collect)" in world.errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        (["add-nodes"], {"add_nodes_count": 1}),
+        (["add-nodes", "3"], {"add_nodes_count": 3}),
+        (["remove-node", "3"], {"chaos_nodes": [3]}),
+        (["extend", "4h"], {"ec2_provision_expiry": "4h"}),
+        (["reap", "--all"], {"ec2_provision_reap_all": True}),
+        (["rebuild-clients", "--ref", "v1"], {"perseus_client_ref": "v1"}),
+        (["build-clients"], {}),
+    ],
+)
+def test_what_an_action_gives_its_playbook(world: World, arguments: list[str], variables: dict[str, object]) -> None:
+    world.cloud.running = True
+    (world.root / "playbooks" / f"{arguments[0]}.yml").write_text("[]\n")
+    assert world.run(*arguments) == 0
+    assert world.requests[0].extra_vars == variables
+    assert world.requests[0].playbook.name == f"{arguments[0]}.yml"
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "two"])
+def test_how_many_nodes_to_add_is_a_number(world: World, count: str) -> None:
+    assert world.run("add-nodes", count) == ExitCode.CONFIGURATION
+    assert not world.requests
+
+
+def test_every_action_has_a_playbook_of_its_own() -> None:
+    for action in (one for one in ACTIONS if one.name != "run"):  # which runs somebody else's
+        assert action.playbook == f"{action.name}.yml", action.name
+        assert (ROOT / "playbooks" / action.playbook).is_file(), action.name
 
 
 # --- the local cloud ------------------------------------------------------------------------------------------------

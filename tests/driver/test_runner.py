@@ -63,7 +63,7 @@ def start(project: Path, playbook: str, **environ: str) -> PlaybookRun:
         Request(
             root=project,
             playbook=project / "playbooks" / "setup.yml",
-            inventory=project / "inventories" / "local",
+            inventories=[project / "inventories" / "local"],
             folder=make_run_folder(project, "setup", datetime.now(UTC)),
             extra_vars={"chaos_nodes": [2]},
             arguments=["-e", "given='from the shell'"],

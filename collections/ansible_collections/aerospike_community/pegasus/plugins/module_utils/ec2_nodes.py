@@ -117,8 +117,9 @@ def find_expired(instances: Sequence[Instance], now: datetime) -> Sweep:
             )
         elif end <= now:
             sweep.expired.append(one)
-            ago = format_duration(max(1, int((now - end).total_seconds())))
-            sweep.changes.append(f"terminate {name}: expired {text}, {ago} ago")
+            minutes = int((now - end).total_seconds()) // 60
+            ago = f"{format_duration(60 * minutes)} ago" if minutes else "just now"
+            sweep.changes.append(f"terminate {name}: expired {text}, {ago}")
     return sweep
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,10 @@ def apply(settings: Mapping[str, str], root: Path, *, write: bool = True) -> Ker
         if found == normal(wanted):
             continue
         if not write:
-            outcome.changed.append(f"{path}: {found} -> {wanted}")
+            if os.access(path, os.W_OK):
+                outcome.changed.append(f"{path}: {found} -> {wanted}")
+            else:
+                outcome.refused.append(f"{path}: expected {wanted}, found {found} (it can't be written)")
             continue
         reason = "the kernel kept its own"
         try:

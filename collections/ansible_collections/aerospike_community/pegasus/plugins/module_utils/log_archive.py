@@ -18,7 +18,8 @@ Run = Callable[..., tuple]
 
 MASK = "***"
 # A key that names a secret, in the forms of ini, YAML, TOML, JSON, aerospike.conf and a command line.
-_NAME = r"[\w.-]*(?:password|passwd|passphrase|secret|token|api_?key|access_?key|private_?key|credential)s?[\w.-]*"
+_SECRET = r"(?:password|passwd|passphrase|secret|token|(?:api|access|private)[_-]?key|credential)s?"
+_NAME = rf"[\w.-]*{_SECRET}[\w.-]*"
 _ASSIGNED = re.compile(rf"(?P<key>[\"']?\b{_NAME}[\"']?\s*[:=]\s*)(?P<value>\S.*)", re.IGNORECASE)
 _CONF = re.compile(rf"^(?P<key>\s*{_NAME}\s+)(?P<value>\S+)$", re.IGNORECASE)
 _URL = re.compile(r"(?P<key>\w+://[^\s/:@]+:)[^\s/@]+(?=@)")

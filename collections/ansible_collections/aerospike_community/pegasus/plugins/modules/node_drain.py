@@ -106,8 +106,8 @@ class Drain:
         if not self.params["force"]:
             raise DrainError(
                 "nothing was removed: the Community Edition has no quiesce, so clients would meet errors, and the data "
-                "would have fewer copies until the others have made them anew. To do it all the same (stop, wait for the "
-                "migrations, terminate): --force, or -e chaos_force=true"
+                "would have fewer copies until the others have made them anew. To do it all the same (stop, wait for "
+                "the migrations, terminate): --force, or -e chaos_force=true"
             )
         return False
 

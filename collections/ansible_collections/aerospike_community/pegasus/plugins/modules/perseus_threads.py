@@ -21,13 +21,7 @@ options:
     description: Where Perseus reads it. A missing folder is made.
     type: path
     default: /var/lib/perseus/threads.yaml
-  prove:
-    description: >-
-      V(never) puts the file in place only. V(running) proves it where Perseus runs, V(always) fails where
-      it doesn't run.
-    type: str
-    choices: [never, running, always]
-    default: never
+  prove: {description: "Whether to see that Perseus, which has to run, takes it over.", type: bool, default: false}
   rows_file: {description: "Where Perseus prints its rows.", type: path, default: /var/log/perseus/perseus.log}
   service: {description: Perseus's service., type: str, default: perseus}
   timeout: {description: Seconds that Perseus has to show the new load., type: float, default: 40}
@@ -40,7 +34,7 @@ EXAMPLES = r"""
 - name: Set the load
   aerospike_community.pegasus.perseus_threads:
     content: "{{ lookup('ansible.builtin.file', 'threads.yaml') }}"
-    prove: always
+    prove: true
 """
 
 RETURN = r"""
@@ -217,8 +211,8 @@ def set_load(module: AnsibleModule, path: Path, threads: dict[str, int]) -> dict
         "before": counts_of(old),
         "diff": difference,
     }
-    process = running_process(module) if params["prove"] != "never" else 0
-    if params["prove"] == "always" and not process:
+    process = running_process(module) if params["prove"] else 0
+    if params["prove"] and not process:
         raise NotTakenOverError(f"expected the service {params['service']} to run, found that it doesn't")
     if module.check_mode:
         return {**result, "proof": "", "seconds": 0.0, "message": ""}
@@ -241,7 +235,7 @@ def main() -> None:
         argument_spec={
             "content": {"type": "str", "required": True},
             "path": {"type": "path", "default": "/var/lib/perseus/threads.yaml"},
-            "prove": {"type": "str", "choices": ["never", "running", "always"], "default": "never"},
+            "prove": {"type": "bool", "default": False},
             "rows_file": {"type": "path", "default": "/var/log/perseus/perseus.log"},
             "service": {"type": "str", "default": "perseus"},
             "timeout": {"type": "float", "default": 40},

@@ -235,13 +235,41 @@ def test_more_nodes_are_added_in_the_same_subnet(ec2, run):
     assert [one["name"] for one in result["launched"]] == ["Bench-1"]
 
 
-def test_a_smaller_number_is_refused(ec2, run):
+def test_more_nodes_than_asked_are_kept(ec2, run):
     run()
     result = run(groups=servers(2))
-    assert result["failed"] is True
-    assert result["error_class"] == "configuration"
-    assert "Bench (server) has 3 nodes (Bench-1, Bench-2, Bench-3), 2 were asked for" in result["msg"]
+    assert (result["changed"], result["launched"], result["terminated"]) == (False, [], [])
+    assert "Bench (server) keeps its 3 nodes, although 2 were asked for" in result["notes"][0]
     assert len(live(ec2)) == 5
+
+
+def test_a_part_needs_nothing_of_the_others(ec2, run):
+    """The clients alone, then the servers, of which one is stopped when the clients are asked for again."""
+    result = run(groups=[GROUPS[1]])
+    assert [one["name"] for one in result["launched"]] == ["BenchClient-1"]
+    run(groups=[GROUPS[0]])
+    ec2.stop_instances(InstanceIds=[live(ec2)["Bench-2"]["InstanceId"]])
+    result = run(groups=[GROUPS[1]])
+    assert result["changes"] == []
+    assert {one["name"]: one["state"] for one in result["instances"]}["Bench-2"] == "stopped"
+
+
+def test_adding_starts_no_stopped_node_and_waits_for_none(ec2, run):
+    run()
+    ec2.stop_instances(InstanceIds=[live(ec2)["Bench-2"]["InstanceId"]])
+    result = run(groups=[GROUPS[0] | {"add": 2}])
+    assert [one["name"] for one in result["launched"]] == ["Bench-4", "Bench-5"]
+    states = {one["name"]: one["state"] for one in result["instances"]}
+    assert states["Bench-2"] == "stopped" and states["Bench-5"] == "running"
+
+
+def test_absent_takes_a_part_and_leaves_key_and_group(ec2, run):
+    run()
+    result = run(state="absent", roles=["client"])
+    assert [one["name"] for one in result["terminated"]] == ["BenchClient-1"]
+    assert sorted(live(ec2)) == ["Bench-1", "Bench-2", "Bench-3", "BenchGrafana-1"]
+    assert len(ec2.describe_key_pairs()["KeyPairs"]) == 1
+    assert run(state="absent", roles=["client"])["changed"] is False
 
 
 def test_stopped_nodes_are_started(ec2, run):

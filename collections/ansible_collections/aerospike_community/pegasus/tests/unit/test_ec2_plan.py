@@ -147,27 +147,45 @@ def test_an_interrupted_launch_gets_its_indexes(instances, indexes):
         assert tags[ec2_plan.TAG_EXPIRES] == "2026-01-31T13:00:00Z"
 
 
-def test_a_smaller_number_is_refused_with_what_exists():
+def test_more_nodes_than_asked_are_kept_and_named():
     found = plan([node(n) for n in (1, 2, 4, 5)])
-    (refusal,) = found.refusals
-    assert "Bench (server) has 4 nodes (Bench-1, Bench-2, Bench-4, Bench-5), 3 were asked for" in refusal
-    assert "remove-node" in refusal
-    assert found.launches == []
+    assert found.refusals == [] and found.launches == [] and found.retags == {} and found.starts == []
+    (note,) = found.notes
+    assert "Bench (server) keeps its 4 nodes, although 3 were asked for" in note
+
+
+def test_adding_leaves_what_exists_as_it_is():
+    later = ec2_plan.format_time(NOW + timedelta(minutes=1))
+    group = replace(SERVERS, add=2)
+    found = plan([node(1), node(2), node(4, state="stopped", tags={ec2_plan.TAG_EXPIRES: later})], [group])
+    assert [launch.indexes for launch in found.launches] == [(5, 6)]
+    assert found.starts == [] and found.notes == [] and found.refusals == []
+
+
+def test_nothing_can_be_added_to_nothing():
+    found = plan([], [replace(SERVERS, add=1)])
+    assert "has no node, so there is nothing to add to" in found.refusals[0]
+
+
+def test_a_part_leaves_the_other_roles_alone():
+    """setup-clients asks for clients only."""
+    client = node(1, role="client", name=CLIENTS.name, kind=CLIENTS.instance_type)
+    found = plan([node(1), node(2, state="stopped"), client], [CLIENTS])
+    assert found == ec2_plan.Plan()
 
 
 def test_every_refusal_is_said_at_once():
     stopped = node(2, state="stopped", tags={ec2_plan.TAG_EXPIRES: "2026-01-31T11:59:59Z"})
     stranger = node(1, role="worker", name="W")
     found = plan(
-        [node(1, kind="i3.large"), stopped, stranger, node(1, role="client"), node(2, role="client")],
+        [node(1, kind="i3.large"), stopped, stranger],
         [SERVERS, CLIENTS],
     )
     text = "\n".join(found.refusals)
-    assert "with the role 'worker'; expected one of client, server" in text
+    assert "with the role 'worker'; expected one of server, client, monitor" in text
     assert "Bench-1 (i-server1) is of type i3.large, i4i.large was asked for" in text
     assert "Bench-2 (i-server2) is stopped and expired at 2026-01-31T11:59:59Z" in text
-    assert "BenchClient (client) has 2 nodes" in text
-    assert len(found.refusals) == 4
+    assert len(found.refusals) == 3
 
 
 def test_two_instances_with_one_index_are_refused():

@@ -54,6 +54,21 @@ def test_a_whole_environment_is_ready():
     assert data["expires"] == "2026-11-25T00:00:00Z"
 
 
+def test_a_part_is_judged_alone():
+    """setup-clients: nobody asked the servers, and a target that is down isn't the clients' matter."""
+    hosts = whole()
+    for one in hosts:
+        if one["role"] == "server":
+            one["server"] = None
+    hosts[0]["monitor"]["targets"][0]["health"] = "down"
+    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, roles=["client"])
+    assert report.problems == []
+    assert len(report.data["nodes"]) == 5 and report.data["clients"][0]["rate"] == 100.0
+    hosts[1]["client"] = None
+    (problem,) = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, roles=["client"]).problems
+    assert problem.host == "client-1"
+
+
 def test_what_all_nodes_said_at_one_moment_counts_more_than_what_each_said_before():
     """A node restarted while setup ran: the nodes that were asked before it have the old key."""
     hosts = whole()

@@ -138,6 +138,46 @@ def test_a_run_that_was_cut_short_is_made_good(host: Host, tmp_path: Path, effec
     assert host.calls == [verb]
 
 
+SEED = r"seed [^\n]*\n"
+
+
+@pytest.mark.parametrize(
+    ("new", "calls"),
+    [
+        ("a 1\nseed 10.0.0.1\nseed 10.0.0.2\nseed 10.0.0.3\n", []),  # one more
+        ("a 1\nseed 10.0.0.2\n", []),  # one less
+        ("a 2\nseed 10.0.0.1\nseed 10.0.0.2\nseed 10.0.0.3\n", ["restart thing"]),  # something else too
+        ("a 1\nseed 10.0.0.8\nseed 10.0.0.9\n", ["restart thing"]),  # none of those that it knows
+    ],
+)
+def test_a_passive_part_may_change_under_a_service_that_runs(
+    host: Host, tmp_path: Path, new: str, calls: list[str]
+) -> None:
+    path = tmp_path / "conf"
+    path.write_text("a 1\nseed 10.0.0.1\nseed 10.0.0.2\n")
+    os.utime(path, (time.time() - 60, time.time() - 60))
+    host.up()
+    host.enabled = "enabled"
+    params = {"files": [{"path": str(path), "content": new, "passive": SEED, **ME}], "services": service()}
+    assert call(host, **params).changes[0] == f"wrote {path}"
+    assert path.read_text() == new
+    assert host.calls == calls
+    host.calls.clear()
+    assert call(host, **params).changes == []
+    assert host.calls == []
+
+
+def test_a_restart_that_was_due_before_a_passive_change_still_is(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "conf"
+    path.write_text("a 2\nseed 10.0.0.1\n")
+    os.utime(path, (time.time() + 5, time.time() + 5))
+    host.up()
+    host.enabled = "enabled"
+    file = {"path": str(path), "content": "a 2\nseed 10.0.0.1\nseed 10.0.0.2\n", "passive": SEED, **ME}
+    call(host, files=[file], services=service())
+    assert host.calls == ["restart thing"]
+
+
 def test_a_program_newer_than_its_process_restarts_it(host: Host, tmp_path: Path) -> None:
     host.up()
     host.enabled, host.started = "enabled", time.time() - 100

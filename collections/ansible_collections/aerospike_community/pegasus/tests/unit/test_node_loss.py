@@ -10,7 +10,11 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluste
     wait_until_stable,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.node_loss import stop_problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.node_loss import (
+    client_operations,
+    removal_problem,
+    stop_problem,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +68,27 @@ def test_who_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_watch, "info", ask)
     assert answering(["a", "b", "c"], 3000) == ["a", "c"]
     assert answering([], 3000) == []
+
+
+@pytest.mark.parametrize(
+    ("others", "down", "stopped", "copies", "said"),
+    [
+        (2, [], 0, 2, ""),
+        (1, [], 0, 2, ""),
+        (2, [], 1, 2, ""),  # a stopped node, whose records the others have
+        (2, [], 1, 1, "there may be some that only they have"),
+        (0, [], 0, 2, "no node would be left"),
+        (2, ["10.0.0.4"], 0, 2, "10.0.0.4 is stopped"),
+    ],
+)
+def test_what_may_be_taken_away(others, down, stopped, copies, said):
+    problem = removal_problem(others, down, stopped, copies)
+    assert (said in problem) if said else problem == ""
+
+
+def test_operations_of_clients_count_whatever_served_them():
+    statistics = {
+        "client_read_success": "10", "client_write_error": "5", "batch_sub_read_not_found": "3",
+        "client_proxy_complete": "2", "client_tsvc_timeout": "9", "from_proxy_read_success": "7", "objects": "100",
+    }  # fmt: skip
+    assert client_operations(statistics) == 15

@@ -1,0 +1,137 @@
+"""docs/events.md and docs/actions.md say what the driver does, all of it and nothing else."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pegasus_driver import docs_actions
+from pegasus_driver.actions import ACTIONS
+from pegasus_driver.commands import COMMANDS
+from pegasus_driver.environment import EnvironmentHost
+from pegasus_driver.events import Event, HostStats, Stats, parse
+from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.outcome import Change, Failure
+from pegasus_driver.progress import Progress
+from pegasus_driver.render import RECORD_TYPES, Beginning, Ending, JsonRenderer
+from pegasus_driver.tail import Line, json_view
+from tests.driver.fakes import REPORT, World, began, failed, ok, play, raw, stats
+
+DOCS = Path(__file__).parents[2] / "docs"
+# What stands in these is described elsewhere.
+OPAQUE = ("report", "hosts", "counts", "threads")
+STORY = [
+    play("p"),
+    began("B-1", "t", "r"),
+    raw("playbook_on_task_start", name="t", role="r"),
+    raw("runner_retry", host="B-1", task="t", role="r", res={"attempts": 1, "retries": 3}),
+    ok("B-1", "t", "r", changed=True, changes=["wrote x"]),
+    failed("B-2", "t", "r", msg="m"),
+    raw("warning", stdout="[WARNING]: w"),
+    raw("error", stdout="[ERROR]: e"),
+    ok("localhost", action="ansible.builtin.debug", msg="hello"),
+    ok("localhost", action="a.b.environment_report", report=REPORT),
+    raw("playbook_on_no_hosts_matched", play="p"),
+    stats(ok={"B-1": 1}, failures={"B-2": 1}),
+]
+
+
+def documented() -> dict[str, set[str]]:
+    """Record type -> field names, from the page's headings and tables."""
+    found: dict[str, set[str]] = {}
+    for part in (DOCS / "events.md").read_text().split("\n### ")[1:]:
+        (kind,) = re.findall(r"^`(\w+)`", part)
+        found[kind] = {*re.findall(r"^\| `([\w.\[\]]+)` \|", part, re.MULTILINE)}
+    return found
+
+
+def fields(record: dict[str, Any], prefix: str = "") -> set[str]:
+    """Names of a record's fields, those of nested records too."""
+    names = set()
+    for key, value in record.items():
+        names.add(prefix + key)
+        if key not in OPAQUE and isinstance(value, list):
+            for item in value:
+                if isinstance(item, dict):
+                    names |= fields(item, f"{prefix}{key}[].")
+    return names
+
+
+def emitted(world: World) -> dict[str, set[str]]:
+    """Record type -> field names, from records of every type."""
+    out = io.StringIO()
+    renderer = JsonRenderer(out, lambda: datetime(2026, 11, 24, tzinfo=UTC), verbose=True)
+    renderer.start(Beginning("setup", "Bench", "local"), 0.0)
+    renderer.say("m", 0.0)
+    progress = Progress()
+    for event in (parsed for one in STORY for parsed in parse(one)):
+        renderer.handle(event, 0.0)
+        progress.handle(event, 0.0)
+    ending = Ending(
+        ExitCode.HOST, "setup", "Bench", 1.0,
+        failures=[Failure("B-2", "t", "r", "m", ExitCode.HOST)], plan=[Change("B-1", "t", "r", ("wrote x",))],
+        stages=progress.stages, report=REPORT,
+    )  # fmt: skip
+    renderer.finish(ending, 1.0)
+    host = world.host()
+    host.root, host.stdout = DOCS.parent, out
+    view = json_view([EnvironmentHost("C-1", "client", 1, "10.0.0.1", "running", "i-1")], host)
+    for text in TABLE:
+        view.take(Line("C-1", "line", text))
+    view.take(Line("C-1", "lost", "gone"))
+    records = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert all(record["time"] for record in records)
+    found: dict[str, set[str]] = {}
+    for record in records:
+        found.setdefault(record["type"], set()).update(fields(record) - {"time", "type"})
+    return found
+
+
+TABLE = (
+    "| Test Cases: | Write | Total TPS |",
+    "|             |       |           |",
+    "| Threads:    | 1     |           |",
+    "| 1           | 7     | 7         |",
+    "Cluster is empty",
+)
+
+
+def test_every_record_is_documented_and_every_documented_record_exists(world: World) -> None:
+    assert emitted(world) == documented()
+
+
+def test_every_kind_of_event_is_in_the_story() -> None:
+    """Or the test above would miss one."""
+    kinds: set[type[Event]] = {type(event) for one in STORY for event in parse(one)}
+    assert kinds == set(RECORD_TYPES)
+    assert {one for one in Event.__subclasses__() if one is not Event} == set(RECORD_TYPES)
+    assert HostStats() in Stats({"B-1": HostStats()}).hosts.values()
+
+
+def test_a_refused_command_gives_the_same_record(world: World) -> None:
+    assert world.run("setpu", "--output", "json") == ExitCode.CONFIGURATION
+    (end,) = [json.loads(line) for line in world.text.splitlines()]
+    assert set(end) - {"time", "type"} == {name for name in documented()["end"] if "[]" not in name}
+
+
+def test_the_page_of_actions_is_current(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert docs_actions.main(["--check"]) == 0
+    text = docs_actions.PAGE.read_text()
+    for entry in [*ACTIONS, *COMMANDS]:
+        assert f"## {entry.name}\n" in text
+    for code in ExitCode:
+        assert f"| {code.value} | {code.name.lower()} |" in text
+    monkeypatch.setattr(docs_actions, "ACTIONS", ACTIONS[:-1])
+    assert docs_actions.main(["--check"]) == 1
+    assert "python -m pegasus_driver.docs_actions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", [one for one in ACTIONS if one.playbook], ids=lambda action: action.name)
+def test_every_action_is_a_playbook(action: Any) -> None:
+    assert (DOCS.parent / "playbooks" / action.playbook).is_file()

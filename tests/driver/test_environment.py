@@ -1,0 +1,226 @@
+"""Hosts from a real EC2 endpoint (moto), with the preset's own text, and the commands that go to one host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from pegasus_driver import config as configuration
+from pegasus_driver import environment
+from pegasus_driver.commands import is_desktop
+from pegasus_driver.environment import Access
+from pegasus_driver.errors import CloudError, ConfigurationError
+from pegasus_driver.exit_codes import ExitCode
+from tests.driver.fakes import HOSTS, World
+
+ROOT = Path(__file__).parents[2]
+
+
+def access_of(world: World, **environ: str) -> Access:
+    return environment.access(world.root, configuration.load(world.root, environ, world.root), environ)
+
+
+# --- EC2 ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def launch(ec2: Any, **tags: str) -> str:
+    specification = [{"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}]
+    answer = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=specification)
+    return str(answer["Instances"][0]["InstanceId"])
+
+
+def test_hosts_are_found_by_tag_and_kept_for_completion(reachable: World, moto: str) -> None:
+    port = moto.rpartition(":")[2]
+    access = access_of(reachable, PEGASUS_LOCAL_PORT=port)
+    assert access.endpoint_url == moto and access.access_key == "local" and not access.public
+    ec2 = boto3.client("ec2", "us-east-1", endpoint_url=moto, aws_access_key_id="x", aws_secret_access_key="y")
+
+    def tags(name: str, role: str, index: str, owner: str = "Bench") -> dict[str, str]:
+        return {"Name": name, "pegasus:environment": owner, "pegasus:role": role, "pegasus:index": index}
+
+    client = launch(ec2, **tags("BenchClient-1", "client", "1"))
+    second = launch(ec2, **tags("Bench-10", "server", "10"))
+    first = launch(ec2, **tags("Bench-2", "server", "2"))
+    gone = launch(ec2, **tags("Bench-3", "server", "3"))
+    launch(ec2, **tags("Other-1", "server", "1", "Other"))
+    ec2.stop_instances(InstanceIds=[second])
+    ec2.terminate_instances(InstanceIds=[gone])
+    found = environment.find(access)
+    assert [(one.name, one.index, one.state, one.instance_id) for one in found] == [
+        ("Bench-2", 2, "running", first),
+        ("Bench-10", 10, "stopped", second),
+        ("BenchClient-1", 1, "running", client),
+    ]
+    assert found[0].address.startswith(("10.", "172."))
+    hosts, at = environment.kept(access)
+    assert hosts == found and time.time() - at < 60
+
+
+def test_an_endpoint_that_is_not_there(reachable: World) -> None:
+    access = access_of(reachable, PEGASUS_LOCAL_PORT="1")
+    with pytest.raises(CloudError) as error:
+        environment.find(access, 1.0)
+    assert "Could not connect" in error.value.message and "setup" in error.value.next_step
+
+
+def test_the_preset_of_aws(reachable: World) -> None:
+    config = reachable.root / "group_vars/all/config.yml"
+    config.write_text(config.read_text().replace("backend: local", "backend: aws"))
+    access = access_of(reachable)
+    assert access.endpoint_url == "" and access.public and access.region == "us-east-1"
+    assert access.state_dir == reachable.root / ".pegasus/aws/Bench"
+    config.write_text(config.read_text() + "pegasus_ec2_endpoint_url: \"{{ lookup('file', '/etc/passwd') }}\"\n")
+    with pytest.raises(ConfigurationError, match="lookup"):
+        access_of(reachable)
+
+
+# --- connect, open --------------------------------------------------------------------------------------------------
+
+
+def test_connect_becomes_ssh_with_the_environments_own_files(reachable: World) -> None:
+    reachable.run("connect-client", "2")
+    (command,) = reachable.executed
+    state = reachable.root / ".pegasus/local/Bench"
+    assert command[:5] == ["ssh", "-F", "none", "-i", str(state / "id_ed25519")]
+    assert f'UserKnownHostsFile="{state / "known_hosts"}"' in command and "HostKeyAlias=i-4" in command
+    assert "StrictHostKeyChecking=accept-new" in command and command[-1] == "admin@172.31.0.13"
+    reachable.run("connect-cluster", "1", "--", "grep", "-c", "--", "x", "/etc/hosts")
+    assert reachable.executed[-1][-7:] == ["admin@172.31.0.10", "--", "grep", "-c", "--", "x", "/etc/hosts"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["connect-cluster", "2"], "Bench-2 (i-2) is stopped, expected running"),
+        (["connect-cluster", "7"], "found no server with index 7; there are: 1, 2"),
+        (["connect-client", "x"], "expected a node's index"),
+        (["connect-client"], "required: NODE"),
+        (["status", "--", "ls"], "found 'ls' after '--'"),
+    ],
+)
+def test_connect_refuses(reachable: World, argv: list[str], expected: str) -> None:
+    assert reachable.run(*argv) == ExitCode.CONFIGURATION
+    assert expected in reachable.errors and not reachable.executed
+
+
+def test_connect_without_the_key(reachable: World) -> None:
+    (reachable.root / ".pegasus/local/Bench/id_ed25519").unlink()
+    assert reachable.run("connect-client", "1") == ExitCode.CONFIGURATION
+    assert "expected the environment's private key" in reachable.errors
+
+
+def test_open(reachable: World) -> None:
+    assert reachable.run("open") == 0
+    assert reachable.text == "http://172.31.0.14:3000\n" and not reachable.browsed
+    reachable.environ = {"DISPLAY": ":0"}
+    assert reachable.run("open") == 0
+    assert reachable.browsed == ["http://172.31.0.14:3000"]
+    reachable.hosts = HOSTS[:4]
+    assert reachable.run("open") == ExitCode.EC2 and "no monitoring host" in reachable.errors
+
+
+def test_a_desktop_is_where_a_window_would_appear() -> None:
+    assert is_desktop({"WAYLAND_DISPLAY": "wayland-0"}) and is_desktop({"DISPLAY": ":0"})
+    assert not is_desktop({}) and not is_desktop({"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "a b"})
+
+
+# --- completion -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["stop-"], ["stop-node"]),
+        (["local", "st"], ["start", "stop", "status"]),
+        (["setup", "--out"], ["--output"]),
+        (["setup", "--output", "j"], ["json"]),
+        (["setup", "--output=json", ""], []),
+        (["setup", ""], []),
+        (["stop-node", ""], ["1", "2"]),
+        (["stop-node", "--verbose", "2"], ["2"]),
+        (["stop-node", "-e", "x=1", ""], ["1", "2"]),
+        (["stop-node", "2", ""], []),
+        (["connect-client", ""], ["1", "2"]),
+        (["connect-client", "1", "--", ""], []),
+        (["tail", "1", ""], ["2"]),
+        (["run", ""], ["<files>"]),
+        (["completion", "z"], ["zsh"]),
+        (["nonsense", ""], None),
+    ],
+)
+def test_completion(reachable: World, words: list[str], expected: list[str] | None) -> None:
+    environment.keep(access_of(reachable), HOSTS)
+    assert reachable.run("_complete", "--", *words) == 0
+    assert not reachable.errors
+    if expected is not None:
+        assert reachable.text.split() == expected
+
+
+def test_completion_is_quick_and_silent_without_ec2(reachable: World) -> None:
+    access = access_of(reachable)
+    environment.keep(access, HOSTS)
+    os.utime(access.cache, (1, 1))  # old: EC2 is asked
+    reachable.environ = {"PEGASUS_LOCAL_PORT": "1"}
+    started = time.monotonic()
+    assert reachable.run("_complete", "--", "stop-node", "") == 0
+    assert reachable.text.split() == ["1", "2"], "an old list is better than none"
+    assert time.monotonic() - started < 3
+    assert time.time() - access.cache.stat().st_mtime < 60, "and the next TAB doesn't ask again"
+    (reachable.root / "group_vars/all/config.yml").write_text("pegasus_backend: [\n")
+    assert reachable.run("_complete", "--", "stop-node", "") == 0
+    assert reachable.text == "" and reachable.errors == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(world: World, shell: str) -> None:
+    assert world.run("completion", shell) == 0
+    assert "_complete --" in world.text and "2>/dev/null" in world.text
+    assert world.run("completion", "tcsh") == ExitCode.CONFIGURATION
+    assert "found 'tcsh', expected bash, zsh, fish" in world.errors
+
+
+def test_bash_completes(tmp_path: Path) -> None:
+    """In a real bash, with the real program."""
+    script = f"""
+        cd {ROOT}; source <({ROOT}/pegasus-driver completion bash)
+        complete -p pegasus-driver
+        try() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _pegasus_driver; echo "$*:${{COMPREPLY[*]}}"; }}
+        try ./pegasus-driver stop-
+        try ./pegasus-driver setup --output pl
+        cd {tmp_path}; touch mine.yml; try {ROOT}/pegasus-driver run mi
+    """
+    done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "complete -F _pegasus_driver pegasus-driver",
+        "./pegasus-driver stop-:stop-node",
+        "./pegasus-driver setup --output pl:plain",
+        f"{ROOT}/pegasus-driver run mi:mine.yml",
+    ]
+
+
+def test_a_tab_installs_nothing(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pegasus-driver", tmp_path)
+    environ = {"PATH": os.environ["PATH"], "PEGASUS_COMPLETE": "1"}
+    command = [tmp_path / "pegasus-driver", "_complete", "--", ""]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["pegasus-driver"]

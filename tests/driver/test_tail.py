@@ -1,0 +1,207 @@
+"""tail against an ssh of ours: rows, loss and return of a connection, panes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pegasus_driver import tail
+from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.tail import Line
+from pegasus_driver.tail_view import Pane, Panes, load_reader
+from tests.driver.fakes import HOSTS, World
+
+ROOT = Path(__file__).parents[2]
+HEAD = (
+    "==========",
+    "| Test Cases: | Write       | Read        | Udf (Lua)   | Batch Read  | Total TPS      |",
+    "|             |             | HitRate %80 |             | Size: 50    |                |",
+    "| Threads:    | 1           | 2           | 0           | 0           |                |",
+    "==========",
+)
+# Stands for ssh: says how many lines the log has, prints them, and what comes. A second connection goes on.
+SSH = """\
+#!/bin/sh
+for word; do target=$before; before=$word; done
+echo "$target $word" >> "$LOG_FOLDER/calls"
+count=$(grep -c "^$target " "$LOG_FOLDER/calls")
+if [ "$count" = 1 ]; then
+    cat "$LOG_FOLDER/head"
+    echo "| 2 | 1,000 | 20 | 0 | 0 | 1,020 |"
+    sleep 0.2
+    echo "Connection reset by peer" >&2
+    exit 255
+fi
+echo 9
+echo "| 3 | 30 | 40 | 0 | 0 | 70 |"
+echo "Cluster is empty"
+echo "| 4 | 31 | 41 | 0 | 0 | 72 |"
+exec sleep 60
+"""
+
+
+@pytest.fixture
+def ssh(reachable: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world whose PATH begins with our ssh; a lost connection is taken up quickly."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ssh").write_text(SSH)
+    (folder / "ssh").chmod(0o755)
+    (folder / "head").write_text("\n".join(["6", *HEAD, "| 1 | 5 | 6 | 0 | 0 | 11 |", ""]))
+    (folder / "calls").touch()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(tail, "RETRY", (0.1, 0.2))
+    reachable.environ = {"PATH": os.environ["PATH"], "LOG_FOLDER": str(folder)}
+    return reachable
+
+
+def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
+    """Presses Ctrl-C as soon as the condition holds, or after 40 s, which fails the test's own assertions."""
+
+    def main() -> None:
+        deadline = time.monotonic() + 40
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=main)
+    thread.start()
+    return thread
+
+
+def test_lines_with_the_clients_names_and_a_lost_connection(ssh: World) -> None:
+    thread = interrupt_when(lambda: ssh.text.count("| 4 |") == 2)
+    assert ssh.run("tail") == 0
+    thread.join()
+    for name in ("BenchClient-1", "BenchClient-2"):
+        rows = [line.partition(" | ")[2] for line in ssh.text.splitlines() if line.startswith(name)]
+        assert rows == [
+            "| 2 | 1,000 | 20 | 0 | 0 | 1,020 |",
+            "| 3 | 30 | 40 | 0 | 0 | 70 |",
+            "Cluster is empty",
+            "| 4 | 31 | 41 | 0 | 0 | 72 |",
+        ], "what was in the log before isn't shown, and nothing twice"
+        assert f"{name} | connection lost, connecting again: Connection reset by peer" in ssh.errors
+    calls = (Path(ssh.environ["LOG_FOLDER"]) / "calls").read_text()
+    assert calls.count("--lines=80") == 2 and calls.count("--lines=0") == 2
+    assert "admin@172.31.0.12" in calls and "admin@172.31.0.13" in calls
+
+
+def test_a_client_that_returns_with_another_address(ssh: World) -> None:
+    ssh.hosts[3] = HOSTS[3]
+    thread = interrupt_when(lambda: "172.31.0.99" in (Path(ssh.environ["LOG_FOLDER"]) / "calls").read_text())
+    looked = []
+
+    def find(access: object) -> list:
+        looked.append(access)
+        return ssh.hosts if len(looked) == 1 else [type(HOSTS[3])("BenchClient-2", "client", 2, "172.31.0.99",
+                                                                  "running", "i-4")]  # fmt: skip
+
+    host = ssh.host()
+    host.find_hosts = find  # type: ignore[assignment]
+    assert tail.run_tail(arguments(clients=[2]), host) == 0
+    thread.join()
+    assert "172.31.0.99" in (Path(ssh.environ["LOG_FOLDER"]) / "calls").read_text()
+
+
+def arguments(**values: object) -> object:
+    import argparse
+
+    return argparse.Namespace(output="plain", **values)
+
+
+def test_rows_as_records(ssh: World) -> None:
+    thread = interrupt_when(lambda: '"number": 4' in ssh.text)
+    assert ssh.run("tail", "1", "--output", "json") == 0
+    thread.join()
+    records = [json.loads(line) for line in ssh.text.splitlines()]
+    assert [r["type"] for r in records] == [
+        "connection", "row", "connection", "connection", "row", "client_message", "row",
+    ]  # fmt: skip
+    assert [r["state"] for r in records if r["type"] == "connection"] == ["connected", "lost", "connected"]
+    first = records[1]
+    assert first["counts"] == {"write": 1000, "read": 20, "udf": 0, "batchRead": 0, "total": 1020}
+    assert first["threads"] == {"write": 1, "read": 2, "udf": 0, "batchRead": 0}
+
+
+def test_a_reader_that_has_enough_ends_it(ssh: World) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    ssh.out = Gone()
+    host = ssh.host()
+    started = time.monotonic()
+    assert tail.run_tail(arguments(clients=[]), host) == 0
+    assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "expected"),
+    [
+        (["tail", "3"], ExitCode.CONFIGURATION, "found no client with index 3; there are: 1, 2"),
+        (["tail", "one"], ExitCode.CONFIGURATION, "expected a node's index"),
+    ],
+)
+def test_wrong_clients(reachable: World, argv: list[str], code: ExitCode, expected: str) -> None:
+    assert reachable.run(*argv) == code
+    assert expected in reachable.errors
+
+
+def test_no_client(reachable: World) -> None:
+    reachable.hosts = HOSTS[:2]
+    assert reachable.run("tail") == ExitCode.EC2 and "no running client" in reachable.errors
+
+
+# --- panes ----------------------------------------------------------------------------------------------------------
+
+
+def pane(name: str, *lines: str) -> Pane:
+    made = Pane(name, load_reader(ROOT)())
+    made.take(Line(name, "connected"))
+    for line in (*HEAD, *lines):
+        made.take(Line(name, "line", line))
+    return made
+
+
+def panes(monkeypatch: pytest.MonkeyPatch, *some: Pane) -> Panes:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    return Panes(some, io.StringIO(), time.monotonic)
+
+
+def test_a_pane_shows_what_does_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = pane("C-1", "| 1 | 1,234 | 20 | 0 | 0 | 1,254 |", "Cluster is empty", "| 2 | 8 | 9 | 0 | 0 | 17 |")
+    lines = one.lines(50, 6)
+    assert [kind for _, kind in lines] == ["head", "threads", "row", "message", "row", "empty"]
+    assert lines[0][0].split() == ["write", "read", "total"], "no thread, no column"
+    assert lines[1][0].split() == ["thr.", "1", "2"]
+    assert lines[2][0].split() == ["1", "1,234", "20", "1,254"]
+    assert [text.split()[0] for text, kind in one.lines(50, 4) if kind != "head"][-1] == "2", "the newest rows stay"
+    one.take(Line("C-1", "lost", "timed out"))
+    assert ("lost, connecting again: timed out", "lost") in one.lines(50, 6)
+
+
+def test_panes_stand_side_by_side_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = [pane(f"C-{number}", f"| 1 | {number} | 2 | 0 | 0 | 3 |") for number in range(1, 5)]
+    wide = panes(monkeypatch, *some).view(200, 12).plain.splitlines()
+    assert all(f" C-{number} " in wide[0] for number in range(1, 5)) and len(wide) == 12
+    assert max(map(len, wide)) <= 200
+    narrow = panes(monkeypatch, *some).view(80, 24).plain.splitlines()
+    assert " C-1 " in narrow[0] and " C-2 " in narrow[0] and " C-3 " in narrow[12] and len(narrow) == 24
+    assert max(map(len, narrow)) <= 80
+    single = panes(monkeypatch, *some).view(40, 24).plain.splitlines()
+    assert [index for index, line in enumerate(single) if "C-" in line] == [0, 6, 12, 18]
+
+
+def test_each_client_has_its_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = panes(monkeypatch, pane("C-1"), pane("C-2")).view(120, 5)
+    styles = {view.plain[span.start : span.end].strip(" ─"): str(span.style) for span in view.spans}
+    assert styles["C-1"] != styles["C-2"]
