@@ -40,6 +40,12 @@ class Monitored:
         found = panels.ask(self.prometheus, f'ALERTS{{alertname="{alert}",alertstate="firing"}}')
         return [sample["metric"] for sample in found if labels.items() <= sample["metric"].items()]
 
+    def grafana_answers(self) -> bool:
+        try:
+            return bool(get(f"{self.grafana}/api/health"))
+        except OSError:
+            return False
+
     def annotations(self) -> list[dict[str, Any]]:
         return get(f"{self.grafana}/api/annotations?tags=pegasus", "admin")
 
@@ -183,7 +189,7 @@ def test_annotations_wait_for_grafana(monitored: Monitored) -> None:
     monitored.set_threads(write=2)
     assert "write" in spool.read_text()
     on_host(monitored.clone, monitored.monitor, "systemctl", "start", "grafana-server")
-    until(lambda: get(f"{monitored.grafana}/api/health"), 30, "Grafana answers")
+    until(monitored.grafana_answers, 60, "Grafana answers")
     assert monitored.clone.driver("status").code == 0
     assert spool.read_text() == ""
     assert any("-> 2" in span["text"] for span in monitored.annotations())
