@@ -5,6 +5,7 @@
     <mirror>/download.aerospike.com/artifacts/aerospike-prometheus-exporter/<version>/*.deb, *.tgz, *.sha256
     <mirror>/dl.grafana.com/oss/release/grafana_<version>_<architecture>.deb
     <mirror>/dl.grafana.com/grafana/release/<version>/grafana_<version>_<build>_linux_<architecture>.deb
+    <mirror>/github.com/aerospike/aerospike-monitoring/archive/refs/tags/<version>.tar.gz
     <mirror>/github.com/aerospike-community/aerospike-perseus.git      bare, for git's dumb HTTP protocol
 
 The packages hold Python, so one file serves both architectures under both names. A package's Debian version is
@@ -42,6 +43,7 @@ TOOLS_VERSION = "11.2.2"
 EXPORTER_VERSIONS = ("1.25.0", "1.34.0")
 GRAFANA_VERSION = "12.4.3"
 GRAFANA_BUILD = "24388279614"  # the build number in upstream's file names (aerolab, cmdClientDoAMS.go)
+DASHBOARDS_TAG = "v3.18.0"
 PERSEUS_TAG = "v1.0-SIMULATED"
 CLIENT_VERSION = "19.3.0"  # the client on PyPI that Perseus's stand-in uses; requirements-dev.txt pins the same
 
@@ -85,6 +87,7 @@ def build_mirror(root: Path, mirror: Path, say: Say) -> None:
         staging = Path(temporary)
         _build_exporter(staging)
         _build_grafana(staging)
+        _build_dashboards(staging)
         _build_perseus(staging, wheel)
         _build_server(staging)
         _publish(staging, mirror, ours, fingerprint, say)
@@ -250,7 +253,7 @@ def _build_grafana(staging: Path) -> None:
         version=f"{GRAFANA_VERSION}-1+simulated",
         summary="Grafana (SIMULATED)",
         description=_NOTICE
-        + "\nIt reads the provisioning folder and answers a part of the HTTP API; it draws nothing.",
+        + "\nIt reads the provisioning folder and answers a part of the HTTP API; it draws plainly.",
         files={
             **_python_files(source / "grafana_simulated", f"{library}/grafana_simulated"),
             "/usr/share/grafana/VERSION": File(f"{GRAFANA_VERSION}\n".encode()),
@@ -278,6 +281,21 @@ def _build_grafana(staging: Path) -> None:
             target = staging / "dl.grafana.com" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             package.build(target)
+
+
+def _build_dashboards(staging: Path) -> None:
+    """An archive laid out as a tag of aerospike-monitoring, with a dashboard of our own in it."""
+    version = DASHBOARDS_TAG.removeprefix("v")
+    source = SIMULATED / "dashboards"
+    members = {
+        f"aerospike-monitoring-{version}/config/grafana/dashboards/{path.name}": File(path.read_bytes())
+        for path in _source_files(source)
+    }
+    if not members:
+        raise _missing(source)
+    _write_tgz(
+        staging / f"github.com/aerospike/aerospike-monitoring/archive/refs/tags/{DASHBOARDS_TAG}.tar.gz", members
+    )
 
 
 # --- Perseus ----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "pegasus_driver/local_cloud/simulated/grafana"
 sys.path.insert(0, str(SOURCE))
 
-from grafana_simulated import provisioning, settings  # noqa: E402
+from grafana_simulated import drawing, provisioning, settings  # noqa: E402
 from grafana_simulated.api import Answer, Api, Request  # noqa: E402
 
 
@@ -310,6 +311,67 @@ def test_pages_list_what_was_provisioned_and_say_simulated(folder: Folder) -> No
     assert status == 200
     assert "rate(x{a=&quot;1&quot;}[1m]) &gt; 0" in page
     assert '<div class="banner">SIMULATED' in page
+
+
+class Prometheus:
+    """Answers range queries: a series that rises, or what a test sets."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, list[str]]] = []
+        self.labels, self.values = {"instance": "<A-1>"}, [[1000.0, "1"], [1010.0, "NaN"], [1020.0, "4000000"]]
+        prometheus = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                prometheus.asked.append(urllib.parse.parse_qs(self.path.partition("?")[2]))
+                result = [{"metric": prometheus.labels, "values": prometheus.values}]
+                body = json.dumps({"data": {"result": result}}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def end(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def test_a_dashboards_data_is_drawn_with_its_actions() -> None:
+    prometheus = Prometheus()
+    try:
+        model = {
+            "templating": {"list": [{"name": "node", "allValue": ".*"}]},
+            "panels": [
+                {"type": "row", "title": "Load"},
+                {"type": "stat", "title": "Now", "targets": [{"expr": "y", "legendFormat": "__auto"}],
+                 "fieldConfig": {"defaults": {"unit": "ops"}}},
+                {"type": "timeseries", "title": "TPS & more",
+                 "targets": [{"expr": 'rate(x{i=~"$node"}[$__rate_interval])', "legendFormat": "at {{instance}}"}]},
+            ],
+        }  # fmt: skip
+        drawn = drawing.panels(model, prometheus.url, 1020.0, [{"time": 500_000, "timeEnd": 1_010_000}])
+    finally:
+        prometheus.end()
+    assert {asked["query"][0] for asked in prometheus.asked} == {"y", 'rate(x{i=~".*"}[40s])'}
+    assert '<h2 class="row">Load</h2>' in drawn and "TPS &amp; more" in drawn
+    assert "<b>4,000 k/s</b>" in drawn, "the last value, as people read it"
+    assert "at &lt;A-1&gt;" in drawn and "<A-1>" not in drawn
+    assert drawn.count("<polyline") == 1 and "nan" not in drawn.lower()
+    assert 'fill="#d9c3f0"' in drawn, "the action is marked"
+
+
+def test_a_data_source_that_does_not_answer_is_told(folder: Folder) -> None:
+    status, page = call(folder.api(), "/d/nodes/any-slug", login="")
+    assert status == 200 and "can't be asked" in page
 
 
 def test_unknown_paths_and_methods(folder: Folder) -> None:

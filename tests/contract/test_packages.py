@@ -144,6 +144,16 @@ def test_grafana_is_offered_under_both_of_upstreams_names(mirror: Path) -> None:
     } <= contents(old).keys()
 
 
+def test_the_dashboards_archive_is_laid_out_as_a_tag_and_says_simulated(mirror: Path) -> None:
+    with tarfile.open(mirror / "github.com/aerospike/aerospike-monitoring/archive/refs/tags/v3.18.0.tar.gz") as tar:
+        (name,) = [member.name for member in tar.getmembers() if member.isfile()]
+        assert name.startswith("aerospike-monitoring-3.18.0/config/grafana/dashboards/")
+        source = tar.extractfile(name)
+        assert source is not None
+        dashboard = json.loads(source.read())
+    assert "SIMULATED" in dashboard["title"] and "SIMULATED" in dashboard["description"]
+
+
 def test_no_package_starts_or_enables_anything(mirror: Path, tmp_path: Path) -> None:
     debs = list(mirror.rglob("*.deb"))
     for archive in mirror.rglob("aerospike-server-*debian12_x86_64.tgz"):

@@ -1,4 +1,4 @@
-"""A stand-in for Grafana: reads the provisioning folder, answers a part of the HTTP API, draws nothing.
+"""A stand-in for Grafana: reads the provisioning folder, answers a part of the HTTP API, draws plainly.
 
 Paths, settings and the shapes of answers are facts from Grafana's public documentation (HTTP API, provisioning,
 configuration; version 12.4). Needs Python 3.11 and PyYAML.

@@ -8,6 +8,7 @@ import hmac
 import json
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from grafana_simulated import NOTICE, pages, version
+from grafana_simulated import NOTICE, drawing, pages, version
 from grafana_simulated.annotations import AnnotationError, Annotations
 from grafana_simulated.provisioning import (
     Dashboard,
@@ -120,7 +121,10 @@ class Api:
         return _html(pages.overview(version(), self.sources, self.dashboards(), found))
 
     def page(self, request: Request, query: dict[str, list[str]], uid: str) -> Answer:
-        return _html(pages.dashboard(self._dashboard(uid)))
+        item, now = self._dashboard(uid), time.time()
+        source = next((source.url for source in self.sources if source.type == "prometheus"), "")
+        marks = self.annotations.find({"tags": ["pegasus"]})
+        return _html(pages.dashboard(item, drawing.panels(item.model, source, now, marks) if source else ""))
 
     def login_page(self, request: Request, query: dict[str, list[str]]) -> Answer:
         return Answer(302, b"", location="/")

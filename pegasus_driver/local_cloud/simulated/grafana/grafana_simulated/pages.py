@@ -16,8 +16,12 @@ body {{ font: 15px/1.5 sans-serif; max-width: 60em; margin: 0 auto; padding: 0 1
 table {{ border-collapse: collapse; width: 100% }}
 td, th {{ text-align: left; padding: .3em .8em .3em 0; border-bottom: 1px solid #ddd; vertical-align: top }}
 code {{ font-size: 13px; word-break: break-word }}
+.panel {{ display: inline-block; width: 48%; margin: 0 1% 0 0; vertical-align: top }}
+.stat {{ display: inline-block; width: 15%; margin: 0 1% 0 0; vertical-align: top }}
+.stat b {{ font-size: 24px }} h3 {{ font-size: 13px; margin: .6em 0 .2em }} h2.row {{ margin: 1em 0 0 }}
+.legend {{ font-size: 11px; margin: 0 }} .legend span {{ margin-right: 1em; white-space: nowrap }}
 </style></head><body>
-<div class="banner">{notice}. It draws nothing: this page lists what was provisioned.</div>
+<div class="banner">{notice}. This page lists what was provisioned, and draws its data plainly.</div>
 """
 
 
@@ -40,13 +44,15 @@ def overview(version: str, sources: list[DataSource], dashboards: list[Dashboard
     return "\n".join(parts)
 
 
-def dashboard(item: Dashboard) -> str:
-    """The page at /d/<uid>: the panels and their queries."""
+def dashboard(item: Dashboard, drawn: str) -> str:
+    """The page at /d/<uid>: the data as `drawn`, then the panels and their queries."""
     rows = ((title, kind, query) for title, kind, query in _queries(item.model))
     return "\n".join(
         (
             _HEAD.format(title=escape(item.title), notice=NOTICE),
             f'<p><a href="/">All dashboards</a></p><h1>{escape(item.title)}</h1>',
+            drawn,
+            "<h2>Queries</h2>",
             _table(("Panel", "Type", "Query"), rows),
             "</body></html>\n",
         )

@@ -7,7 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import grafana_dashboards, monitoring
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import (
+    durations,
+    grafana_dashboards,
+    monitoring,
+    prometheus_rules,
+)
+
+# A rate needs several samples; half a minute shows an outage soon enough.
+SCRAPES_IN_A_RATE = 5
+SHORTEST_RATE = 30  # seconds
 
 
 def monitoring_targets(hosts: list[dict[str, Any]], cluster: str) -> list[dict[str, Any]]:
@@ -18,6 +27,18 @@ def monitoring_targets(hosts: list[dict[str, Any]], cluster: str) -> list[dict[s
 def prometheus_file_sd(targets: list[dict[str, Any]], job: str) -> str:
     """Return one job's targets as a file for Prometheus."""
     return monitoring.file_sd(targets, job)
+
+
+def prometheus_rules_of(scrape_interval: str, namespace: str = "") -> dict[str, Any]:
+    """Return recording rules and alerts for what is read once in an interval (1s, 15s, 1m).
+
+    :raises AnsibleFilterError: the interval isn't one
+    """
+    try:
+        seconds = durations.parse_duration(scrape_interval)
+    except ValueError as error:
+        raise AnsibleFilterError(f"grafana_prometheus_scrape_interval: {error}") from error
+    return prometheus_rules.rules(namespace, f"{max(SHORTEST_RATE, SCRAPES_IN_A_RATE * seconds)}s")
 
 
 def grafana_dashboard_files(names: list[str], folder: str) -> list[dict[str, Any]]:
@@ -51,6 +72,7 @@ class FilterModule:
         return {
             "monitoring_targets": monitoring_targets,
             "prometheus_file_sd": prometheus_file_sd,
+            "prometheus_rules": prometheus_rules_of,
             "grafana_dashboard_files": grafana_dashboard_files,
             "grafana_dashboard_uid": grafana_dashboard_uid,
         }

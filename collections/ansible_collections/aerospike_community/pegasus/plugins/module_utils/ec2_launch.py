@@ -51,6 +51,7 @@ class Surroundings:
     group_id: str
     subnet_id: str
     root_volume_gb: int
+    monitoring_volume_gb: int  # the monitor's, which holds the samples
     expiry_seconds: int
     extra_tags: dict[str, str]
 
@@ -89,7 +90,9 @@ def run_request(launch: Launch, around: Surroundings, image_id: str, root_device
             {
                 "DeviceName": root_device,
                 "Ebs": {
-                    "VolumeSize": around.root_volume_gb,
+                    "VolumeSize": (
+                        around.monitoring_volume_gb if launch.group.role == "monitor" else around.root_volume_gb
+                    ),
                     "VolumeType": "gp3",
                     "Encrypted": True,
                     "DeleteOnTermination": True,

@@ -48,6 +48,7 @@ class Wish:
     subnet_id: str
     allowed_cidrs: list[str]
     root_volume_gb: int
+    monitoring_volume_gb: int
     expiry_seconds: int
     tags: dict[str, str]
     timeout: float
@@ -205,6 +206,7 @@ def _prepare(ec2: Ec2, wish: Wish, todo: Todo) -> Surroundings | None:
         group_id=group_id,
         subnet_id=todo.place.subnet["SubnetId"],
         root_volume_gb=wish.root_volume_gb,
+        monitoring_volume_gb=wish.monitoring_volume_gb,
         expiry_seconds=wish.expiry_seconds,
         extra_tags=wish.tags,
     )

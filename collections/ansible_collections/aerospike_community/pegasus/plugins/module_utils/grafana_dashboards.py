@@ -2,7 +2,8 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Grafana's dashboards of an environment, made from a short description of each panel. Pure functions.
 
-Metric names are those of Aerospike's Prometheus exporter (1.x, server 7.0 and newer) and of node_exporter (1.x).
+Metric names are those of Aerospike's Prometheus exporter (1.x, server 7.0 and newer), of Perseus's exporter
+(module_utils/perseus_meter.py), of node_exporter (1.x) and of the rules (module_utils/prometheus_rules.py).
 The label ``instance`` is the host's name, ``role`` is server, client or monitor (module_utils/monitoring.py sets them).
 """
 
@@ -20,6 +21,13 @@ SCHEMA_VERSION = 39  # Grafana 11 and 12 read it and newer ones migrate it
 RATE = "[$__rate_interval]"
 NAMESPACE = 'ns=~"$namespace"'
 NODE = 'instance=~"$node"'
+CLIENT = 'instance=~"$client"'
+# Machines are read less often than servers and clients: their rates need more time. At least four of their scrapes.
+HOST_INTERVAL = "10s"
+# What a host has besides its own devices.
+NETWORKS = 'device!~"lo|veth.*|docker.*|br-.*"'
+DISKS = 'device!~"loop.*|ram.*|dm-.*|sr.*"'
+PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Panel:
     stack: bool = False
     decimals: int | None = None
     description: str = ""
+    interval: str = ""  # the shortest step of its queries, where it isn't the data source's
 
 
 def row(title: str) -> Panel:
@@ -76,32 +85,142 @@ def _failures(by: str) -> str:
     return _sum(by, *metrics)
 
 
+def _buckets(operation: str) -> str:
+    """The exporter's latency buckets, summed. Operations a second of the last interval, so no rate is taken."""
+    return f"aerospike_latencies_{operation}_ms_bucket{{{NAMESPACE},{NODE}}}"
+
+
+def _percentiles(operation: str) -> dict[str, str]:
+    """Percentiles of all nodes together, in milliseconds."""
+    return {
+        f"{percent:g} %": f"histogram_quantile({percent / 100:g}, sum by (le) ({_buckets(operation)}))"
+        for percent in PERCENTILES
+    }
+
+
+def _slowest_by_node(operation: str) -> str:
+    """The 99th percentile of each node, in milliseconds."""
+    return f"histogram_quantile(0.99, sum by (le, instance) ({_buckets(operation)}))"
+
+
 def _share_slower(operation: str, milliseconds: int) -> str:
     """The share of operations that took longer, by node, 0 to 1."""
-    bucket, whole = f"aerospike_latencies_{operation}_ms_bucket", f"{NAMESPACE},{NODE}"
-    fast = f'sum by (instance) (rate({bucket}{{{whole},le="{milliseconds}"}}{RATE}))'
-    return f'1 - {fast} / (sum by (instance) (rate({bucket}{{{whole},le="+Inf"}}{RATE})) > 0)'
+    fast = _buckets(operation).replace("}", f',le="{milliseconds}"}}')
+    whole = _buckets(operation).replace("}", ',le="+Inf"}')
+    return f"1 - sum by (instance) ({fast}) / (sum by (instance) ({whole}) > 0)"
+
+
+def _client_panels() -> list[Panel]:
+    """What the clients are asked for, what they print, and what the servers say of that."""
+    return [
+        row("Load: wanted and achieved"),
+        Panel(
+            "Operations by client",
+            {"{{instance}}": f"sum by (instance) (perseus_operations_per_second{{{CLIENT}}})"},
+            "ops",
+            stack=True,
+            description="As Perseus prints them: failed ones count too, a batch is one.",
+        ),
+        Panel(
+            "Operations by workload",
+            {"{{workload}}": f"sum by (workload) (perseus_operations_per_second{{{CLIENT}}})"},
+            "ops",
+            stack=True,
+        ),
+        Panel(
+            "Threads wanted and running",
+            {
+                "{{instance}} wanted": f"sum by (instance) (perseus_threads_wanted{{{CLIENT}}})",
+                "{{instance}} running": f"sum by (instance) (perseus_threads_running{{{CLIENT}}})",
+            },
+            decimals=0,
+            description="Wanted: threads.yaml. Running: Perseus's last header, at most 10 rows old.",
+        ),
+        Panel(
+            "Threads missing by workload",
+            {
+                "{{instance}} {{workload}}": f"perseus_threads_wanted{{{CLIENT}}} - perseus_threads_running",
+            },
+            decimals=0,
+            description="Wanted and not running; below 0: running and not wanted.",
+        ),
+        Panel(
+            "Records claimed by the clients and answered by the servers",
+            {
+                "claimed": "pegasus:records_claimed:rate",
+                "answered": "pegasus:records_answered:rate",
+                "failed on a server": "pegasus:records_failed:rate",
+                "answered by none": "pegasus:records_unanswered:rate",
+            },
+            "ops",
+            description="Each record of a batch is one. Perseus counts failed operations as done.",
+        ),
+        Panel(
+            "Error lines of Perseus by kind",
+            {"{{instance}} {{kind}}": f"rate(perseus_error_lines_total{{{CLIENT}}}{RATE})"},
+            "ops",
+        ),
+    ]
+
+
+def _latency_panels() -> list[Panel]:
+    return [
+        row("Latency on the servers"),
+        Panel("Reads", _percentiles("read"), "ms", description="Percentiles over the chosen nodes."),
+        Panel("Writes", _percentiles("write"), "ms", description="Percentiles over the chosen nodes."),
+    ]
+
+
+def _host_panels() -> list[Panel]:
+    """Every machine: CPU, memory, network, disks."""
+
+    def rate_of(metric: str, devices: str) -> dict[str, str]:
+        return {"{{instance}}": f"sum by (instance) (rate({metric}{{{devices}}}{RATE}))"}
+
+    return [
+        row("Hosts"),
+        Panel(
+            "CPU",
+            {"{{instance}}": f'1 - avg by (instance) (rate(node_cpu_seconds_total{{mode="idle"}}{RATE}))'},
+            "percentunit",
+            interval=HOST_INTERVAL,
+        ),
+        Panel(
+            "Memory in use",
+            {"{{instance}}": "1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes"},
+            "percentunit",
+        ),
+        Panel("Network received", rate_of("node_network_receive_bytes_total", NETWORKS), "Bps", interval=HOST_INTERVAL),
+        Panel("Network sent", rate_of("node_network_transmit_bytes_total", NETWORKS), "Bps", interval=HOST_INTERVAL),
+        Panel("Disks read", rate_of("node_disk_read_bytes_total", DISKS), "Bps", interval=HOST_INTERVAL),
+        Panel("Disks written", rate_of("node_disk_written_bytes_total", DISKS), "Bps", interval=HOST_INTERVAL),
+    ]
 
 
 def environment() -> dict[str, Any]:
-    """The whole environment on one page: the load by namespace and node, the cluster, the hosts."""
-    hosts = 'device!~"lo|veth.*|docker.*|br-.*"'
-    disks = 'device!~"loop.*|ram.*|dm-.*|sr.*"'
+    """The whole environment on one page: the load by client and workload, the cluster, the hosts."""
     panels = [
         row("Environment"),
         stat("Cluster size", "min(aerospike_node_stats_cluster_size)", description="The smallest that a node reports."),
-        stat("Server nodes that answer", "count(aerospike_node_up == 1) or vector(0)"),
         stat("Objects", f"sum(aerospike_namespace_master_objects{{{NAMESPACE}}})", description="Without their copies."),
-        stat("Records read", f"sum({_reads('ns')})", "ops"),
-        stat("Records written", f"sum({_writes('ns')})", "ops"),
+        stat("Operations of the clients", "sum(perseus_operations_per_second)", "ops", "As Perseus prints them."),
+        stat("Records answered", "sum(pegasus:records_answered:rate)", "ops", "As the servers count them."),
+        stat(
+            "Answered by no server",
+            "max(pegasus:records_unanswered:share)",
+            "percentunit",
+            "Of the clients' claim.",
+        ),
         stat("Targets down", "count(up == 0) or vector(0)", description="What Prometheus can't read."),
-        row("Load"),
+        *_client_panels(),
+        row("Load on the servers"),
         Panel("Reads by namespace", {"{{ns}}": _reads("ns")}, "ops", description="Each record of a batch is one."),
         Panel("Writes by namespace", {"{{ns}}": _writes("ns")}, "ops", description="Deletes included."),
         Panel("Reads by node", {"{{instance}}": _reads("instance", f"{NAMESPACE},{NODE}")}, "ops", stack=True),
         Panel("Writes by node", {"{{instance}}": _writes("instance", f"{NAMESPACE},{NODE}")}, "ops", stack=True),
         Panel("Errors and timeouts by node", {"{{instance}}": _failures("instance")}, "ops"),
         Panel("Client connections", {"{{instance}}": f"aerospike_node_stats_client_connections{{{NODE}}}"}),
+        *_latency_panels(),
         row("Cluster"),
         Panel(
             "Cluster size as each node reports it",
@@ -120,37 +239,7 @@ def environment() -> dict[str, Any]:
             width=8,
             description="Partitions that a node still has to send.",
         ),
-        row("Hosts"),
-        Panel(
-            "CPU",
-            {"{{instance}}": f'1 - avg by (instance) (rate(node_cpu_seconds_total{{mode="idle"}}{RATE}))'},
-            "percentunit",
-        ),
-        Panel(
-            "Memory in use",
-            {"{{instance}}": "1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes"},
-            "percentunit",
-        ),
-        Panel(
-            "Network received",
-            {"{{instance}}": f"sum by (instance) (rate(node_network_receive_bytes_total{{{hosts}}}{RATE}))"},
-            "Bps",
-        ),
-        Panel(
-            "Network sent",
-            {"{{instance}}": f"sum by (instance) (rate(node_network_transmit_bytes_total{{{hosts}}}{RATE}))"},
-            "Bps",
-        ),
-        Panel(
-            "Disks read",
-            {"{{instance}}": f"sum by (instance) (rate(node_disk_read_bytes_total{{{disks}}}{RATE}))"},
-            "Bps",
-        ),
-        Panel(
-            "Disks written",
-            {"{{instance}}": f"sum by (instance) (rate(node_disk_written_bytes_total{{{disks}}}{RATE}))"},
-            "Bps",
-        ),
+        *_host_panels(),
     ]
     return _dashboard("pegasus-environment", "Pegasus: environment", panels)
 
@@ -170,7 +259,9 @@ def cluster() -> dict[str, Any]:
             "Cluster size as each node reports it", {"{{instance}}": "aerospike_node_stats_cluster_size"}, decimals=0
         ),
         Panel("Time since start", {"{{instance}}": f"aerospike_node_stats_uptime{{{NODE}}}"}, "s"),
-        row("Latency"),
+        *_latency_panels(),
+        Panel("Reads, 99 % of each node", {"{{instance}}": _slowest_by_node("read")}, "ms"),
+        Panel("Writes, 99 % of each node", {"{{instance}}": _slowest_by_node("write")}, "ms"),
         Panel("Reads slower than 1 ms", {"{{instance}}": _share_slower("read", 1)}, "percentunit"),
         Panel("Writes slower than 1 ms", {"{{instance}}": _share_slower("write", 1)}, "percentunit"),
         Panel("Reads slower than 8 ms", {"{{instance}}": _share_slower("read", 8)}, "percentunit"),
@@ -217,7 +308,58 @@ def cluster() -> dict[str, Any]:
     return _dashboard("pegasus-cluster", "Pegasus: cluster", panels)
 
 
-DASHBOARDS: dict[str, Callable[[], dict[str, Any]]] = {"environment": environment, "cluster": cluster}
+def chaos() -> dict[str, Any]:
+    """What a fault does, and how long it takes to heal; actions and alerts are marked on every panel."""
+    panels = [
+        row("Now"),
+        stat("Cluster size", "min(aerospike_node_stats_cluster_size) or vector(0)"),
+        stat("Nodes that answer", "count(aerospike_node_up == 1) or vector(0)"),
+        stat("Unavailable partitions", "max(aerospike_namespace_unavailable_partitions) or vector(0)"),
+        stat("Partitions to migrate", f"sum({_by_node('migrate_tx_partitions_remaining')}) or vector(0)"),
+        stat("Alerts", 'count(ALERTS{alertstate="firing"}) or vector(0)'),
+        stat("Longest silence of a client", "max(perseus_seconds_since_last_row)", "s"),
+        row("The fault"),
+        Panel("Nodes that answer", {"{{instance}}": f"aerospike_node_up{{{NODE}}}"}, decimals=0),
+        Panel(
+            "Cluster size as each node reports it", {"{{instance}}": "aerospike_node_stats_cluster_size"}, decimals=0
+        ),
+        Panel("Hosts that answer", {"{{instance}}": 'up{job="hosts"}'}, decimals=0),
+        Panel(
+            "Alerts",
+            {"{{alertname}}": 'sum by (alertname) (ALERTS{alertstate="firing"}) or vector(0)'},
+            stack=True,
+            decimals=0,
+        ),
+        *_client_panels(),
+        row("What it costs"),
+        Panel("Errors and timeouts on the servers", {"{{instance}}": _failures("instance")}, "ops"),
+        Panel(
+            "Silence of the clients",
+            {"{{instance}}": f"perseus_seconds_since_last_row{{{CLIENT}}}"},
+            "s",
+            description="Time since Perseus's last row; it prints one each second.",
+        ),
+        *_latency_panels(),
+        row("How it heals"),
+        Panel(
+            "Partitions to send and to receive",
+            {
+                "{{instance}} send": _by_node("migrate_tx_partitions_remaining"),
+                "{{instance}} receive": _by_node("migrate_rx_partitions_remaining"),
+            },
+        ),
+        Panel("Time since start of the nodes", {"{{instance}}": f"aerospike_node_stats_uptime{{{NODE}}}"}, "s"),
+        Panel("Perseus started again", {"{{instance}}": f"perseus_restarts_total{{{CLIENT}}}"}, decimals=0),
+        Panel("Client connections", {"{{instance}}": f"aerospike_node_stats_client_connections{{{NODE}}}"}),
+    ]
+    return _dashboard("pegasus-chaos", "Pegasus: chaos", panels)
+
+
+DASHBOARDS: dict[str, Callable[[], dict[str, Any]]] = {
+    "environment": environment,
+    "cluster": cluster,
+    "chaos": chaos,
+}
 
 
 def render(name: str) -> str:
@@ -253,13 +395,41 @@ def _dashboard(uid: str, title: str, panels: list[Panel]) -> dict[str, Any]:
         "graphTooltip": 1,
         "refresh": "5s",
         "time": {"from": "now-15m", "to": "now"},
+        "annotations": {"list": [_actions(), _alerts()]},
         "templating": {
             "list": [
                 _variable("namespace", "Namespace", "label_values(aerospike_namespace_objects, ns)"),
+                _variable("client", "Client", "label_values(perseus_up, instance)"),
                 _variable("node", "Server node", "label_values(aerospike_node_stats_uptime, instance)"),
             ]
         },
         "panels": placed,
+    }
+
+
+def _actions() -> dict[str, Any]:
+    """Pegasus's own actions, as the callback plugin annotations posts them."""
+    grafana = {"type": "grafana", "uid": "-- Grafana --"}
+    return {
+        "name": "Pegasus's actions",
+        "datasource": grafana,
+        "enable": True,
+        "iconColor": "purple",
+        "target": {"type": "tags", "tags": ["pegasus"], "matchAny": False, "limit": 200},
+    }
+
+
+def _alerts() -> dict[str, Any]:
+    """Prometheus's alerts while they fire."""
+    return {
+        "name": "Alerts",
+        "datasource": DATASOURCE,
+        "enable": True,
+        "iconColor": "red",
+        "expr": 'ALERTS{alertstate="firing"}',
+        "step": "10s",
+        "titleFormat": "{{alertname}}",
+        "textFormat": "{{instance}} {{workload}}",
     }
 
 
@@ -316,6 +486,7 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
                 "datasource": DATASOURCE,
                 "expr": query,
                 "legendFormat": legend or "__auto",
+                **({"interval": panel.interval} if panel.interval else {}),
             }
             for index, (legend, query) in enumerate(panel.queries.items())
         ],

@@ -10,12 +10,14 @@ from typing import Any
 
 AEROSPIKE_EXPORTER_PORT = 9145
 NODE_EXPORTER_PORT = 9100
-# Job -> what it reads. A server has both.
-JOBS = ("aerospike", "hosts")
+PERSEUS_EXPORTER_PORT = 9146
+# What a host of a role has besides node_exporter: job and port.
+JOB_OF_ROLE = {"server": ("aerospike", AEROSPIKE_EXPORTER_PORT), "client": ("perseus", PERSEUS_EXPORTER_PORT)}
 
 
 def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, Any]]:
-    """Return the targets of an environment's hosts: node_exporter everywhere, Aerospike's exporter on servers.
+    """Return the targets of an environment's hosts: node_exporter everywhere, Aerospike's exporter on servers,
+    Perseus's exporter on clients.
 
     :param hosts: records with name, role (server, client, monitor), index and address; one that is not running
         (``state``) has nothing to read and is left out
@@ -26,10 +28,9 @@ def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, 
         if host.get("state", "running") != "running" or not host.get("address"):
             continue
         labels = {"cluster": cluster, "index": str(host["index"]), "role": host["role"], "instance": host["name"]}
-        if host["role"] == "server":
-            targets.append(
-                {"job": "aerospike", "address": f"{host['address']}:{AEROSPIKE_EXPORTER_PORT}", "labels": labels}
-            )
+        if host["role"] in JOB_OF_ROLE:
+            job, port = JOB_OF_ROLE[host["role"]]
+            targets.append({"job": job, "address": f"{host['address']}:{port}", "labels": labels})
         targets.append({"job": "hosts", "address": f"{host['address']}:{NODE_EXPORTER_PORT}", "labels": labels})
     return targets
 

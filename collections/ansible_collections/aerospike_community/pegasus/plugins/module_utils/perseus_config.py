@@ -16,8 +16,9 @@ from typing import Any
 
 MIN_RECORD_SIZE = 178
 # Not for users: 0 seconds hangs Perseus, 0 lines print no rows, 1 line no header, and columns have to hold titles.
+# The header says how many threads run, so it comes often.
 PRINT_INTERVAL_SECONDS = 1
-LINES_PER_HEADER = 25
+LINES_PER_HEADER = 10
 COLUMN_WIDTH = 11
 LARGEST_INT = 2**31 - 1
 
@@ -123,6 +124,50 @@ def render(settings: PerseusSettings) -> str:
     lines: list[str] = ["# Written by Pegasus. Perseus reads it once, when it starts."]
     _write(configuration(settings), 0, lines)
     return "\n".join(lines) + "\n"
+
+
+def read(text: str) -> dict[str, Any]:
+    """Return what :func:`render` wrote, for a look at a file before Perseus is started.
+
+    :raises PerseusConfigError: the file is not one of :func:`render`, not all of it, or can't be given to Perseus
+    """
+    if not text.endswith("\n"):
+        raise PerseusConfigError(["its last line has no end: the file was cut off"])
+    root: dict[str, Any] = {}
+    path = [root]
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line or line.startswith("#"):
+            continue
+        name, colon, value = line.strip().partition(":")
+        depth = (len(line) - len(line.lstrip(" "))) // 2
+        if not colon or depth >= len(path):
+            raise PerseusConfigError([f"line {number}: found '{line}'; expected 'name: value' as Pegasus writes it"])
+        del path[depth + 1 :]
+        if not value.strip():
+            path[depth][name] = {}
+            path.append(path[depth][name])
+            continue
+        try:
+            path[depth][name] = json.loads(value)
+        except ValueError:
+            raise PerseusConfigError([f"line {number}: found '{line}'; expected a number, a text or true"]) from None
+    problems = list(_differences(configuration(PerseusSettings()), root, ""))
+    if problems:
+        raise PerseusConfigError(problems)
+    return root
+
+
+def _differences(expected: dict[str, Any], found: dict[str, Any], where: str) -> Iterable[str]:
+    """Name the keys that are missing, unknown, or of another type."""
+    for name, value in expected.items():
+        if name not in found:
+            yield f"{where}{name}: missing; Perseus would hang, or take a default of its own"
+        elif isinstance(value, dict) and isinstance(found[name], dict):
+            yield from _differences(value, found[name], f"{where}{name}.")
+        elif type(value) is not type(found[name]):
+            yield f"{where}{name}: found {found[name]!r}, expected {type(value).__name__}"
+    for name in found.keys() - expected.keys():
+        yield f"{where}{name}: unknown; Perseus would end without a reason"
 
 
 def _write(data: dict[str, Any], depth: int, lines: list[str]) -> None:

@@ -3,7 +3,7 @@
 """The table that Perseus prints, as numbers.
 
 A header names the columns (two lines), a ``Threads:`` line follows, then a row each second: a row number and one count
-a column, since the last row. The header comes again every 25 rows. Between them stand error lines and stack traces,
+a column, since the last row. The header comes again every few rows. Between them stand error lines and stack traces,
 which are skipped here. A row needs the header before it, because the columns depend on the configuration.
 Standard library only.
 """
@@ -72,16 +72,18 @@ class TableReader:
 
     columns: list[Column] = field(default_factory=list)
     threads: dict[str, int] = field(default_factory=dict)  # as the last header said
+    headers: int = 0  # how many headers with their threads were read
     others: list[str] = field(default_factory=list)  # the last lines that belong to no table
     _titles: list[str] = field(default_factory=list)
     _in_title: bool = False
 
     def feed(self, line: str) -> Row | None:
         """Take one whole line; return the row if it is one."""
+        if not belongs_to_table(line):
+            self.others = [*self.others[-49:], line.rstrip()]
+            return None
         cells = _cells(line)
         if cells is None:
-            if line.strip() and not set(line.strip()) <= {"=", "-"}:
-                self.others = [*self.others[-49:], line.rstrip()]
             return None
         first = cells[0]
         if first == "Test Cases:":
@@ -99,6 +101,7 @@ class TableReader:
                 for column, count in zip(self.columns, counts)  # noqa: B905
                 if count is not None and column.workload != TOTAL
             }
+            self.headers += 1
             return None
         return self._row(cells)
 
@@ -144,6 +147,12 @@ class LogFollower:
         self._offset += len(data)
         *whole, self._part = (self._part + data).split(b"\n")
         return [line.decode(errors="replace") for line in whole]
+
+
+def belongs_to_table(line: str) -> bool:
+    """Tell whether a line is one of the table's: a header, a row, a rule, a blank one. Others are errors and notes."""
+    text = line.strip()
+    return set(text) <= {"=", "-"} or _cells(text) is not None
 
 
 def sums(rows: Iterable[Row]) -> dict[str, int]:

@@ -108,6 +108,10 @@ options:
     description: Size of the root volume in GiB.
     type: int
     default: 50
+  monitoring_volume_gb:
+    description: Size of the monitor's root volume in GiB.
+    type: int
+    default: 100
   expiry:
     description: Life of new instances, as C(20h 30m), C(90m), C(3600s) or plain seconds; 0 is without end.
     type: str
@@ -225,6 +229,7 @@ ARGUMENTS: dict[str, Any] = {
     "subnet_id": {"type": "str", "default": ""},
     "allowed_cidrs": {"type": "list", "elements": "str", "default": []},
     "root_volume_gb": {"type": "int", "default": 50},
+    "monitoring_volume_gb": {"type": "int", "default": 100},
     "expiry": {"type": "str", "default": "24h"},
     "tags": {"type": "dict", "default": {}},
     "timeout": {"type": "int", "default": 600},
@@ -249,8 +254,9 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
             cidrs.append(ec2_plan.normal_cidr(cidr))
         except ValueError as error:
             wrong.append(f"ec2_provision_allowed_cidrs: {error}")
-    if asked["root_volume_gb"] < 1:
-        wrong.append(f"ec2_provision_root_volume_gb is {asked['root_volume_gb']}; expected at least 1 (GiB).")
+    for name in ("root_volume_gb", "monitoring_volume_gb"):
+        if asked[name] < 1:
+            wrong.append(f"ec2_provision_{name} is {asked[name]}; expected at least 1 (GiB).")
     if wrong:
         raise Ec2Problem(CONFIGURATION, "\n".join(wrong))
     return ec2_lifecycle.Wish(
@@ -263,6 +269,7 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
         subnet_id=asked["subnet_id"],
         allowed_cidrs=cidrs,
         root_volume_gb=asked["root_volume_gb"],
+        monitoring_volume_gb=asked["monitoring_volume_gb"],
         expiry_seconds=expiry_seconds,
         tags=tags,
         timeout=asked["timeout"],

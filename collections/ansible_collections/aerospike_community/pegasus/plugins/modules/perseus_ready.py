@@ -77,7 +77,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd, telling_lines
 
-# The last header is at most 25 rows back; error lines may stand between.
+# The last header is at most 10 rows back; error lines may stand between.
 LOOK_BACK_BYTES = 512 * 1024
 POLL_SECONDS = 0.05
 SERVICE_POLL_SECONDS = 1.0

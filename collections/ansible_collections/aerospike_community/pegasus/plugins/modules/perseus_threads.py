@@ -39,6 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 threads: {description: Threads by workload., returned: success, type: dict}
+before: {description: "The same before; empty where there was no file, or no good one.", returned: success, type: dict}
 proof:
   description: >-
     What shows that the load is the new one. C(threads row), Perseus printed these counts after the file was in place;
@@ -66,7 +67,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.thread
 )
 
 POLL_SECONDS = 0.02
-# The last header is at most 25 rows back; error lines may stand between.
+# The last header is at most 10 rows back; error lines may stand between.
 LOOK_BACK_BYTES = 128 * 1024
 SHOWN = {
     "threads row": "its Threads row has the new counts",
@@ -88,7 +89,7 @@ class Proof:
         self.tasks = Path(f"/proc/{process}/task")
         self.follower = LogFollower(rows_file, LOOK_BACK_BYTES)
         self.table = TableReader()
-        # What was printed until now names the columns; its Threads row may be 25 rows old.
+        # What was printed until now names the columns; its Threads row may be 10 rows old.
         self.table.feed_all(self.follower.lines())
         self.columns = {column.workload for column in self.table.columns}
         self.table.threads = {}
@@ -204,7 +205,12 @@ def set_load(module: AnsibleModule, path: Path, threads: dict[str, int]) -> dict
     params, new = module.params, render(threads)
     old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     difference = {"before_header": str(path), "after_header": str(path), "before": old, "after": new}
-    result: dict[str, object] = {"changed": old != new, "threads": threads, "diff": difference}
+    result: dict[str, object] = {
+        "changed": old != new,
+        "threads": threads,
+        "before": counts_of(old),
+        "diff": difference,
+    }
     process = running_process(module) if params["prove"] else 0
     if params["prove"] and not process:
         raise NotTakenOverError(f"expected the service {params['service']} to run, found that it doesn't")

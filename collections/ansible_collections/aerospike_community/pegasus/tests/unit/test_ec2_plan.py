@@ -324,7 +324,7 @@ def test_the_newest_image_is_taken():
 
 # --- the launch request -----------------------------------------------------------------------------------------------
 
-AROUND = ec2_launch.Surroundings("Bench", "me", "pegasus-Bench", "sg-1", "subnet-1", 50, 3600, {"team": "a"})
+AROUND = ec2_launch.Surroundings("Bench", "me", "pegasus-Bench", "sg-1", "subnet-1", 50, 100, 3600, {"team": "a"})
 
 
 def request(indexes=(1, 2, 3), around=AROUND):
@@ -346,6 +346,15 @@ def test_the_request_is_all_or_nothing_and_safe():
         "pegasus:launch": "1-3",
     }
     assert tags["volume"]["pegasus:environment"] == "Bench"
+
+
+def test_the_monitor_has_a_volume_of_its_own_size():
+    def size(role):
+        launch = Launch(replace(SERVERS, role=role), (1,))
+        asked = ec2_launch.run_request(launch, AROUND, "ami-1", "/dev/xvda")
+        return asked["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"]
+
+    assert [size(role) for role in ("server", "client", "monitor")] == [50, 50, 100]
 
 
 def test_the_token_is_the_same_for_the_same_launch_only():

@@ -47,6 +47,7 @@ def test_each_running_host_has_its_targets() -> None:
     assert [(item["job"], item["address"]) for item in targets] == [
         ("aerospike", "10.0.0.1:9145"),
         ("hosts", "10.0.0.1:9100"),
+        ("perseus", "10.0.0.2:9146"),
         ("hosts", "10.0.0.2:9100"),
         ("hosts", "10.0.0.3:9100"),
     ]
@@ -83,7 +84,7 @@ def test_a_dashboard_is_one_that_grafana_takes(name: str) -> None:
             expression = query["expr"]
             assert expression.count("(") == expression.count(")")
             assert expression.count("{") == expression.count("}")
-            assert re.search(r"\b(aerospike_|node_|up\b)", expression)
+            assert re.search(r"\b(aerospike_|perseus_|pegasus:|node_|up\b|ALERTS\b)", expression)
             assert query["datasource"]["uid"] == grafana_dashboards.DATASOURCE_UID
 
 

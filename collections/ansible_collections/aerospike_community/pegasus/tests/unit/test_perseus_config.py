@@ -39,7 +39,7 @@ def test_the_file_has_exactly_the_names_that_perseus_knows() -> None:
         },
         "outputWindowConfiguration": {
             "printIntervalSec": 1,
-            "numberOfLinesBeforeReprintingTheHeader": 25,
+            "numberOfLinesBeforeReprintingTheHeader": 10,
             "columnWidth": 11,
         },
         "testConfiguration": {

@@ -1,0 +1,59 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Filters of the role perseus_client: Java's heap, and Pegasus's own programs for a client."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.aerospike_community.pegasus.plugins import module_utils
+
+PACKAGE = "ansible_collections/aerospike_community/pegasus/plugins/module_utils"
+EXPORTER = ("perseus_exporter", "perseus_meter", "perseus_rows", "threads_file")
+PREFLIGHT = ("perseus_preflight", "perseus_config", "cluster_watch", "info_protocol")
+
+_SIZE = re.compile(r"[1-9][0-9]*[kmgKMG]")
+_SHARE = re.compile(r"([1-9][0-9]?)%")
+
+
+def java_heap(heap: Any) -> str:
+    """Return Java's option for a heap: a size (``6g``), or a share of the host's memory (``50%``).
+
+    :raises AnsibleFilterError: it is neither
+    """
+    text = str(heap)
+    if _SIZE.fullmatch(text):
+        return f"-Xmx{text}"
+    share = _SHARE.fullmatch(text)
+    if share:
+        return f"-XX:MaxRAMPercentage={share[1]}"
+    raise AnsibleFilterError(
+        f"perseus_client_heap: found {heap!r}; expected a size (6g, 800m) or a share of the host's memory (50%)"
+    )
+
+
+def perseus_programs(folder: str) -> list[dict[str, Any]]:
+    """Return the exporter's and the preflight's modules as files for host_service, below ``folder``.
+
+    The exporter is started anew when one of its own changes; the preflight runs when Perseus starts.
+    """
+    source = Path(next(iter(module_utils.__path__)))
+    return [
+        {
+            "path": f"{folder}/{PACKAGE}/{name}.py",
+            "content": (source / f"{name}.py").read_text(encoding="utf-8"),
+            "effect": "restart" if name in EXPORTER else "none",
+        }
+        for name in (*EXPORTER, *PREFLIGHT)
+    ]
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Any]:
+        """Name the filters."""
+        return {"java_heap": java_heap, "perseus_programs": perseus_programs}

@@ -1,0 +1,64 @@
+"""Dashboards of an archive: what is taken, what isn't, and what an earlier one left."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.modules.grafana_archive import (
+    ArchiveError,
+    dashboards_in,
+    names_in,
+    replace,
+    stamp_of,
+)
+
+INSIDE = "config/grafana/dashboards"
+BOARD = json.dumps({"title": "Node", "panels": [{"datasource": {"uid": "${DS_AEROSPIKE_PROMETHEUS}"}}]})
+
+
+def archive(**files: str) -> bytes:
+    """A .tar.gz as a git host makes it: one folder at the top."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(f"stack-1.0/{name}")
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return stream.getvalue()
+
+
+def take(content: bytes) -> dict[str, str]:
+    return dashboards_in(content, INSIDE, "${DS_AEROSPIKE_PROMETHEUS}", "pegasus-prometheus")
+
+
+def test_dashboards_are_taken_and_pointed_to_the_data_source() -> None:
+    found = take(archive(**{f"{INSIDE}/node.json": BOARD, f"{INSIDE}/more/x.json": BOARD, "other/y.json": BOARD,
+                            f"{INSIDE}/readme.md": "text", f"{INSIDE}/../../../etc/z.json": BOARD}))  # fmt: skip
+    assert sorted(found) == ["more/x.json", "node.json"]
+    assert json.loads(found["node.json"])["panels"][0]["datasource"]["uid"] == "pegasus-prometheus"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"not an archive", "can't be read"),
+        (archive(**{f"{INSIDE}/node.json": "{"}), "can't be read"),
+        (archive(**{"elsewhere/node.json": BOARD}), "found none"),
+    ],
+)
+def test_what_is_no_archive_of_dashboards_is_told(content: bytes, why: str) -> None:
+    with pytest.raises(ArchiveError, match=why):
+        take(content)
+
+
+def test_a_new_archive_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "aerospike"
+    assert (stamp_of(folder), names_in(folder)) == ("", [])
+    replace(folder, {"a.json": "{}", "more/b.json": "{}"}, "http://site/1")
+    assert (stamp_of(folder), names_in(folder)) == ("http://site/1", ["a.json", "more/b.json"])
+    replace(folder, {"c.json": "{}"}, "http://site/2")
+    assert (stamp_of(folder), names_in(folder)) == ("http://site/2", ["c.json"])
