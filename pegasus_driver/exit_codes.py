@@ -34,7 +34,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done and verified",
     ExitCode.INTERNAL: "internal error, or Ansible itself couldn't run",
     ExitCode.CONFIGURATION: "usage, configuration, the Python environment, or another action is running",
-    ExitCode.EC2: "EC2 (credentials, quota, capacity, permission, endpoint) or the local cloud (engine, port, network, space)",
+    ExitCode.EC2: "EC2 (credentials, quota, capacity, permission) or the local cloud (engine, port, network, space)",
     ExitCode.SSH: "a host can't be reached by ssh",
     ExitCode.HOST: "a step failed on a host",
     ExitCode.DATABASE: "the cluster, the load or the monitoring isn't ready",

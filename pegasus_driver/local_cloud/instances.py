@@ -98,7 +98,8 @@ def plan(wanted: Iterable[Instance], found: Iterable[Container]) -> list[Step]:
 
 
 def _act(instance: Instance, container: Container | None) -> Act | None:
-    runs = container is not None and container.state == "running"
+    # A paused container is asleep, not down.
+    runs = container is not None and container.state in ("running", "paused", "restarting")
     if instance.state == PENDING:
         if container is None:
             return Act.LAUNCH

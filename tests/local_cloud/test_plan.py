@@ -36,6 +36,7 @@ def found(state):
         ("pending", "running", Act.RESUME),
         ("pending", "exited", Act.START),
         ("running", "running", None),
+        ("running", "paused", None),
         ("running", "exited", Act.DOWN),
         ("running", None, Act.LOST),
         ("stopping", "running", Act.STOP),
