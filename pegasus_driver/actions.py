@@ -49,6 +49,7 @@ class Action:
     """prepare returns what to say instead of running the playbook, or None to run it; conclude runs after success.
 
     locks: no other action on the same environment at the same time.
+    launches: needs threads.yaml and the licence, so they are checked with the configuration.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Action:
     arguments: Sequence[Argument] = ()
     variables: Callable[[argparse.Namespace], Mapping[str, Any]] = field(default=lambda arguments: {})
     locks: bool = True
+    launches: bool = False
     needs_hosts: bool = False  # a play that matches no host is a mistake, not a success
     prepare: Callable[[Session], str | None] = field(default=lambda session: None)
     conclude: Callable[[Session], None] = field(default=lambda session: None)
@@ -141,13 +143,13 @@ NODE = Argument("node", node_index, "the server node's index, as status shows it
 
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment, or go on with it; changes only what differs", "setup.yml",
-           prepare=before_setup),
+           launches=True, prepare=before_setup),
     Action("destroy", "remove everything that carries the environment's tag, and nothing else", "destroy.yml",
            prepare=before_destroy, conclude=after_destroy),
     Action("status", "show the environment: nodes, cluster, load, monitoring", "status.yml",
            locks=False, prepare=before_status),
     Action("copy-threads", "bring threads.yaml to every client", "setup.yml",
-           tags=("threads",), prepare=need_cloud),
+           tags=("threads",), launches=True, prepare=need_cloud),
     Action("stop-node", "stop the database on a node", "stop-node.yml",
            arguments=(NODE,), variables=lambda arguments: {"chaos_nodes": [arguments.node]}, prepare=need_cloud,
            needs_hosts=True),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from pegasus_driver import __version__
 from pegasus_driver.actions import ACTIONS, Action, Session
-from pegasus_driver.errors import ConfigurationError, DriverError, UsageError
+from pegasus_driver.errors import DriverError, UsageError
 from pegasus_driver.exit_codes import ExitCode, epilog
 
 if TYPE_CHECKING:
@@ -89,8 +89,11 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     common.add_argument("--output", choices=("auto", "plain", "json"), default="auto",
                         help="auto: a live view on a terminal, lines in a pipe; json: one object per line")  # fmt: skip
     run = Parser(add_help=False)
-    run.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
-                     help="a variable for this run, handed to ansible-playbook; may be given again")  # fmt: skip
+    settings = Parser(add_help=False)
+    settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
+                          help="a setting for this run, as ansible-playbook takes it; may be given again")  # fmt: skip
+    settings.add_argument("--config", metavar="FILE", default="",
+                          help="another environment's settings, over those of config.yml; also PEGASUS_CONFIG")  # fmt: skip
     run.add_argument("-v", "--verbose", action="store_true", help="show Ansible's own output")
 
     parser = Parser(
@@ -99,11 +102,20 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pegasus-driver {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="ACTION", required=True)
     for action in ACTIONS:
-        sub = commands.add_parser(action.name, help=action.help, description=action.help, parents=[common, run],
+        sub = commands.add_parser(action.name, help=action.help, description=action.help, parents=[common, settings, run],
                                   epilog=epilog(), formatter_class=raw)  # fmt: skip
         for argument in action.arguments:
             sub.add_argument(argument.name, type=argument.type, help=argument.help, metavar=argument.name.upper())
         sub.set_defaults(action=action)
+    commands.add_parser("validate", help="find every mistake in the configuration; starts nothing", epilog=epilog(),
+                        description="Checks config.yml, -e, threads.yaml and the licence, and what EC2 and the artifact "
+                        "source say to it, where they can be asked.",
+                        parents=[common, settings], formatter_class=raw)  # fmt: skip
+    importing = commands.add_parser("import-config", help="make a config.yml of the original tool's configure.sh",
+                                    description="Reads the file, and never runs it.", epilog=epilog(),
+                                    formatter_class=raw)  # fmt: skip
+    importing.add_argument("path", metavar="PATH", help="the original's configure.sh")
+    importing.add_argument("-o", "--to", metavar="FILE", default="", help="where to write it; default: to the output")
     local = commands.add_parser("local", help="the local cloud: start, stop, status, image", epilog=epilog(),
                                 description="EC2 on this machine, with containers as instances.",
                                 formatter_class=raw)  # fmt: skip
@@ -143,6 +155,14 @@ def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
         from pegasus_driver.local_commands import run_local
 
         return run_local(arguments, host)
+    if arguments.command == "validate":
+        from pegasus_driver.validate import run_validate
+
+        return run_validate(arguments, host)
+    if arguments.command == "import-config":
+        from pegasus_driver.import_config import run_import
+
+        return run_import(arguments, host)
     return run_action(arguments.action, arguments, host)
 
 
@@ -154,7 +174,9 @@ def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> Exi
     from pegasus_driver.signals import Signals
 
     extra = extra_arguments(arguments.extra_vars, host.folder)
-    config = configuration.load(host.root, host.environ, host.folder)
+    config = configuration.load(
+        host.root, configured(arguments, host), host.folder, arguments.extra_vars, launching=action.launches
+    )
     playbook = host.root / "playbooks" / action.playbook
     if not playbook.is_file():
         raise DriverError(f"{playbook} isn't there", "Restore it: git checkout playbooks")
@@ -388,13 +410,18 @@ class _Run:
         ]
 
 
+def configured(arguments: argparse.Namespace, host: Host) -> dict[str, str]:
+    """The environment variables of a command, with the file that --config names."""
+    from pegasus_driver.config import CONFIG_VARIABLE
+
+    return dict(host.environ) | ({CONFIG_VARIABLE: arguments.config} if arguments.config else {})
+
+
 def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:
-    """-e values for ansible-playbook, checked as far as mistakes would otherwise show late.
+    """-e values for ansible-playbook. What they set is checked with the configuration.
 
     Files (@name) are meant from where the user stands. Raises UsageError.
     """
-    from pegasus_driver.config import FILE_ONLY_KEYS
-
     result: list[str] = []
     for value in values:
         if value.startswith("@"):
@@ -404,12 +431,6 @@ def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:
             value = f"@{path}"
         elif value[:1] not in "{[" and "=" not in value:
             raise UsageError(f"-e {value}: found no '=', expected KEY=VALUE", "Or give @FILE, or a JSON object.")
-        for key in FILE_ONLY_KEYS:
-            if value.startswith(f"{key}=") or f" {key}=" in value or f'"{key}"' in value:
-                raise ConfigurationError(
-                    f"-e {value}: {key} is read by the inventory, which doesn't see -e",
-                    "Change it in config.yml, or name another file: PEGASUS_CONFIG=my.yml ./pegasus-driver ...",
-                )
         result += ["-e", value]
     return result
 

@@ -53,6 +53,10 @@ options:
         type: list
         elements: int
         default: []
+      fixed:
+        description: Value of the tag C(pegasus:fixed) of new nodes, with which later runs compare; empty for none.
+        type: str
+        default: ""
   region:
     description: EC2 region; empty is boto's own choice.
     type: str
@@ -204,6 +208,7 @@ ARGUMENTS: dict[str, Any] = {
             "nodes": {"type": "int", "required": True},
             "instance_type": {"type": "str", "required": True},
             "replace": {"type": "list", "elements": "int", "default": []},
+            "fixed": {"type": "str", "default": ""},
         },
     },
     "region": {"type": "str", "default": ""},
@@ -226,7 +231,7 @@ ARGUMENTS: dict[str, Any] = {
 def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
     """Turn the module's parameters into a Wish; raises Ec2Problem with everything that is wrong with them at once."""
     groups = [
-        ec2_plan.Group(one["role"], one["name"], one["nodes"], one["instance_type"], tuple(one["replace"]))
+        ec2_plan.Group(one["role"], one["name"], one["nodes"], one["instance_type"], tuple(one["replace"]), one["fixed"])
         for one in asked["groups"]
     ]
     tags = {str(key): str(value) for key, value in asked["tags"].items()}
