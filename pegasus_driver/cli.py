@@ -93,7 +93,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
                           help="a setting for this run, as ansible-playbook takes it; may be given again")  # fmt: skip
     settings.add_argument("--config", metavar="FILE", default="",
-                          help="another environment's settings, over those of config.yml; also PEGASUS_CONFIG")  # fmt: skip
+                          help="another environment's settings, laid over config.yml; also PEGASUS_CONFIG")  # fmt: skip
     run.add_argument("-v", "--verbose", action="store_true", help="show Ansible's own output")
 
     parser = Parser(
@@ -102,14 +102,14 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pegasus-driver {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="ACTION", required=True)
     for action in ACTIONS:
-        sub = commands.add_parser(action.name, help=action.help, description=action.help, parents=[common, settings, run],
-                                  epilog=epilog(), formatter_class=raw)  # fmt: skip
+        sub = commands.add_parser(action.name, help=action.help, description=action.help,
+                                  parents=[common, settings, run], epilog=epilog(), formatter_class=raw)  # fmt: skip
         for argument in action.arguments:
             sub.add_argument(argument.name, type=argument.type, help=argument.help, metavar=argument.name.upper())
         sub.set_defaults(action=action)
     commands.add_parser("validate", help="find every mistake in the configuration; starts nothing", epilog=epilog(),
-                        description="Checks config.yml, -e, threads.yaml and the licence, and what EC2 and the artifact "
-                        "source say to it, where they can be asked.",
+                        description="Checks config.yml, -e, threads.yaml and the licence, and what EC2 and the "
+                        "artifact source say to it, where they can be asked.",
                         parents=[common, settings], formatter_class=raw)  # fmt: skip
     importing = commands.add_parser("import-config", help="make a config.yml of the original tool's configure.sh",
                                     description="Reads the file, and never runs it.", epilog=epilog(),

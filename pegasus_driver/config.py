@@ -1,4 +1,4 @@
-"""Reads and checks the configuration before anything starts. The rules are the collection's (configuration.py there)."""
+"""Reads and checks the configuration before anything starts. The rules are the collection's (configuration.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pegasus_driver import collection  # noqa: F401  makes the collection importable
 from pegasus_driver.errors import ConfigurationError
 
 CONFIG_VARIABLE = "PEGASUS_CONFIG"

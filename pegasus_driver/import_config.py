@@ -1,7 +1,8 @@
 """`pegasus-driver import-config`: reads the original tool's configure.sh and writes a config.yml. Never runs the file.
 
-What it understands is what such files are made of: `NAME=value` with the shell's quotes, comments, `export`, `$NAME` and
-`${NAME}` of a name that was set before. Everything else (commands, substitutions, arithmetic) is reported and left out.
+What it understands is what such files are made of: `NAME=value` with the shell's quotes, comments, `export`, `$NAME`
+and `${NAME}` of a name that was set before. Everything else (commands, substitutions, arithmetic) is reported and
+left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pegasus_driver import collection  # noqa: F401  makes the collection importable
 from pegasus_driver.errors import ConfigurationError, UsageError
 from pegasus_driver.exit_codes import ExitCode
 
@@ -310,8 +310,9 @@ def run_import(arguments: argparse.Namespace, host: Host) -> ExitCode:
     mistakes = _mistakes(made, target, host)
     host.stderr.write("".join(f"{text}\n" for text in mistakes))
     host.stderr.write(
-        f"{len(imported.values)} settings imported, {len(imported.remarks)} remarks. pegasus_backend is aws, as for the "
-        "original: machines are paid by the hour. For this machine: pegasus_backend: local, without the instance types.\n"
+        f"{len(imported.values)} settings imported, {len(imported.remarks)} remarks. pegasus_backend is aws, as for "
+        "the original: machines are paid by the hour. For this machine: pegasus_backend: local, without the instance "
+        "types.\n"
     )
     if target:
         host.stderr.write(f"next: ./pegasus-driver validate --config {arguments.to}\n")

@@ -1,8 +1,8 @@
 """Makes the values of the presets' templates without Ansible, whose import alone takes longer than a check may.
 
-It knows what Pegasus's own presets and wiring use: `lookup` of env and file, the filters default and from_json. What it
-can't make is left to the first play of the playbook, which has Ansible's own templating; nothing is guessed. Templates that
-users write aren't made here.
+It knows what Pegasus's own presets and wiring use: `lookup` of env and file, the filters default and from_json. What
+it can't make is left to the first play of the playbook, which has Ansible's own templating; nothing is guessed.
+Templates that users write aren't made here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pegasus_driver import collection  # noqa: F401  makes the next import possible
-
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import (  # isort: skip
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import (
     Template,
     is_template,
 )

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The action plugin validate_configuration: the rules of a configuration, with the variables as Ansible has merged them."""
+"""The action plugin validate_configuration: the rules of a configuration, with the variables as Ansible merged them."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ class ActionModule(ActionBase):
         if value != file.values[key]:
             report.add(
                 key,
-                f"found {value!r} in the play and {file.values[key]!r} in the file that the inventory reads, expected the "
-                f"same: run with -e @{file.path}, or unset PEGASUS_CONFIG",
+                f"found {value!r} in the play and {file.values[key]!r} in the file that the inventory reads, expected "
+                f"the same: run with -e @{file.path}, or unset PEGASUS_CONFIG",
             )
 
 

@@ -2,8 +2,8 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The rules of config.yml beyond types: limits of single values, and rules across fields. All of them need no network.
 
-A rule sees the values that count (defaults, preset, config.yml, -e); one that isn't known yet, or is of a wrong type, is
-absent, and a rule that needs it is silent. Each rule yields (key, "found ..., expected ...").
+A rule sees the values that count (defaults, preset, config.yml, -e); one that isn't known yet, or is of a wrong type,
+is absent, and a rule that needs it is silent. Each rule yields (key, "found ..., expected ...").
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ LIMITS: dict[str, Limits] = {
     "aerospike_server_nsup_period": Limits(0, LONGEST_TTL, "seconds"),
     "aerospike_server_memory_percent": Limits(1, 95, "percent"),
     "aerospike_server_rack_id": Limits(0, 1_000_000),
-    "aerospike_server_heartbeat_interval": Limits(50, 10_000, "milliseconds"),
-    "aerospike_server_heartbeat_timeout": Limits(3, 250, "intervals"),
+    "aerospike_server_heartbeat_interval": Limits(50, 600_000, "milliseconds"),
+    "aerospike_server_heartbeat_timeout": Limits(3, None, "intervals"),
     "aerospike_server_ready_timeout": Limits(1, None, "seconds"),
-    "aerospike_server_open_files": Limits(1024, 1_048_576),
-    "aerospike_server_proto_fd_max": Limits(1024, 1_048_576),
+    "aerospike_server_open_files": Limits(1024, 2_097_152),
+    "aerospike_server_proto_fd_max": Limits(1024, 2_097_152),
     "aerospike_server_min_free_kbytes": Limits(0, None, "KiB"),
     "nvme_partition_count": Limits(1, 128),
     "nvme_partition_overprovisioning": Limits(0, 90, "percent"),
@@ -200,7 +200,9 @@ def _servers(values: Values) -> Iterator[Found]:
         before, _, _ = rest.rpartition(", found ")
         said[key, before or rest] = rest  # of ten partitions that are too many, the last
     for (key, _), rest in said.items():
-        yield key, rest
+        if "expected" not in rest:
+            rest = f"found {show(values.get(key))}, expected another value: {rest}"
+        yield key, rest if "found" in rest else f"found {show(values.get(key))}, {rest}"
 
 
 def _complete(values: Values) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The schema of config.yml: the argument_specs of all roles and of the collection, as one table. Checks single values.
 
-A checker of its own and not Ansible's ArgumentSpecValidator: importing that takes longer than a whole validation may, it
-stops at the first error of a value, knows no lines, and takes ``"3"`` for a number, which a template then compares as
-text. It refuses the same: unknown names on every level, wrong types, values outside of the choices.
+A checker of its own and not Ansible's ArgumentSpecValidator: importing that takes longer than a whole validation may,
+it stops at the first error of a value, knows no lines, and takes ``"3"`` for a number, which a template then compares
+as text. It refuses the same: unknown names on every level, wrong types, values outside of the choices.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def _wrong_type(option: Option, value: object) -> str | bool:
     if kind in ("str", "path"):
         if isinstance(value, str):
             return "" if value.isprintable() or kind == "str" else " of printable characters"
-        if isinstance(value, bool) or isinstance(value, float):
+        if isinstance(value, (bool, float)):
             return ": put it between quotes, or YAML reads it as something else"
         return not isinstance(value, int)
     if kind == "int":

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""All checks of a configuration that need no network, together. The driver and the first play of each playbook use this.
+"""All checks of a configuration that need no network, for the driver and for the first play of each playbook.
 
 The layers, the later ones win: specifications' defaults, the backend's preset, group_vars/all/config.yml, the file that
 --config or PEGASUS_CONFIG names, wiring.yml, -e. Only for the control machine.
@@ -50,7 +50,7 @@ WORKLOAD_NEEDS = {
     "rangeQuery": "perseus_client_range_query",
 }
 
-# Makes values of Jinja: takes all layers' values, returns a function that gives the value of a key, or raises LookupError.
+# Makes values of Jinja: takes all layers' values, returns a function: the value of a key, or LookupError.
 Resolve = Callable[[Mapping[str, Any]], Callable[[str], Any]]
 
 
@@ -80,8 +80,8 @@ class Problem:
 class Report:
     """What a check found.
 
-    `values` are those that count and are right; `unknown` are keys whose value isn't known yet; value(key) makes the value
-    of any variable, and raises LookupError where it can't be made.
+    `values` are those that count and are right; `unknown` are keys whose value isn't known yet; value(key) makes the
+    value of any variable, and raises LookupError where it can't be made.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -255,7 +255,9 @@ def _file_problems(
                 )
             elif file is not extra and key in wiring:
                 report.problems.append(
-                    Problem(name, line, key, "found a value that Pegasus derives itself, expected none: remove the line")
+                    Problem(
+                        name, line, key, "found a value that Pegasus derives itself, expected none: remove the line"
+                    )
                 )
             elif file is not extra and key in RUN_KEYS:
                 report.problems.append(
@@ -322,8 +324,8 @@ def file_problems(report: Report, root: Path, today: date) -> list[Problem]:
     if values.get(key) and values.get("aerospike_server_edition") == "enterprise":
         path = Path(str(values[key])).expanduser()
         path = path if path.is_absolute() else root / path
-        for message in licence_problems(path, values.get("pegasus_cluster_nodes"), today):
-            found.append(report.places.problem(key, message))
+        messages = licence_problems(path, values.get("pegasus_cluster_nodes"), today)
+        found += [report.places.problem(key, message) for message in messages]
     return found
 
 

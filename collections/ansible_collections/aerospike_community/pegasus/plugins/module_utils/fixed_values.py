@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What can't be changed while a cluster runs. It is kept in a tag of the server instances and compared by the next setup.
+"""What can't be changed while a cluster runs: kept in a tag of the server instances, compared by the next setup.
 
 The tag's value is text such as ``namespace=Test ttl=0 data=disk ...``: EC2 shows it, and it has at most 256 characters.
 """
@@ -58,8 +58,8 @@ def changed_values(tag: str, values: Mapping[str, Any], cluster: str) -> Iterato
             was = "other partitions" if old.startswith("digest:") else show(_plain(old))
             yield (
                 key,
-                f"found {show(values[key])}, expected {was}, with which the cluster {cluster} runs: it can't be changed, "
-                f"because {reason}. Put the old value back, or build the cluster anew: {REBUILD}",
+                f"found {show(values[key])}, expected {was}, with which the cluster {cluster} runs: it can't be "
+                f"changed, because {reason}. Put the old value back, or build the cluster anew: {REBUILD}",
             )
 
 

@@ -97,8 +97,8 @@ def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
     if not sizes:
         yield (
             SERVER_TYPE,
-            f"found {show(values[SERVER_TYPE])}, which has no instance-store disk, expected a type that has some, because "
-            f"{STORAGES[purposes[0]]} is disk (types with a d, such as r6gd.8xlarge, or i4i)",
+            f"found {show(values[SERVER_TYPE])}, which has no instance-store disk, expected a type that has some, "
+            f"because {STORAGES[purposes[0]]} is disk (types with a d, such as r6gd.8xlarge, or i4i)",
         )
         return
     try:
@@ -189,7 +189,9 @@ def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
 
 def _running(values: Values, instances: Sequence[Instance]) -> Iterator[Found]:
     """What a running cluster can't change."""
-    tags = {one.tags[TAG_FIXED]: one for one in instances if one.live and one.role == "server" and TAG_FIXED in one.tags}
+    tags = {
+        one.tags[TAG_FIXED]: one for one in instances if one.live and one.role == "server" and TAG_FIXED in one.tags
+    }
     seen = set()
     for tag in tags:
         for found in changed_values(tag, values, str(values.get("pegasus_cluster_name", ""))):

@@ -2,8 +2,8 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The features file (licence) of the Enterprise edition: is it valid, for how many nodes. Its content is never shown.
 
-It has lines of a name and a value; `valid-until-date` and `asdb-cluster-nodes-limit` (0: no limit) are what can be known
-before anything is launched. A name that isn't there says nothing.
+It has lines of a name and a value; `valid-until-date` and `asdb-cluster-nodes-limit` (0: no limit) are what can be
+known before anything is launched. A name that isn't there says nothing.
 """
 
 from __future__ import annotations

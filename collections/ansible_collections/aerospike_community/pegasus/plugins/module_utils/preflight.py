@@ -2,7 +2,7 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Asks EC2 and the artifact source what a configuration depends on, before anything is launched.
 
-Two calls to EC2 (DescribeInstanceTypes, DescribeInstances) and one or two pages of the artifact source, at the same time.
+Two calls to EC2, at the same time (DescribeInstanceTypes, DescribeInstances), and a page or two of the artifact source.
 Only for the control machine.
 """
 
@@ -93,9 +93,7 @@ def _ask_ec2(report: Report) -> Answers:
     # By filter and not by name: EC2 refuses a call that names an unknown type, and doesn't say which.
     filters = [{"Name": "instance-type", "Values": names}]
     calls: list[Callable[[], Any]] = [
-        lambda: ec2.list(
-            "describe_instance_types", "InstanceTypes", f"describe {', '.join(names)}", Filters=filters
-        ),
+        lambda: ec2.list("describe_instance_types", "InstanceTypes", f"describe {', '.join(names)}", Filters=filters),
         ec2.instances,
     ]
     described, instances = in_parallel(calls)
@@ -106,7 +104,9 @@ def _licence(report: Report, launching: bool) -> list[Unchecked]:
     """A real enterprise cluster needs a licence. Where it is named, its content was checked already."""
     values, key = report.values, "aerospike_server_features_file"
     nodes = values.get("pegasus_cluster_nodes", 1)
-    real = values.get("pegasus_artifact_source") == "upstream" and values.get("aerospike_server_edition") == "enterprise"
+    real = (
+        values.get("pegasus_artifact_source") == "upstream" and values.get("aerospike_server_edition") == "enterprise"
+    )
     if not real or nodes < 2 or values.get(key):
         return []
     advice = "expected a licence (features.conf)"

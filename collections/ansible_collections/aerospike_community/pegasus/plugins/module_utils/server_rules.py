@@ -98,6 +98,8 @@ def _disk_problems(settings: Settings, variables: Mapping[str, Any]) -> list[str
 def _named(text: str) -> str:
     """Put the user's name of a setting in place of the field's."""
     field, separator, rest = text.partition(":")
+    if field.startswith("version "):
+        return f"{SETTINGS['version']}: found {field.removeprefix('version ')},{rest}"
     doubled = DOUBLED.match(text)
     if doubled:
         return f"{WISHES[doubled['purpose']]}: found {text}"

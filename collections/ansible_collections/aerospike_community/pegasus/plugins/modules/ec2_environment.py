@@ -231,7 +231,9 @@ ARGUMENTS: dict[str, Any] = {
 def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
     """Turn the module's parameters into a Wish; raises Ec2Problem with everything that is wrong with them at once."""
     groups = [
-        ec2_plan.Group(one["role"], one["name"], one["nodes"], one["instance_type"], tuple(one["replace"]), one["fixed"])
+        ec2_plan.Group(
+            one["role"], one["name"], one["nodes"], one["instance_type"], tuple(one["replace"]), one["fixed"]
+        )
         for one in asked["groups"]
     ]
     tags = {str(key): str(value) for key, value in asked["tags"].items()}

@@ -25,8 +25,8 @@ options:
     default: false
   ask:
     description: >-
-      Whether EC2 and the artifact source are asked. V(if_possible) says what could not be checked, V(required) fails when
-      EC2 doesn't answer.
+      Whether EC2 and the artifact source are asked. V(if_possible) says what could not be checked, V(required) fails
+      when EC2 doesn't answer.
     type: str
     choices: [never, if_possible, required]
     default: never
