@@ -18,6 +18,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DEEPEST = 20  # levels of nesting; a parser that calls itself has an end
 LARGEST = 1_000_000  # bytes
+# What PyYAML's constructors raise for a value that isn't of its own tag (2026-99-99, `!!timestamp x`, `!!bool x`).
+VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 FORM = "Each line is `key: value`, with spaces for indentation and quotes around text that holds ': ' or '#'."
 
 
@@ -110,7 +112,7 @@ def _take(loader: Any, node: Any, file: ConfigFile) -> None:
     if not isinstance(node, yaml.MappingNode):
         try:
             found = show(loader.construct_object(node, deep=True))
-        except (yaml.YAMLError, ValueError, OverflowError, TypeError):
+        except (yaml.YAMLError, *VALUE_ERRORS):
             found = "something else"
         _unreadable(file, node.start_mark.line + 1, f"found {found}, expected lines of `key: value`")
         return
@@ -132,8 +134,7 @@ def _take(loader: Any, node: Any, file: ConfigFile) -> None:
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", None) or error
             file.problems.append((key, line, f"found {problem}, expected a plain value"))
-        except (ValueError, OverflowError, TypeError) as error:
-            # A date like 2026-99-99, a number of 5,000 digits, a list as a key.
+        except VALUE_ERRORS as error:
             file.problems.append((key, line, f"found a value that YAML can't read ({error}), expected a plain value"))
 
 
