@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.driver.fakes import CONFIG, World
+from tests.driver.fakes import CONFIG, WIRING, World
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -15,6 +17,8 @@ def project(tmp_path: Path) -> Path:
     """A folder with a configuration, an inventory of localhost and empty playbooks."""
     (tmp_path / "group_vars" / "all").mkdir(parents=True)
     (tmp_path / "group_vars" / "all" / "config.yml").write_text(CONFIG)
+    (tmp_path / "group_vars" / "all" / "wiring.yml").write_text(WIRING)
+    (tmp_path / "threads.yaml").write_text((ROOT / "threads.yaml").read_text())
     (tmp_path / "playbooks").mkdir()
     for name in ("setup", "destroy", "status", "stop-node", "restart-node"):
         (tmp_path / "playbooks" / f"{name}.yml").write_text("[]\n")

@@ -72,7 +72,9 @@ def parse_config(content: bytes, file: ConfigFile) -> ConfigFile:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         where = f" at column {mark.column + 1}" if mark else ""
-        return _unreadable(file, mark.line + 1 if mark else 0, f"found {problem}{where}, expected valid YAML. {FORM}")
+        return _unreadable(
+            file, mark.line + 1 if mark else 0, f"found a fault ({problem}{where}), expected valid YAML. {FORM}"
+        )
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         return _unreadable(file, line, f"found bytes that aren't UTF-8 ({error.reason}), expected UTF-8 text")
