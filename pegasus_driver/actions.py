@@ -67,6 +67,7 @@ class Action:
     variables are given the command line's namespace, in which `folder` is where the user stands.
     playbook is a file in playbooks/, or OWN: the user's, which the argument `playbook` names.
     locks: no other action on the same environment at the same time; an action that doesn't lock changes nothing.
+    launches: needs threads.yaml and the licence, so they are checked with the configuration.
     example: a command line for help and docs, without the program; made from the arguments' examples by default.
     """
 
@@ -79,6 +80,7 @@ class Action:
     example: str = ""
     variables: Callable[[argparse.Namespace], Mapping[str, Any]] = field(default=lambda arguments: {})
     locks: bool = True
+    launches: bool = False
     needs_hosts: bool = False  # a play that matches no host is a mistake, not a success
     prepare: Callable[[Session], str | None] = field(default=lambda session: None)
     conclude: Callable[[Session], None] = field(default=lambda session: None)
@@ -225,16 +227,17 @@ REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: per
 
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment, or go on with it; changes only what differs", "setup.yml",
-           prepare=before_setup),
+           launches=True, prepare=before_setup),
     Action("destroy", "remove everything that carries the environment's tag, and nothing else", "destroy.yml",
            prepare=before_destroy, conclude=after_destroy),
     Action("status", "show the environment: nodes, cluster, load, monitoring", "status.yml",
            locks=False, prepare=before_status),
-    Action("setup-cluster", "build the cluster alone, or go on with it", "setup-cluster.yml", prepare=before_setup),
+    Action("setup-cluster", "build the cluster alone, or go on with it", "setup-cluster.yml",
+           launches=True, prepare=before_setup),
     Action("destroy-cluster", "take the cluster's instances down, and nothing else", "destroy-cluster.yml",
            prepare=need_cloud),
     Action("add-nodes", "grow the cluster by COUNT nodes", "add-nodes.yml", arguments=(COUNT,),
-           variables=lambda arguments: {"add_nodes_count": arguments.count}, prepare=need_cloud),
+           variables=lambda arguments: {"add_nodes_count": arguments.count}, launches=True, prepare=need_cloud),
     Action("stop-node", "stop the database on a node", "stop-node.yml",
            arguments=(NODE,), options=(LOSS,), variables=node_variables, prepare=need_cloud),
     Action("restart-node", "bring a node back whose database is stopped", "restart-node.yml",
@@ -243,7 +246,8 @@ ACTIONS: tuple[Action, ...] = (
            arguments=(NODE,), options=(LOSS,), variables=node_variables, prepare=need_cloud),
     Action("remove-node", "empty a node, then terminate its instance", "remove-node.yml",
            arguments=(NODE,), options=(UNASKED,), variables=node_variables, prepare=need_cloud),
-    Action("setup-clients", "build the clients alone, or go on with them", "setup-clients.yml", prepare=need_cloud),
+    Action("setup-clients", "build the clients alone, or go on with them", "setup-clients.yml",
+           launches=True, prepare=need_cloud),
     Action("destroy-clients", "take the clients' instances down, and nothing else", "destroy-clients.yml",
            prepare=need_cloud),
     Action("rebuild-clients", "pull and build Perseus once, hand it to all clients, restart it there",
@@ -252,9 +256,9 @@ ACTIONS: tuple[Action, ...] = (
            "build-clients.yml", options=(REF,), variables=ref_variables, prepare=need_cloud),
     Action("rerun-clients", "restart Perseus on all clients", "rerun-clients.yml", prepare=need_cloud),
     Action("copy-threads", "bring threads.yaml to every client and see Perseus take it over", "copy-threads.yml",
-           prepare=need_cloud),
+           launches=True, prepare=need_cloud),
     Action("setup-grafana", "build Prometheus and Grafana alone, or go on with them", "setup-grafana.yml",
-           prepare=before_setup),
+           launches=True, prepare=before_setup),
     Action("destroy-grafana", "take the instance of Prometheus and Grafana down, and nothing else",
            "destroy-grafana.yml", prepare=need_cloud),
     Action("extend", "move the end of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 from pegasus_driver import __version__
 from pegasus_driver.actions import ACTIONS, OWN, Action, Session
 from pegasus_driver.commands import COMMANDS, Command, split_rest
-from pegasus_driver.errors import ConfigurationError, DriverError, UsageError
+from pegasus_driver.errors import DriverError, UsageError
 from pegasus_driver.exit_codes import ExitCode, epilog
 
 if TYPE_CHECKING:
@@ -114,8 +114,12 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     common.add_argument("--output", choices=("auto", "plain", "json"), default="auto",
                         help="auto: a live view on a terminal, lines in a pipe; json: one object per line")  # fmt: skip
     run = Parser(add_help=False)
-    run.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
-                     help="a variable for this run, handed to ansible-playbook; may be given again")  # fmt: skip
+    which = Parser(add_help=False)
+    which.add_argument("--config", metavar="FILE", default="",
+                       help="another environment's settings, laid over config.yml; also PEGASUS_CONFIG")  # fmt: skip
+    settings = Parser(add_help=False, parents=[which])
+    settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
+                          help="a setting for this run, as ansible-playbook takes it; may be given again")  # fmt: skip
     dry = Parser(add_help=False)
     dry.add_argument("--dry-run", action="store_true", help="show what would be launched and changed; change nothing")
     run.add_argument("-v", "--verbose", action="store_true", help="show Ansible's own output")
@@ -127,13 +131,14 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="ACTION", required=True)
     for action in ACTIONS:
         sub = commands.add_parser(action.name, help=action.help, description=action.help,
-                                  parents=[common, run, dry] if action.locks else [common, run],
+                                  parents=[common, settings, run, *([dry] if action.locks else [])],
                                   epilog=f"example:\n  ./pegasus-driver {action.usage_example}\n\n{epilog()}",
                                   formatter_class=raw)  # fmt: skip
         _add_own(sub, action)
         sub.set_defaults(action=action)
+    parents = {"output": common, "config": which, "settings": settings}
     for command in COMMANDS:
-        sub = commands.add_parser(command.name, help=command.help, parents=[common] if command.output else [],
+        sub = commands.add_parser(command.name, help=command.help, parents=[parents[one] for one in command.takes],
                                   description="\n".join(filter(None, (command.help, command.details))),
                                   epilog=f"example:\n  ./pegasus-driver {command.usage_example}",
                                   formatter_class=raw)  # fmt: skip
@@ -223,7 +228,9 @@ def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> Exi
     from pegasus_driver.signals import Signals
 
     extra = extra_arguments(arguments.extra_vars, host.folder)
-    config = configuration.load(host.root, host.environ, host.folder)
+    # What a user's own playbook is given may be for it alone.
+    checked = arguments.extra_vars if action.playbook != OWN else ()
+    config = configuration.load(host.root, configured(arguments, host), host.folder, checked, launching=action.launches)
     playbook = _playbook_of(action, arguments, host)
     locked = environment_lock(host.root, config.environment, action.name, host.now())
     view = render.make(
@@ -542,13 +549,18 @@ def _attribute(flag: str) -> str:
     return flag.lstrip("-").replace("-", "_")
 
 
+def configured(arguments: argparse.Namespace, host: Host) -> dict[str, str]:
+    """The environment variables of a command, with the file that --config names."""
+    from pegasus_driver.config import CONFIG_VARIABLE
+
+    return dict(host.environ) | ({CONFIG_VARIABLE: arguments.config} if arguments.config else {})
+
+
 def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:
-    """-e values for ansible-playbook, checked as far as mistakes would otherwise show late.
+    """-e values for ansible-playbook. What they set is checked with the configuration.
 
     Files (@name) are meant from where the user stands. Raises UsageError.
     """
-    from pegasus_driver.config import FILE_ONLY_KEYS
-
     result: list[str] = []
     for value in values:
         if value.startswith("@"):
@@ -558,12 +570,6 @@ def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:
             value = f"@{path}"
         elif value[:1] not in "{[" and "=" not in value:
             raise UsageError(f"-e {value}: found no '=', expected KEY=VALUE", "Or give @FILE, or a JSON object.")
-        for key in FILE_ONLY_KEYS:
-            if value.startswith(f"{key}=") or f" {key}=" in value or f'"{key}"' in value:
-                raise ConfigurationError(
-                    f"-e {value}: {key} is read by the inventory, which doesn't see -e",
-                    "Change it in config.yml, or name another file: PEGASUS_CONFIG=my.yml ./pegasus-driver ...",
-                )
         result += ["-e", value]
     return result
 

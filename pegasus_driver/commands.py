@@ -23,7 +23,8 @@ SHELLS = ("bash", "zsh", "fish")
 class Command:
     """run does all of it and returns the exit code; it may raise DriverError.
 
-    output: it has --output. rest: what may follow "--", as a usage line shows it; in arguments.rest.
+    takes: options shared with others: "output", "config" (another environment's file), "settings" (that and -e).
+    rest: what may follow "--", as a usage line shows it; in arguments.rest.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Command:
     options: Sequence[Option] = ()
     example: str = ""
     details: str = ""
-    output: bool = False
+    takes: Sequence[str] = ()
     rest: str = ""
 
     @property
@@ -41,13 +42,14 @@ class Command:
         return self.example or " ".join([self.name, *(one.example for one in self.arguments if one.example)])
 
 
-def reach(host: Host) -> tuple[Access, list[EnvironmentHost]]:
+def reach(arguments: argparse.Namespace, host: Host) -> tuple[Access, list[EnvironmentHost]]:
     """The environment's access and hosts. Raises ConfigurationError, CloudError."""
     from pegasus_driver import config as configuration
     from pegasus_driver import environment
+    from pegasus_driver.cli import configured
 
-    config = configuration.load(host.root, host.environ, host.folder)
-    found = environment.access(host.root, config, host.environ)
+    config = configuration.load(host.root, configured(arguments, host), host.folder)
+    found = environment.access(host.root, config)
     return found, host.find_hosts(found)
 
 
@@ -56,7 +58,7 @@ def _connect(role: str) -> Callable[[argparse.Namespace, Host], ExitCode]:
         """Becomes ssh: its exit status is that of the session."""
         from pegasus_driver import environment
 
-        access, hosts = reach(host)
+        access, hosts = reach(arguments, host)
         target = environment.pick(hosts, role, arguments.node)
         if not (access.state_dir / "id_ed25519").is_file():
             raise ConfigurationError(
@@ -76,7 +78,7 @@ def _connect(role: str) -> Callable[[argparse.Namespace, Host], ExitCode]:
 def _open(arguments: argparse.Namespace, host: Host) -> ExitCode:
     from pegasus_driver import environment
 
-    _, hosts = reach(host)
+    _, hosts = reach(arguments, host)
     monitors = environment.of_role(hosts, "monitor")
     if not monitors:
         raise CloudError("the environment has no monitoring host", "Build it: ./pegasus-driver setup")
@@ -100,6 +102,18 @@ def _tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
     return run_tail(arguments, host)
 
 
+def _validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    from pegasus_driver.validate import run_validate
+
+    return run_validate(arguments, host)
+
+
+def _import_config(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    from pegasus_driver.import_config import run_import
+
+    return run_import(arguments, host)
+
+
 def _completion(arguments: argparse.Namespace, host: Host) -> ExitCode:
     from pegasus_driver.completion import script
 
@@ -117,22 +131,32 @@ COMMANDS: tuple[Command, ...] = (
     Command("tail", "show the rows of all clients side by side, as Perseus prints them", _tail,
             arguments=(Argument("clients", node_index, "the clients' indexes; all clients if none is given", nargs="*",
                                 example="1 2", complete="client"),),
-            output=True,
+            takes=("output", "config"),
             details="A pane per client on a terminal, lines that begin with the client's name in a pipe. A lost "
                     "connection is taken up again. Ctrl-C ends it."),
     Command("connect-cluster", "log in to a server node, or run a command there", _connect("server"),
             arguments=(Argument("node", node_index, "the server node's index, as status shows it", example="1",
                                 complete="server"),),
-            example="connect-cluster 1 -- journalctl -u aerospike -n 20", rest="COMMAND ...",
+            takes=("config",), example="connect-cluster 1 -- journalctl -u aerospike -n 20", rest="COMMAND ...",
             details="Becomes ssh, with the environment's own key and known hosts. The exit status is that of the "
                     "session or of the command."),
     Command("connect-client", "log in to a client, or run a command there", _connect("client"),
             arguments=(Argument("node", node_index, "the client's index, as status shows it", example="1",
                                 complete="client"),),
-            example="connect-client 1", rest="COMMAND ...",
+            takes=("config",), example="connect-client 1", rest="COMMAND ...",
             details="Becomes ssh, with the environment's own key and known hosts. The exit status is that of the "
                     "session or of the command."),
-    Command("open", "open Grafana in the browser; without a desktop, print its address", _open),
+    Command("open", "open Grafana in the browser; without a desktop, print its address", _open,
+            takes=("config",)),
+    Command("validate", "find every mistake in the configuration; starts nothing", _validate,
+            takes=("output", "settings"),
+            details="Checks config.yml, -e, threads.yaml and the licence, and what EC2 and the artifact source say to "
+                    "it, where they can be asked."),
+    Command("import-config", "make a config.yml of the original tool's configure.sh", _import_config,
+            arguments=(Argument("path", str, "the original's configure.sh", example="configure.sh", complete="file"),),
+            options=(Option("--to", "where to write it; default: to the output", type=str, default="",
+                            metavar="FILE"),),
+            example="import-config configure.sh --to other.yml", details="Reads the file, and never runs it."),
     Command("completion", "print the completion script of a shell", _completion,
             arguments=(Argument("shell", shell, "bash, zsh or fish", example="bash", complete="shell"),),
             details="bash: source <(./pegasus-driver completion bash)\n"

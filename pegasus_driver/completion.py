@@ -103,7 +103,7 @@ def _indexes(role: str, host: Host) -> list[str]:
     from pegasus_driver.errors import DriverError
 
     config = configuration.load(host.root, host.environ, host.folder)
-    access = environment.access(host.root, config, host.environ)
+    access = environment.access(host.root, config)
     hosts, at = environment.kept(access)
     if time.time() - at > FRESH and access.state_dir.is_dir():
         try:

@@ -62,14 +62,17 @@ class Access:
         return self.state_dir / "hosts.json"
 
 
-def access(root: Path, config: Config, environ: Mapping[str, str]) -> Access:
-    """Reads what the inventory reads. Raises ConfigurationError for a file that isn't there or isn't YAML."""
-    preset = _read(root / "inventories" / config.backend / "group_vars" / "all.yml")
+def access(root: Path, config: Config) -> Access:
+    """How this configuration reaches EC2 and the hosts. Raises ConfigurationError for what only Ansible can make."""
     login = _read(root / "group_vars" / "aws_ec2.yml")
-    values = {**preset, **config.values}
 
     def text(key: str) -> str:
-        return _rendered(str(values.get(key) or ""), environ)
+        if key in config.report.unknown:
+            raise ConfigurationError(
+                f"{key}: found a template that only Ansible can read, which this command runs without",
+                "Give a plain value.",
+            )
+        return str(config.values.get(key) or "")
 
     return Access(
         root=root,
@@ -193,23 +196,6 @@ def _host(instance: Mapping[str, Any], public: bool) -> EnvironmentHost:
         state=instance["State"]["Name"],
         instance_id=instance["InstanceId"],
     )
-
-
-def _rendered(text: str, environ: Mapping[str, str]) -> str:
-    """The value of a preset, which may look up a variable of the environment, and nothing else."""
-    if "{{" not in text:
-        return text
-    from jinja2 import Environment
-
-    def lookup(kind: str, name: str) -> str:
-        if kind != "env":
-            raise ConfigurationError(
-                f"found a lookup of {kind!r} in {text!r}, expected only lookup('env', ...)",
-                "Give a plain value, or one that looks up an environment variable.",
-            )
-        return environ.get(name, "")
-
-    return Environment(autoescape=False).from_string(text).render(lookup=lookup)
 
 
 def _read(path: Path) -> dict[str, Any]:

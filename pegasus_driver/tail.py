@@ -123,7 +123,7 @@ class Follower:
 
 def run_tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
     """Until Ctrl-C, which is its normal end. Raises DriverError for what is wrong before it starts."""
-    access, hosts = reach(host)
+    access, hosts = reach(arguments, host)
     clients = _clients(hosts, arguments.clients)
     if not (access.state_dir / "id_ed25519").is_file():
         raise ConfigurationError(

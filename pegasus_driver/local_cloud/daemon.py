@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from pegasus_driver.local_cloud import LocalCloudError
-from pegasus_driver.local_cloud.disks import open_store
-from pegasus_driver.local_cloud.endpoint import Endpoint, prepare_environment
+from pegasus_driver.local_cloud.disks import DISK_BYTES, open_store
+from pegasus_driver.local_cloud.endpoint import Endpoint, describe_own_disks, prepare_environment
 from pegasus_driver.local_cloud.engine import connect
 from pegasus_driver.local_cloud.instances import Reconciler
 from pegasus_driver.local_cloud.mirror import Mirror
@@ -87,6 +87,7 @@ class _Cloud:
         prepare_environment(settings.state / "images.json", architecture)
         self.endpoint = Endpoint(settings.network, settings.snapshot_file)
         self.endpoint.admit = why_no_more_instances
+        describe_own_disks(DISK_BYTES if store else 0)
         facts: dict[str, Any] = {
             "mirror_url": settings.mirror_url,
             "disks": store is not None,

@@ -498,6 +498,23 @@ def _view(region: str, one: Any) -> Instance:
     )
 
 
+def describe_own_disks(disk_bytes: int) -> None:
+    """Make DescribeInstanceTypes tell the size of the disks that instances get here; 0: no type has any."""
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+    for described in INSTANCE_TYPES.values():
+        storage = described.get("InstanceStorageInfo")
+        if not storage:
+            continue
+        if not disk_bytes:
+            del described["InstanceStorageInfo"]
+            described["InstanceStorageSupported"] = False
+            continue
+        for disk in storage["Disks"]:
+            disk["SizeInGB"] = disk_bytes // 10**9
+        storage["TotalSizeInGB"] = sum(int(disk["Count"]) * disk["SizeInGB"] for disk in storage["Disks"])
+
+
 def disk_count(instance_type: str) -> int:
     """How many instance-store disks a type has, as DescribeInstanceTypes says."""
     from moto.ec2.models.instance_types import INSTANCE_TYPES

@@ -24,6 +24,24 @@ pegasus_replication_factor: 2
 pegasus_monitoring_name: BenchGrafana
 pegasus_client_name: BenchClient
 pegasus_client_nodes: 1
+pegasus_data_storage: memory
+pegasus_primary_index_storage: memory
+pegasus_secondary_index_storage: memory
+"""
+# What a backend's preset gives.
+PRESET = """\
+pegasus_artifact_source: upstream
+pegasus_connect_address: public
+"""
+# What group_vars/all/wiring.yml gives: keys that have to have a value.
+WIRING = """\
+pegasus_state_dir: "{{ pegasus_root }}/state"
+pegasus_owner: me
+pegasus_artifact_base: "https:/"
+ec2_provision_region: "{{ pegasus_region }}"
+ec2_provision_endpoint_url: ""
+ec2_provision_access_key: ""
+ec2_provision_secret_key: ""
 """
 
 REPORT: dict[str, Any] = {

@@ -1,69 +1,168 @@
-"""config.yml: what the driver checks before anything starts."""
+"""config.yml: what the driver checks before anything starts. The rules themselves: the collection's unit tests."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pegasus_driver import config
 from pegasus_driver.errors import ConfigurationError
-from tests.driver.fakes import CONFIG
+from pegasus_driver.exit_codes import ExitCode
+from tests.driver.fakes import PRESET, World
 
-GOOD = yaml.safe_load(CONFIG)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_shipped_configuration_is_right() -> None:
-    loaded = config.load(Path(__file__).parents[2], {}, Path.cwd())
+    loaded = config.load(ROOT, {}, Path.cwd(), launching=True)
     assert loaded.environment and loaded.backend in ("local", "aws")
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "expected"),
-    [
-        ("pegasus_backend", "gcp", "found 'gcp', expected local or aws"),
-        ("pegasus_backend", None, "found nothing, expected local or aws"),
-        ("pegasus_cluster_name", "a/b", "found 'a/b'"),
-        ("pegasus_cluster_name", "runs", "not locks, runs, local-cloud"),
-        ("pegasus_cluster_name", 7, "found 7"),
-        ("pegasus_cluster_nodes", "3", "found '3', expected a whole number"),
-        ("pegasus_cluster_nodes", True, "found true, expected a whole number"),
-        ("pegasus_cluster_nodes", 0, "found 0"),
-        ("pegasus_namespace", "x" * 32, "1 to 31 characters"),
-        ("pegasus_replication_factor", 9, "1 to 8"),
-        ("pegasus_client_name", "Bench", "three different names"),
-    ],
-)
-def test_wrong_values(key: str, value: object, expected: str) -> None:
-    (error,) = config.check({**GOOD, key: value})
-    assert key in error and expected in error
-
-
-def test_all_errors_at_once(project: Path) -> None:
+def test_all_mistakes_at_once(project: Path) -> None:
     path = project / "group_vars/all/config.yml"
-    path.write_text(
-        CONFIG.replace("nodes: 3", "nodes: many").replace("factor: 2", "factor: 0").replace("us-east-1", "")
-    )
+    path.write_text(path.read_text().replace("nodes: 3", "nodes: many").replace("factor: 2", "factor: 0") + "x: 1\n")
     with pytest.raises(ConfigurationError) as caught:
         config.load(project, {}, project)
-    assert "has 3 errors" in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ("a: 1\nb: [2\nc: 3\n", "line 3"),
-        ("just text", "expected lines of `key: value`"),
-        ("a: 1\n\tb: 2\n", "line 2"),
-    ],
-)
-def test_files_that_are_not_a_mapping(project: Path, content: str, expected: str) -> None:
-    (project / "group_vars/all/config.yml").write_text(content)
-    with pytest.raises(ConfigurationError, match=expected):
-        config.load(project, {}, project)
+    first, *others = caught.value.message.splitlines()
+    assert first == "the configuration has 3 mistakes:"
+    assert others[0] == "  group_vars/all/config.yml:4: pegasus_cluster_nodes: found 'many', expected a whole number"
+    assert len(others) == 3
 
 
 def test_a_missing_file(project: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"nowhere\.yml isn't there"):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yml: found no such file"):
         config.load(project, {"PEGASUS_CONFIG": "nowhere.yml"}, project)
+
+
+# --- in the command line
+
+
+def test_config_names_another_environment(world: World) -> None:
+    text = (world.root / "group_vars/all/config.yml").read_text()
+    (world.root / "other.yml").write_text(text.replace("Bench\n", "Other\n"))
+    assert world.run("setup", "--config", "other.yml") == 0
+    assert "Pegasus setup: Other" in world.text
+    (request,) = world.requests
+    assert list(request.arguments) == ["-e", f"@{world.root}/other.yml"]
+    assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("pegasus_cluster_name=Other", "the inventory reads it there"),
+        ("pegasus_cluster_node=4", "did you mean pegasus_cluster_nodes?"),
+        ("perseus_client_record_size=10", "expected a whole number, 178 to"),
+    ],
+)
+def test_mistakes_in_e_stop_every_action_before_anything(world: World, argument: str, said: str) -> None:
+    for action in (["setup"], ["destroy"], ["status"], ["copy-threads"], ["stop-node", "1"]):
+        assert world.run(*action, "-e", argument) == ExitCode.CONFIGURATION
+        assert said in world.errors and "Nothing was started" in world.errors
+    assert not world.requests and not world.cloud.calls
+
+
+def test_wrong_threads_stop_what_needs_them_and_nothing_else(world: World) -> None:
+    threads = world.root / "threads.yaml"
+    threads.write_text(threads.read_text().replace("stringSearch: 0", "stringSearch: 1"))
+    for action in ("setup", "copy-threads"):
+        assert world.run(action) == ExitCode.CONFIGURATION
+        assert "stringSearch: found 1 threads while perseus_client_string_index is false" in world.errors
+    assert world.run("setup", "-e", "perseus_client_string_index=true") == 0
+    assert world.run("destroy") == 0
+
+
+# --- validate -------------------------------------------------------------------------------------------------------
+
+
+def test_validate_names_mistakes_and_starts_nothing(world: World) -> None:
+    assert world.run("validate", "-e", "pegasus_cluster_nodes=0") == ExitCode.CONFIGURATION
+    assert "the configuration has 1 mistake:" in world.text
+    assert "-e: pegasus_cluster_nodes: found 0, expected a whole number, 1 to 256" in world.text
+    assert "not checked: what EC2 and the artifact source say" in world.text
+    assert not world.requests and not world.cloud.calls and not world.errors
+
+
+def test_validate_says_what_it_could_not_check(world: World) -> None:
+    """The small project's local preset is empty: its instance types have defaults, its endpoint isn't there."""
+    preset = world.root / "inventories/local/group_vars"
+    (preset / "all.yml").write_text(PRESET + 'ec2_provision_cluster_instance_type: "{{ unknown.type }}"\n')
+    wiring = world.root / "group_vars/all/wiring.yml"
+    wiring.write_text(wiring.read_text().replace('"https:/"', '"http://127.0.0.1:1"'))
+    assert world.run("validate") == 0
+    lines = world.text.splitlines()
+    assert lines[0].startswith("no mistake found in ")
+    assert any("ec2_provision_cluster_instance_type isn't known yet" in line for line in lines)
+    assert any("can't be read from this machine" in line for line in lines)
+    assert any("setup demands one" in line for line in lines)
+
+
+def test_validate_as_json(world: World) -> None:
+    assert world.run("validate", "--output", "json", "-e", "perseus_client_recordsize=300") == 2
+    record = json.loads(world.text)
+    assert record["type"] == "end" and record["exit_code"] == 2 and record["result"] == "configuration"
+    (mistake,) = record["mistakes"]
+    assert mistake["key"] == "perseus_client_recordsize" and mistake["nearest"] == "perseus_client_record_size"
+    assert mistake["file"] == "-e" and record["problems"] == [mistake["text"]]
+    assert record["unchecked"] and record["elapsed"] >= 0
+
+
+def test_validate_with_an_unreadable_file_as_json(world: World) -> None:
+    (world.root / "group_vars/all/config.yml").write_text("a: [\n")
+    assert world.run("validate", "--output=json") == 2
+    assert json.loads(world.text)["mistakes"][0]["line"] == 2
+
+
+def test_validate_imports_nothing_of_ansible_and_prints_what_it_takes() -> None:
+    """An honest figure, not a limit: the machine that runs this test may be busy."""
+    code = (
+        "import sys, time; from pegasus_driver.cli import main; "
+        "code = main(['validate', '-e', 'pegasus_cluster_nodes=0', '-e', 'pegasus_cluster_node=0']); "
+        "print('ansible' in sys.modules, 'boto3' in sys.modules, time.process_time(), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == ExitCode.CONFIGURATION, done.stderr
+    ansible, boto3, seconds = done.stderr.split()
+    assert (ansible, boto3) == ("False", "False")
+    print(f"a whole offline validation took {float(seconds):.2f} s of processor time")
+
+
+# --- what Ansible sees ------------------------------------------------------------------------------------------------
+
+
+def test_every_playbook_begins_with_the_check() -> None:
+    import yaml
+
+    for path in sorted((ROOT / "playbooks").glob("*.yml")):
+        first = yaml.safe_load(path.read_text())[0]
+        if path.name == "validate.yml":
+            (check, *_) = first["tasks"]
+            assert "aerospike_community.pegasus.validate_configuration" in check and check["tags"] == ["always"]
+        else:
+            imported = first.get("ansible.builtin.import_playbook")
+            if imported == "setup.yml":  # a part of it, which begins with the check
+                continue
+            assert imported == "validate.yml" or path.name == "tell-prometheus.yml", path.name
+
+
+def test_ansible_finds_the_same_mistakes() -> None:
+    """Raw ansible-playbook: merged variables, -e as text, all mistakes at once."""
+    arguments = ["-e", "pegasus_cluster_node=4", "-e", "pegasus_cluster_nodes=1", "-e", '{"nvme_partition_count": 200}']
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "playbooks/validate.yml", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == 2, text
+    # Without the preset, whose inventory isn't given, its own keys are missing too.
+    assert "-e: nvme_partition_count: found 200, expected a whole number, 1 to 128" in text
+    assert "-e: pegasus_cluster_node: found an unknown key" in text
+    assert "pegasus_replication_factor: found 2, expected at most the number of nodes" in text
+    assert "error_class: configuration" in text

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def access_of(world: World, **environ: str) -> Access:
-    return environment.access(world.root, configuration.load(world.root, environ, world.root), environ)
+    return environment.access(world.root, configuration.load(world.root, environ, world.root))
 
 
 # --- EC2 ------------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_the_preset_of_aws(reachable: World) -> None:
     assert access.endpoint_url == "" and access.public and access.region == "us-east-1"
     assert access.state_dir == reachable.root / ".pegasus/aws/Bench"
     config.write_text(config.read_text() + "pegasus_ec2_endpoint_url: \"{{ lookup('file', '/etc/passwd') }}\"\n")
-    with pytest.raises(ConfigurationError, match="lookup"):
+    with pytest.raises(ConfigurationError, match="pegasus_ec2_endpoint_url: found a template"):
         access_of(reachable)
 
 

@@ -115,7 +115,7 @@ def test_a_client_that_returns_with_another_address(ssh: World) -> None:
 def arguments(**values: object) -> object:
     import argparse
 
-    return argparse.Namespace(output="plain", **values)
+    return argparse.Namespace(output="plain", config="", **values)
 
 
 def test_rows_as_records(ssh: World) -> None:

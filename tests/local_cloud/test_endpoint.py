@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from datetime import UTC, datetime, timedelta
@@ -253,6 +254,19 @@ def test_the_wake_is_called_for_changes_only(make):
 )
 def test_disk_count(moto_environment, instance_type, count):
     assert module.disk_count(instance_type) == count
+
+
+@pytest.mark.parametrize(
+    ("disk_bytes", "disks"), [(2 * 1024**3, [{"Count": 2, "SizeInGB": 2, "Type": "ssd"}]), (0, None)]
+)
+def test_descriptions_of_types_tell_the_disks_that_there_are(moto_environment, monkeypatch, disk_bytes, disks):
+    from moto.ec2.models import instance_types
+
+    monkeypatch.setattr(instance_types, "INSTANCE_TYPES", copy.deepcopy(instance_types.INSTANCE_TYPES))
+    module.describe_own_disks(disk_bytes)
+    described = instance_types.INSTANCE_TYPES["i4i.8xlarge"]
+    assert described.get("InstanceStorageInfo", {}).get("Disks") == disks
+    assert module.disk_count("i4i.8xlarge") == (2 if disks else 0)
 
 
 def test_status_shows_no_user_data(make):

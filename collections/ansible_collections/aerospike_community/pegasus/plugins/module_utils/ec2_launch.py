@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import (
     TAG_ENVIRONMENT,
+    TAG_FIXED,
     TAG_LAUNCH,
     TAG_OWNER,
     TAG_ROLE,
@@ -75,6 +76,7 @@ def run_request(launch: Launch, around: Surroundings, image_id: str, root_device
     """The parameters of RunInstances, without the client token."""
     count = len(launch.indexes)
     tags = shared_tags(around.environment, around.owner, around.extra_tags) | {TAG_ROLE: launch.group.role}
+    own = {TAG_LAUNCH: format_indexes(launch.indexes)} | ({TAG_FIXED: launch.group.fixed} if launch.group.fixed else {})
     request: dict[str, Any] = {
         "ImageId": image_id,
         "InstanceType": launch.group.instance_type,
@@ -100,7 +102,7 @@ def run_request(launch: Launch, around: Surroundings, image_id: str, root_device
             }
         ],
         "TagSpecifications": [
-            {"ResourceType": "instance", "Tags": tag_list(tags | {TAG_LAUNCH: format_indexes(launch.indexes)})},
+            {"ResourceType": "instance", "Tags": tag_list(tags | own)},
             {"ResourceType": "volume", "Tags": tag_list(tags | {"Name": launch.group.name})},
         ],
     }

@@ -5,6 +5,7 @@ State lives in EC2's tags alone:
 - `pegasus:environment`, `pegasus:role` (server, client, monitor), `pegasus:owner` on everything that is made;
 - `pegasus:launch` on instances: the indexes that their launch was for ("1-3"). It is set by RunInstances itself, so an
   instance whose launch was interrupted before it got its own index still says which one it should have;
+- `pegasus:fixed` on servers: the settings that a running cluster can't change (module_utils/fixed_values.py);
 - `pegasus:index`, `Name`, `pegasus:expires` on each instance, set right after the launch.
 """
 
@@ -22,6 +23,7 @@ TAG_OWNER = "pegasus:owner"
 TAG_INDEX = "pegasus:index"
 TAG_LAUNCH = "pegasus:launch"
 TAG_EXPIRES = "pegasus:expires"
+TAG_FIXED = "pegasus:fixed"
 TAG_NAME = "Name"
 
 # Also the order in which results list them.
@@ -46,6 +48,8 @@ class Group:
     replace: tuple[int, ...] = ()
     # Nodes to launch beside those that exist, whatever `nodes` says; then what exists is left as it is.
     add: int = 0
+    # Value of the tag pegasus:fixed of new nodes; '' for none.
+    fixed: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,17 @@ SETTINGS = {
     "memory_percent": "aerospike_server_memory_percent",
     "rack_id": "aerospike_server_rack_id",
 }
+# What problems of disk plans and clusters call a setting.
+WISHES = {
+    "partition count": "nvme_partition_count",
+    "overprovisioning": "nvme_partition_overprovisioning",
+    "data": "nvme_partition_data_partitions",
+    "primary-index": "nvme_partition_primary_index_partitions",
+    "secondary-index": "nvme_partition_secondary_index_partitions",
+    "cluster_nodes": "pegasus_cluster_nodes",
+}
 PURPOSES = ("primary_index", "secondary_index", "data")
+DOUBLED = re.compile(r"partition \d+ is for [a-z-]+ and for (?P<purpose>[a-z-]+):")
 
 
 def problems(variables: Mapping[str, Any]) -> list[str]:
@@ -81,10 +92,16 @@ def _disk_problems(settings: Settings, variables: Mapping[str, Any]) -> list[str
         )
     except (TypeError, ValueError) as error:
         return [*found, f"nvme_partition_count, nvme_partition_overprovisioning: expected whole numbers ({error})"]
-    return found + [f"nvme_partition: {text}" for text in wishes_problems(wishes)]
+    return found + wishes_problems(wishes)
 
 
 def _named(text: str) -> str:
     """Put the user's name of a setting in place of the field's."""
     field, separator, rest = text.partition(":")
-    return f"{SETTINGS[field]}{separator}{rest}" if field in SETTINGS else text
+    if field.startswith("version "):
+        return f"{SETTINGS['version']}: found {field.removeprefix('version ')},{rest}"
+    doubled = DOUBLED.match(text)
+    if doubled:
+        return f"{WISHES[doubled['purpose']]}: found {text}"
+    name = SETTINGS.get(field) or WISHES.get(field)
+    return f"{name}{separator}{rest}" if name else text

@@ -57,6 +57,10 @@ options:
         description: Nodes to launch beside those that exist, whatever C(nodes) says. What exists is left as it is.
         type: int
         default: 0
+      fixed:
+        description: Value of the tag C(pegasus:fixed) of new nodes, with which later runs compare; empty for none.
+        type: str
+        default: ""
   roles:
     description: With O(state=absent), take the instances of these roles only; empty takes everything.
     type: list
@@ -219,6 +223,7 @@ ARGUMENTS: dict[str, Any] = {
             "instance_type": {"type": "str", "required": True},
             "replace": {"type": "list", "elements": "int", "default": []},
             "add": {"type": "int", "default": 0},
+            "fixed": {"type": "str", "default": ""},
         },
     },
     "roles": {"type": "list", "elements": "str", "choices": list(ec2_plan.ROLES), "default": []},
@@ -239,7 +244,15 @@ ARGUMENTS: dict[str, Any] = {
 def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
     """Turn the module's parameters into a Wish; raises Ec2Problem with everything that is wrong with them at once."""
     groups = [
-        ec2_plan.Group(one["role"], one["name"], one["nodes"], one["instance_type"], tuple(one["replace"]), one["add"])
+        ec2_plan.Group(
+            one["role"],
+            one["name"],
+            one["nodes"],
+            one["instance_type"],
+            tuple(one["replace"]),
+            one["add"],
+            one["fixed"],
+        )
         for one in asked["groups"]
     ]
     tags = {str(key): str(value) for key, value in asked["tags"].items()}

@@ -143,6 +143,13 @@ def refuse(code):
 # --- present ----------------------------------------------------------------------------------------------------------
 
 
+def test_servers_keep_what_their_cluster_cant_change(ec2, run):
+    run(groups=[GROUPS[0] | {"fixed": "namespace=Test ttl=0"}, *GROUPS[1:]])
+    tags = {name: tags_of(one).get("pegasus:fixed") for name, one in live(ec2).items()}
+    assert {tags.pop(f"Bench-{index}") for index in (1, 2, 3)} == {"namespace=Test ttl=0"}
+    assert set(tags.values()) == {None}
+
+
 def test_the_first_run_makes_everything(ec2, run, tmp_path):
     result = run(expiry="20h 30m", tags={"team": "a"})
     assert result["changed"] is True

@@ -48,7 +48,10 @@ def test_good_settings_have_no_problems() -> None:
             "pegasus_primary_index_storage: an index on disk needs the enterprise",
         ),
         ({"nvme_partition_data_partitions": "2-5"}, "partition 2 is for data and for primary-index"),
-        ({"nvme_partition_data_partitions": "3-6"}, "data: expected partitions up to 5, found 6"),
+        (
+            {"nvme_partition_data_partitions": "3-6"},
+            "nvme_partition_data_partitions: expected partitions up to 5, found 6",
+        ),
         ({"nvme_partition_data_partitions": "x"}, "nvme_partition_data_partitions: expected partitions like 1-3,7-9"),
         ({"nvme_partition_primary_index_partitions": ""}, "because pegasus_primary_index_storage is disk, found none"),
         ({"nvme_partition_overprovisioning": 95}, "0 to 90 percent, found 95"),

@@ -1,0 +1,365 @@
+"""Rules that need EC2's and the artifact source's answers, by table and against moto."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.error import HTTPError
+
+import boto3
+import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import (
+    configuration,
+    fixed_values,
+    launch_rules,
+    preflight,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_file import ConfigFile
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.disk_plan import parse_partitions
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import TAG_FIXED, Instance
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moto import mock_aws
+
+VALUES: dict[str, Any] = {
+    "pegasus_region": "us-east-1",
+    "pegasus_cluster_name": "Bench",
+    "pegasus_cluster_nodes": 3,
+    "pegasus_namespace": "Test",
+    "pegasus_replication_factor": 2,
+    "pegasus_data_storage": "disk",
+    "pegasus_primary_index_storage": "memory",
+    "pegasus_secondary_index_storage": "memory",
+    "pegasus_artifact_source": "http://mirror",
+    "aerospike_server_edition": "enterprise",
+    "aerospike_server_version": "8.0.0.4",
+    "aerospike_server_default_ttl": 0,
+    "aerospike_server_partition_tree_sprigs": 256,
+    "aerospike_server_data_size": "",
+    "aerospike_server_features_file": "",
+    "nvme_partition_count": 5,
+    "nvme_partition_overprovisioning": 15,
+    "nvme_partition_primary_index_partitions": "",
+    "nvme_partition_secondary_index_partitions": "",
+    "nvme_partition_data_partitions": "1-5",
+    "ec2_provision_cluster_instance_type": "r6gd.8xlarge",
+    "ec2_provision_client_instance_type": "c6i.4xlarge",
+    "ec2_provision_monitoring_instance_type": "t3.xlarge",
+}
+MEMORY = {"pegasus_data_storage": "memory"}
+FLASH = {
+    "pegasus_primary_index_storage": "disk",
+    "nvme_partition_primary_index_partitions": "1",
+    "nvme_partition_data_partitions": "2-5",
+}
+
+
+def described(
+    name: str, disks: list[int] | None = None, memory: int = 256, architecture: str = "arm64"
+) -> dict[str, Any]:
+    """An element of DescribeInstanceTypes. disks: sizes in GB; memory: GiB."""
+    found: dict[str, Any] = {
+        "InstanceType": name,
+        "ProcessorInfo": {"SupportedArchitectures": [architecture]},
+        "MemoryInfo": {"SizeInMiB": memory * 1024},
+    }
+    if disks:
+        found["InstanceStorageInfo"] = {"Disks": [{"Count": 1, "SizeInGB": size, "Type": "ssd"} for size in disks]}
+    return found
+
+
+TYPES = {
+    one["InstanceType"]: one
+    for one in (
+        described("r6gd.8xlarge", [1900]),
+        described("small.disk", [2]),
+        described("tiny.disk", [1]),
+        described("many.disks", [1000] * 24),
+        described("r6g.8xlarge"),
+        described("mac1.metal", architecture="x86_64_mac"),
+        described("c6i.4xlarge", architecture="x86_64"),
+        described("t3.xlarge", architecture="x86_64"),
+        described("little.memory", [100], memory=2),
+    )
+}
+SERVER = "ec2_provision_cluster_instance_type"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "key", "said"),
+    [
+        ({}, {SERVER: "r6gd.9xlarge"}, SERVER, "found 'r6gd.9xlarge', expected an instance type that EC2 offers in us-east-1"),
+        ({}, {"ec2_provision_client_instance_type": "c6i.x"}, "ec2_provision_client_instance_type", "that EC2 offers"),
+        ({}, {"ec2_provision_monitoring_instance_type": "mac1.metal"}, "ec2_provision_monitoring_instance_type", "architecture"),
+        ({SERVER: "r6g.8xlarge", **MEMORY}, {SERVER: "r6g.8xlarge"}, SERVER, "which has no instance-store disk, expected"),
+        ({SERVER: "r6g.8xlarge", "nvme_partition_devices": ["/dev/sdb"]}, {SERVER: "r6g.8xlarge"}, SERVER, "is disk"),
+        ({SERVER: "small.disk"}, {SERVER: "small.disk", "nvme_partition_count": 60}, "nvme_partition_count", "use fewer partitions"),
+        (FLASH, {**FLASH, SERVER: "small.disk"}, "nvme_partition_primary_index_partitions", "expected at least 4.0 GiB"),
+        (
+            {SERVER: "many.disks", "nvme_partition_data_partitions": "1-5"},
+            {SERVER: "many.disks", "nvme_partition_count": 6, "nvme_partition_data_partitions": "1-6"},
+            "nvme_partition_data_partitions",
+            "6 partitions on each of 24 disks, expected at most 128",
+        ),
+        (
+            # 1900 GB x 85 % / 5 x 95 % = 285.8 GiB for the index; 16384 sprigs need 170.7 GiB on each of 3 nodes.
+            {**FLASH, "aerospike_server_partition_tree_sprigs": 16384},
+            {**FLASH, "aerospike_server_partition_tree_sprigs": 32768},
+            "aerospike_server_partition_tree_sprigs",
+            "found 32768, which need 341.3 GiB on each node for the primary index, where its partitions give 285.8 GiB, "
+            "expected at most 16384",
+        ),
+        (
+            {**MEMORY, SERVER: "little.memory", "aerospike_server_data_size": "1G"},
+            {**MEMORY, SERVER: "little.memory", "aerospike_server_data_size": "2G"},
+            "aerospike_server_data_size",
+            "at most 90 percent of the 2.0 GiB",
+        ),
+    ],
+)  # fmt: skip
+def test_each_rule(good: dict[str, Any], bad: dict[str, Any], key: str, said: str) -> None:
+    assert launch_rules.problems({**VALUES, **good}, TYPES, []) == []
+    found = launch_rules.problems({**VALUES, **bad}, TYPES, [])
+    assert [text for about, text in found if about == key and said in text], found
+    assert all("found" in text and "expected" in text for _, text in found)
+
+
+def test_the_space_of_sprigs_is_spread_over_the_nodes() -> None:
+    # 4096 x 2 x 256 x 4096 bytes in the cluster.
+    assert launch_rules.sprig_bytes(256, 2, 2) == 4096 * 256 * 4096
+    assert launch_rules.sprig_bytes(256, 2, 4) == 4096 * 256 * 4096 // 2
+    assert launch_rules.sprig_bytes(256, 2, 1) == 4096 * 256 * 4096, "one node keeps one copy"
+    assert launch_rules.largest_sprigs(1, 2, 3) == 0
+
+
+@settings(deadline=None)
+@given(st.integers(1, 10**15), st.integers(1, 8), st.integers(1, 256))
+def test_the_largest_number_of_sprigs_fits_and_the_next_doesnt(budget: int, copies: int, nodes: int) -> None:
+    sprigs = launch_rules.largest_sprigs(budget, copies, nodes)
+    if sprigs:
+        assert launch_rules.sprig_bytes(sprigs, copies, nodes) <= budget
+        assert sprigs & (sprigs - 1) == 0
+    larger = sprigs * 2 or 256
+    assert larger > 268435456 or launch_rules.sprig_bytes(larger, copies, nodes) > budget
+
+
+def test_the_message_gives_the_largest_that_fits() -> None:
+    crowded = {**VALUES, **FLASH, "pegasus_cluster_nodes": 8, "pegasus_replication_factor": 8}
+    crowded["aerospike_server_partition_tree_sprigs"] = 512
+    budget = 4 * 1024**3  # exactly 256 sprigs
+    (text,) = dict(launch_rules._flash(crowded, "primary_index", budget)).values()
+    assert "which need 8.0 GiB" in text and text.endswith("expected at most 256")
+
+
+@pytest.mark.parametrize(
+    ("image", "token"),
+    [
+        ("debian-12-{architecture}-*", "debian12"),
+        ("ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*", "ubuntu24.04"),
+        ("al2023-ami-2023.*", "amzn2023"),
+        ("RHEL-9.4.0_HVM-*", "el9"),
+        ("my-own-image", "*"),
+    ],
+)
+def test_the_distribution_of_an_image(image: str, token: str) -> None:
+    assert launch_rules.distribution_of(image) == token
+
+
+# --- what a running cluster can't change ------------------------------------------------------------------------------------
+
+
+def server(values: dict[str, Any], **changes: Any) -> Instance:
+    tags = {TAG_FIXED: fixed_values.tag_value(values)}
+    return Instance(
+        **{"id": "i-1", "role": "server", "state": "running", "instance_type": "x", "tags": tags, **changes}
+    )
+
+
+ON_DISK = {**VALUES, **FLASH}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("pegasus_namespace", "Other"),
+        ("pegasus_replication_factor", 3),
+        ("aerospike_server_default_ttl", 60),
+        ("pegasus_data_storage", "memory"),
+        ("pegasus_primary_index_storage", "memory"),
+        ("pegasus_secondary_index_storage", "disk"),
+        ("aerospike_server_partition_tree_sprigs", 512),
+        ("nvme_partition_count", 6),
+        ("nvme_partition_overprovisioning", 20),
+        ("nvme_partition_data_partitions", "3-5"),
+        ("nvme_partition_primary_index_partitions", "1-2"),
+    ],
+)
+def test_a_running_cluster_keeps_its_values(key: str, value: Any) -> None:
+    assert launch_rules.problems(ON_DISK, TYPES, [server(ON_DISK)]) == []
+    changed = {**ON_DISK, key: value}
+    texts = [text for about, text in launch_rules.problems(changed, TYPES, [server(ON_DISK)]) if about == key]
+    assert any(
+        "it can't be changed, because" in text
+        and text.endswith("./pegasus-driver destroy-cluster && ./pegasus-driver setup-cluster")
+        for text in texts
+    )
+    # What is gone, and what never was a server, binds nothing; nor does a server of before this tag.
+    for other in (server(ON_DISK, state="terminated"), server(ON_DISK, role="client"), server(ON_DISK, tags={})):
+        assert not [text for _, text in launch_rules.problems(changed, TYPES, [other]) if "can't be changed" in text]
+
+
+def test_partitions_of_what_is_in_memory_are_free_to_change() -> None:
+    values = {**VALUES, **MEMORY}
+    assert (
+        list(fixed_values.changed_values(fixed_values.tag_value(values), values | {"nvme_partition_count": 9}, "B"))
+        == []
+    )
+
+
+def test_another_way_to_write_the_same_partitions_is_no_change() -> None:
+    tag = fixed_values.tag_value(VALUES)
+    assert list(fixed_values.changed_values(tag, VALUES | {"nvme_partition_data_partitions": "1,2,3-5"}, "B")) == []
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["data", "primary", "secondary", ""]), min_size=128, max_size=128))
+def test_the_tag_fits_whatever_the_partitions(purposes: list[str]) -> None:
+    values = {**VALUES, "pegasus_namespace": "n" * 31, "aerospike_server_default_ttl": 315360000}
+    values |= {"aerospike_server_partition_tree_sprigs": 268435456, "nvme_partition_count": 128}
+    for word, key in (("data", "data"), ("primary", "primary_index"), ("secondary", "secondary_index")):
+        values[f"pegasus_{key}_storage"] = "disk"
+        numbers = [str(number) for number, purpose in enumerate(purposes, 1) if purpose == word]
+        values[f"nvme_partition_{key}_partitions"] = ",".join(numbers)
+        parse_partitions(",".join(numbers))
+    tag = fixed_values.tag_value(values)
+    assert len(tag) < 256 and len(tag.split(" ")) == len(fixed_values.FIXED)
+    assert list(fixed_values.changed_values(tag, values, "B")) == []
+
+
+# --- asking ------------------------------------------------------------------------------------------------------------------
+
+LISTING = '<a href="aerospike-server-enterprise_8.0.0.4_tools-11.2.2_debian12_{arch}.tgz">x</a>'
+DIRECTORY = "http://mirror/enterprise/{version}"
+FILE = "aerospike-server-enterprise_{version}_tools-*_{distribution}_{architecture}.tgz"
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
+    """Asks for a configuration: returns the report and what stayed unchecked. pages: address -> text, or an exception."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(changes: dict[str, Any] | None = None, pages: dict[str, Any] | None = None, launching: bool = True) -> Any:
+        values = {**VALUES, "ec2_provision_cluster_instance_type": "i4i.large", **(changes or {})}
+        values = {key: value for key, value in values.items() if value is not None}
+        others = {
+            "ec2_provision_region": "us-east-1",
+            "ec2_provision_endpoint_url": "",
+            "ec2_provision_access_key": "testing",
+            "ec2_provision_secret_key": "testing",
+            "ec2_provision_image_name": "debian-12-{architecture}-*",
+            "aerospike_server_artifact_directory": DIRECTORY,
+            "aerospike_server_artifact_file": FILE,
+        }
+        places = configuration.Places(tmp_path, [ConfigFile(tmp_path / "config.yml")], "preset")
+        report = configuration.Report(values=values, value=lambda key: others[key], places=places)
+        given_pages = {"http://mirror/enterprise/8.0.0.4/": LISTING.format(arch="x86_64"), **(pages or {})}
+
+        def open_page(request: Any, timeout: float) -> Any:
+            page = given_pages.get(request.full_url, HTTPError(request.full_url, 404, "", {}, None))  # type: ignore[arg-type]
+            if isinstance(page, Exception):
+                raise page
+            return _Answer(page)
+
+        monkeypatch.setattr(preflight, "urlopen", open_page)
+        with mock_aws():
+            return report, preflight.ask(report, launching=launching)
+
+    return run
+
+
+class _Answer:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __enter__(self) -> _Answer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, _: int) -> bytes:
+        return self.text.encode()
+
+
+def test_what_is_right_passes_with_two_calls(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    real = preflight.Ec2
+    monkeypatch.setattr(preflight, "Ec2", lambda *args, **more: made.append(real(*args, **more)) or made[-1])
+    report, unchecked = ask()
+    assert report.problems == [] and unchecked == []
+    assert dict(made[0].calls) == {"describe_instance_types": 1, "describe_instances": 1}
+
+
+def test_mistakes_of_all_kinds_are_told_together(ask: Callable[..., Any]) -> None:
+    report, _ = ask({"ec2_provision_client_instance_type": "c6i.none", "aerospike_server_version": "8.0.0.5"})
+    assert {problem.key for problem in report.problems} == {
+        "ec2_provision_client_instance_type",
+        "aerospike_server_version",
+    }
+    assert all("found" in problem.message and "expected" in problem.message for problem in report.problems)
+
+
+def test_an_architecture_without_packages(ask: Callable[..., Any]) -> None:
+    report, _ = ask({"ec2_provision_cluster_instance_type": "r6gd.8xlarge"})
+    (problem,) = report.problems
+    assert problem.key == "aerospike_server_version" and "debian12_aarch64" in problem.message
+
+
+def test_a_source_that_doesnt_answer_is_no_mistake(ask: Callable[..., Any]) -> None:
+    report, unchecked = ask(pages={"http://mirror/enterprise/8.0.0.4/": OSError("no route")})
+    assert report.problems == []
+    assert [one.text for one in unchecked] == [
+        "that the asked version of the server has packages: http://mirror/enterprise/8.0.0.4/ can't be read from this machine: no route"
+    ]
+
+
+def test_what_isnt_known_yet_stays_unchecked(ask: Callable[..., Any]) -> None:
+    report, unchecked = ask({"ec2_provision_cluster_instance_type": None, "pegasus_artifact_source": None})
+    assert report.problems == []
+    assert ["isn't known yet" in one.text for one in unchecked] == [True, True]
+
+
+def test_a_real_enterprise_cluster_needs_a_licence(ask: Callable[..., Any]) -> None:
+    upstream = {"pegasus_artifact_source": "upstream"}
+    report, _ = ask(upstream)
+    (problem,) = report.problems
+    assert problem.key == "aerospike_server_features_file" and "expected a licence" in problem.message
+    # A look in advance says so, and is content: the configuration itself has no mistake.
+    report, unchecked = ask(upstream, launching=False)
+    assert report.problems == [] and "setup demands one" in unchecked[0].text
+    for enough in (
+        {"pegasus_cluster_nodes": 1, "pegasus_replication_factor": 1},
+        {"aerospike_server_features_file": "/x"},
+        {"aerospike_server_edition": "community"},
+    ):
+        assert ask(upstream | enough)[0].problems == []
+
+
+def test_the_tag_of_a_real_instance_is_found(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {"pegasus:environment": "Bench", "pegasus:role": "server", TAG_FIXED: fixed_values.tag_value(VALUES)}
+
+    def launched(ec2: Any) -> list[Instance]:
+        client = boto3.client("ec2", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+        image = client.describe_images()["Images"][0]["ImageId"]
+        specification = [{"ResourceType": "instance", "Tags": [{"Key": key, "Value": tags[key]} for key in tags]}]
+        client.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=specification)
+        return real(ec2)
+
+    real = preflight.Ec2.instances
+    monkeypatch.setattr(preflight.Ec2, "instances", launched)
+    report, _ = ask({"pegasus_namespace": "Other"})
+    (problem,) = report.problems
+    assert (
+        problem.key == "pegasus_namespace" and "expected 'Test', with which the cluster Bench runs" in problem.message
+    )

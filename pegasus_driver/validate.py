@@ -1,0 +1,54 @@
+"""`pegasus-driver validate`: every mistake in the configuration, and what could not be checked. Starts nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from pegasus_driver.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from pegasus_driver.cli import Host
+
+
+def run_validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    """Prints the result on stdout: it is what was asked for, with mistakes or without."""
+    from pegasus_driver import config as configuration
+    from pegasus_driver.cli import configured, extra_arguments
+
+    started = host.monotonic()
+    extra_arguments(arguments.extra_vars, host.folder)  # for its usage errors
+    config = configuration.examine(
+        host.root, configured(arguments, host), host.folder, arguments.extra_vars, launching=True
+    )
+    problems, unchecked = config.report.problems, []
+    if problems:
+        unchecked.append("what EC2 and the artifact source say: asked once the mistakes above are corrected")
+    else:
+        from ansible_collections.aerospike_community.pegasus.plugins.module_utils import preflight
+
+        unchecked = [one.text for one in preflight.ask(config.report, launching=False)]
+        problems = config.report.problems
+    code = ExitCode.CONFIGURATION if problems else ExitCode.OK
+    if arguments.output == "json":
+        host.stdout.write(json.dumps(_record(config, code, unchecked, host.monotonic() - started)) + "\n")
+    else:
+        lines = [configuration.problems_text(problems)] if problems else [f"no mistake found in {config.path}"]
+        lines += [f"not checked: {text}" for text in unchecked]
+        host.stdout.write("\n".join(lines) + "\n")
+    return code
+
+
+def _record(config: Any, code: ExitCode, unchecked: list[str], elapsed: float) -> dict[str, Any]:
+    """The same object that other commands end with, with each mistake in its parts."""
+    return {
+        "type": "end",
+        "exit_code": code.value,
+        "result": code.name.lower(),
+        "file": str(config.path),
+        "problems": [problem.text for problem in config.report.problems],
+        "mistakes": [problem.record() for problem in config.report.problems],
+        "unchecked": unchecked,
+        "elapsed": round(elapsed, 3),
+    }

@@ -1,0 +1,83 @@
+"""docs/configuration.md and docs/config.schema.json are what the specifications say, and config.yml has every field."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from pegasus_driver import docs
+from pegasus_driver.import_config import ORIGINAL
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = (ROOT / "group_vars/all/config.yml").read_text()
+
+
+def test_they_are_not_stale() -> None:
+    assert docs.stale(ROOT) == [], f"run {docs.COMMAND}"
+
+
+def test_the_check_finds_a_change(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert docs.main(["--check"]) == 0
+    monkeypatch.setattr(docs, "page", lambda root: "other")
+    assert docs.main(["--check"]) == 1
+    assert "docs/configuration.md is stale" in capsys.readouterr().err
+
+
+def test_the_page_has_both_names_of_every_field() -> None:
+    page = (ROOT / docs.PAGE).read_text()
+    for name, variable in ORIGINAL.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{variable.key}` |"))
+        assert f"`{name}`" in row
+
+
+def test_config_yml_has_every_field_with_a_comment() -> None:
+    lines = {match[1]: line for line in CONFIG.splitlines() if (match := re.match(r"(?:# )?([a-z0-9_]+): ", line))}
+    assert {variable.key for variable in ORIGINAL.values()} <= set(lines)
+    uncommented = [key for key, line in lines.items() if " # " not in line.removeprefix("# ")]
+    assert uncommented == []
+
+
+def test_the_keys_that_cant_change_say_so() -> None:
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.fixed_values import FIXED
+
+    for key, _, _ in FIXED.values():
+        line = next(line for line in CONFIG.splitlines() if re.match(rf"(# )?{key}:", line))
+        assert "FIXED" in line
+
+
+SCHEMA: dict[str, Any] = json.loads((ROOT / docs.SCHEMA).read_text())
+
+
+def test_editors_find_the_schema() -> None:
+    named = re.search(r"^# yaml-language-server: \$schema=(\S+)$", CONFIG, re.MULTILINE)
+    assert named and (ROOT / "group_vars/all" / named[1]).resolve() == ROOT / docs.SCHEMA
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("changes", "right"),
+    [
+        ({}, True),
+        ({"pegasus_namespace": "{{ name }}", "nvme_partition_data_partitions": 1}, True),
+        ({"pegasus_cluster_nodes": "{{ nodes }}"}, True),
+        ({"pegasus_cluster_node": 3}, False),
+        ({"pegasus_cluster_nodes": 0}, False),
+        ({"pegasus_cluster_nodes": "3"}, False),
+        ({"pegasus_backend": "{{ backend }}"}, False),
+        ({"aerospike_server_compression": "gzip"}, False),
+        ({"aerospike_server_partition_tree_sprigs": 300}, False),
+        ({"perseus_client_read_hit_ratio": 1.5}, False),
+        ({"pegasus_client_name": "a/b"}, False),
+        ({"grafana_prometheus_dashboards": ["none"]}, False),
+        ({"chaos_nodes": [1]}, False),
+    ],
+)
+def test_the_schema_says_what_the_checks_say(changes: dict[str, Any], right: bool) -> None:
+    values = yaml.safe_load(CONFIG) | changes
+    assert jsonschema.Draft7Validator(SCHEMA).is_valid(values) is right
