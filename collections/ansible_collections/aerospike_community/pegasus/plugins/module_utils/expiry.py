@@ -31,8 +31,8 @@ AccuracySec=1s
 [Install]
 WantedBy=timers.target
 """
-# A timer without a time isn't loaded. One that never ends is stopped and disabled beside that.
-NEVER = "2200-01-01 00:00:00 UTC"
+# A timer without a time isn't loaded, nor one beyond 2199. One that never ends is stopped and disabled beside that.
+NEVER = "2199-01-01 00:00:00 UTC"
 
 
 def timer_time(expires: str) -> str:

@@ -9,6 +9,7 @@ description and clients of Aerospike. Standard library only, so that modules, th
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import time
@@ -77,8 +78,11 @@ def info_pairs(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: fl
 
 
 def is_error(value: str) -> bool:
-    """Tell whether a value is a refusal: ``ERROR...`` or ``FAIL...``, in any case, as server versions write it."""
-    return value.lower().startswith(("error", "fail"))
+    """Tell whether a value is a refusal: ``ERROR...`` or ``FAIL...``, in any case, as server versions write it.
+
+    The answer to ``statistics`` begins with ``failed_best_practices=``, which is none.
+    """
+    return bool(re.match(r"(error|fail)\b", value, re.IGNORECASE))
 
 
 def parse_pairs(value: str, separator: str = ";") -> dict[str, str]:

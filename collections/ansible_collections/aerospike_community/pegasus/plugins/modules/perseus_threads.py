@@ -43,7 +43,7 @@ before: {description: "The same before; empty where there was no file, or no goo
 proof:
   description: >-
     What shows that the load is the new one. C(threads row), Perseus printed these counts after the file was in place;
-    C(process), it has read the new file since, and has as many more threads as the file asks for; C(read), it has read
+    C(process), its process has grown since by as many threads as the file asks for more; C(read), it has read
     the new file, which asks for no more threads than before. Empty where nothing was asked to be proven.
   returned: success
   type: str
@@ -71,7 +71,7 @@ POLL_SECONDS = 0.02
 LOOK_BACK_BYTES = 128 * 1024
 SHOWN = {
     "threads row": "its Threads row has the new counts",
-    "process": "it has read the file and has the threads more that this asks for",
+    "process": "its process has the threads more that the file asks for",
     "read": "it has read the file, which asks for no thread more",
 }
 
@@ -113,7 +113,7 @@ class Proof:
                 raise NotTakenOverError("expected Perseus to run on, found that its process ended")
             if read and more == 0:
                 return "read"
-            if read and more is not None and tasks - self.tasks_before >= more:
+            if more and tasks - self.tasks_before >= more:
                 return "process"
             if time.monotonic() - self.began > timeout:
                 raise NotTakenOverError(self.describe(new, read, tasks, timeout))
@@ -175,7 +175,7 @@ def replace(path: Path, text: str) -> None:
 
 def forget_reads(path: Path) -> None:
     """Set the time of the last access to 0, so that the next read shows; a kernel notes it when it is older than the
-    content (relatime). Where reads aren't noted at all (noatime), only the Threads row proves anything."""
+    content (relatime). Where reads aren't noted at all (noatime), they prove nothing."""
     os.utime(path, ns=(0, path.stat().st_mtime_ns))
 
 

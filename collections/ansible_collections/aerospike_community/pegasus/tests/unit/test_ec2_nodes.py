@@ -197,6 +197,6 @@ def test_the_timers_of_the_first_boot_and_of_a_change_are_the_same_but_for_their
     assert service["content"] in script
     assert timer["content"].replace("2026-01-31 12:00:00 UTC", "$end") in script
     assert "+ 3600)" in script
-    assert "OnCalendar=2200-01-01" in expiry.expiry_files("never")[1]["content"]
+    assert "OnCalendar=2199-01-01" in expiry.expiry_files("never")[1]["content"]
     with pytest.raises(ValueError):
         expiry.expiry_files("tomorrow")

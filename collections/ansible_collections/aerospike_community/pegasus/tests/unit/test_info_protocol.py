@@ -120,3 +120,7 @@ def test_pairs() -> None:
     assert [protocol.is_error(text) for text in ("ERROR::x", "error=x", "FAIL:4:x", "ok", "")] == [True] * 3 + [
         False
     ] * 2
+
+
+def test_statistics_that_begin_with_failed_best_practices_are_no_refusal():
+    assert not protocol.is_error("failed_best_practices=false;cluster_size=3")

@@ -97,12 +97,8 @@ def noted(tmp_path):
         pytest.skip("this file system notes no reads (noatime): only the Threads row proves anything here")
 
 
-def test_more_threads_after_a_read_are_proof(perseus, noted):
-    def then():
-        perseus.read()
-        perseus.tell("start 3")
-
-    perseus.then = then
+def test_more_threads_are_proof(perseus):
+    perseus.then = lambda: perseus.tell("start 3")
     assert perseus.prove(load(write=1, read=1), load(write=3, read=2), 5) == "process"
 
 
@@ -113,8 +109,8 @@ def test_a_read_without_the_threads_is_none(perseus, noted):
         perseus.prove(load(write=1, read=1), load(write=3, read=1))
 
 
-def test_a_file_that_is_never_read_is_none(perseus):
-    perseus.then = lambda: perseus.tell("start 5")
+def test_too_few_threads_and_no_read_are_none(perseus):
+    perseus.then = lambda: perseus.tell("start 1")
     with pytest.raises(subject.NotTakenOverError, match="has not read the new file"):
         perseus.prove(load(write=1, read=1), load(write=3, read=1))
 
