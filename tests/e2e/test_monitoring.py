@@ -207,7 +207,7 @@ def test_an_alert_fires_when_a_client_is_killed_and_ends_when_it_is_no_target_an
         monitored.on(1, "systemctl", "poweroff", "--force")
     until(lambda: monitored.firing("PerseusClientLost", **where), 90, "PerseusClientLost fires")
     until(lambda: monitored.firing("HostLost", **where), 60, "HostLost fires")
-    done = monitored.clone.playbook("playbooks/parts/tell_prometheus.yml")
+    done = monitored.clone.playbook("playbooks/tell-prometheus.yml")
     assert done.returncode == 0, done.stdout[-4000:]
     until(lambda: not monitored.firing("HostLost", **where), 60, "HostLost ends")
     assert not panels.ask(monitored.prometheus, f'up{{instance="{victim["name"]}"}}')
