@@ -91,13 +91,17 @@ def parse_pairs(value: str, separator: str = ";") -> dict[str, str]:
     return pairs
 
 
-def cluster_stable(host: str, size: int, *, port: int = DEFAULT_PORT, timeout: float = 3.0) -> str:
-    """Return the cluster key if this node sees a cluster of ``size`` nodes that is stable and migrates nothing.
+def cluster_stable(
+    host: str, size: int, *, port: int = DEFAULT_PORT, timeout: float = 3.0, migrated: bool = False
+) -> str:
+    """Return the cluster key if this node sees a stable cluster of ``size`` nodes.
 
+    :param migrated: all partitions have to be where they belong, too
     :raises InfoError: the node says otherwise (``ERROR::unstable-cluster``, ``ERROR::cluster-not-specified-size``), or
         does not answer
     """
-    return info_value(host, f"cluster-stable:size={size};ignore-migrations=true", port=port, timeout=timeout)
+    ignore = "false" if migrated else "true"
+    return info_value(host, f"cluster-stable:size={size};ignore-migrations={ignore}", port=port, timeout=timeout)
 
 
 def namespace_counters(
