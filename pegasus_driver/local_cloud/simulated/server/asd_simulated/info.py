@@ -1,10 +1,12 @@
 """The info protocol: commands as lines of text, answered as `command<TAB>value` lines."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import clock
 from . import fabric as messages
+from .config import Config
+from .config_dynamic import dynamic
 from .config_options import OPTIONS
 from .fabric import FabricError
 from .info_stats import namespace_statistics, set_statistics, statistics
@@ -46,7 +48,7 @@ class Info:
         self._replicas: str | None = None
         self._remaining: dict[int, tuple[int, int]] = {}
         self.commands: dict[str, Callable[[str], Answer]] = {
-            "best-practices": lambda _: "failed_best_practices=none",
+            "best-practices": lambda _: f"failed_best_practices={','.join(node.config.bad_practices) or 'none'}",
             "build": lambda _: node.release.version,
             "build_arch": lambda _: "SIMULATED",
             "build_os": lambda _: "SIMULATED",
@@ -370,21 +372,40 @@ class Info:
         return value
 
     def set_config(self, text: str) -> str:
-        """Remembers a known parameter; it shows in get-config, and works where the simulator reads it as it runs."""
+        """Takes what the real one takes while it runs. It shows in get-config, and works where the simulator reads."""
         asked = parameters(text)
         context = asked.pop("context", "")
         name = asked.pop("namespace", asked.pop("id", ""))
-        if context == "service":
-            values, known = self.node.config.service, OPTIONS["service"]
-        elif context == "namespace" and name in self.node.namespaces:
-            values, known = self.node.namespaces[name].config.values, OPTIONS["namespace"]
-        else:
-            raise InfoError(ERR_PARAMETER, "bad context")
+        config = self.node.config
+        if context not in ("service", "network", "namespace"):
+            raise InfoError(ERR_PARAMETER, "invalid context")
+        if context == "namespace" and name not in self.node.namespaces:
+            raise InfoError(ERR_PARAMETER, "unknown namespace")
+        taken = dynamic(self.node.release.numbers)["set" if "set" in asked else context]
+        chosen = asked.pop("set", "")
         for option, value in asked.items():
-            if option not in known or known[option].kind in ("obsolete", "open"):
-                raise InfoError(ERR_PARAMETER, f"bad parameter {option}")
-            values[option] = value == "true" if value in ("true", "false") else int(value) if value.isdigit() else value
+            if option not in taken:
+                raise InfoError(ERR_PARAMETER, "invalid set-config parameter")
+            place, key = self._place(config, context, name, chosen, option)
+            place[key] = value == "true" if value in ("true", "false") else int(value) if value.isdigit() else value
         return "ok"
+
+    def _place(self, config: Config, context: str, name: str, chosen: str, option: str) -> tuple[dict[str, Any], str]:
+        """Where a parameter of set-config is kept, and under which name."""
+        if context == "service":
+            return config.service, option
+        if context == "network":
+            section, _, rest = option.partition(".")
+            return config.network[section], rest
+        namespace = self.node.namespaces[name].config
+        if chosen:
+            return namespace.sets.setdefault(chosen, {}), option
+        kind, separator, rest = option.partition(".")
+        if separator:
+            return namespace.mounts.setdefault(kind, {}), rest
+        if option in OPTIONS[f"storage-{namespace.engine}"]:
+            return namespace.storage, option
+        return namespace.values, option
 
     def log_levels(self, _text: str) -> str:
         return "any:INFO"

@@ -100,7 +100,7 @@ def statistics(node: "Node") -> dict[str, object]:
     remaining = sum(sum(node.remaining(name)) for name in node.namespaces)
     now = time.monotonic()
     return {
-        "failed_best_practices": any("best-practices" in one for one in node.config.warnings),
+        "failed_best_practices": bool(node.config.bad_practices),
         "cluster_size": len(cluster.members),
         "cluster_key": cluster.key or "0",
         "cluster_generation": node.rebalance_generation,

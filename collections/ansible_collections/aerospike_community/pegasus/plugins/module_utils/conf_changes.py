@@ -2,9 +2,9 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """What differs between two texts of aerospike.conf, and which of it a running server takes without a restart. Pure.
 
-Source of the tables: the parameters that the set-config command of the server's public source takes (6.4.0.34, 7.1.0.23,
-7.2.0.17, 8.0.0.15, 8.1.0.3). Left out on purpose: cluster-name (nodes that are told one after the other would part),
-replication-factor and rack-id (they take effect only when all nodes have them and form the cluster anew).
+Source of the tables: the parameters that the set-config command of the server's public source takes (6.4.0.34,
+7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3). Left out on purpose: cluster-name (nodes that are told one after the other
+would part), replication-factor and rack-id (they take effect only when all nodes have them and form the cluster anew).
 """
 
 from __future__ import annotations
@@ -19,33 +19,38 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     size_bytes,
 )
 
-SERVICE = frozenset(
-    """advertise-ipv6 batch-index-threads batch-max-buffers-per-queue batch-max-unused-buffers enable-benchmarks-fabric
-    enable-health-check enable-hist-info info-max-ms info-threads microsecond-histograms migrate-fill-delay
-    migrate-max-num-incoming migrate-threads min-cluster-size proto-fd-idle-ms proto-fd-max query-max-done
-    query-threads-limit service-threads sindex-builder-threads sindex-gc-period ticker-interval transaction-max-ms
-    transaction-retry-ms vault-token-file""".split()
-)
-NETWORK = frozenset(
-    """fabric.channel-bulk-recv-threads fabric.channel-ctrl-recv-threads fabric.channel-meta-recv-threads
-    fabric.channel-rw-recv-threads fabric.recv-rearm-threshold heartbeat.connect-timeout-ms heartbeat.interval
-    heartbeat.mtu heartbeat.protocol heartbeat.timeout""".split()
-)
-NAMESPACE = frozenset(
-    """allow-ttl-without-nsup background-query-max-rps cache-replica-writes compression compression-acceleration
-    compression-level conflict-resolution-policy conflict-resolve-writes default-ttl defrag-lwm-pct defrag-queue-min
-    defrag-sleep disable-write-dup-res disallow-expunge disallow-null-setname enable-benchmarks-batch-sub
-    enable-benchmarks-ops-sub enable-benchmarks-read enable-benchmarks-storage enable-benchmarks-udf
-    enable-benchmarks-udf-sub enable-benchmarks-write enable-hist-proxy evict-hist-buckets evict-tenths-pct flush-max-ms
-    geo2dsphere-within-max-cells geo2dsphere-within-max-level geo2dsphere-within-min-level ignore-migrate-fill-delay
-    inline-short-queries max-record-size max-write-cache migrate-order migrate-retransmit-ms migrate-sleep
-    nsup-hist-period nsup-period nsup-threads prefer-uniform-balance read-consistency-level-override read-page-cache
-    reject-non-xdr-writes reject-xdr-writes single-query-threads stop-writes-sys-memory-pct
-    strong-consistency-allow-expunge tomb-raider-eligible-age tomb-raider-period tomb-raider-sleep
-    transaction-pending-limit truncate-threads write-commit-level-override xdr-bin-tombstone-ttl xdr-tomb-raider-period
-    xdr-tomb-raider-threads""".split()
-)
-SET = frozenset("disable-eviction enable-index stop-writes-count stop-writes-size".split())
+# Context -> the parameters that every release takes while it runs.
+ALWAYS = {
+    "service": """
+        advertise-ipv6 batch-index-threads batch-max-buffers-per-queue batch-max-unused-buffers
+        enable-benchmarks-fabric enable-health-check enable-hist-info info-max-ms info-threads
+        microsecond-histograms migrate-fill-delay migrate-max-num-incoming migrate-threads min-cluster-size
+        proto-fd-idle-ms proto-fd-max query-max-done query-threads-limit service-threads sindex-builder-threads
+        sindex-gc-period ticker-interval transaction-max-ms transaction-retry-ms vault-token-file
+    """,
+    "network": """
+        fabric.channel-bulk-recv-threads fabric.channel-ctrl-recv-threads fabric.channel-meta-recv-threads
+        fabric.channel-rw-recv-threads fabric.recv-rearm-threshold heartbeat.connect-timeout-ms heartbeat.interval
+        heartbeat.mtu heartbeat.protocol heartbeat.timeout
+    """,
+    "namespace": """
+        allow-ttl-without-nsup background-query-max-rps cache-replica-writes compression compression-acceleration
+        compression-level conflict-resolution-policy conflict-resolve-writes default-ttl defrag-lwm-pct
+        defrag-queue-min defrag-sleep disable-write-dup-res disallow-expunge disallow-null-setname
+        enable-benchmarks-batch-sub enable-benchmarks-ops-sub enable-benchmarks-read enable-benchmarks-storage
+        enable-benchmarks-udf enable-benchmarks-udf-sub enable-benchmarks-write enable-hist-proxy evict-hist-buckets
+        evict-tenths-pct flush-max-ms geo2dsphere-within-max-cells geo2dsphere-within-max-level
+        geo2dsphere-within-min-level ignore-migrate-fill-delay inline-short-queries max-record-size max-write-cache
+        migrate-order migrate-retransmit-ms migrate-sleep nsup-hist-period nsup-period nsup-threads
+        prefer-uniform-balance read-consistency-level-override read-page-cache reject-non-xdr-writes
+        reject-xdr-writes single-query-threads stop-writes-sys-memory-pct strong-consistency-allow-expunge
+        tomb-raider-eligible-age tomb-raider-period tomb-raider-sleep transaction-pending-limit truncate-threads
+        write-commit-level-override xdr-bin-tombstone-ttl xdr-tomb-raider-period xdr-tomb-raider-threads
+    """,
+    "set": """
+        disable-eviction enable-index stop-writes-count stop-writes-size
+    """,
+}
 # What came and went: (from this release, before that one; None = still there) -> context -> parameters.
 CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = (
     ((7, 0), None, "service", "batch-max-requests tls-refresh-period"),
@@ -162,7 +167,7 @@ def _seed_commands(old: Sequence[str], new: Sequence[str]) -> list[str]:
 
 def _dynamic(release: tuple[int, int]) -> dict[str, frozenset[str]]:
     """The parameters that a release takes while it runs, by context."""
-    known = {"service": SERVICE, "network": NETWORK, "namespace": NAMESPACE, "set": SET}
+    known = {context: frozenset(names.split()) for context, names in ALWAYS.items()}
     for since, until, context, names in CHANGES:
         if release >= since and (until is None or release < until):
             known[context] = known[context] | frozenset(names.split())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ def apply(settings: Mapping[str, str], root: Path, *, write: bool = True) -> Ker
             outcome.refused.append(f"{path}: expected {wanted}, found nothing ({error.strerror})")
             continue
         if found == normal(wanted):
+            continue
+        if not write and not os.access(path, os.W_OK):
+            # Root may write anything but a file system that is mounted read-only, as a container's are.
+            outcome.refused.append(f"{path}: expected {wanted}, found {found} (read-only)")
             continue
         if not write:
             outcome.changed.append(f"{path}: {found} -> {wanted}")

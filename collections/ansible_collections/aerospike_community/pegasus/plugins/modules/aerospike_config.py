@@ -12,7 +12,7 @@ short_description: Bring aerospike.conf to its content, and tell a running serve
 description:
   - Compares the file with the asked content, parameter by parameter. When a running server takes all differences while
     it runs (C(set-config), C(tip)), it is told them. Otherwise the result says that a restart is due, and why.
-  - Whether the running server has the file is told by the file's time, as everywhere in Pegasus. A file that was applied
+  - Whether the running server has the file is told by the file's time, as in C(host_service). A file that was applied
     without a restart gets a time before the server's start. So a run that was cut short is made good by the next.
   - Restarts nothing.
 author: Pegasus authors

@@ -10,9 +10,10 @@ DOCUMENTATION = r"""
 module: aerospike_restart
 short_description: Restart one node of a running cluster, and wait until the cluster is whole again
 description:
-  - Waits until all nodes are a stable cluster with every partition where it belongs, quiesces this node where the edition
-    can, restarts its service, and waits for the same again. With C(throttle=1) the nodes of a cluster are restarted one
-    after the other; when one doesn't come back, the next refuses.
+  - Waits until all nodes are a stable cluster with every partition where it belongs, quiesces this node where the
+    edition can, restarts its service, and waits for the same again.
+  - With C(throttle=1) the nodes of a cluster are restarted one after the other; when one doesn't come back, the next
+    refuses.
   - Refuses where a record's only copy is in this node's memory and can't be moved away first.
 author: Pegasus authors
 options:

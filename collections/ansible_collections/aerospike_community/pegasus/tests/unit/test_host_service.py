@@ -106,7 +106,8 @@ def test_the_first_run_writes_enables_and_starts_the_second_changes_nothing(host
     assert (tmp_path / "new/conf").read_text() == "a\n"
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new/conf"]
     second = call(host, **params)
-    assert second.result() == {"changed": False, "changes": [], "restarted": [], "refused": [], "diff": []}
+    nothing: dict[str, Any] = {"changes": [], "restarted": [], "pending": [], "refused": [], "diff": []}
+    assert second.result() == {"changed": False, **nothing}
 
 
 @pytest.mark.parametrize(("effect", "verb"), [("restart", "restart"), ("reload", "reload"), ("none", None)])
