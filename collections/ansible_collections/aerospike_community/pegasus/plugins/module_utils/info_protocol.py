@@ -9,6 +9,7 @@ description and clients of Aerospike. Standard library only, so that modules, th
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import time
@@ -20,6 +21,7 @@ PROTOCOL_VERSION = 2
 MESSAGE_TYPE_INFO = 1
 # A node of a large cluster answers in well under a megabyte; more than this isn't an Aerospike node.
 LARGEST_ANSWER = 64 * 1024 * 1024
+REFUSAL = re.compile(r"(?:error|fail)(?![a-z_])", re.IGNORECASE)
 
 
 class InfoError(Exception):
@@ -77,8 +79,11 @@ def info_pairs(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: fl
 
 
 def is_error(value: str) -> bool:
-    """Tell whether a value is a refusal: ``ERROR...`` or ``FAIL...``, in any case, as server versions write it."""
-    return value.lower().startswith(("error", "fail"))
+    """Tell whether a value is a refusal: ``ERROR:...`` or ``FAIL:...``, in any case, as server versions write it.
+
+    The statistics of a node begin with ``failed_best_practices=``: that is none.
+    """
+    return REFUSAL.match(value) is not None
 
 
 def parse_pairs(value: str, separator: str = ";") -> dict[str, str]:
