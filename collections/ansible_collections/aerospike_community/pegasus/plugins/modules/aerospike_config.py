@@ -59,6 +59,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.conf_c
     Difference,
     commands,
     differences,
+    parse,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, info_value
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd, UnitState
@@ -95,7 +96,7 @@ class Configuration:
     def change(self, old: str, new: str, state: UnitState, unread: bool) -> None:
         """Write the file, and apply it as far as a running server takes it."""
         if not state.running:
-            self.changes.append(f"wrote {self.path}")
+            self.changes += [f"wrote {self.path}", *sizes(new)]
             self.write(new)
             return
         found = self.compared(old, new)
@@ -133,6 +134,17 @@ class Configuration:
             stream.write(text)
         Path(name).chmod(0o644)
         self.module.atomic_move(name, str(self.path))
+
+
+def sizes(text: str) -> list[str]:
+    """What a configuration gives to data and indexes, a line each: computed from the host, so worth showing."""
+    shown = []
+    for path, values in parse(text).items():
+        if path[-1] in ("data-size", "memory-size", "mounts-budget", "mounts-size-limit"):
+            shown.append(f"{'.'.join(path)}: {values[0]}")
+        elif path[-1] == "device":
+            shown.append(f"{'.'.join(path)}: {len(values)} partitions")
+    return shown
 
 
 def main() -> None:

@@ -67,6 +67,18 @@ def test_the_first_file_of_a_stopped_server(server: Server) -> None:
     assert server.path.read_text() == OLD and server.path.stat().st_mode & 0o777 == 0o644
 
 
+def test_sizes_that_were_computed_from_the_host_are_shown(server: Server) -> None:
+    server.active = "inactive"
+    memory = "namespace T {\n storage-engine memory {\n data-size 9G\n }\n}\n"
+    assert server.call(OLD + memory)["changes"][1:] == ["namespace T.storage-engine.data-size: 9G"]
+    flash = "index-type flash {\n mount /a\n mounts-budget 19G\n }\n"
+    disk = f"namespace T {{\n {flash} storage-engine device {{\n device /dev/a\n device /dev/b\n }}\n}}\n"
+    assert server.call(OLD + disk)["changes"][1:] == [
+        "namespace T.index-type.mounts-budget: 19G",
+        "namespace T.storage-engine.device: 2 partitions",
+    ]
+
+
 def test_the_same_file_changes_nothing(server: Server) -> None:
     server.have(OLD)
     assert server.call(OLD) == {"changed": False, "changes": [], "restart": [], "diff": []}
