@@ -38,13 +38,15 @@ from pegasus_driver.local_cloud.disks import (  # noqa: E402
 from pegasus_driver.local_cloud.engine import Engine, EngineGone, connect  # noqa: E402
 from pegasus_driver.local_cloud.instances import BLOCK_RULES, TABLE_LOOK, is_container_init  # noqa: E402
 from pegasus_driver.local_cloud.mirror import Mirror  # noqa: E402
-from pegasus_driver.local_cloud.preflight import raise_inotify_limit  # noqa: E402
+from pegasus_driver.local_cloud.preflight import raise_inotify_limit, restore_inotify_limit  # noqa: E402
 from pegasus_driver.local_cloud.settings import MIRROR_PORT, Settings  # noqa: E402
 
 STATE = ROOT / ".pegasus" / "molecule"
 DISKS = STATE / "disks"
 MIRROR = STATE / "mirror"
 LOCK = STATE / "testbed.pid"
+# What the machine's limit was before prepare raised it.
+LIMIT = STATE / "inotify-limit"
 # Seconds for the process to come up, and to end.
 PATIENCE = 20
 
@@ -63,7 +65,9 @@ def prepare(wanted: dict[str, int]) -> None:
     STATE.mkdir(parents=True, exist_ok=True)
     settings = Settings(ROOT)
     engine = connect(settings)
-    raise_inotify_limit()
+    before = raise_inotify_limit()
+    if before:
+        LIMIT.write_text(f"{before}\n")
     tag = image.ensure(engine, settings, say)
     packages.build_mirror(ROOT, MIRROR, say)
     store, reason = open_store(DISKS)
@@ -160,6 +164,8 @@ def remove() -> None:
     left = detach_under(DISKS)
     if left:
         raise LocalCloudError("; ".join(left), "Remove the containers that use them, then run this again.")
+    if LIMIT.exists():
+        restore_inotify_limit(int(LIMIT.read_text()))
     shutil.rmtree(STATE, ignore_errors=True)
 
 
