@@ -18,7 +18,7 @@ description:
 author: Pegasus authors
 options:
   cluster: {description: Addresses of all nodes., type: list, elements: str, required: true}
-  address: {description: This node's address among them., type: str, required: true}
+  host: {description: Address of this node as it is reached from itself., type: str, default: 127.0.0.1}
   namespace: {description: The namespace whose copies count., type: str, required: true}
   data_in_memory: {description: Whether a restart takes the node's data away., type: bool, required: true}
   reasons: {description: Why; for messages., type: list, elements: str, default: []}
@@ -34,7 +34,6 @@ EXAMPLES = r"""
 - name: Restart the servers node by node
   aerospike_community.pegasus.aerospike_restart:
     cluster: [10.0.0.1, 10.0.0.2, 10.0.0.3]
-    address: "{{ ansible_host }}"
     namespace: Test
     data_in_memory: true
   throttle: 1
@@ -113,7 +112,7 @@ class Restart:
 
     def quiesce(self) -> bool:
         """Hand this node's partitions to the others first. The Community Edition can't: then nothing happens."""
-        if len(self.cluster) < 2 or is_error(self.ask(self.params["address"], "quiesce:")):
+        if len(self.cluster) < 2 or is_error(self.ask(self.params["host"], "quiesce:")):
             return False
         # Only the principal node acts on it; the others say so.
         for host in self.cluster:
@@ -122,13 +121,13 @@ class Restart:
         deadline = time.monotonic() + self.params["timeout"]
         while not self.is_quiesced():
             if time.monotonic() > deadline:
-                raise RestartError(f"{self.params['address']} took the order to quiesce, but isn't quiesced")
+                raise RestartError("this node took the order to quiesce, but isn't quiesced")
             time.sleep(0.2)
         try:
             self.wait("after this node was quiesced")
         except ClusterError:
             # It keeps running: then it serves again.
-            self.ask(self.params["address"], "quiesce-undo:")
+            self.ask(self.params["host"], "quiesce-undo:")
             for host in self.cluster:
                 self.ask(host, "recluster:")
             raise
@@ -136,19 +135,19 @@ class Restart:
 
     def is_quiesced(self) -> bool:
         """Whether the node's namespace counts as quiesced in effect."""
-        statistics = info_pairs(self.params["address"], f"namespace/{self.params['namespace']}", port=self.port)
+        statistics = info_pairs(self.params["host"], f"namespace/{self.params['namespace']}", port=self.port)
         return statistics.get("effective_is_quiesced", "true") == "true"
 
     def refuse_loss(self) -> None:
         """Refuse where the restart would take the only copy of records."""
         if not self.params["data_in_memory"]:
             return
-        statistics = info_pairs(self.params["address"], f"namespace/{self.params['namespace']}", port=self.port)
+        statistics = info_pairs(self.params["host"], f"namespace/{self.params['namespace']}", port=self.port)
         copies = int(statistics.get("effective_replication_factor", "1"))
         records = int(statistics.get("objects", "0"))
         if copies < 2 and records:
             raise RestartError(
-                f"{self.params['address']} holds the only copy of {records} records in its memory: a restart would "
+                f"this node holds the only copy of {records} records in its memory: a restart would "
                 "lose them. Expected two copies, or an empty namespace: raise pegasus_replication_factor, or truncate "
                 "the namespace, or stop and start the node yourself"
             )
@@ -163,7 +162,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "cluster": {"type": "list", "elements": "str", "required": True},
-            "address": {"type": "str", "required": True},
+            "host": {"type": "str", "default": "127.0.0.1"},
             "namespace": {"type": "str", "required": True},
             "data_in_memory": {"type": "bool", "required": True},
             "reasons": {"type": "list", "elements": "str", "default": []},

@@ -54,7 +54,7 @@ class World:
 
     def call(self, cluster: list[str], check: bool = False, memory: bool = True) -> dict[str, Any]:
         self.cluster = cluster
-        params = {"cluster": cluster, "address": cluster[0], "namespace": "Test", "data_in_memory": memory,
+        params = {"cluster": cluster, "host": cluster[0], "namespace": "Test", "data_in_memory": memory,
                   "reasons": ["a.b: 1 -> 2"], "service": "aerospike", "port": 3000, "timeout": 5}  # fmt: skip
         module = SimpleNamespace(params=params, check_mode=check, run_command=self.run)
         return subject.Restart(module).run()  # type: ignore[arg-type]
