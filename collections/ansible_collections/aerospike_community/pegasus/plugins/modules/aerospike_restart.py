@@ -12,8 +12,8 @@ short_description: Restart one node of a running cluster, and wait until the clu
 description:
   - Waits until all nodes are a stable cluster with every partition where it belongs, quiesces this node where the
     edition can, restarts its service, and waits for the same again.
-  - With C(throttle=1) the nodes of a cluster are restarted one after the other; when one doesn't come back, the next
-    refuses.
+  - The nodes of a cluster take turns, whatever the play's strategy is; when one doesn't come back, the next ones are
+    left as they are.
   - Refuses where a record's only copy is in this node's memory and can't be moved away first.
 author: Pegasus authors
 options:
@@ -36,7 +36,6 @@ EXAMPLES = r"""
     cluster: [10.0.0.1, 10.0.0.2, 10.0.0.3]
     namespace: Test
     data_in_memory: true
-  throttle: 1
 """
 
 RETURN = r"""
