@@ -3,9 +3,9 @@ PY := .venv/bin/python
 COLLECTION := collections/ansible_collections/aerospike_community/pegasus
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: test test-fast lint unit e2e dev clean
+.PHONY: test test-fast lint unit molecule e2e dev clean
 
-test: lint unit e2e
+test: lint unit molecule e2e
 
 test-fast: dev
 	$(PY) -m pytest -q -m "not docker and not e2e"
@@ -26,6 +26,10 @@ lint: dev
 
 unit: dev
 	$(PY) -m pytest -m "not e2e"
+
+# The hosts are made once; each role's scenario runs on them. One alone: molecule test -s aerospike_server
+molecule: dev
+	molecule test --all
 
 e2e: dev
 	$(PY) -m pytest -m e2e tests/e2e

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from pegasus_driver import __version__
+from pegasus_driver import __version__, mirror_arguments
 from pegasus_driver.actions import ACTIONS, OWN, Action, Session
 from pegasus_driver.commands import COMMANDS, Command, split_rest
 from pegasus_driver.errors import DriverError, UsageError
@@ -156,6 +156,10 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     stop.add_argument("--if-empty", action="store_true", help="only if no instance is left")
     verbs.add_parser("status", parents=[common], help="what runs, and what a crash left")
     verbs.add_parser("image", parents=[common], help="build the instances' image and print its tag")
+    mirror = commands.add_parser("mirror", help="a mirror of all parts: fetch, list, serve", epilog=epilog(),
+                                 description="A mirror of the download sites, for networks that don't reach them.",
+                                 formatter_class=raw)  # fmt: skip
+    mirror_arguments.declare(mirror, common)
     return parser
 
 
@@ -208,6 +212,10 @@ def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
         from pegasus_driver.local_commands import run_local
 
         return run_local(arguments, host)
+    if arguments.command == "mirror":
+        from pegasus_driver.mirror_commands import run_mirror
+
+        return run_mirror(arguments, host)
     return run_action(arguments.action, arguments, host)
 
 

@@ -79,9 +79,9 @@ class Engine:
         self.settings = settings
         self._api = client.api
         # Raising a limit needs a capability that some machines' engines don't have; asking for it is refused there.
-        self._capabilities = ["SYS_ADMIN", "NET_ADMIN", "SYS_BOOT"]
+        self.capabilities = ["SYS_ADMIN", "NET_ADMIN", "SYS_BOOT"]
         if _host_has_capability(_CAP_SYS_RESOURCE):
-            self._capabilities.append("SYS_RESOURCE")
+            self.capabilities.append("SYS_RESOURCE")
 
     # --- Containers ---------------------------------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Engine:
         """Make a container that isn't started, with its files in it; returns its id."""
         with _gone_when_unreachable():
             host = self._api.create_host_config(
-                cap_add=self._capabilities,
+                cap_add=self.capabilities,
                 cap_drop=["MKNOD"],
                 security_opt=["seccomp=unconfined"],
                 tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec,mode=1777"},

@@ -56,7 +56,7 @@ ATTEMPTS = 3
 TOO_SOON = 5.0
 
 USER_ADMIN = 1000
-_BLOCK_RULES = (f"b {PARTITION_MAJOR}:* rw",)
+BLOCK_RULES = (f"b {PARTITION_MAJOR}:* rw",)
 
 
 class Act(enum.Enum):
@@ -286,7 +286,7 @@ class Reconciler:
                 address=instance.address,
                 files=first_files(instance),
                 devices={disk.node: disk.loop_path for disk in disks},
-                device_rules=_BLOCK_RULES if disks else (),
+                device_rules=BLOCK_RULES if disks else (),
             )
         )
         if instance.user_data and not instance.user_data.startswith(b"#!"):
@@ -420,7 +420,7 @@ class Reconciler:
         if not disks:
             return
         try:
-            if not _is_container_init(process):
+            if not is_container_init(process):
                 raise ProcessLookupError("the instance's first process is gone")
             self.disks.tell_kernel(disks)
             bring_to_layout(Path(f"/proc/{process}/root/dev"), layout_of(disks))
@@ -430,7 +430,7 @@ class Reconciler:
             self._processes.pop(instance_id, None)
 
 
-def _is_container_init(process: int) -> bool:
+def is_container_init(process: int) -> bool:
     """Whether a process id still is the first process of a container: ids are used again."""
     try:
         for line in Path(f"/proc/{process}/status").read_text().splitlines():

@@ -84,7 +84,7 @@ def test_cluster_stable_says_what_is_wrong(cluster):
     assert node.info("cluster-stable:size=4") == "ERROR:7:cluster not specified size"
     assert node.info("cluster-stable:size=x") == "ERROR:4:bad size"
     assert node.info("cluster-stable:ignore-migrations=maybe") == "ERROR:4:bad ignore migrations"
-    assert node.info("cluster-stable:namespace=none") == "ERROR:20:namespace not found"
+    assert node.info("cluster-stable:namespace=none") == "ERROR:20:namespace not found on node"
     assert node.info("cluster-stable:") == node.info("cluster-stable:size=3;ignore-migrations=true;namespace=Test")
 
 

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from asd_simulated.best_practices import check, failed
 from asd_simulated.config import Config, ConfigError, check_whole, load_config
+from asd_simulated.log import Log
 from asd_simulated.release import Release
 
 ENTERPRISE, COMMUNITY = Release("8.0.0.4", "enterprise"), Release("8.0.0.4", "community")
@@ -263,9 +265,48 @@ def test_release_8_1(parse, refused):
     admin = NETWORK.replace("  fabric {", "  admin {\n    port 3008\n  }\n  fabric {")
     assert "unknown config parameter name 'admin'" in refused(whole(network=admin), ENTERPRISE)
     assert parse(whole(network=admin), NEWER).warnings == []
-    assert "admin section is not configured" in parse(whole(), NEWER).warnings[0]
+    assert ("admin-port", "admin section is not configured") in failed(parse(whole(), NEWER), NEWER)
+    assert "admin-port" not in dict(failed(parse(whole(network=admin), NEWER), NEWER))
     info = NETWORK.replace("  fabric {", "  info {\n    port 3003\n  }\n  fabric {")
     parse(whole(network=info), ENTERPRISE)
     assert "unknown config parameter name 'port'" in refused(whole(network=info), NEWER_COMMUNITY)
     empty = NETWORK.replace("  fabric {", "  info {\n  }\n  fabric {")
     assert "info service is obsolete - ignoring" in parse(whole(network=empty), NEWER).warnings
+
+
+def test_best_practices_are_read_from_the_host(parse, tmp_path: Path):
+    def host(**values: str) -> list[str]:
+        for name, value in values.items():
+            path = tmp_path / name.replace("__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(value)
+        return [name for name, _ in failed(parse(whole()), ENTERPRISE, tmp_path)]
+
+    good = {
+        "proc__sys__vm__max_map_count": "262144\n",
+        "proc__sys__vm__min_free_kbytes": "1150976\n",
+        "proc__sys__vm__swappiness": "0\n",
+        "proc__sys__vm__zone_reclaim_mode": "0\n",
+        "proc__sys__net__core__somaxconn": "4096\n",
+        "sys__kernel__mm__transparent_hugepage__enabled": "always madvise [never]\n",
+        "sys__kernel__mm__transparent_hugepage__defrag": "always defer [madvise] never\n",
+    }
+    assert host(**good) == []
+    assert host(proc__sys__vm__min_free_kbytes="1126400") == ["min-free-kbytes"]
+    assert host(proc__sys__vm__swappiness="60") == ["min-free-kbytes", "swappiness"]
+    bad = {
+        "sys__kernel__mm__transparent_hugepage__enabled": "[always] madvise never",
+        "sys__kernel__mm__transparent_hugepage__defrag": "[always] madvise never",
+        "proc__sys__net__core__somaxconn": "128",
+    }
+    assert host(**bad) == ["min-free-kbytes", "swappiness", "somaxconn", "thp-enabled", "thp-defrag"]
+
+
+def test_best_practices_can_be_enforced(parse, monkeypatch):
+    monkeypatch.setattr("asd_simulated.best_practices.failed", lambda *_: [("swappiness", "swappiness not set to 0")])
+    config = parse(whole())
+    check(config, ENTERPRISE, Log())
+    assert config.bad_practices == ["swappiness"]
+    config = parse(whole(service=SERVICE.replace("cluster-name c", "cluster-name c\n  enforce-best-practices true")))
+    with pytest.raises(ConfigError, match="failed best-practices checks"):
+        check(config, ENTERPRISE, Log())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .config_options import OPTIONS, U32_MAX, U64_MAX, WIDTHS, Option, number
+from .config_options import U32_MAX, U64_MAX, WIDTHS, Option, find, number
 from .release import Release
 
 LINE_SIZE = 1023
@@ -102,6 +102,7 @@ class Config:
     security: bool = False
     info_section: bool = False
     warnings: list[str] = field(default_factory=list)
+    bad_practices: list[str] = field(default_factory=list)  # names of the checks that failed at the start
 
     @property
     def cluster_name(self) -> str:
@@ -173,8 +174,8 @@ class Parser:
         if line.name == "}" and context != "global":
             self.end_context(context, values)
             return
-        option = OPTIONS[context].get(line.name)
-        if option is None or not option.known_in(self.release.numbers):
+        option = find(context, line.name, self.release.numbers)
+        if option is None:
             raise line.error(f"unknown config parameter name '{line.name}'")
         if option.enterprise and not self.release.enterprise:
             raise line.error(f"'{line.name}' is enterprise-only", "cfg_ce.c:76")
@@ -241,13 +242,15 @@ class Parser:
 
     def begin_storage(self, line: Line) -> None:
         namespace = self.namespace_now
-        if namespace.engine:
+        if namespace.engine and self.release.numbers >= (7,):
             raise ConfigError(f"{{{namespace.name}}} can only configure one 'storage-engine'", where="cfg.c:3043")
         if line.value not in ("memory", "pmem", "device"):
             raise line.error(f"storage-engine has unknown value '{line.value}'", "cfg.c:1643")
         if line.value == "pmem" and not self.release.enterprise:
             raise line.error("'storage-engine' is enterprise-only", "cfg_ce.c:76")
         namespace.engine = line.value
+        if line.value == "memory" and self.release.numbers < (7,):
+            return  # a word only: it opens no context, and its size is the namespace's memory-size
         self.begin_context(f"storage-{line.value}", namespace.storage)
 
     def begin_index_type(self, line: Line) -> None:
@@ -286,11 +289,11 @@ class Parser:
         elif context.startswith("storage-"):
             check_storage(self.namespace_now)
         elif context in ("index-type-flash", "index-type-pmem"):
-            check_budget(self.namespace_now, values, "")
+            check_budget(self.namespace_now, values, "", self.release)
         elif context in ("sindex-type-flash", "sindex-type-pmem"):
-            check_budget(self.namespace_now, values, "sindex ")
+            check_budget(self.namespace_now, values, "sindex ", self.release)
         elif context == "namespace":
-            check_namespace(self.namespace_now)
+            check_namespace(self.namespace_now, self.release)
             self.namespace = None
         self.stack.pop()
 
@@ -480,16 +483,25 @@ def check_storage(namespace: NamespaceConfig) -> None:
         refuse("'compression-level' is only relevant for 'compression zstd'")
 
 
-def check_budget(namespace: NamespaceConfig, values: Values, which: str) -> None:
-    if not values.get("mounts-budget"):
-        raise ConfigError(f"{{{namespace.name}}} must configure {which}'mounts-budget'", where="cfg.c:3166")
+def check_budget(namespace: NamespaceConfig, values: Values, which: str, release: Release) -> None:
+    name = "mounts-budget" if release.numbers >= (7,) else "mounts-size-limit"
+    if not values.get(name):
+        raise ConfigError(f"{{{namespace.name}}} must configure {which}'{name}'", where="cfg.c:3166")
 
 
-def check_namespace(namespace: NamespaceConfig) -> None:
+def check_namespace(namespace: NamespaceConfig, release: Release) -> None:
     name = namespace.name
+    if release.numbers < (7,):
+        # Data is in memory unless something else is said, and the namespace has the size.
+        namespace.engine = namespace.engine or "memory"
+        if not namespace.values.get("memory-size"):
+            raise ConfigError(f"{{{name}}} must configure non-zero 'memory-size'", where="cfg.c:3060")
+        if namespace.engine == "memory":
+            namespace.storage["data-size"] = namespace.values["memory-size"]
     if not namespace.engine:
         raise ConfigError(f"{{{name}}} must configure 'storage-engine'", where="cfg.c:3081")
-    if namespace.index_types.get("index-type") == "flash" and namespace.engine != "device":
+    flash = namespace.index_types.get("index-type") == "flash"
+    if flash and namespace.engine != "device" and release.numbers >= (7,):
         raise ConfigError(
             f"{{{name}}} 'index-type flash' can only be used with 'storage-engine device'", where="cfg.c:3084"
         )
@@ -503,7 +515,7 @@ def check_namespace(namespace: NamespaceConfig) -> None:
 
 def check_whole(config: Config, release: Release) -> None:
     """What the real server checks after its log is open, and tells there only."""
-    if not config.cluster_name:
+    if not config.cluster_name and release.numbers >= (7,):
         raise ConfigError("must configure 'cluster-name'", where="cfg.c:4386")
     if not config.namespaces:
         raise ConfigError("must configure at least one namespace", where="cfg.c:4390")
@@ -523,17 +535,8 @@ def check_whole(config: Config, release: Release) -> None:
             check_address(one)
     if config.network["heartbeat"].get("mode") == "multicast":
         raise ConfigError("SIMULATED: heartbeat mode multicast isn't simulated, use 'mode mesh'", where="cfg.c:4583")
-    if release.numbers >= (8, 1):
-        if config.info_section:
-            config.warnings.append("info service is obsolete - ignoring")
-        if "port" not in config.network["admin"]:
-            config.warnings.append("failed best-practices check: admin-port: admin section is not configured")
-            if config.service.get("enforce-best-practices"):
-                raise ConfigError(
-                    "failed best-practices checks - see "
-                    "'https://docs.aerospike.com/docs/operations/install/linux/bestpractices/index.html'",
-                    where="cfg.c:4828",
-                )
+    if release.numbers >= (8, 1) and config.info_section:
+        config.warnings.append("info service is obsolete - ignoring")
     check_directories(config)
 
 

@@ -1,11 +1,12 @@
 """The vocabulary of aerospike.conf: every parameter, by context, with its type and limits.
 
-One line a parameter: `name type [limits] [E] [since=8.1|until=8.1]`. `E` marks what the Community Edition refuses.
+One line a parameter: `name type [limits] [E] [since=8.1] [until=8.1]`. `E` marks what the Community Edition refuses.
 Types: bool, flag (a bool whose missing value means true), str, text N (shorter than N characters), u64, u32, u16, u8,
 pow2 (an exact power of two), mult N, sec (seconds, with s, m, h or d), pct (0 to 100, or -1), port, hex, one|of|these,
 open CONTEXT (begins a context), obsolete REASON. Limits are inclusive; sizes take K, M, G, T or P.
 
-Source: the behaviour of Community Edition 8.0.0.15 and 8.1.0.3, and the public list of parameters of 8.0 and 8.1.
+A name that changed its meaning has a line for each. Source: the behaviour of Community Edition 8.0.0.15 and 8.1.0.3,
+and the public source of 6.4.0.34, 7.1.0.23, 7.2.0.17, 8.0.0.15 and 8.1.0.3; 7.0 is taken to be as 7.1.
 """
 
 from dataclasses import dataclass
@@ -30,23 +31,27 @@ enable-benchmarks-storage bool
 encryption aes-128|aes-256 E
 encryption-key-file str E
 encryption-old-key-file str E
-evict-used-pct u32 0 100
+evict-used-pct u32 0 100 since=7.0
 file file
-filesize u64 128M 2T
+filesize u64 128M 2T since=7.0
+filesize u64 1M 2T until=7.0
 flush-max-ms u64
 max-write-cache u64 64M
-stop-writes-avail-pct u32 0 100
-stop-writes-used-pct u32 0 100
+stop-writes-avail-pct u32 0 100 since=7.0
+stop-writes-used-pct u32 0 100 since=7.0
 tomb-raider-sleep u32 E
-max-used-pct obsolete please use 'stop-writes-used-pct' instead
-min-avail-pct obsolete please use 'stop-writes-avail-pct' instead
+max-used-pct obsolete since=7.0 please use 'stop-writes-used-pct' instead
+min-avail-pct obsolete since=7.0 please use 'stop-writes-avail-pct' instead
+max-used-pct u32 0 100 until=7.0
+min-avail-pct u32 0 100 until=7.0
 """
 
 _INDEX_MOUNTS = """
-evict-mounts-pct u32 0 100
+evict-mounts-pct u32 0 100 since=7.0
 mount mount
-mounts-high-water-pct obsolete please use 'evict-mounts-pct'
-mounts-size-limit obsolete please use 'mounts-budget'
+mounts-high-water-pct obsolete since=7.0 please use 'evict-mounts-pct'
+mounts-high-water-pct u32 0 100 until=7.0
+mounts-size-limit obsolete since=7.0 please use 'mounts-budget'
 """
 
 _TEXT = {
@@ -64,10 +69,10 @@ advertise-ipv6 bool
 auto-pin none|cpu|numa|adq
 batch-index-threads u32 1 256
 batch-max-buffers-per-queue u32
-batch-max-requests u32
+batch-max-requests u32 since=7.0
 batch-max-unused-buffers u32
 cluster-name cluster-name
-debug-allocations bool
+debug-allocations bool since=7.0
 disable-udf-execution bool
 enable-benchmarks-fabric bool
 enable-health-check bool
@@ -90,10 +95,10 @@ node-id hex
 node-id-interface str
 os-group-perms bool
 pidfile str
-poison-allocations bool
+poison-allocations bool since=7.0
 proto-fd-idle-ms u32
 proto-fd-max u32 1024 2M
-quarantine-allocations u32 0 100000000
+quarantine-allocations u32 0 100000000 since=7.0
 query-max-done u32 0 10000
 query-threads-limit u32 1 1024
 run-as-daemon flag
@@ -105,7 +110,7 @@ sindex-builder-threads u32 1 32
 sindex-gc-period u32
 stay-quiesced bool E
 ticker-interval u32
-tls-refresh-period sec E
+tls-refresh-period sec E since=7.0
 transaction-max-ms u64
 transaction-retry-ms u32
 user user
@@ -125,6 +130,8 @@ transaction-pending-limit obsolete please use namespace context 'transaction-pen
 transaction-queues obsolete please configure 'service-threads' carefully
 transaction-repeatable-read obsolete please use namespace context 'read-consistency-level-override'
 transaction-threads-per-queue obsolete please configure 'service-threads' carefully
+debug-allocations all|none|persistent|transient until=7.0
+salt-allocations bool until=7.0
 """,
     "logging": """
 console open log-sink
@@ -235,17 +242,17 @@ pki-user-append-ou bool since=8.1
 protocols str
 """,
     "namespace": """
-active-rack u32 0 1000000 E
+active-rack u32 0 1000000 E since=7.2
 allow-ttl-without-nsup bool
 apply-ttl-reductions bool since=8.1
-auto-revive bool E
+auto-revive bool E since=7.0
 background-query-max-rps u32 1 1000000
 conflict-resolution-policy generation|last-update-time
 conflict-resolve-writes bool E
-default-read-touch-ttl-pct u32 0 100
+default-read-touch-ttl-pct u32 0 100 since=7.0
 default-ttl sec 0 315360000
 disable-cold-start-eviction bool
-disable-mrt-writes bool E
+disable-mrt-writes bool E since=8.0
 disable-write-dup-res bool
 disallow-expunge bool E
 disallow-null-setname bool
@@ -257,18 +264,20 @@ enable-benchmarks-udf-sub bool
 enable-benchmarks-write bool
 enable-hist-proxy bool
 evict-hist-buckets u32 100 10000000
-evict-indexes-memory-pct u32 0 100
+evict-indexes-memory-pct u32 0 100 since=7.0
 evict-tenths-pct u32
 ignore-migrate-fill-delay bool E
 index-stage-size pow2 128M 1G
-indexes-memory-budget u64
+indexes-memory-budget u64 since=7.0
 inline-short-queries bool
-max-record-size u32 64 8M
+max-record-size u32 64 8M since=8.0
+max-record-size u32 0 8M since=7.0 until=8.0
+max-record-size u32 until=7.0
 migrate-order u32 1 10
 migrate-retransmit-ms u32
-migrate-skip-unreadable bool
+migrate-skip-unreadable bool since=7.0
 migrate-sleep u32
-mrt-duration sec 1 120 E
+mrt-duration sec 1 120 E since=8.0
 nsup-hist-period sec
 nsup-period sec
 nsup-threads u32 1 128
@@ -300,13 +309,18 @@ storage-engine storage-engine
 background-scan-max-rps obsolete please use 'background-query-max-rps'
 data-in-index obsolete see documentation for converting to multi-bin
 disable-nsup obsolete please set 'nsup-period' to 0 to disable nsup
-evict-sys-memory-pct obsolete please use 'evict-indexes-memory-pct' and 'evict-used-pct'
-high-water-disk-pct obsolete please use storage context 'evict-used-pct'
-high-water-memory-pct obsolete please use 'evict-indexes-memory-pct' and storage context 'evict-used-pct'
-memory-size obsolete please use 'stop-writes-sys-memory-pct' and storage context 'evict-used-pct'
+evict-sys-memory-pct obsolete since=7.0 please use 'evict-indexes-memory-pct' and 'evict-used-pct'
+high-water-disk-pct obsolete since=7.0 please use storage context 'evict-used-pct'
+high-water-memory-pct obsolete since=7.0 please use 'evict-indexes-memory-pct' and storage context 'evict-used-pct'
+memory-size obsolete since=7.0 please use 'stop-writes-sys-memory-pct' and storage context 'evict-used-pct'
 single-bin obsolete see documentation for converting to multi-bin
 single-scan-threads obsolete please use 'single-query-threads'
-stop-writes-pct obsolete please use 'stop-writes-sys-memory-pct'
+stop-writes-pct obsolete since=7.0 please use 'stop-writes-sys-memory-pct'
+convert-single-bin bool until=7.0
+high-water-disk-pct u32 0 100 until=7.0
+high-water-memory-pct u32 0 100 until=7.0
+memory-size u64 1M until=7.0
+stop-writes-pct u32 0 100 until=7.0
 """,
     "storage-memory": _STORAGE
     + """
@@ -320,24 +334,28 @@ flush-size pow2 4K 8M
 cache-replica-writes bool
 cold-start-empty bool
 device device
-flush-size pow2 4K 8M
-post-write-cache u64
+flush-size pow2 4K 8M since=7.0
+post-write-cache u64 since=7.0
 read-page-cache bool
 serialize-tomb-raider bool E
 sindex-startup-device-scan bool
-data-in-memory obsolete please use 'storage-engine memory' to store data in memory
+data-in-memory obsolete since=7.0 please use 'storage-engine memory' to store data in memory
 disable-odirect obsolete please use 'read-page-cache' instead
 fsync-max-sec obsolete please use 'flush-files' instead
-post-write-queue obsolete please use 'post-write-cache' and perhaps 'max-record-size'
-write-block-size obsolete please use 'flush-size' and 'post-write-cache' and perhaps 'max-record-size'
+post-write-queue obsolete since=7.0 please use 'post-write-cache' and perhaps 'max-record-size'
+write-block-size obsolete since=7.0 please use 'flush-size' and 'post-write-cache' and perhaps 'max-record-size'
+commit-min-size pow2 0 8M E until=7.0
+data-in-memory bool until=7.0
+post-write-queue u32 0 4K until=7.0
+write-block-size pow2 1K 8M until=7.0
 """,
-    "index-type-flash": _INDEX_MOUNTS + "mounts-budget u64 4G\n",
-    "index-type-pmem": _INDEX_MOUNTS + "mounts-budget u64 1G\n",
-    "sindex-type-flash": _INDEX_MOUNTS + "mounts-budget u64 1G\n",
-    "sindex-type-pmem": _INDEX_MOUNTS + "mounts-budget u64 1G\n",
+    "index-type-flash": _INDEX_MOUNTS + "mounts-budget u64 4G since=7.0\nmounts-size-limit u64 4G until=7.0\n",
+    "index-type-pmem": _INDEX_MOUNTS + "mounts-budget u64 1G since=7.0\nmounts-size-limit u64 1G until=7.0\n",
+    "sindex-type-flash": _INDEX_MOUNTS + "mounts-budget u64 1G since=7.0\nmounts-size-limit u64 1G until=7.0\n",
+    "sindex-type-pmem": _INDEX_MOUNTS + "mounts-budget u64 1G since=7.0\nmounts-size-limit u64 1G until=7.0\n",
     "set": """
-default-read-touch-ttl-pct pct
-default-ttl sec
+default-read-touch-ttl-pct pct since=7.0
+default-ttl sec since=7.0
 disable-eviction bool
 enable-index bool
 stop-writes-count u64
@@ -356,7 +374,7 @@ cache-enabled bool
 user-path text 256
 """,
     "security": """
-default-password-file str
+default-password-file str since=7.0
 enable-quotas bool
 privilege-refresh-period sec 10 86400
 session-ttl sec 120 864000
@@ -427,8 +445,8 @@ ship-bin-luts bool
 ship-nsup-deletes bool
 ship-only-specified-sets bool
 ship-set text 64
-ship-versions-interval sec
-ship-versions-policy latest|all|interval
+ship-versions-interval sec since=7.2
+ship-versions-policy latest|all|interval since=7.2
 transaction-queue-limit pow2 1024 1M
 write-policy auto|update|replace
 """,
@@ -486,7 +504,17 @@ def _option(line: str) -> Option:
     return Option(name, kind, low, high, argument, enterprise, marks.get("since", ()), marks.get("until", ()))
 
 
-OPTIONS = {
-    context: {option.name: option for option in map(_option, filter(None, text.splitlines()))}
-    for context, text in _TEXT.items()
-}
+def _options(text: str) -> dict[str, tuple[Option, ...]]:
+    found: dict[str, tuple[Option, ...]] = {}
+    for line in filter(None, text.splitlines()):
+        option = _option(line)
+        found[option.name] = (*found.get(option.name, ()), option)
+    return found
+
+
+OPTIONS = {context: _options(text) for context, text in _TEXT.items()}
+
+
+def find(context: str, name: str, release: tuple[int, ...]) -> Option | None:
+    """The parameter of that name in a release, or None."""
+    return next((option for option in OPTIONS[context].get(name, ()) if option.known_in(release)), None)

@@ -1,11 +1,13 @@
 """The info protocol: commands as lines of text, answered as `command<TAB>value` lines."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import clock
 from . import fabric as messages
-from .config_options import OPTIONS
+from .config import ConfigError, Line, convert
+from .config_dynamic import dynamic
+from .config_options import OPTIONS, find
 from .fabric import FabricError
 from .info_stats import namespace_statistics, set_statistics, statistics
 from .partitions import Table
@@ -18,6 +20,7 @@ ERR_PARAMETER = 4
 ERR_CLUSTER_KEY_MISMATCH = 7
 ERR_UNSUPPORTED = 16
 ERR_NAMESPACE = 20
+ERR_ENTERPRISE_ONLY = 25
 RECLUSTER_SECONDS = 1.0
 Answer = str | Awaitable[str]
 
@@ -46,7 +49,7 @@ class Info:
         self._replicas: str | None = None
         self._remaining: dict[int, tuple[int, int]] = {}
         self.commands: dict[str, Callable[[str], Answer]] = {
-            "best-practices": lambda _: "failed_best_practices=none",
+            "best-practices": lambda _: f"failed_best_practices={','.join(node.config.bad_practices) or 'none'}",
             "build": lambda _: node.release.version,
             "build_arch": lambda _: "SIMULATED",
             "build_os": lambda _: "SIMULATED",
@@ -90,15 +93,15 @@ class Info:
             "rack-ids": lambda _: ";".join(
                 f"{name}:{one.config.values.get('rack-id', 0)}" for name, one in node.namespaces.items()
             ),
-            "racks": lambda _: ";".join(
-                f"ns={name}:rack_0={','.join(node.clustering.cluster.members)}" for name in node.namespaces
+            "racks": lambda _: self.enterprise_only(
+                ";".join(f"ns={name}:rack_0={','.join(node.clustering.cluster.members)}" for name in node.namespaces)
             ),
             "rebalance-generation": lambda _: str(node.rebalance_generation),
             "recluster": self.recluster,
             "replicas": lambda _: self.replicas(),
-            "replicas-all": lambda _: self.replicas(),
-            "roster": lambda _: ";".join(
-                f"ns={name}:roster=null:pending_roster=null:observed_nodes=null" for name in node.namespaces
+            "replicas-all": lambda _: self.replicas_all(),
+            "roster": lambda _: self.enterprise_only(
+                ";".join(f"ns={name}:roster=null:pending_roster=null:observed_nodes=null" for name in node.namespaces)
             ),
             "service": lambda _: ";".join(node.services()),
             "service-clear-alt": lambda _: "",
@@ -171,6 +174,11 @@ class Info:
         shown = ((name, str(value).lower() if isinstance(value, bool) else value) for name, value in values.items())
         return separator.join(f"{name}={value}" for name, value in shown)
 
+    def enterprise_only(self, answer: str) -> str:
+        if not self.node.release.enterprise:
+            raise InfoError(ERR_ENTERPRISE_ONLY, "enterprise only")
+        return answer
+
     def not_simulated(self, _text: str) -> str:
         raise InfoError(ERR_UNSUPPORTED, "SIMULATED: this command isn't simulated")
 
@@ -194,7 +202,7 @@ class Info:
             names = list(node.namespaces)
             if "namespace" in asked:
                 if asked["namespace"] not in node.namespaces:
-                    raise InfoError(ERR_NAMESPACE, "namespace not found")
+                    raise InfoError(ERR_NAMESPACE, "namespace not found on node")
                 names = [asked["namespace"]]
             if any(node.remaining(name) != (0, 0) for name in names):
                 raise InfoError(ERR_CLUSTER_KEY_MISMATCH, "unstable cluster")
@@ -218,6 +226,12 @@ class Info:
             )
             self._replicas += ";" if self._replicas else ""
         return self._replicas
+
+    def replicas_all(self) -> str:
+        """The same without the regime, which is newer than this command."""
+        return ";".join(
+            f"{name}:{table.factor},{','.join(table.bitmaps())}" for name, table in self.node.tables.items()
+        )
 
     def partition_info(self, _text: str) -> str:
         rows = ["namespace:partition:master:owners:full:stray"]
@@ -248,10 +262,9 @@ class Info:
 
     def quiesce(self, wanted: bool) -> str:
         """Takes effect at the next recluster."""
-        if not self.node.release.enterprise:
-            raise InfoError(25, "enterprise only")
+        answer = self.enterprise_only("ok")
         self.node.quiesce_asked = wanted
-        return "ok"
+        return answer
 
     async def recluster(self, _text: str) -> str:
         """Forms the cluster anew. Only the principal does; others say so as the real ones do, and tell it."""
@@ -264,8 +277,11 @@ class Info:
 
     def tip(self, text: str) -> str:
         asked = parameters(text)
-        if not asked.get("host") or not asked.get("port", "").isdigit():
-            raise InfoError(ERR_PARAMETER, "bad host or port")
+        for name in ("host", "port"):
+            if not asked.get(name):
+                raise InfoError(ERR_PARAMETER, f"missing '{name}'")
+        if not asked["port"].isdigit():
+            raise InfoError(ERR_PARAMETER, "bad 'port'")
         self.node.heartbeat.add_seed((asked["host"], int(asked["port"])))
         return "ok"
 
@@ -277,7 +293,7 @@ class Info:
 
     def namespace(self, text: str) -> str:
         if text not in self.node.namespaces:
-            raise InfoError(ERR_NAMESPACE, "namespace not found")
+            return "type=unknown"
         return self.join(namespace_statistics(self.node, self.node.namespaces[text]))
 
     def sets(self, text: str) -> str:
@@ -333,11 +349,16 @@ class Info:
         if context == "namespace":
             name = asked.get("namespace", asked.get("id", ""))
             if name not in self.node.namespaces:
-                raise InfoError(ERR_NAMESPACE, "namespace not found")
+                raise InfoError(ERR_NAMESPACE, "namespace not found on node")
             found |= self.namespace_config(name)
         elif context not in ("", "service", "network"):
-            raise InfoError(ERR_PARAMETER, "bad context")
+            raise InfoError(ERR_PARAMETER, "invalid context")
         return self.join(found)
+
+    @property
+    def in_memory(self) -> str:
+        """What an index in memory is called."""
+        return "shmem" if self.node.release.enterprise else "mem"
 
     def namespace_config(self, name: str) -> dict[str, object]:
         one = self.node.namespaces[name].config
@@ -350,8 +371,8 @@ class Info:
         found |= one.values
         found |= {
             "storage-engine": one.engine,
-            "index-type": one.index_types.get("index-type", "shmem"),
-            "sindex-type": one.index_types.get("sindex-type", "shmem"),
+            "index-type": one.index_types.get("index-type", self.in_memory),
+            "sindex-type": one.index_types.get("sindex-type", self.in_memory),
             "storage-engine.stop-writes-used-pct": one.stop_writes_used_pct,
         }
         for option, value in one.storage.items():
@@ -370,21 +391,55 @@ class Info:
         return value
 
     def set_config(self, text: str) -> str:
-        """Remembers a known parameter; it shows in get-config, and works where the simulator reads it as it runs."""
+        """Takes what the real one takes while it runs. It shows in get-config, and works where the simulator reads."""
         asked = parameters(text)
         context = asked.pop("context", "")
+        if not context:
+            raise InfoError(ERR_PARAMETER, "missing 'context'")
         name = asked.pop("namespace", asked.pop("id", ""))
-        if context == "service":
-            values, known = self.node.config.service, OPTIONS["service"]
-        elif context == "namespace" and name in self.node.namespaces:
-            values, known = self.node.namespaces[name].config.values, OPTIONS["namespace"]
-        else:
-            raise InfoError(ERR_PARAMETER, "bad context")
+        if context not in ("service", "network", "namespace"):
+            raise InfoError(ERR_PARAMETER, "invalid context")
+        if context == "namespace" and name not in self.node.namespaces:
+            raise InfoError(ERR_NAMESPACE, "namespace not found on node")
+        taken = dynamic(self.node.release.numbers)["set" if "set" in asked else context]
+        chosen = asked.pop("set", "")
         for option, value in asked.items():
-            if option not in known or known[option].kind in ("obsolete", "open"):
-                raise InfoError(ERR_PARAMETER, f"bad parameter {option}")
-            values[option] = value == "true" if value in ("true", "false") else int(value) if value.isdigit() else value
+            if option not in taken:
+                raise InfoError(ERR_PARAMETER, "invalid set-config parameter")
+            section, key, place = self._place(context, name, chosen, option)
+            place[key] = self._converted(section, key, value)
         return "ok"
+
+    def _converted(self, section: str, key: str, value: str) -> object:
+        """A value as aerospike.conf's parser takes it, with the same limits."""
+        release = self.node.release
+        option = find(section, key, release.numbers)
+        if option is None:
+            return value  # known to set-config only
+        try:
+            if option.enterprise and not release.enterprise:
+                raise ConfigError(f"'{key}' is enterprise-only")
+            return convert(option, Line(0, key, (value, "", "")), release)
+        except ConfigError as error:
+            raise InfoError(ERR_PARAMETER, "invalid set-config parameter") from error
+
+    def _place(self, context: str, name: str, chosen: str, option: str) -> tuple[str, str, dict[str, Any]]:
+        """A parameter of set-config: its context in aerospike.conf, its name there, and where its value is kept."""
+        config = self.node.config
+        if context == "service":
+            return "service", option, config.service
+        if context == "network":
+            section, _, rest = option.partition(".")
+            return section, rest, config.network[section]
+        namespace = self.node.namespaces[name].config
+        if chosen:
+            return "set", option, namespace.sets.setdefault(chosen, {})
+        kind, separator, rest = option.partition(".")
+        if separator:
+            return f"{kind}-flash", rest, namespace.mounts.setdefault(kind, {})
+        if option in OPTIONS[f"storage-{namespace.engine}"]:
+            return f"storage-{namespace.engine}", option, namespace.storage
+        return "namespace", option, namespace.values
 
     def log_levels(self, _text: str) -> str:
         return "any:INFO"

@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+from . import best_practices
 from .config import Config, ConfigError, check_whole, load_config
 from .log import Log
 from .node import Node
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         check_whole(config, release)
         for warning in config.warnings:
             log.warning("config", warning, "cfg.c:4831")
+        best_practices.check(config, release, log)
         return asyncio.run(serve(config, release, log))
     except ConfigError as refusal:
         log.critical(refusal.part, str(refusal), refusal.where)

@@ -17,7 +17,15 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 LARGEST_LINE = 1023  # characters; the server's parser breaks beyond
 LARGEST_NAME = 31  # characters of a namespace's name
-LARGEST_CLUSTER_NAME = 64
+LARGEST_CLUSTER_NAME = 63
+LARGEST_DATA = 256 * 1024 * GIB  # bytes of data in memory
+LARGEST_TTL = 315360000  # seconds; ten years
+LARGEST_PERIOD = 2**32 - 1  # seconds
+PROTO_FDS = (1024, 2 * MIB)
+LARGEST_RACK = 1000000
+HEARTBEAT_INTERVALS = (50, 600000)  # milliseconds
+SMALLEST_HEARTBEAT_TIMEOUT = 3  # intervals
+CONNECT_TIMEOUT_MS = 500  # of the heartbeat, unless an extra setting says otherwise; at most interval x timeout / 3
 MOST_DEVICES = 128  # devices of one namespace
 COMMUNITY_NODES = 8
 SPRIGS = (256, 268435456)
@@ -169,6 +177,11 @@ def configuration_problems(settings: Settings, nodes: int = 0) -> list[str]:
             size >= dialect.smallest_data,
             f"data_size: version {s.version} wants at least {dialect.smallest_data // MIB}M, found {s.data_size}",
         )
+        demand(size <= LARGEST_DATA, f"data_size: expected at most {size_text(LARGEST_DATA)}, found {s.data_size}")
+        demand(
+            dialect.memory_has_size or s.compression == "none" or s.data_storage == "disk",
+            f"compression: version {s.version} compresses data on disk only, found '{s.compression}'",
+        )
     except ConfError as error:
         found.append(str(error))
     demand(s.edition in EDITIONS, f"edition: expected {' or '.join(EDITIONS)}, found '{s.edition}'")
@@ -190,8 +203,21 @@ def configuration_problems(settings: Settings, nodes: int = 0) -> list[str]:
         f"cluster_name: expected 1 to {LARGEST_CLUSTER_NAME} characters without blanks, found '{s.cluster_name}'",
     )
     demand(1 <= s.replication_factor <= 8, f"replication_factor: expected 1 to 8, found {s.replication_factor}")
-    demand(s.default_ttl >= 0, f"default_ttl: expected 0 seconds or more, found {s.default_ttl}")
-    demand(s.nsup_period >= 0, f"nsup_period: expected 0 seconds or more, found {s.nsup_period}")
+    for name, least, most, unit in (
+        ("default_ttl", 0, LARGEST_TTL, " seconds"),
+        ("nsup_period", 0, LARGEST_PERIOD, " seconds"),
+        ("rack_id", 0, LARGEST_RACK, ""),
+        ("proto_fd_max", *PROTO_FDS, ""),
+        ("heartbeat_interval_ms", *HEARTBEAT_INTERVALS, " milliseconds"),
+        ("heartbeat_timeout", SMALLEST_HEARTBEAT_TIMEOUT, LARGEST_PERIOD, " intervals"),
+    ):
+        value = getattr(s, name)
+        demand(least <= value <= most, f"{name}: expected {least} to {most}{unit}, found {value}")
+    demand(
+        s.heartbeat_interval_ms * s.heartbeat_timeout // 3 >= CONNECT_TIMEOUT_MS,
+        f"heartbeat_timeout: expected interval x timeout of at least {3 * CONNECT_TIMEOUT_MS} milliseconds, found "
+        f"{s.heartbeat_interval_ms} x {s.heartbeat_timeout}",
+    )
     demand(1 <= s.memory_percent <= 95, f"memory_percent: expected 1 to 95, found {s.memory_percent}")
     demand(s.compression in COMPRESSIONS, f"compression: expected {', '.join(COMPRESSIONS)}, found '{s.compression}'")
     demand(

@@ -56,15 +56,18 @@ def answering(hosts: Sequence[str], port: int) -> list[str]:
     return [host for host in hosts if host in answers]
 
 
-def wait_until_stable(hosts: Sequence[str], port: int, timeout: float) -> str:
+def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrated: bool = False) -> str:
     """Wait until all hosts report a stable cluster of exactly their number, and return its key.
 
     :param timeout: seconds
+    :param migrated: all partitions have to be where they belong, too
     :raises ClusterError: they don't in time
     """
     deadline = time.monotonic() + timeout
     while True:
-        answers, errors = ask_all(hosts, lambda host: cluster_stable(host, len(hosts), port=port, timeout=ASK_TIMEOUT))
+        answers, errors = ask_all(
+            hosts, lambda host: cluster_stable(host, len(hosts), port=port, timeout=ASK_TIMEOUT, migrated=migrated)
+        )
         keys = set(answers.values())
         if not errors and len(keys) == 1:
             return keys.pop()

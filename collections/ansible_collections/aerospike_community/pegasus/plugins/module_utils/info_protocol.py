@@ -21,6 +21,7 @@ PROTOCOL_VERSION = 2
 MESSAGE_TYPE_INFO = 1
 # A node of a large cluster answers in well under a megabyte; more than this isn't an Aerospike node.
 LARGEST_ANSWER = 64 * 1024 * 1024
+REFUSAL = re.compile(r"(?:error|fail)(?![a-z_])", re.IGNORECASE)
 
 
 class InfoError(Exception):
@@ -78,11 +79,11 @@ def info_pairs(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: fl
 
 
 def is_error(value: str) -> bool:
-    """Tell whether a value is a refusal: ``ERROR...`` or ``FAIL...``, in any case, as server versions write it.
+    """Tell whether a value is a refusal: ``ERROR:...`` or ``FAIL:...``, in any case, as server versions write it.
 
-    The answer to ``statistics`` begins with ``failed_best_practices=``, which is none.
+    The statistics of a node begin with ``failed_best_practices=``: that is none.
     """
-    return bool(re.match(r"(error|fail)\b", value, re.IGNORECASE))
+    return REFUSAL.match(value) is not None
 
 
 def parse_pairs(value: str, separator: str = ";") -> dict[str, str]:
@@ -95,13 +96,17 @@ def parse_pairs(value: str, separator: str = ";") -> dict[str, str]:
     return pairs
 
 
-def cluster_stable(host: str, size: int, *, port: int = DEFAULT_PORT, timeout: float = 3.0) -> str:
-    """Return the cluster key if this node sees a cluster of ``size`` nodes that is stable and migrates nothing.
+def cluster_stable(
+    host: str, size: int, *, port: int = DEFAULT_PORT, timeout: float = 3.0, migrated: bool = False
+) -> str:
+    """Return the cluster key if this node sees a stable cluster of ``size`` nodes.
 
+    :param migrated: all partitions have to be where they belong, too
     :raises InfoError: the node says otherwise (``ERROR::unstable-cluster``, ``ERROR::cluster-not-specified-size``), or
         does not answer
     """
-    return info_value(host, f"cluster-stable:size={size};ignore-migrations=true", port=port, timeout=timeout)
+    ignore = "false" if migrated else "true"
+    return info_value(host, f"cluster-stable:size={size};ignore-migrations={ignore}", port=port, timeout=timeout)
 
 
 def namespace_counters(

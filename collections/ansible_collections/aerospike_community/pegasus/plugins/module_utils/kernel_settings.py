@@ -36,6 +36,10 @@ def apply(settings: Mapping[str, str], root: Path, *, write: bool = True) -> Ker
             continue
         if found == normal(wanted):
             continue
+        if not write and not os.access(path, os.W_OK):
+            # Root may write anything but a file system that is mounted read-only, as a container's are.
+            outcome.refused.append(f"{path}: expected {wanted}, found {found} (read-only)")
+            continue
         if not write:
             if os.access(path, os.W_OK):
                 outcome.changed.append(f"{path}: {found} -> {wanted}")

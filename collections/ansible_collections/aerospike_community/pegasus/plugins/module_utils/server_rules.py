@@ -36,6 +36,9 @@ SETTINGS = {
     "data_size": "aerospike_server_data_size",
     "memory_percent": "aerospike_server_memory_percent",
     "rack_id": "aerospike_server_rack_id",
+    "proto_fd_max": "aerospike_server_proto_fd_max",
+    "heartbeat_interval_ms": "aerospike_server_heartbeat_interval",
+    "heartbeat_timeout": "aerospike_server_heartbeat_timeout",
 }
 # What problems of disk plans and clusters call a setting.
 WISHES = {

@@ -89,6 +89,11 @@ namespace:
   description: The whole-number statistics of the namespace on this node.
   returned: success
   type: dict
+bad_practices:
+  description: What the server finds wrong with its host's settings, by the server's own names.
+  returned: success
+  type: list
+  elements: str
 waited:
   description: Seconds until it was ready.
   returned: success
@@ -119,7 +124,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.system
 
 POLL_SECONDS = 0.2
 SERVICE_CHECK_SECONDS = 1.0
-FACTS = ("node", "build", "edition", "cluster-name", "namespaces", "statistics")
+FACTS = ("node", "build", "edition", "cluster-name", "namespaces", "statistics", "best-practices")
 
 
 class NotReadyError(Exception):
@@ -162,9 +167,16 @@ class Node:
                 "edition": answers.get("edition") or info_value(self.host, "version", port=self.port),
                 "uptime": int(statistics.get("uptime", 0)),
                 "namespace": counters,
+                "bad_practices": bad_practices(answers.get("best-practices", "")),
             }
         except (InfoError, KeyError, ValueError) as error:
             raise NotReadyError(f"found {error}") from error
+
+
+def bad_practices(answer: str) -> list[str]:
+    """Read ``failed_best_practices=swappiness,somaxconn``; ``none`` is nothing."""
+    found = parse_pairs(answer).get("failed_best_practices", "none")
+    return [] if found == "none" else found.split(",")
 
 
 def wait(node: Node, systemd: Systemd, service: str, timeout: float) -> tuple[dict[str, object] | None, str]:

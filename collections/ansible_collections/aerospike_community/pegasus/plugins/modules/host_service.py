@@ -141,6 +141,12 @@ options:
         description: How long a service that was just started has to keep running, in seconds, before the start counts.
         type: float
         default: 1.0
+      restart:
+        description: >-
+          Whether a running service is restarted when that is due. V(false) leaves it running and names it in
+          RV(pending): another task restarts it, one host after the other for example.
+        type: bool
+        default: true
   sysctl:
     description: Kernel parameters. Set now, and at each boot by a file in /etc/sysctl.d.
     type: dict
@@ -190,6 +196,11 @@ changes:
   elements: str
 restarted:
   description: Services that were started or restarted.
+  returned: always
+  type: list
+  elements: str
+pending:
+  description: Running services whose restart is due, and was left to another task.
   returned: always
   type: list
   elements: str
@@ -255,6 +266,7 @@ class HostService:
         self.diff: list[dict[str, str]] = []
         self.refused: list[str] = []
         self.restarted: list[str] = []
+        self.pending: list[str] = []
         self.unit_changed = False
         self.step = "read the parameters"
         # service -> the strongest effect of what this call changed
@@ -279,6 +291,7 @@ class HostService:
             "changed": bool(self.changes),
             "changes": self.changes,
             "restarted": self.restarted,
+            "pending": self.pending,
             "refused": self.refused,
             "diff": self.diff,
         }
@@ -479,7 +492,9 @@ class HostService:
             effect = "restart"
         elif effect == "none" and self.outdated(name, "reload", state.changed_at):
             effect = "reload"
-        if effect != "none":
+        if effect == "restart" and not service["restart"]:
+            self.pending.append(name)
+        elif effect != "none":
             self.act(service, effect)
 
     def outdated(self, service: str, effect: str, since: float) -> bool:
@@ -565,6 +580,7 @@ def argument_spec() -> dict:
         "enabled": {"type": "bool", "default": True},
         "state": {"type": "str", "choices": ["started", "stopped", "unchanged"], "default": "started"},
         "settle_seconds": {"type": "float", "default": 1.0},
+        "restart": {"type": "bool", "default": True},
     }
 
     def several(options: dict) -> dict:

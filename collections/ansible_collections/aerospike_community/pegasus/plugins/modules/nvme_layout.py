@@ -41,6 +41,13 @@ options:
   secondary_index:
     description: Which partitions hold the secondary index.
     type: raw
+  state:
+    description: >-
+      V(absent) undoes it: unmounts, takes the mounts out of /etc/fstab and blanks the disks that carry a layout of
+      Pegasus, of any plan. That takes O(wipe). Disks with anything else are left alone.
+    type: str
+    choices: [present, absent]
+    default: present
   wipe:
     description: Allow to destroy what is on a disk that doesn't have the planned layout.
     type: bool
@@ -104,6 +111,7 @@ secondary_index:
   elements: dict
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -126,9 +134,11 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.block_
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.disk_plan import (
     HEADER_BYTES,
     MIB,
+    NAME_PREFIX,
     Disk,
     DiskPlan,
     Found,
+    Partition,
     PlanError,
     Wishes,
     differences,
@@ -139,6 +149,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.disk_p
 )
 
 BLKDISCARD = 0x1277  # linux/fs.h; takes offset and length in bytes
+BLKRRPART = 0x125F  # has the kernel read the partition table again
 MOUNT_OPTIONS = "noatime,nofail"
 
 
@@ -183,6 +194,30 @@ class Layout:
         if gap:
             raise DiskError(f"{self.device.path}: after sfdisk {gap[0]}")
         self.wait_for_links()
+
+    def take_away(self) -> None:
+        """Blank a disk that carries a layout of Pegasus, whatever its plan was; leave any other alone."""
+        table = self.read_table()
+        self.found = read_table(table or {}, self.device.node)
+        if not self.found or not all(entry.name.startswith(NAME_PREFIX) for entry in self.found):
+            return
+        if not self.wipe:
+            raise DiskError(
+                f"{self.device.path} holds {self.content(table)}, which would be destroyed. "
+                f"Set nvme_partition_wipe: true to do that"
+            )
+        self.refuse_while_running()
+        if not self.check:
+            self.unmount_own()
+            use = self.kernel.use(self.device)
+            if use:
+                raise DiskError(f"{use}; expected a disk that nothing uses: stop what uses it, then run again")
+        self.changes.append(f"{self.device.path}: blanked")
+        if not self.check:
+            # Headers too: the disk may not be able to discard.
+            found = tuple(Partition(entry.number, entry.start, entry.size, "unused") for entry in self.found)
+            self.planned = DiskPlan(self.planned.disk, found)
+            self.blank()
 
     def refuse_while_running(self) -> None:
         """Refuse to erase a disk under the service that it belongs to, also when that doesn't keep the disk open."""
@@ -242,6 +277,9 @@ class Layout:
                 for offset in range(start, start + size, MIB):
                     os.pwrite(handle, zeros, offset)
             os.fsync(handle)
+            # The kernel forgets partitions that are no longer there; a file in a disk's place has no kernel.
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(handle, BLKRRPART)
         finally:
             os.close(handle)
 
@@ -381,6 +419,22 @@ def mount_all(
     return result
 
 
+def undo(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
+    """Take the layouts away; return the module's result."""
+    params = module.params
+    devices = [kernel.device(path) for path in params["devices"] or kernel.find()]
+    layouts = [
+        Layout(kernel, device, DiskPlan(Disk(device.path, device.size_bytes)), params, module.check_mode)
+        for device in devices
+    ]
+    for layout in layouts:
+        layout.take_away()
+    changes = [text for layout in layouts for text in layout.changes]
+    mount_all(kernel, [], params["mount_root"], module.check_mode, changes)
+    return {"changed": bool(changes), "changes": changes, "disks": [], "data": [], "primary_index": [],
+            "secondary_index": []}  # fmt: skip
+
+
 def prepare(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
     """Plan and apply; return the module's result."""
     params = module.params
@@ -446,6 +500,7 @@ def main() -> None:
             "data": {"type": "raw"},
             "primary_index": {"type": "raw"},
             "secondary_index": {"type": "raw"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "wipe": {"type": "bool", "default": False},
             "mount_root": {"type": "path", "default": "/mnt/aerospike"},
             "service": {"type": "str", "default": "aerospike"},
@@ -454,7 +509,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = prepare(module, Kernel())
+        result = undo(module, Kernel()) if module.params["state"] == "absent" else prepare(module, Kernel())
     except (DiskError, PlanError, OSError, ValueError) as error:
         module.fail_json(msg=f"disks: {error}")
     module.exit_json(**result)

@@ -20,6 +20,7 @@ READY = {
     "cluster-name": "Benchmark",
     "namespaces": "Test",
     "statistics": "cluster_size=3;uptime=7",
+    "best-practices": "failed_best_practices=swappiness,somaxconn",
     "namespace/Test": "objects=12;effective_replication_factor=2;nsup_period=false",
 }
 
@@ -70,7 +71,13 @@ def test_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
         "edition": "Aerospike Enterprise Edition SIMULATED",
         "uptime": 7,
         "namespace": {"objects": 12, "effective_replication_factor": 2},
+        "bad_practices": ["swappiness", "somaxconn"],
     }
+
+
+def test_best_practices_that_hold() -> None:
+    assert subject.bad_practices("failed_best_practices=none") == []
+    assert subject.bad_practices("ERROR:4:unrecognized command") == []
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,8 @@ def test_the_first_run_writes_enables_and_starts_the_second_changes_nothing(host
     assert (tmp_path / "new/conf").read_text() == "a\n"
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new/conf"]
     second = call(host, **params)
-    assert second.result() == {"changed": False, "changes": [], "restarted": [], "refused": [], "diff": []}
+    nothing: dict[str, Any] = {"changes": [], "restarted": [], "pending": [], "refused": [], "diff": []}
+    assert second.result() == {"changed": False, **nothing}
 
 
 @pytest.mark.parametrize(("effect", "verb"), [("restart", "restart"), ("reload", "reload"), ("none", None)])
@@ -188,6 +189,27 @@ def test_a_program_newer_than_its_process_restarts_it(host: Host, tmp_path: Path
     host.started = time.time() + 100
     call(host, services=service(), restart_if_newer=[str(tmp_path / "program")])
     assert host.calls == []
+
+
+def test_a_restart_that_is_left_to_another_task(host: Host, tmp_path: Path) -> None:
+    host.up()
+    host.enabled, host.started = "enabled", time.time() - 100
+    (tmp_path / "program").write_text("")
+    done = call(host, services=service(restart=False), restart_if_newer=[str(tmp_path / "program")])
+    assert done.result()["pending"] == ["thing"] and host.calls == []
+    # A stopped service is started all the same.
+    host.active = host.sub = "inactive"
+    started = call(host, services=service(restart=False), restart_if_newer=[str(tmp_path / "program")])
+    assert started.result()["restarted"] == ["thing"] and started.result()["pending"] == []
+
+
+def test_check_mode_knows_what_a_kernel_will_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "swappiness").write_text("60\n")
+    assert kernel_settings.apply({"swappiness": "0"}, tmp_path, write=False).changed
+    monkeypatch.setattr(kernel_settings.os, "access", lambda *_: False)
+    outcome = kernel_settings.apply({"swappiness": "0"}, tmp_path, write=False)
+    assert outcome.changed == []
+    assert outcome.refused == [f"{tmp_path}/swappiness: expected 0, found 60 (read-only)"]
 
 
 def test_restart_when(host: Host) -> None:

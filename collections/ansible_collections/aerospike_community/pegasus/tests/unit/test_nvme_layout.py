@@ -180,7 +180,36 @@ def test_another_layout_is_refused_without_the_word_also_when_it_is_ours(device:
     assert again.changes == []
 
 
-@pytest.mark.parametrize("wipe", [False, True])
+def test_undo_blanks_a_layout_of_ours_only_with_the_word(device: Device, tmp_path: Path) -> None:
+    layout_of(device, Wishes(2, 10, data=(1, 2)), FakeKernel(tmp_path)).partition()
+    before = written(device)
+    with pytest.raises(DiskError, match="Set nvme_partition_wipe: true"):
+        layout_of(device, Wishes(1, 0), FakeKernel(tmp_path)).take_away()
+    assert written(device) == before
+    with pytest.raises(DiskError, match="is mounted"):
+        layout_of(device, Wishes(1, 0), FakeKernel(tmp_path, "it is mounted"), wipe=True).take_away()
+    assert written(device) == before
+    checked = layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), check=True, wipe=True)
+    checked.take_away()
+    assert checked.changes == [f"{device.path}: blanked"] and written(device) == before
+    layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), wipe=True).take_away()
+    assert not written(device).strip(b"\0")
+    again = layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), wipe=True)
+    again.take_away()
+    assert again.changes == []
+
+
+def test_undo_leaves_what_isnt_ours_alone(device: Device, tmp_path: Path) -> None:
+    with Path(device.node).open("r+b") as disk:
+        disk.write(b"somebody's data")
+    layout = layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), wipe=True)
+    layout.take_away()
+    assert layout.changes == []
+    with Path(device.node).open("rb") as disk:
+        assert disk.read(15) == b"somebody's data"
+
+
+@pytest.mark.parametrize("wipe", [True, False])
 def test_a_disk_in_use_is_never_touched(device: Device, tmp_path: Path, wipe: bool) -> None:
     kernel = FakeKernel(tmp_path, used="/dev/x partition 1 is mounted on /")
     with pytest.raises(DiskError, match="is mounted on /; expected a disk that nothing uses"):
@@ -299,5 +328,7 @@ def test_fstab_keeps_what_isnt_ours() -> None:
 
 def test_documentation_is_yaml_with_every_option() -> None:
     options = yaml.safe_load(subject.DOCUMENTATION)["options"]
-    expected = "devices partitions overprovisioning data primary_index secondary_index wipe mount_root service timeout"
+    expected = (
+        "devices partitions overprovisioning data primary_index secondary_index state wipe mount_root service timeout"
+    )
     assert set(options) == set(expected.split())

@@ -1,0 +1,174 @@
+#!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Bring aerospike.conf to its content, and a running server to what it says as far as that works without a restart."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: aerospike_config
+short_description: Bring aerospike.conf to its content, and tell a running server what it takes without a restart
+description:
+  - Compares the file with the asked content, parameter by parameter. When a running server takes all differences while
+    it runs (C(set-config), C(tip)), it is told them. Otherwise the result says that a restart is due, and why.
+  - Whether the running server has the file is told by the file's time, as in C(host_service). A file that was applied
+    without a restart gets a time before the server's start. So a run that was cut short is made good by the next.
+  - Restarts nothing.
+author: Pegasus authors
+options:
+  path: {description: The file., type: path, default: /etc/aerospike/aerospike.conf}
+  content: {description: Its content., type: str, required: true}
+  version: {description: The installed version; it decides what is taken without a restart., type: str, required: true}
+  service: {description: The server's unit., type: str, default: aerospike}
+  host: {description: Address to ask., type: str, default: 127.0.0.1}
+  port: {description: Service port., type: int, default: 3000}
+attributes:
+  check_mode: {description: Says what it would change and how it would be applied., support: full}
+  diff_mode: {description: Shows the difference of the file., support: full}
+"""
+
+EXAMPLES = r"""
+- name: Configure the server
+  aerospike_community.pegasus.aerospike_config:
+    content: "{{ settings | aerospike_community.pegasus.aerospike_conf }}"
+    version: 8.0.0.4
+  register: configuration
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, a line each, and whether it is applied or waits for a restart.
+  returned: always
+  type: list
+  elements: str
+restart:
+  description: Why the running server needs a restart, a line each; empty when it needs none.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike_conf import ConfError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.conf_changes import (
+    Difference,
+    commands,
+    differences,
+    parse,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, info_value
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd, UnitState
+
+
+class Configuration:
+    """One call of the module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module, self.params, self.check = module, module.params, module.check_mode
+        self.path = Path(self.params["path"])
+        self.changes: list[str] = []
+        self.restart: list[str] = []
+
+    def run(self) -> dict[str, object]:
+        """Compare, apply, write.
+
+        :raises ConfError: a text isn't a configuration
+        :raises InfoError: the running server refused a parameter that it should take
+        """
+        new = self.params["content"]
+        old = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
+        state = Systemd(self.module.run_command).state(self.params["service"])
+        # Of a file that was written after the server's start, the server doesn't know.
+        unread = state.running and old != "" and self.path.stat().st_mtime > state.started_at
+        if unread:
+            self.restart.append(f"{self.path} was written after the server's start")
+        if old != new:
+            self.change(old, new, state, unread)
+        header = {"before_header": str(self.path), "after_header": str(self.path)}
+        diff = [{**header, "before": old, "after": new}] if old != new else []
+        return {"changed": bool(self.changes), "changes": self.changes, "restart": self.restart, "diff": diff}
+
+    def change(self, old: str, new: str, state: UnitState, unread: bool) -> None:
+        """Write the file, and apply it as far as a running server takes it."""
+        if not state.running:
+            self.changes += [f"wrote {self.path}", *sizes(new)]
+            self.write(new)
+            return
+        found = self.compared(old, new)
+        orders = [(one, commands(one, self.params["version"])) for one in found]
+        static = [one for one, order in orders if not order]
+        if static or unread:
+            self.restart += [str(one) for one in static]
+            said = "a restart is due, node by node"
+        else:
+            said = "applied without a restart"
+        self.changes += [f"{one} ({said})" for one in found] or [f"wrote {self.path}: comments only"]
+        self.write(new)
+        if self.restart or self.check:
+            return
+        for _, order in orders:
+            for command in order:
+                info_value(self.params["host"], command, port=self.params["port"])
+        before = state.started_at - 1
+        os.utime(self.path, (before, before))
+
+    def compared(self, old: str, new: str) -> list[Difference]:
+        """The differences; a file that somebody broke differs in everything."""
+        try:
+            return differences(old, new)
+        except ConfError:
+            return differences("", new)
+
+    def write(self, text: str) -> None:
+        """Put the file in place in one step."""
+        if self.check:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(name).chmod(0o644)
+        self.module.atomic_move(name, str(self.path))
+
+
+def sizes(text: str) -> list[str]:
+    """What a configuration gives to data and indexes, a line each: computed from the host, so worth showing."""
+    shown = []
+    for path, values in parse(text).items():
+        if path[-1] in ("data-size", "memory-size", "mounts-budget", "mounts-size-limit"):
+            shown.append(f"{'.'.join(path)}: {values[0]}")
+        elif path[-1] == "device":
+            shown.append(f"{'.'.join(path)}: {len(values)} partitions")
+    return shown
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "default": "/etc/aerospike/aerospike.conf"},
+            "content": {"type": "str", "required": True},
+            "version": {"type": "str", "required": True},
+            "service": {"type": "str", "default": "aerospike"},
+            "host": {"type": "str", "default": "127.0.0.1"},
+            "port": {"type": "int", "default": 3000},
+        },
+        supports_check_mode=True,
+    )
+    configuration = Configuration(module)
+    try:
+        module.exit_json(**configuration.run())
+    except (ConfError, InfoError, OSError) as error:
+        module.fail_json(
+            msg=f"{configuration.path}: {error}. The file is written; the next run restarts the server with it",
+            changes=configuration.changes,
+        )
+
+
+if __name__ == "__main__":
+    main()

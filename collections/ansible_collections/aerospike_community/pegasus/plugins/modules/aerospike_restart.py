@@ -1,0 +1,188 @@
+#!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Restart one node of a running cluster so that nothing is lost, and wait until the cluster is whole again."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: aerospike_restart
+short_description: Restart one node of a running cluster, and wait until the cluster is whole again
+description:
+  - Waits until all nodes are a stable cluster with every partition where it belongs, quiesces this node where the
+    edition can, restarts its service, and waits for the same again.
+  - The nodes of a cluster take turns, whatever the play's strategy is; when one doesn't come back, the next ones are
+    left as they are.
+  - Refuses where a record's only copy is in this node's memory and can't be moved away first.
+author: Pegasus authors
+options:
+  cluster: {description: Addresses of all nodes., type: list, elements: str, required: true}
+  host: {description: Address of this node as it is reached from itself., type: str, default: 127.0.0.1}
+  namespace: {description: The namespace whose copies count., type: str, required: true}
+  data_in_memory: {description: Whether a restart takes the node's data away., type: bool, required: true}
+  reasons: {description: Why; for messages., type: list, elements: str, default: []}
+  service: {description: The server's unit., type: str, default: aerospike}
+  port: {description: Service port., type: int, default: 3000}
+  timeout: {description: Seconds for each wait. Migrations of much data take long., type: int, default: 3600}
+attributes:
+  check_mode: {description: Says what it would do., support: full}
+  diff_mode: {description: Has none., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Restart the servers node by node
+  aerospike_community.pegasus.aerospike_restart:
+    cluster: [10.0.0.1, 10.0.0.2, 10.0.0.3]
+    namespace: Test
+    data_in_memory: true
+"""
+
+RETURN = r"""
+changes: {description: What was done, a line each., returned: always, type: list, elements: str}
+cluster_key: {description: The key of the cluster afterwards., returned: success, type: str}
+seconds: {description: How long it took., returned: success, type: float}
+journal: {description: The server's most telling log lines., returned: failure, type: list, elements: str}
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import (
+    ClusterError,
+    wait_until_stable,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
+    InfoError,
+    info,
+    info_pairs,
+    is_error,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
+    ServiceError,
+    Systemd,
+    telling_lines,
+)
+
+SETTLE_SECONDS = 1.0
+
+
+class RestartError(Exception):
+    """The restart was refused. The text says what was found and what to do."""
+
+
+class Restart:
+    """One node's restart."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.params, self.check = module.params, module.check_mode
+        self.systemd = Systemd(module.run_command)
+        self.cluster, self.port = self.params["cluster"], self.params["port"]
+        self.changes: list[str] = []
+
+    def run(self) -> dict[str, object]:
+        """Do it and verify it.
+
+        :raises RestartError: refused
+        :raises ClusterError: the cluster wasn't whole before, or isn't afterwards
+        :raises ServiceError: the server doesn't start
+        """
+        why = "; ".join(self.params["reasons"])
+        self.changes.append(f"restart of {self.params['service']}, node by node" + (f": {why}" if why else ""))
+        if self.check:
+            return {"changed": True, "changes": self.changes}
+        began = time.monotonic()
+        self.wait("before the restart of this node")
+        quiesced = self.quiesce()
+        if not quiesced:
+            self.refuse_loss()
+        self.systemd.call("restart", self.params["service"])
+        self.systemd.wait_until_up(self.params["service"], SETTLE_SECONDS)
+        key = self.wait("after the restart of this node")
+        seconds = round(time.monotonic() - began, 1)
+        return {"changed": True, "changes": self.changes, "cluster_key": key, "seconds": seconds}
+
+    def wait(self, when: str) -> str:
+        """Wait until all nodes agree and every partition is where it belongs."""
+        try:
+            return wait_until_stable(self.cluster, self.port, self.params["timeout"], migrated=True)
+        except ClusterError as error:
+            raise ClusterError(f"{when}: {error}", error.answers) from error
+
+    def quiesce(self) -> bool:
+        """Hand this node's partitions to the others first. The Community Edition can't: then nothing happens."""
+        if len(self.cluster) < 2 or is_error(self.ask(self.params["host"], "quiesce:")):
+            return False
+        # Only the principal node acts on it; the others say so.
+        for host in self.cluster:
+            self.ask(host, "recluster:")
+        # Forming the cluster anew takes a moment; until then it would still count as stable.
+        deadline = time.monotonic() + self.params["timeout"]
+        while not self.is_quiesced():
+            if time.monotonic() > deadline:
+                raise RestartError("this node took the order to quiesce, but isn't quiesced")
+            time.sleep(0.2)
+        try:
+            self.wait("after this node was quiesced")
+        except ClusterError:
+            # It keeps running: then it serves again.
+            self.ask(self.params["host"], "quiesce-undo:")
+            for host in self.cluster:
+                self.ask(host, "recluster:")
+            raise
+        return True
+
+    def is_quiesced(self) -> bool:
+        """Whether the node's namespace counts as quiesced in effect."""
+        statistics = info_pairs(self.params["host"], f"namespace/{self.params['namespace']}", port=self.port)
+        return statistics.get("effective_is_quiesced", "true") == "true"
+
+    def refuse_loss(self) -> None:
+        """Refuse where the restart would take the only copy of records."""
+        if not self.params["data_in_memory"]:
+            return
+        statistics = info_pairs(self.params["host"], f"namespace/{self.params['namespace']}", port=self.port)
+        copies = int(statistics.get("effective_replication_factor", "1"))
+        records = int(statistics.get("objects", "0"))
+        if copies < 2 and records:
+            raise RestartError(
+                f"this node holds the only copy of {records} records in its memory: a restart would "
+                "lose them. Expected two copies, or an empty namespace: raise pegasus_replication_factor, or truncate "
+                "the namespace, or stop and start the node yourself"
+            )
+
+    def ask(self, host: str, command: str) -> str:
+        """One info command's answer."""
+        return info(host, command, port=self.port).get(command, "")
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "cluster": {"type": "list", "elements": "str", "required": True},
+            "host": {"type": "str", "default": "127.0.0.1"},
+            "namespace": {"type": "str", "required": True},
+            "data_in_memory": {"type": "bool", "required": True},
+            "reasons": {"type": "list", "elements": "str", "default": []},
+            "service": {"type": "str", "default": "aerospike"},
+            "port": {"type": "int", "default": 3000},
+            "timeout": {"type": "int", "default": 3600},
+        },
+        supports_check_mode=True,
+    )
+    restart = Restart(module)
+    since = time.time()
+    try:
+        result = restart.run()
+    except (RestartError, InfoError) as error:
+        module.fail_json(msg=str(error), journal=[], changes=restart.changes)
+    except (ClusterError, ServiceError) as error:
+        lines = telling_lines(restart.systemd.log_lines(module.params["service"], since=since))
+        first = f"{lines[0]}\n" if lines and ("CRITICAL" in lines[0] or "FAILED" in lines[0]) else ""
+        module.fail_json(msg=f"{first}{error}", journal=lines, changes=restart.changes)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The nodes of a cluster restart one after the other, and none after one that failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.action import aerospike_restart as subject
+
+CLUSTER = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+
+
+class Nodes:
+    """Runs the action for several hosts at the same time."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+        self.at_work = self.most_at_work = 0
+        self.results: dict[str, dict[str, Any]] = {}
+
+    def action(self, host: str, cluster: list[str], check: bool = False) -> None:
+        action = object.__new__(subject.ActionModule)
+        action._task = SimpleNamespace(args={"cluster": cluster}, check_mode=check)
+
+        def execute(task_vars: dict[str, Any]) -> dict[str, Any]:
+            self.at_work += 1
+            self.most_at_work = max(self.most_at_work, self.at_work)
+            time.sleep(0.05)
+            self.at_work -= 1
+            return {"failed": host == self.fails, "changed": True}
+
+        action._execute_module = execute  # type: ignore[method-assign]
+        self.results[host] = action.run(task_vars={"inventory_hostname": host})
+
+    def all_at_once(self, hosts: dict[str, list[str]], check: bool = False) -> None:
+        threads = [threading.Thread(target=self.action, args=(host, group, check)) for host, group in hosts.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.fixture(autouse=True)
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(subject.ActionBase, "run", lambda *_: {})
+
+
+def test_one_at_a_time() -> None:
+    nodes = Nodes()
+    nodes.all_at_once({"a": CLUSTER, "b": CLUSTER[::-1], "c": CLUSTER})
+    assert nodes.most_at_work == 1
+    assert [result["failed"] for result in nodes.results.values()] == [False] * 3
+
+
+def test_another_cluster_has_its_own_turns() -> None:
+    nodes = Nodes()
+    nodes.all_at_once({"a": CLUSTER, "b": ["10.1.0.1"]})
+    assert nodes.most_at_work == 2
+
+
+def test_nobody_goes_on_after_a_failure() -> None:
+    nodes = Nodes(fails="a")
+    nodes.action("a", CLUSTER)
+    nodes.all_at_once({"b": CLUSTER, "c": CLUSTER})
+    assert nodes.results["a"]["failed"]
+    for host in ("b", "c"):
+        assert nodes.results[host]["failed"] and not nodes.results[host]["changed"]
+        assert "the restart of a failed before; this node goes on as it was" in nodes.results[host]["msg"]
+
+
+def test_check_mode_waits_for_nobody() -> None:
+    nodes = Nodes()
+    nodes.all_at_once(dict.fromkeys("abc", CLUSTER), check=True)
+    assert nodes.most_at_work == 3

@@ -1,0 +1,46 @@
+"""The command line of `pegasus-driver mirror`, apart from what it does: --help has to be quick."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+PORT = 8570
+UPSTREAM = "https:/"  # before <site>/<path>
+DISTRIBUTIONS = ("debian12", "debian13", "ubuntu22.04", "ubuntu24.04", "amzn2023")
+ARCHITECTURES = ("x86_64", "aarch64")
+
+
+def declare(mirror: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    """Declares the verbs on the parser of `mirror`."""
+    verbs = mirror.add_subparsers(dest="verb", metavar="VERB", required=True)
+    folder: dict[str, Any] = {"type": Path, "metavar": "DIR", "help": "the mirror's folder (default: .cache/mirror)"}
+    fetch = verbs.add_parser(
+        "fetch", parents=[common], help="download all parts of the configured versions; it goes on where it stopped"
+    )
+    fetch.add_argument("--folder", **folder)
+    fetch.add_argument(
+        "--distribution",
+        action="append",
+        choices=DISTRIBUTIONS,
+        metavar="NAME",
+        help=f"hosts' distribution, may be given again (default: {', '.join(DISTRIBUTIONS)})",
+    )
+    fetch.add_argument(
+        "--architecture",
+        action="append",
+        choices=ARCHITECTURES,
+        metavar="NAME",
+        help="hosts' architecture, may be given again (default: x86_64, aarch64)",
+    )
+    fetch.add_argument(
+        "--from", dest="base", default=UPSTREAM, metavar="URL", help="another mirror instead of the download sites"
+    )
+    listing = verbs.add_parser("list", parents=[common], help="what the mirror holds")
+    listing.add_argument("--folder", **folder)
+    listing.add_argument("--check", action="store_true", help="compare each file with its checksum")
+    serve = verbs.add_parser("serve", parents=[common], help="serve the mirror to instances until interrupted")
+    serve.add_argument("--folder", **folder)
+    serve.add_argument("--address", default="0.0.0.0", help="address to listen on (default: all)")
+    serve.add_argument("--port", type=int, default=PORT, help=f"port to listen on (default: {PORT})")

@@ -1,0 +1,254 @@
+"""The mirror commands, against a loopback server that behaves as the download sites do: listings, ranges, checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pegasus_driver import mirror_commands, mirror_download
+from pegasus_driver.cli import ROOT
+from pegasus_driver.mirror_download import Site, Store
+from pegasus_driver.mirror_parts import ROLES, parts, repositories
+from tests.driver.fakes import CONFIG, World
+
+SERVER = "download.aerospike.com/artifacts/aerospike-server-enterprise"
+EXPORTER = "download.aerospike.com/artifacts/aerospike-prometheus-exporter"
+CONFIGURED = CONFIG + "aerospike_server_version: 8.0.0.4\n"
+
+
+class Upstream:
+    """A download site in a folder. `cut` ends the connection of the next answers after so many bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[tuple[str, str]] = []  # path and range
+        self.cut: list[int] = []
+        upstream = self
+
+        class Handler(SimpleHTTPRequestHandler):
+            def __init__(self, *arguments: Any, **more: Any) -> None:
+                super().__init__(*arguments, directory=str(folder), **more)
+
+            def log_message(self, *_: object) -> None: ...
+
+            def do_GET(self) -> None:
+                wanted = self.headers.get("Range", "")
+                upstream.asked.append((self.path, wanted))
+                file = folder / self.path.lstrip("/")
+                if file.is_dir() or not file.exists() or file.suffix == ".sha256" or ".git" in self.path:
+                    super().do_GET()
+                    return
+                content = file.read_bytes()
+                start = int(wanted.removeprefix("bytes=").removesuffix("-") or 0) if wanted else 0
+                if start >= len(content):
+                    self.send_response(416)
+                    self.send_header("Content-Range", f"bytes */{len(content)}")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                self.send_response(206 if wanted else 200)
+                self.send_header("Content-Length", str(len(content) - start))
+                self.end_headers()
+                limit = upstream.cut.pop(0) if upstream.cut else len(content)
+                self.wfile.write(content[start : start + limit])
+                self.close_connection = True
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def put(self, path: str, content: bytes, checksum: bool | str = True) -> None:
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        if checksum:
+            digest = checksum if isinstance(checksum, str) else hashlib.sha256(content).hexdigest()
+            file.with_name(f"{file.name}.sha256").write_text(f"{digest}  {file.name}\n")
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
+    monkeypatch.setattr(mirror_commands, "Site", lambda: Site(pause=0.01))
+    site = Upstream(tmp_path / "upstream")
+    server = f"{SERVER}/8.0.0.4/aerospike-server-enterprise_8.0.0.4_tools-11.2.2"
+    for host in ("debian12_x86_64", "debian12_aarch64", "ubuntu24.04_x86_64", "amzn2023_x86_64"):
+        site.put(f"{server}_{host}.tgz", f"server {host} ".encode() * 1000)
+    site.put(f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter_1.34.0-1_amd64.deb", b"exporter deb")
+    site.put(f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter-1.34.0-1.x86_64.rpm", b"exporter rpm", checksum=False)
+    site.put("dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb", b"grafana " * 500, checksum=False)
+    work = tmp_path / "work"
+    git = ["git", "-C", str(work), "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.run(["git", "init", "-q", "-b", "master", str(work)], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "one"], check=True)
+    bare = site.folder / "github.com/aerospike-community/aerospike-perseus.git"
+    subprocess.run(["git", "clone", "-q", "--mirror", str(work), str(bare)], check=True)
+    subprocess.run(["git", "-C", str(bare), "update-server-info"], check=True)
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def project_with_roles(project: Path) -> Path:
+    """The project has the real roles: what they install is what is mirrored."""
+    (project / "group_vars/all/config.yml").write_text(CONFIGURED)
+    shutil.copytree(ROOT / ROLES, project / ROLES)
+    tasks = project / ROLES / "grafana_prometheus/tasks"
+    for path in tasks.glob("*.yml"):
+        assert isinstance(yaml.safe_load(path.read_text()), list)
+    return project
+
+
+def fetch(world: World, upstream: Upstream, *more: str) -> int:
+    return world.run("mirror", "fetch", "--from", upstream.url, "--architecture", "x86_64", *more)
+
+
+def test_what_the_roles_install_is_what_a_mirror_holds() -> None:
+    found = {part.package: part for part in parts(ROOT, {"aerospike_server_edition": "community"})}
+    assert {"aerospike-server-community", "aerospike-prometheus-exporter", "grafana"} <= set(found)
+    server = found["aerospike-server-community"]
+    assert server.directory == "https://download.aerospike.com/artifacts/aerospike-server-community/{version}"
+    assert server.file == "aerospike-server-community_{version}_tools-*_{distribution}_{architecture}.tgz"
+    assert repositories(ROOT, {}) == ["https://github.com/aerospike-community/aerospike-perseus.git"]
+    for part in found.values():
+        assert "{{" not in repr(part) and part.directory.startswith("https://")
+
+
+def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothing(
+    project_with_roles: Path, world: World, upstream: Upstream
+) -> None:
+    assert fetch(world, upstream) == 0, world.err.getvalue()
+    mirror = project_with_roles / ".cache/mirror"
+    names = {str(path.relative_to(mirror)) for path in mirror.rglob("*") if path.suffix in (".tgz", ".deb", ".rpm")}
+    server = f"{SERVER}/8.0.0.4/aerospike-server-enterprise_8.0.0.4_tools-11.2.2"
+    assert names == {
+        f"{server}_debian12_x86_64.tgz",
+        f"{server}_ubuntu24.04_x86_64.tgz",
+        f"{server}_amzn2023_x86_64.tgz",
+        f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter_1.34.0-1_amd64.deb",
+        f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter-1.34.0-1.x86_64.rpm",
+        "dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb",
+    }
+    # A listing is read once for all kinds of hosts.
+    assert [path for path, _ in upstream.asked].count(f"/{SERVER}/8.0.0.4/") == 1
+    assert "not published: aerospike-server-enterprise 8.0.0.4 for debian13 x86_64" in world.err.getvalue()
+    recorded = Store(mirror).files()
+    assert recorded[f"{server}_debian12_x86_64.tgz"]["verified"] is True
+    assert recorded["dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb"]["verified"] is False
+    assert (mirror / f"{server}_debian12_x86_64.tgz.sha256").is_file()
+    head = mirror / "github.com/aerospike-community/aerospike-perseus.git/info/refs"
+    assert "refs/heads/master" in head.read_text()
+
+    upstream.asked.clear()
+    assert fetch(world, upstream) == 0
+    assert not [path for path, _ in upstream.asked if path.endswith((".tgz", ".deb", ".rpm"))]
+
+
+def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, upstream: Upstream) -> None:
+    content = bytes(range(256)) * 400
+    upstream.put("site/file.tgz", content)
+    upstream.cut = [1000, 5000]
+    said: list[tuple[int, int]] = []
+    store = Store(tmp_path / "mirror")
+    fresh = store.fetch(
+        Site(pause=0.01), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *state: said.append(state)
+    )
+    assert fresh
+    assert (tmp_path / "mirror/site/file.tgz").read_bytes() == content
+    ranges = [wanted for path, wanted in upstream.asked if path == "/site/file.tgz"]
+    assert ranges == ["", "bytes=1000-", "bytes=6000-"]
+    assert said[-1] == (len(content), len(content))
+    assert not list((tmp_path / "mirror").rglob("*.part"))
+
+
+def test_a_part_that_is_whole_already_is_only_checked(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.put("site/file.tgz", b"whole")
+    part = tmp_path / "mirror/site/file.tgz.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"whole")
+    Store(tmp_path / "mirror").fetch(Site(0.01), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *_: None)
+    assert (tmp_path / "mirror/site/file.tgz").read_bytes() == b"whole"
+
+
+def test_a_part_of_another_file_is_thrown_away(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.put("site/file.tgz", b"short")
+    part = tmp_path / "mirror/site/file.tgz.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"much longer than the file")
+    Store(tmp_path / "mirror").fetch(Site(0.01), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *_: None)
+    assert (tmp_path / "mirror/site/file.tgz").read_bytes() == b"short"
+
+
+def test_a_wrong_checksum_is_refused_and_leaves_nothing(
+    project_with_roles: Path, world: World, upstream: Upstream
+) -> None:
+    upstream.put(f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter_1.34.0-1_amd64.deb", b"damaged", checksum="0" * 64)
+    assert fetch(world, upstream, "--distribution", "debian12") == 2
+    said = world.err.getvalue()
+    assert "its SHA-256 is" in said and "0000000000000000" in said and "run this again" in said
+    assert not list((project_with_roles / ".cache/mirror").rglob("*exporter_*"))
+
+
+def test_what_no_host_can_have_is_an_error(project_with_roles: Path, world: World, upstream: Upstream) -> None:
+    shutil.rmtree(upstream.folder / SERVER)
+    (upstream.folder / SERVER / "8.1.0.3").mkdir(parents=True)
+    assert fetch(world, upstream) == 2
+    assert "the site has 8.1.0.3" in world.err.getvalue()
+
+
+def test_a_site_that_fails_is_tried_again_then_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_download, "TRIES", 2)
+    with pytest.raises(mirror_download.ArtifactError, match=r"http://127.0.0.1:9/x can't be read: .*\(2 tries\)"):
+        Site(pause=0).text("http://127.0.0.1:9/x")
+
+
+def test_list_shows_and_checks(project_with_roles: Path, world: World, upstream: Upstream) -> None:
+    assert world.run("mirror", "list") == 0
+    assert "holds nothing" in world.out.getvalue()
+    assert fetch(world, upstream, "--distribution", "debian12") == 0
+    assert world.run("mirror", "list", "--check", "--output", "json") == 0
+    record = json.loads(world.out.getvalue().splitlines()[-1])
+    assert record["damaged"] == [] and len(record["files"]) == 3
+    grafana = project_with_roles / ".cache/mirror/dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb"
+    grafana.write_bytes(b"changed")
+    assert world.run("mirror", "list", "--check") == 2
+    assert "has changed since it was fetched" in world.out.getvalue()
+    assert fetch(world, upstream, "--distribution", "debian12") == 0
+    assert grafana.read_bytes() == b"grafana " * 500
+
+
+def test_serve_offers_what_was_fetched(
+    project_with_roles: Path, world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fetch(world, upstream, "--distribution", "debian12") == 0
+    seen: list[bytes] = []
+
+    def look() -> None:
+        record = json.loads(world.out.getvalue().splitlines()[-1])
+        with urllib.request.urlopen(f"http://127.0.0.1:{record['port']}/{SERVER}/8.0.0.4/", timeout=5) as answer:
+            seen.append(answer.read())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mirror_commands, "_until_interrupted", look)
+    options = ("--address", "127.0.0.1", "--port", "0", "--output", "json")
+    assert world.run("mirror", "serve", *options) == 0
+    assert b"debian12_x86_64.tgz" in seen[0]
+
+
+def test_serve_without_a_mirror_says_what_to_do(world: World) -> None:
+    assert world.run("mirror", "serve") == 2
+    assert "mirror fetch" in world.err.getvalue()
