@@ -15,7 +15,13 @@ ARCHITECTURES = ("x86_64", "aarch64")
 def declare(mirror: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     """Declares the verbs on the parser of `mirror`."""
     verbs = mirror.add_subparsers(dest="verb", metavar="VERB", required=True)
-    folder: dict[str, Any] = {"type": Path, "metavar": "DIR", "help": "the mirror's folder (default: .cache/mirror)"}
+    # dest: `folder` is where the user stands, for every command.
+    folder: dict[str, Any] = {
+        "dest": "mirror",
+        "type": Path,
+        "metavar": "DIR",
+        "help": "the mirror's folder (default: .cache/mirror)",
+    }
     fetch = verbs.add_parser(
         "fetch", parents=[common], help="download all parts of the configured versions; it goes on where it stopped"
     )

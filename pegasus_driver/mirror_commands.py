@@ -31,7 +31,7 @@ GIT_SECONDS = 1800
 
 def run_mirror(arguments: argparse.Namespace, host: Host) -> ExitCode:
     """One verb. Progress goes to stderr, the result to stdout."""
-    folder = arguments.folder or host.root / ".cache" / "mirror"
+    folder = arguments.mirror or host.root / ".cache" / "mirror"
     store = Store(folder if folder.is_absolute() else host.folder / folder)
     with Signals():
         if arguments.verb == "fetch":
