@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: ec2_expiry
 short_description: Moves the end of an environment's instances
 description:
-  - Sets the tag C(pegasus:expires) of every running instance. The timers inside the instances are the hosts' own
-    matter: the filter C(expiry_files) gives their units.
+  - Sets the tag C(pegasus:expires) of every running instance. The timers inside the instances are set on the
+    hosts, with the units that the filter C(expiry_files) gives.
 requirements:
   - boto3
 options:
