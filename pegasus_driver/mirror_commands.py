@@ -21,7 +21,10 @@ from pegasus_driver.mirror_parts import parts, repositories, wanted
 from pegasus_driver.signals import Signals
 from pegasus_driver.summary import table
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifacts import ArtifactError  # isort: skip
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifacts import (  # isort: skip
+    ArtifactError,
+    NotFoundError,
+)
 
 if TYPE_CHECKING:
     from pegasus_driver.cli import Host
@@ -56,11 +59,19 @@ def _fetch(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
                     site.text,
                 )
                 missing += absent
+                had = got + kept
                 for file in files:
                     path = place(file.located.url, base)
-                    fresh = store.fetch(site, file.located.url, path, bar.of(file.located.file))
+                    try:
+                        fresh = store.fetch(site, file.located.url, path, bar.of(file.located.file))
+                    except NotFoundError as error:
+                        # A name without a wildcard is known to be there only when it is asked for.
+                        missing.append(f"{file.package} for {', '.join(file.hosts)}: {error}")
+                        continue
                     bar.done(file.located.file, fresh)
                     got, kept = got + fresh, kept + (not fresh)
+                if got + kept == had:
+                    raise ArtifactError(f"no host could have {part.package} {part.version}: {missing[-1]}")
             for address in repositories(host.root, values, base):
                 bar.say(f"git: {address}")
                 _fetch_repository(address, store.folder / place(address, base))

@@ -210,6 +210,18 @@ def test_what_no_host_can_have_is_an_error(project_with_roles: Path, world: Worl
     assert "the site has 8.1.0.3" in world.err.getvalue()
 
 
+def test_a_file_that_is_missing_for_some_hosts_only_is_named(
+    project_with_roles: Path, world: World, upstream: Upstream
+) -> None:
+    (upstream.folder / f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter-1.34.0-1.x86_64.rpm").unlink()
+    assert fetch(world, upstream) == 0
+    assert "not published: aerospike-prometheus-exporter for amzn2023 x86_64: found nothing at" in world.err.getvalue()
+    (upstream.folder / "dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb").unlink()
+    shutil.rmtree(project_with_roles / ".cache")
+    assert fetch(world, upstream) == 2
+    assert "no host could have grafana 12.4.3" in world.err.getvalue()
+
+
 def test_a_site_that_fails_is_tried_again_then_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror_download, "TRIES", 2)
     with pytest.raises(mirror_download.ArtifactError, match=r"http://127.0.0.1:9/x can't be read: .*\(2 tries\)"):

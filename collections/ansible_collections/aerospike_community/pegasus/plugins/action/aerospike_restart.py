@@ -17,7 +17,7 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """Runs the module of the same name while it holds a lock of this run. After a failure nobody goes on."""
+    """Runs the module of the same name while it holds a lock. After a failure nobody goes on, in the same play."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Wait for the turn, and take it."""
@@ -25,8 +25,8 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         if self._task.check_mode:
             return self._execute_module(task_vars=variables)
-        cluster = ",".join(sorted(map(str, self._task.args.get("cluster", []))))
-        name = f"aerospike-restart-{hashlib.sha256(cluster.encode()).hexdigest()[:16]}"
+        turns = [*sorted(map(str, self._task.args.get("cluster", []))), str(variables.get("ansible_play_name"))]
+        name = f"aerospike-restart-{hashlib.sha256(','.join(turns).encode()).hexdigest()[:16]}"
         # The folder is this run's own, and goes with it.
         with (Path(constants.DEFAULT_LOCAL_TMP) / name).open("a+", encoding="utf-8") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)

@@ -22,7 +22,7 @@ class Nodes:
         self.at_work = self.most_at_work = 0
         self.results: dict[str, dict[str, Any]] = {}
 
-    def action(self, host: str, cluster: list[str], check: bool = False) -> None:
+    def action(self, host: str, cluster: list[str], check: bool = False, play: str = "one") -> None:
         action = object.__new__(subject.ActionModule)
         action._task = SimpleNamespace(args={"cluster": cluster}, check_mode=check)
 
@@ -34,7 +34,7 @@ class Nodes:
             return {"failed": host == self.fails, "changed": True}
 
         action._execute_module = execute  # type: ignore[method-assign]
-        self.results[host] = action.run(task_vars={"inventory_hostname": host})
+        self.results[host] = action.run(task_vars={"inventory_hostname": host, "ansible_play_name": play})
 
     def all_at_once(self, hosts: dict[str, list[str]], check: bool = False) -> None:
         threads = [threading.Thread(target=self.action, args=(host, group, check)) for host, group in hosts.items()]
@@ -71,6 +71,13 @@ def test_nobody_goes_on_after_a_failure() -> None:
     for host in ("b", "c"):
         assert nodes.results[host]["failed"] and not nodes.results[host]["changed"]
         assert "the restart of a failed before; this node goes on as it was" in nodes.results[host]["msg"]
+
+
+def test_a_later_play_of_the_same_run_may_try_again() -> None:
+    nodes = Nodes(fails="a")
+    nodes.action("a", CLUSTER)
+    nodes.action("b", CLUSTER, play="the repair")
+    assert not nodes.results["b"]["failed"]
 
 
 def test_check_mode_waits_for_nobody() -> None:
