@@ -204,10 +204,10 @@ def test_an_alert_fires_when_a_client_is_killed_and_ends_when_it_is_no_target_an
     where = {"instance": victim["name"]}
     # A host that powers itself off is gone for good, as EC2 is told at its launch. The connection goes with it.
     with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        monitored.on(1, "systemctl", "poweroff", "--force")
+        monitored.on(1, "systemctl", "poweroff")
     until(lambda: monitored.firing("PerseusClientLost", **where), 90, "PerseusClientLost fires")
     until(lambda: monitored.firing("HostLost", **where), 60, "HostLost fires")
-    done = monitored.clone.playbook("playbooks/tell-prometheus.yml")
+    done = monitored.clone.playbook("playbooks/tell-prometheus.yml", "-e", "grafana_prometheus_ready_timeout=60")
     assert done.returncode == 0, done.stdout[-4000:]
     until(lambda: not monitored.firing("HostLost", **where), 60, "HostLost ends")
     assert not panels.ask(monitored.prometheus, f'up{{instance="{victim["name"]}"}}')
