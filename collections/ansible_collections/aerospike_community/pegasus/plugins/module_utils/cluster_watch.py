@@ -56,6 +56,11 @@ def answering(hosts: Sequence[str], port: int) -> list[str]:
     return [host for host in hosts if host in answers]
 
 
+def skipped(host: str) -> str:
+    """What users read of a node that is left out because it doesn't answer."""
+    return f"the database on {host} is stopped: it is skipped (restart-node brings it back)"
+
+
 def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrated: bool = False) -> str:
     """Wait until all hosts report a stable cluster of exactly their number, and return its key.
 

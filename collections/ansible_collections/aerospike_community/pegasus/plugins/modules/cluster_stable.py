@@ -43,6 +43,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import (
     ClusterError,
     answering,
+    skipped,
     wait_until_stable,
 )
 
@@ -74,7 +75,7 @@ def main() -> None:
     except ClusterError as error:
         module.fail_json(msg=str(error), answers=error.answers)
     for host in absent:
-        module.warn(f"the database on {host} is stopped: it is skipped (restart-node brings it back)")
+        module.warn(skipped(host))
     module.exit_json(changed=False, cluster_key=key, cluster_size=len(members), members=members, absent=absent)
 
 

@@ -28,7 +28,8 @@ options:
     default: 0.25
   timeout: {description: Seconds., type: int, default: 60}
   partial:
-    description: Compare with the server nodes that answer, not with all; for a cluster with a stopped node.
+    description: Compare with the server nodes that answer, not with all, and name the others in a warning; for a
+      cluster with a stopped node.
     type: bool
     default: false
 attributes:
@@ -61,7 +62,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import threads_file
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import answering
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import answering, skipped
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, sum_counters
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_load import (
     COUNTERS,
@@ -195,7 +196,11 @@ def main() -> None:
             f"expected at least one of each"
         )
     if module.params["partial"]:
-        module.params["hosts"] = answering(module.params["hosts"], module.params["port"]) or module.params["hosts"]
+        hosts = module.params["hosts"]
+        module.params["hosts"] = answering(hosts, module.params["port"]) or hosts
+        for host in hosts:
+            if host not in module.params["hosts"]:
+                module.warn(skipped(host))
     watch = Watch(module.params, Systemd(module.run_command))
     try:
         verdict, rows = watch.run()
