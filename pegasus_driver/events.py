@@ -185,8 +185,11 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
         lines, problems = tuple(_lines(result.get("lines"))), tuple(_lines(result.get("problems")))
         yield Report(result["report"], lines, problems, time=time)
     said = SAYING.get(action)
-    if said and status in ("ok", "changed") and result.get(said):
-        yield Note(tuple(_lines(result[said])), time=time)
+    if said and status in ("ok", "changed"):
+        items = result.get("results") or [result]  # of a loop, each says something
+        told = tuple(line for item in items for line in _lines(_mapping(item).get(said)))
+        if told:
+            yield Note(told, time=time)
     yield HostResult(
         host=str(data.get("host", "")),
         task=_task(data),

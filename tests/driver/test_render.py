@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from pegasus_driver.events import Event, HostRetry, parse
+from pegasus_driver.events import Event, HostRetry, Note, parse
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.progress import Progress
 from pegasus_driver.render import HEARTBEAT, Beginning, Ending, LiveRenderer, PlainRenderer
@@ -172,3 +172,10 @@ def test_public_addresses_are_shown_where_hosts_are_reached_at_them() -> None:
 def test_simulated_is_shown_clearly() -> None:
     assert "(SIMULATED)" in report_lines(REPORT)[0]
     assert "SIMULATED" not in "\n".join(report_lines({**REPORT, "simulated": False}))
+
+
+def test_what_each_item_of_a_loop_says_is_told() -> None:
+    items = [{"msg": "one is skipped"}, {"skipped": True}, {"msg": "two is skipped"}]
+    looped = ok("localhost", action="ansible.builtin.debug", msg="All items completed", results=items)
+    (note,) = [event for event in parse(looped) if isinstance(event, Note)]
+    assert note.lines == ("one is skipped", "two is skipped")
