@@ -114,6 +114,9 @@ FORMS: dict[str, Form] = {
     "aerospike_server_version": Form(
         r"latest|\d+\.\d+(\.(\d+|\*)){0,2}", "an exact version (8.0.0.4), a pattern (8.0.*) or latest"
     ),
+    "aerospike_server_tools_version": Form(
+        r"|\d+\.\d+(\.(\d+|\*))*", "an exact version (11.2.2), a pattern (11.2.*), or nothing"
+    ),
     "aerospike_server_data_size": Form(r"|\d+[KMGTP]?", "a size such as 4G or 512M, or nothing"),
     "nvme_partition_mount_root": Form(r"/[^\s\"'#]+", "an absolute path without blanks"),
     "perseus_client_set": Form(r"[^\s;:,\"'{}#]{1,63}", f"1 to {LARGEST_SET_NAME} characters without blanks"),

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,6 +114,15 @@ def package_manager(run: Run) -> AptPackages | DnfPackages:
 def upstream_version(version: str) -> str:
     """Return a package's version without epoch and package revision: ``1:8.0.0.4-1+simulated`` is ``8.0.0.4``."""
     return version.rpartition(":")[2].partition("-")[0].partition("+")[0].partition("~")[0]
+
+
+def is_there(wanted: str, installed: Mapping[str, str]) -> bool:
+    """Whether ``name`` or ``name=version`` is installed. The version is upstream's or the package's, or a pattern."""
+    name, _, version = wanted.partition("=")
+    if name not in installed:
+        return False
+    forms = (installed[name], upstream_version(installed[name]))
+    return not version or any(fnmatch.fnmatchcase(form, version) for form in forms)
 
 
 @contextmanager

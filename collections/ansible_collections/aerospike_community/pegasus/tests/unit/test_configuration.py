@@ -127,6 +127,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"aerospike_server_edition": "community"}, {"aerospike_server_edition": "entreprise"}, "aerospike_server_edition", "did you mean enterprise?"),
     ({"aerospike_server_version": "8.0.*"}, {"aerospike_server_version": "8"}, "aerospike_server_version", "exact version"),
     ({"aerospike_server_version": "latest"}, {"aerospike_server_version": "6.3.0.1"}, "aerospike_server_version", "6.4 or newer"),
+    ({"aerospike_server_tools_version": "11.2.*"}, {"aerospike_server_tools_version": "11"}, "aerospike_server_tools_version", "11.2.2"),
     ({"aerospike_server_version": "8.1"}, {"aerospike_server_version": 8.1}, "aerospike_server_version", "between quotes"),
     (
         {**COMMUNITY, "pegasus_cluster_nodes": 8},
