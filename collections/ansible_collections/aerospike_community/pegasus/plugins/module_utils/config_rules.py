@@ -195,6 +195,13 @@ def _networks(values: Values) -> Iterator[Found]:
             yield "ec2_provision_allowed_cidrs", f"found {show(cidr)}, expected networks such as 203.0.113.7/32"
 
 
+def _zones(values: Values) -> Iterator[Found]:
+    region = values.get("pegasus_region")
+    for zone in values.get("ec2_provision_zones", []):
+        if region and not re.fullmatch(rf"{re.escape(region)}(-[a-z]+-\d+)?[a-z]", zone):
+            yield "ec2_provision_zones", f"found {show(zone)}, expected zones of {region}, such as {region}a"
+
+
 def _servers(values: Values) -> Iterator[Found]:
     """Editions, storage, partitions, sprigs: the rules that the roles have too."""
     said: dict[tuple[str, str], str] = {}
@@ -293,6 +300,7 @@ RULES: tuple[Callable[[Values], Iterator[Found]], ...] = (
     _expiry,
     _tags,
     _networks,
+    _zones,
     _servers,
     _copies,
     _ranges,

@@ -103,6 +103,13 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "expected networks",
     ),
     ({"ec2_provision_subnet_id": "subnet-0123abcd"}, {"ec2_provision_subnet_id": "vpc-1"}, "ec2_provision_subnet_id", "subnet's id"),
+    (
+        {"ec2_provision_zones": ["us-east-1c", "us-east-1-bos-1a"]},
+        {"ec2_provision_zones": ["us-east-1c", "us-west-2a"]},
+        "ec2_provision_zones",
+        "found 'us-west-2a', expected zones of us-east-1",
+    ),
+    ({"ec2_provision_zones": []}, {"ec2_provision_zones": ["us-east-1"]}, "ec2_provision_zones", "such as us-east-1a"),
     ({"ec2_provision_image_owner": "self"}, {"ec2_provision_image_owner": "debian"}, "ec2_provision_image_owner", "12 digits"),
     ({"ec2_provision_root_volume_gb": 8}, {"ec2_provision_root_volume_gb": 7}, "ec2_provision_root_volume_gb", "8 to 16384 GiB"),
     (
