@@ -123,6 +123,9 @@ FORMS: dict[str, Form] = {
     "perseus_client_ref": Form(r"[^\s~^:?*\[\\-][^\s~^:?*\[\\]*", "a branch, a tag or a commit"),
     "perseus_client_heap": Form(r"\d+[kKmMgG]?|[1-9]\d?%", "a size such as 6g, or a share of the memory such as 50%"),
     "grafana_prometheus_grafana_version": Form(r"\d+(\.\d+)+", "an exact version, such as 12.4.3"),
+    "grafana_prometheus_prometheus_version": Form(
+        r"|\d+(\.(\d+|\*))+([+~-][\w.+~-]*)?", "a version that the distribution has, such as 2.42.0, or nothing"
+    ),
     "grafana_prometheus_exporter_version": Form(r"latest|\d+(\.(\d+|\*))+", "a version, such as 1.34.0"),
     "grafana_prometheus_scrape_interval": Form(_DURATION_UNIT, "a length of time as Prometheus writes it, such as 5s"),
     "grafana_prometheus_retention": Form(_DURATION_UNIT, "a length of time as Prometheus writes it, such as 15d"),

@@ -210,6 +210,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"perseus_client_truncate_set": True}, {"perseus_client_truncate_set": "yes"}, "perseus_client_truncate_set", "true or false"),
     ({"perseus_client_string_index": True}, {"perseus_client_string_index": 1}, "perseus_client_string_index", "true or false"),
     ({"perseus_client_set": "s" * 63}, {"perseus_client_set": "s" * 64}, "perseus_client_set", "1 to 63"),
+    ({"grafana_prometheus_prometheus_version": "2.42.*"}, {"grafana_prometheus_prometheus_version": "newest"}, "grafana_prometheus_prometheus_version", "2.42.0"),
     ({"perseus_client_ref": "v1.0"}, {"perseus_client_ref": "a b"}, "perseus_client_ref", "a branch, a tag or a commit"),
     ({"perseus_client_heap": "512m"}, {"perseus_client_heap": "6 GB"}, "perseus_client_heap", "6g, or a share"),
     ({"perseus_client_heap": "50%"}, {"perseus_client_heap": "0%"}, "perseus_client_heap", "a share of the memory such as 50%"),
