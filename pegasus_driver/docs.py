@@ -67,8 +67,8 @@ refuses it and names the command that rebuilds the cluster (`{rebuild}`).
 
 The same rules run in every action of the driver and in the first play of every playbook. What needs EC2's or the
 artifact source's answer (the instance types' disks, memory and architecture, the room for an index on disk, the
-version's packages, what a running cluster can't change) is checked before anything is launched, and by `validate` where
-they can be asked.
+packages of each part's version, what a running cluster can't change) is checked before anything is launched, and by
+`validate` where they can be asked.
 
 Rules across keys:
 

@@ -43,6 +43,14 @@ def test_config_yml_has_every_field_with_a_comment() -> None:
     assert uncommented == []
 
 
+def test_perseus_is_pinned_where_it_is_the_real_one() -> None:
+    row = next(line for line in (ROOT / docs.PAGE).read_text().splitlines() if "`perseus_client_ref`" in line)
+    pinned = re.search(r"aws: `([0-9a-f]{40})`; local: `master`", row)
+    role = ROOT / "collections/ansible_collections/aerospike_community/pegasus/roles/perseus_client/defaults/main.yml"
+    assert pinned and yaml.safe_load(role.read_text())["perseus_client_ref"] == pinned[1]
+    assert f"# perseus_client_ref: {pinned[1]} " in CONFIG
+
+
 def test_the_keys_that_cant_change_say_so() -> None:
     from ansible_collections.aerospike_community.pegasus.plugins.module_utils.fixed_values import FIXED
 

@@ -123,6 +123,8 @@ def test_what_the_roles_install_is_what_a_mirror_holds() -> None:
     server = found["aerospike-server-community"]
     assert server.directory == "https://download.aerospike.com/artifacts/aerospike-server-community/{version}"
     assert server.file == "aerospike-server-community_{version}_tools-*_{distribution}_{architecture}.tgz"
+    pinned = parts(ROOT, {"aerospike_server_edition": "community", "aerospike_server_tools_version": "11.2.2"})
+    assert server.file.replace("*", "11.2.2") in {part.file for part in pinned}
     assert repositories(ROOT, {}) == ["https://github.com/aerospike-community/aerospike-perseus.git"]
     for part in found.values():
         assert "{{" not in repr(part) and part.directory.startswith("https://")

@@ -114,12 +114,18 @@ FORMS: dict[str, Form] = {
     "aerospike_server_version": Form(
         r"latest|\d+\.\d+(\.(\d+|\*)){0,2}", "an exact version (8.0.0.4), a pattern (8.0.*) or latest"
     ),
+    "aerospike_server_tools_version": Form(
+        r"|\d+\.\d+(\.(\d+|\*))*", "an exact version (11.2.2), a pattern (11.2.*), or nothing"
+    ),
     "aerospike_server_data_size": Form(r"|\d+[KMGTP]?", "a size such as 4G or 512M, or nothing"),
     "nvme_partition_mount_root": Form(r"/[^\s\"'#]+", "an absolute path without blanks"),
     "perseus_client_set": Form(r"[^\s;:,\"'{}#]{1,63}", f"1 to {LARGEST_SET_NAME} characters without blanks"),
     "perseus_client_ref": Form(r"[^\s~^:?*\[\\-][^\s~^:?*\[\\]*", "a branch, a tag or a commit"),
     "perseus_client_heap": Form(r"\d+[kKmMgG]?|[1-9]\d?%", "a size such as 6g, or a share of the memory such as 50%"),
     "grafana_prometheus_grafana_version": Form(r"\d+(\.\d+)+", "an exact version, such as 12.4.3"),
+    "grafana_prometheus_prometheus_version": Form(
+        r"|\d+(\.(\d+|\*))+([+~-][\w.+~-]*)?", "a version that the distribution has, such as 2.42.0, or nothing"
+    ),
     "grafana_prometheus_exporter_version": Form(r"latest|\d+(\.(\d+|\*))+", "a version, such as 1.34.0"),
     "grafana_prometheus_scrape_interval": Form(_DURATION_UNIT, "a length of time as Prometheus writes it, such as 5s"),
     "grafana_prometheus_retention": Form(_DURATION_UNIT, "a length of time as Prometheus writes it, such as 15d"),
@@ -190,6 +196,13 @@ def _networks(values: Values) -> Iterator[Found]:
             ec2_plan.normal_cidr(str(cidr))
         except ValueError:
             yield "ec2_provision_allowed_cidrs", f"found {show(cidr)}, expected networks such as 203.0.113.7/32"
+
+
+def _zones(values: Values) -> Iterator[Found]:
+    region = values.get("pegasus_region")
+    for zone in values.get("ec2_provision_zones", []):
+        if region and not re.fullmatch(rf"{re.escape(region)}(-[a-z]+-\d+)?[a-z]", zone):
+            yield "ec2_provision_zones", f"found {show(zone)}, expected zones of {region}, such as {region}a"
 
 
 def _servers(values: Values) -> Iterator[Found]:
@@ -290,6 +303,7 @@ RULES: tuple[Callable[[Values], Iterator[Found]], ...] = (
     _expiry,
     _tags,
     _networks,
+    _zones,
     _servers,
     _copies,
     _ranges,

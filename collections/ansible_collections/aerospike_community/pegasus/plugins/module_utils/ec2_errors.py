@@ -55,7 +55,8 @@ NEXT_STEP = {
     CREDENTIALS: "Check the access key of this account (aws sts get-caller-identity, AWS_PROFILE, or "
     "ec2_provision_access_key and ec2_provision_secret_key) and this machine's clock.",
     QUOTA: "Ask for fewer or smaller instances, free others, or ask AWS for a higher limit (Service Quotas, EC2).",
-    CAPACITY: "Try another zone (ec2_provision_subnet_id), another instance type or region, or try again later.",
+    CAPACITY: "Try another zone (ec2_provision_zones, ec2_provision_subnet_id), another instance type or region, or "
+    "try again later.",
     PERMISSION: "Ask the account's administrator for this permission; the role's README lists all that are needed.",
     CONFIGURATION: "Correct the setting that the message names, then run this again.",
     ENDPOINT: "Check the network and proxy of this machine, and that the endpoint is up; for the local cloud: "

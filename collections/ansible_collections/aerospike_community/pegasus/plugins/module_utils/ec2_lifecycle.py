@@ -46,6 +46,7 @@ class Wish:
     image_name: str
     image_owner: str
     subnet_id: str
+    zones: list[str]
     allowed_cidrs: list[str]
     root_volume_gb: int
     monitoring_volume_gb: int
@@ -350,7 +351,11 @@ def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instanc
     )
     architecture = ec2_place.architectures(descriptions)
     subnet = ec2_place.choose_subnet(
-        subnets, ec2_place.offered_types(offerings), set(types), sum(len(launch.indexes) for launch in launches)
+        subnets,
+        ec2_place.offered_types(offerings),
+        set(types),
+        sum(len(launch.indexes) for launch in launches),
+        wish.zones,
     )
     wanted = sorted(set(architecture.values()))
     images = dict(zip(wanted, in_parallel([lambda one=one: _image(ec2, wish, one) for one in wanted]), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
@@ -39,10 +40,15 @@ def offered_types(offerings: list[dict[str, Any]]) -> dict[str, set[str]]:
 
 
 def choose_subnet(
-    subnets: list[dict[str, Any]], offered: dict[str, set[str]], types: set[str], addresses: int
+    subnets: list[dict[str, Any]],
+    offered: dict[str, set[str]],
+    types: set[str],
+    addresses: int,
+    zones: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The first subnet, by zone, whose zone offers all `types` and that has `addresses` free ones.
 
+    `zones` are those that may be used, the preferred first; empty is any, by name.
     All instances share a zone: traffic between zones is slower, and paid.
     """
     if not subnets:
@@ -52,6 +58,17 @@ def choose_subnet(
             "Set ec2_provision_subnet_id to the subnet to use, or make a default VPC: aws ec2 create-default-vpc.",
         )
     ordered = sorted(subnets, key=lambda subnet: (subnet["AvailabilityZone"], subnet["SubnetId"]))
+    if zones:
+        allowed = [subnet for subnet in ordered if subnet["AvailabilityZone"] in zones]
+        if not allowed:
+            said = ", ".join(f"{subnet['SubnetId']} in {subnet['AvailabilityZone']}" for subnet in ordered)
+            raise Ec2Problem(
+                CONFIGURATION,
+                f"Expected a subnet in one of ec2_provision_zones ({', '.join(zones)}); found: {said}.",
+                "Name the zone of one of these in ec2_provision_zones, or a subnet in one of the zones "
+                "(ec2_provision_subnet_id). An environment that has nodes keeps their subnet until it is destroyed.",
+            )
+        ordered = sorted(allowed, key=lambda subnet: list(zones).index(subnet["AvailabilityZone"]))
     offering = [subnet for subnet in ordered if types <= offered.get(subnet["AvailabilityZone"], set())]
     if not offering:
         lacking = {
@@ -61,7 +78,8 @@ def choose_subnet(
         raise Ec2Problem(
             CAPACITY,
             f"Expected one zone that offers {', '.join(sorted(types))}; found: {said}.",
-            "Choose other instance types, another subnet (ec2_provision_subnet_id) or another region.",
+            "Choose other instance types, other zones (ec2_provision_zones), another subnet "
+            "(ec2_provision_subnet_id) or another region.",
         )
     for subnet in offering:
         if subnet.get("AvailableIpAddressCount", addresses) >= addresses:

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,10 +47,11 @@ class AptPackages:
         return found
 
     def install(self, packages: Sequence[str]) -> None:
-        """Install packages by name or by path of a .deb, with what they depend on.
+        """Install packages by name, ``name=version`` or path of a .deb, with what they depend on.
 
         :raises PackageError: apt refused, also after its lists were read anew
         """
+        packages = [_asked(package, "=") for package in packages]
         apt = ["apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}"]
         install = [*apt, "-o", "Dpkg::Options::=--force-confold", "-o", "APT::Sandbox::User=root",
                    "install", "--no-install-recommends", "--allow-downgrades", *packages]  # fmt: skip
@@ -84,10 +86,11 @@ class DnfPackages:
         return dict(line.split("\t") for line in out.splitlines() if line.count("\t") == 1)
 
     def install(self, packages: Sequence[str]) -> None:
-        """Install packages by name or by path of an .rpm, with what they depend on.
+        """Install packages by name, ``name=version`` or path of an .rpm, with what they depend on.
 
         :raises PackageError: dnf refused
         """
+        packages = [_asked(package, "-") for package in packages]
         rc, out, err = self._run(
             ["dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", *packages],
             environ_update={"LC_ALL": "C.UTF-8"},
@@ -115,6 +118,15 @@ def upstream_version(version: str) -> str:
     return version.rpartition(":")[2].partition("-")[0].partition("+")[0].partition("~")[0]
 
 
+def is_there(wanted: str, installed: Mapping[str, str]) -> bool:
+    """Whether ``name`` or ``name=version`` is installed. The version is upstream's or the package's, or a pattern."""
+    name, _, version = wanted.partition("=")
+    if name not in installed:
+        return False
+    forms = (installed[name], upstream_version(installed[name]))
+    return not version or any(fnmatch.fnmatchcase(form, version) for form in forms)
+
+
 @contextmanager
 def services_kept_still(policy: Path = POLICY) -> Iterator[None]:
     """Keep installation scripts from starting services, which would run with a packaged default configuration.
@@ -131,6 +143,14 @@ def services_kept_still(policy: Path = POLICY) -> Iterator[None]:
     finally:
         if ours:
             policy.unlink(missing_ok=True)
+
+
+def _asked(package: str, separator: str) -> str:
+    """A package as a package manager's command takes it: ``name=version`` in any revision of the distribution."""
+    name, equals, version = package.partition("=")
+    if not equals or "/" in name:
+        return package
+    return f"{name}{separator}{version.rstrip('*')}*"
 
 
 def _last_lines(text: str, count: int = 8) -> str:

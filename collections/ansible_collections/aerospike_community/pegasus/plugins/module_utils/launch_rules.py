@@ -31,7 +31,8 @@ Values = Mapping[str, Any]
 Found = tuple[str, str]
 
 SERVER_TYPE = "ec2_provision_cluster_instance_type"
-TYPE_KEYS = (SERVER_TYPE, "ec2_provision_client_instance_type", "ec2_provision_monitoring_instance_type")
+MONITORING_TYPE = "ec2_provision_monitoring_instance_type"
+TYPE_KEYS = (SERVER_TYPE, "ec2_provision_client_instance_type", MONITORING_TYPE)
 STORAGES = {
     "data": "pegasus_data_storage",
     "primary_index": "pegasus_primary_index_storage",

@@ -2,8 +2,9 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Asks EC2 and the artifact source what a configuration depends on, before anything is launched.
 
-Two calls to EC2, at the same time (DescribeInstanceTypes, DescribeInstances), and a page or two of the artifact source.
-Only for the control machine.
+Two calls to EC2, at the same time (DescribeInstanceTypes, DescribeInstances). Then the artifact source, for all
+parts at the same time: a page or two for the server, the head of a file for each other part. Only for the control
+machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils import
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifacts import (
     ArtifactError,
     NotFoundError,
+    is_exact,
     locate,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.configuration import Report
@@ -32,7 +34,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_pl
 
 PAGE_TIMEOUT = 10  # seconds
 EC2_RULES = "the instance types (architecture, disks, memory), and what a running cluster can't change"
-ARTIFACT_RULES = "that the asked version of the server has packages"
+ARTIFACT_RULES = "that the asked versions of the server, its exporter and Grafana have packages"
 
 
 @dataclass
@@ -74,11 +76,9 @@ def ask(report: Report, *, launching: bool) -> list[Unchecked]:
         for key, message in launch_rules.problems(report.values, answers.types, answers.instances):
             report.add(key, message)
     try:
-        _ask_artifacts(report, answers.types if answers else {})
+        unchecked += _ask_artifacts(report, answers.types if answers else {})
     except LookupError as error:
         unchecked.append(Unchecked(ARTIFACT_RULES, f"{error.args[0]} isn't known yet (does the local cloud run?)"))
-    except ArtifactError as error:
-        unchecked.append(Unchecked(ARTIFACT_RULES, str(error)))
     report.problems = sorted(set(report.problems))
     return unchecked
 
@@ -123,39 +123,116 @@ def _known(report: Report, key: str) -> str:
     return str(report.values[key])
 
 
-def _ask_artifacts(report: Report, types: Mapping[str, Mapping[str, Any]]) -> None:
-    """The server's package, for the architecture of its instance type."""
-    source = _known(report, "pegasus_artifact_source")
+@dataclass(frozen=True)
+class Package:
+    """A part that hosts get from the artifact source: the keys that say what it is, and the type of its hosts.
+
+    `file_rpm` is the key of the file on hosts with rpm; '' when the other one serves them too. `beside` is a key that
+    chooses the file, too.
+    """
+
+    name: str
+    version: str
+    directory: str
+    file: str
+    file_rpm: str
+    instance_type: str
+    beside: str = ""
+
+
+# As the roles' tasks with artifact_package have them.
+PACKAGES = (
+    Package(
+        "the server",
+        "aerospike_server_version",
+        "aerospike_server_artifact_directory",
+        "aerospike_server_artifact_file",
+        "",
+        launch_rules.SERVER_TYPE,
+        "aerospike_server_tools_version",
+    ),
+    Package(
+        "Aerospike's exporter",
+        "grafana_prometheus_exporter_version",
+        "grafana_prometheus_exporter_directory",
+        "grafana_prometheus_exporter_file",
+        "grafana_prometheus_exporter_file_rpm",
+        launch_rules.SERVER_TYPE,
+    ),
+    Package(
+        "Grafana",
+        "grafana_prometheus_grafana_version",
+        "grafana_prometheus_grafana_directory",
+        "grafana_prometheus_grafana_file",
+        "",
+        launch_rules.MONITORING_TYPE,
+    ),
+)
+
+
+def _ask_artifacts(report: Report, types: Mapping[str, Mapping[str, Any]]) -> list[Unchecked]:
+    """Each part's package, for the architecture of the instance type that it runs on."""
+    _known(report, "pegasus_artifact_source")
+    calls = [call for package in PACKAGES if (call := _question(report, package, types))]
+    unchecked = []
+    for answer in in_parallel(calls) if calls else []:
+        if isinstance(answer, Unchecked):
+            unchecked.append(answer)
+        elif answer:
+            report.add(*answer)
+    return unchecked
+
+
+def _question(
+    report: Report, package: Package, types: Mapping[str, Mapping[str, Any]]
+) -> Callable[[], Unchecked | tuple[str, str] | None] | None:
+    """What asks for one package: it returns a mistake, or what it couldn't check. None when there is nothing to ask."""
     values = report.values
-    version = _known(report, "aerospike_server_version")
-    described = types.get(str(values.get(launch_rules.SERVER_TYPE)))
+    if any(problem.key == package.version for problem in report.problems):
+        return None  # told already
+    version = _known(report, package.version)
+    described = types.get(str(values.get(package.instance_type)))
     architecture = deb = "*"
     if described:
         try:
             (name,) = architectures([dict(described)]).values()
         except Ec2Problem:
-            return  # told already
+            return None  # told already
         architecture, deb = launch_rules.PACKAGE_ARCHITECTURE[name], IMAGE_ARCHITECTURE[name]
+    distribution = launch_rules.distribution_of(str(report.value("ec2_provision_image_name")))
+    rpm = distribution.startswith(("amzn", "el"))
+    directory = str(report.value(package.directory))
+    file = str(report.value(package.file_rpm if rpm and package.file_rpm else package.file))
+    if rpm and file.endswith(".deb"):
+        return None  # the role has no such package for these hosts
     placeholders = {
-        "distribution": launch_rules.distribution_of(str(report.value("ec2_provision_image_name"))),
+        "distribution": distribution,
         "architecture": architecture,
         "deb_architecture": deb,
         "format": "*",
     }
-    try:
-        locate(
-            str(report.value("aerospike_server_artifact_directory")),
-            str(report.value("aerospike_server_artifact_file")),
-            version,
-            placeholders,
-            read_page,
-        )
-    except NotFoundError as error:
-        report.add("aerospike_server_version", f"found {version!r}, expected a version that {source} has: {error}")
-    except UnreadableError:
-        raise
-    except ArtifactError as error:
-        report.add("aerospike_server_version", f"found {version!r}, expected a package in {source}: {error}")
+    whole = is_exact(file)
+    rules = f"that the asked version of {package.name} has packages"
+    beside = values.get(package.beside)
+    found = f"found {version!r}{f' with {package.beside} {beside!r}' if beside else ''}"
+    source = _known(report, "pegasus_artifact_source")
+
+    def ask_for_it() -> Unchecked | tuple[str, str] | None:
+        if whole and not described:
+            return Unchecked(rules, f"the architecture of {package.instance_type} isn't known")
+        try:
+            located = locate(directory, file, version, placeholders, read_page)
+            if whole:
+                read_head(located.url)
+        except NotFoundError as error:
+            return package.version, f"{found}, expected a version that {source} has: {error}"
+        except UnreadableError as error:
+            return Unchecked(rules, str(error))
+        except ArtifactError as error:
+            return package.version, f"{found}, expected a package in {source}: {error}"
+        return None
+
+    return ask_for_it
 
 
 class UnreadableError(ArtifactError):
@@ -164,9 +241,19 @@ class UnreadableError(ArtifactError):
 
 def read_page(url: str) -> str:
     """A page of the artifact source. Raises NotFoundError, or UnreadableError when it doesn't answer."""
+    return _read(Request(url, headers={"User-Agent": "pegasus"}))
+
+
+def read_head(url: str) -> None:
+    """Ask whether a file is there, without reading it. Raises as read_page does."""
+    _read(Request(url, headers={"User-Agent": "pegasus"}, method="HEAD"))
+
+
+def _read(request: Request) -> str:
+    url = request.full_url
     try:
-        with urlopen(Request(url, headers={"User-Agent": "pegasus"}), timeout=PAGE_TIMEOUT) as answer:
-            return answer.read(5_000_000).decode(errors="replace")
+        with urlopen(request, timeout=PAGE_TIMEOUT) as answer:
+            return "" if request.get_method() == "HEAD" else answer.read(5_000_000).decode(errors="replace")
     except HTTPError as error:
         if error.code in (403, 404, 410):
             raise NotFoundError(f"found nothing at {url} (HTTP {error.code})") from error

@@ -20,7 +20,9 @@ options:
     type: str
     required: true
   with_packages:
-    description: Further packages from the same archive that must be installed too, in any version.
+    description: >-
+      Further packages from the same archive that must be installed too, as C(name) in any version, or C(name=version).
+      The version is exact or a pattern.
     type: list
     elements: str
     default: []
@@ -131,6 +133,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifa
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import read_host
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
     PackageError,
+    is_there,
     package_manager,
     upstream_version,
 )
@@ -211,15 +214,20 @@ def install(module: AnsibleModule, manager, values: dict[str, str]) -> dict[str,
         filled = [fill(pattern, {**values, "version": found.version}) for pattern in params["install"]]
         packages = extract(path, filled, Path(folder)) if filled else [path]
         manager.install([str(package) for package in packages])
-    installed = manager.installed([params["package"], *params["with_packages"]])
+    installed = manager.installed(names(params))
     now = upstream_version(installed.get(params["package"], ""))
-    absent = [package for package in params["with_packages"] if package not in installed]
+    absent = [package for package in params["with_packages"] if not is_there(package, installed)]
     if now != found.version or absent:
         raise PackageError(
             f"installed {found.file}, and expected {params['package']} {found.version}"
             f"{' with ' + ', '.join(absent) if absent else ''}; found {now or 'no such package'}"
         )
     return result
+
+
+def names(params: dict) -> list[str]:
+    """The packages that are asked for, without versions."""
+    return [params["package"], *(package.partition("=")[0] for package in params["with_packages"])]
 
 
 def expected_checksum(site: Site, url: str, file: str, wanted: str) -> str:
@@ -254,11 +262,11 @@ def main() -> None:
     try:
         host = read_host()
         manager = package_manager(module.run_command)
-        names = [params["package"], *params["with_packages"]]
-        installed = manager.installed(names)
+        installed = manager.installed(names(params))
         previous = upstream_version(installed.get(params["package"], ""))
         result: dict[str, object] = {"version": previous, "file": "", "url": "", "verified": False}
-        changed = not (previous and satisfies(previous, params["version"]) and len(installed) == len(set(names)))
+        beside = all(is_there(package, installed) for package in params["with_packages"])
+        changed = not (previous and satisfies(previous, params["version"]) and beside)
         if changed:
             result = install(module, manager, host_values(host, manager.format))
     except (ArtifactError, PackageError, OSError, ValueError) as error:

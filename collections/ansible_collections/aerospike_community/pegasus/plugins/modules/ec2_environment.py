@@ -103,6 +103,13 @@ options:
     description: Subnet for new instances; empty is the default VPC's, in the first zone that offers all instance types.
     type: str
     default: ""
+  zones:
+    description: >-
+      Availability zones that may be used, the preferred first; empty is any. All instances are in one of them. A
+      O(subnet_id), and the subnet of the nodes that exist, has to be in one of them too.
+    type: list
+    elements: str
+    default: []
   allowed_cidrs:
     description: Networks that may reach ssh, Grafana and Prometheus; empty is this machine's public address.
     type: list
@@ -232,6 +239,7 @@ ARGUMENTS: dict[str, Any] = {
     "image_name": {"type": "str", "default": "debian-12-{architecture}-*"},
     "image_owner": {"type": "str", "default": "136693071363"},
     "subnet_id": {"type": "str", "default": ""},
+    "zones": {"type": "list", "elements": "str", "default": []},
     "allowed_cidrs": {"type": "list", "elements": "str", "default": []},
     "root_volume_gb": {"type": "int", "default": 50},
     "monitoring_volume_gb": {"type": "int", "default": 100},
@@ -280,6 +288,7 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
         image_name=asked["image_name"],
         image_owner=asked["image_owner"],
         subnet_id=asked["subnet_id"],
+        zones=asked["zones"],
         allowed_cidrs=cidrs,
         root_volume_gb=asked["root_volume_gb"],
         monitoring_volume_gb=asked["monitoring_volume_gb"],

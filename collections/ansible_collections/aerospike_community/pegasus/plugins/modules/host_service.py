@@ -17,7 +17,12 @@ description:
 author: Pegasus authors
 options:
   packages:
-    description: Packages of the distribution. Those that are missing are installed, and no service is started by that.
+    description:
+      - Packages of the distribution. Those that are missing are installed, and no service is started by that.
+      - C(name) takes any version, and leaves what is installed. C(name=version) demands one that the distribution has.
+        The version is upstream's (V(2.42.0)), the package's whole one, or a pattern (V(2.42.*)). Where another one is
+        installed, it is replaced. A service that runs goes on with the old one, unless O(restart_if_newer) names its
+        program.
     type: list
     elements: str
     default: []
@@ -233,6 +238,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import kernel_settings
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
     PackageError,
+    is_there,
     package_manager,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
@@ -302,11 +308,20 @@ class HostService:
         if not wanted:
             return
         manager = package_manager(self.module.run_command)
-        present = manager.installed(wanted)
-        missing = [name for name in wanted if name not in present]
+        names = [package.partition("=")[0] for package in wanted]
+        present = manager.installed(names)
+        missing = [package for package in wanted if not is_there(package, present)]
         if missing:
             if not self.check:
                 manager.install(missing)
+                present = manager.installed(names)
+                for package in missing:
+                    if not is_there(package, present):
+                        name, _, version = package.partition("=")
+                        raise PackageError(
+                            f"found {name} {present.get(name, '(not installed)')} after the installation, expected "
+                            f"{version or 'any version'}: name one that the distribution has"
+                        )
             self.changes.append(f"installed {', '.join(missing)}")
 
     def make_users(self) -> None:

@@ -192,6 +192,22 @@ def test_upstream_versions(version: str, upstream: str) -> None:
     assert host_packages.upstream_version(version) == upstream
 
 
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        ("tools", True),
+        ("tools=11.2.2", True),
+        ("tools=11.2.*", True),
+        ("tools=11.2.2-1debian12", True),
+        ("tools=11.2", False),
+        ("tools=11.3.*", False),
+        ("other", False),
+    ],
+)
+def test_whether_a_package_is_there_in_the_asked_version(wanted: str, there: bool) -> None:
+    assert host_packages.is_there(wanted, {"tools": "11.2.2-1debian12"}) is there
+
+
 def test_services_are_kept_still_and_strangers_policies_left_alone(tmp_path: Path) -> None:
     policy = tmp_path / "policy-rc.d"
     with host_packages.services_kept_still(policy):
@@ -286,6 +302,34 @@ def test_a_wrong_checksum_a_missing_one_and_a_wrong_package(tmp_path: Path, monk
         install(tmp_path, monkeypatch, None, checksum="required")
     with pytest.raises(host_packages.PackageError, match=r"expected b 1\.0; found no such package"):
         install(tmp_path, monkeypatch, "", package="b")
+
+
+def test_a_package_beside_it_has_to_have_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert install(tmp_path, monkeypatch, "", with_packages=["tools=9"])["version"] == "1.0"
+    with pytest.raises(host_packages.PackageError, match=r"with tools=8; found 1\.0"):
+        install(tmp_path, monkeypatch, "", with_packages=["tools=8"])
+
+
+@pytest.mark.parametrize(("tools", "changed"), [("tools", False), ("tools=9", False), ("tools=8", True)])
+def test_other_tools_than_the_asked_ones_are_replaced(
+    monkeypatch: pytest.MonkeyPatch, tools: str, changed: bool
+) -> None:
+    class Ended(Exception):
+        pass
+
+    def end(**result: Any) -> None:
+        raise Ended(result)
+
+    manager = Manager()
+    manager.have = {"a": "1.0-1", "tools": "9-1"}
+    params = {"package": "a", "with_packages": [tools], "version": "1.0"}
+    module = SimpleNamespace(params=params, run_command=None, exit_json=end)
+    monkeypatch.setattr(subject, "AnsibleModule", lambda **_: module)
+    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    monkeypatch.setattr(subject, "install", lambda *_: {"version": "1.0"})
+    with pytest.raises(Ended) as caught:
+        subject.main()
+    assert caught.value.args[0]["changed"] is changed
 
 
 def test_documentation_is_yaml_with_every_option() -> None:

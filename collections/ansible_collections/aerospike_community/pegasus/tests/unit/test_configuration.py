@@ -103,6 +103,13 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "expected networks",
     ),
     ({"ec2_provision_subnet_id": "subnet-0123abcd"}, {"ec2_provision_subnet_id": "vpc-1"}, "ec2_provision_subnet_id", "subnet's id"),
+    (
+        {"ec2_provision_zones": ["us-east-1c", "us-east-1-bos-1a"]},
+        {"ec2_provision_zones": ["us-east-1c", "us-west-2a"]},
+        "ec2_provision_zones",
+        "found 'us-west-2a', expected zones of us-east-1",
+    ),
+    ({"ec2_provision_zones": []}, {"ec2_provision_zones": ["us-east-1"]}, "ec2_provision_zones", "such as us-east-1a"),
     ({"ec2_provision_image_owner": "self"}, {"ec2_provision_image_owner": "debian"}, "ec2_provision_image_owner", "12 digits"),
     ({"ec2_provision_root_volume_gb": 8}, {"ec2_provision_root_volume_gb": 7}, "ec2_provision_root_volume_gb", "8 to 16384 GiB"),
     (
@@ -127,6 +134,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"aerospike_server_edition": "community"}, {"aerospike_server_edition": "entreprise"}, "aerospike_server_edition", "did you mean enterprise?"),
     ({"aerospike_server_version": "8.0.*"}, {"aerospike_server_version": "8"}, "aerospike_server_version", "exact version"),
     ({"aerospike_server_version": "latest"}, {"aerospike_server_version": "6.3.0.1"}, "aerospike_server_version", "6.4 or newer"),
+    ({"aerospike_server_tools_version": "11.2.*"}, {"aerospike_server_tools_version": "11"}, "aerospike_server_tools_version", "11.2.2"),
     ({"aerospike_server_version": "8.1"}, {"aerospike_server_version": 8.1}, "aerospike_server_version", "between quotes"),
     (
         {**COMMUNITY, "pegasus_cluster_nodes": 8},
@@ -202,6 +210,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"perseus_client_truncate_set": True}, {"perseus_client_truncate_set": "yes"}, "perseus_client_truncate_set", "true or false"),
     ({"perseus_client_string_index": True}, {"perseus_client_string_index": 1}, "perseus_client_string_index", "true or false"),
     ({"perseus_client_set": "s" * 63}, {"perseus_client_set": "s" * 64}, "perseus_client_set", "1 to 63"),
+    ({"grafana_prometheus_prometheus_version": "2.42.*"}, {"grafana_prometheus_prometheus_version": "newest"}, "grafana_prometheus_prometheus_version", "2.42.0"),
     ({"perseus_client_ref": "v1.0"}, {"perseus_client_ref": "a b"}, "perseus_client_ref", "a branch, a tag or a commit"),
     ({"perseus_client_heap": "512m"}, {"perseus_client_heap": "6 GB"}, "perseus_client_heap", "6g, or a share"),
     ({"perseus_client_heap": "50%"}, {"perseus_client_heap": "0%"}, "perseus_client_heap", "a share of the memory such as 50%"),

@@ -24,6 +24,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_p
     PackageError,
     upstream_version,
 )
+from jinja2 import Template
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/aerospike_server"
 SITE = "https://download.aerospike.com/artifacts/aerospike-server-enterprise"
@@ -78,7 +79,8 @@ def test_every_host_gets_its_own_archive_and_packages(
         return pages[url]
 
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-    pattern = defaults["aerospike_server_artifact_file"].replace("{{ aerospike_server_edition }}", "enterprise")
+    settings = {"aerospike_server_edition": "enterprise", "aerospike_server_tools_version": ""}
+    pattern = Template(defaults["aerospike_server_artifact_file"]).render(settings)
     located = locate(f"{SITE}/{{version}}", pattern, asked, host_values(host, kind), page)
     assert located.file == f"aerospike-server-enterprise_8.0.0.15_tools-11.2.2_{distribution}_{machine}.tgz"
     # Each listing is read once: that of versions only where one has to be chosen.

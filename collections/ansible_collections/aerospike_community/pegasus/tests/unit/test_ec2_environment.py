@@ -668,6 +668,29 @@ def test_wrong_settings_are_said_before_anything_is_made(ec2, run, changed, text
     assert ec2.describe_key_pairs()["KeyPairs"] == []
 
 
+def test_the_zones_say_where_everything_is(ec2, run):
+    result = run(zones=[f"{REGION}c", f"{REGION}a"])
+    assert {one["zone"] for one in result["instances"]} == {f"{REGION}c"}
+    assert {one["Placement"]["AvailabilityZone"] for one in live(ec2).values()} == {f"{REGION}c"}
+    # Nodes that exist keep their zone; more of them can't be elsewhere.
+    more = [GROUPS[0] | {"nodes": 4}, *GROUPS[1:]]
+    refused = run(groups=more, zones=[f"{REGION}a"])
+    assert refused["error_class"] == "configuration"
+    assert f"ec2_provision_zones ({REGION}a); found: " in refused["msg"] and f" in {REGION}c." in refused["msg"]
+    assert len(live(ec2)) == 5
+    assert {one["zone"] for one in run(groups=more)["instances"]} == {f"{REGION}c"}
+
+
+def test_a_subnet_in_none_of_the_zones_is_refused(ec2, run):
+    subnets = {one["AvailabilityZone"]: one["SubnetId"] for one in ec2.describe_subnets()["Subnets"]}
+    asked = {"subnet_id": subnets[f"{REGION}b"]}
+    refused = run(**asked, zones=[f"{REGION}a"])
+    assert refused["error_class"] == "configuration"
+    assert f"found: {asked['subnet_id']} in {REGION}b." in refused["msg"]
+    assert live(ec2) == {}
+    assert len(run(**asked, zones=[f"{REGION}a", f"{REGION}b"])["instances"]) == 5
+
+
 def test_an_endpoint_that_is_down_fails_fast(run):
     start = time.monotonic()
     result = run(endpoint_url=f"http://127.0.0.1:{free_port()}")

@@ -292,6 +292,29 @@ def test_the_first_zone_that_offers_everything_is_taken():
 
 
 @pytest.mark.parametrize(
+    ("zones", "taken"),
+    [([], "b"), (["c", "b"], "c"), (["a", "c"], "c"), (["d", "b"], "b")],
+)
+def test_only_the_asked_zones_are_used_in_their_order(zones, taken):
+    offered = {"a": {"x"}, "b": {"x", "y"}, "c": {"x", "y"}}
+    subnets = [subnet("a"), subnet("b"), subnet("c")]
+    assert ec2_place.choose_subnet(subnets, offered, {"x", "y"}, 5, zones)["AvailabilityZone"] == taken
+
+
+@pytest.mark.parametrize(
+    ("zones", "error_class", "text"),
+    [
+        (["d", "e"], "configuration", r"one of ec2_provision_zones \(d, e\); found: subnet-a in a, subnet-b in b\."),
+        (["a"], "capacity", r"found: a lacks y\."),
+    ],
+)
+def test_no_asked_zone_fits(zones, error_class, text):
+    with pytest.raises(Ec2Problem, match=text) as caught:
+        ec2_place.choose_subnet([subnet("a"), subnet("b")], {"a": {"x"}, "b": {"x", "y"}}, {"x", "y"}, 3, zones)
+    assert caught.value.error_class == error_class
+
+
+@pytest.mark.parametrize(
     ("subnets", "offered", "error_class", "text"),
     [
         ([], {}, "configuration", "no default subnet"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import grp
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import kernel_settings, systemd
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import host_packages, kernel_settings, systemd
 from ansible_collections.aerospike_community.pegasus.plugins.modules import host_service as subject
 
 ME = {"owner": getpass.getuser(), "group": grp.getgrgid(os.getgid()).gr_name}
@@ -326,11 +327,76 @@ def test_files_are_removed_and_modes_set(host: Host, tmp_path: Path) -> None:
 
 
 def test_only_missing_packages_are_installed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed: list[str] = []
-    manager = SimpleNamespace(installed=lambda names: {"curl": "8"}, install=installed.extend)
+    manager = Manager({"curl": "8-1"})
     monkeypatch.setattr(subject, "package_manager", lambda run: manager)
     assert call(host, packages=["curl", "git"]).changes == ["installed git"]
-    assert installed == ["git"]
+    assert manager.asked == ["git"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "installed"),
+    [
+        ("prometheus", []),
+        ("prometheus=2.42.0", []),
+        ("prometheus=2.42.*", []),
+        ("prometheus=2.42.0+ds-5+b5", []),
+        ("prometheus=2.45.1", ["prometheus=2.45.1"]),
+        ("prometheus=2.4", ["prometheus=2.4"]),
+    ],
+)
+def test_a_package_in_another_version_is_replaced_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch, wanted: str, installed: list[str]
+) -> None:
+    manager = Manager({"prometheus": "2.42.0+ds-5+b5"})
+    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    expected = [f"installed {package}" for package in installed]
+    assert call(host, check=True, packages=[wanted]).changes == expected and manager.asked == []
+    assert call(host, packages=[wanted]).changes == expected
+    assert call(host, packages=[wanted]).changes == []
+    assert manager.asked == installed
+
+
+def test_a_version_that_isnt_what_was_installed_is_an_error(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 2.4.1* fits 2.4.10, too.
+    manager = Manager({}, {"prometheus": "2.4.10-1"})
+    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    with pytest.raises(subject.PackageError, match=r"found prometheus 2.4.10-1 after .+, expected 2.4.1:"):
+        call(host, packages=["prometheus=2.4.1"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        (host_packages.AptPackages, ["git", "prometheus=2.42.0*", "x=1.*", "/var/tmp/a_1=2.deb"]),
+        (host_packages.DnfPackages, ["git", "prometheus-2.42.0*", "x-1.*", "/var/tmp/a_1=2.deb"]),
+    ],
+)
+def test_how_a_package_manager_is_asked_for_a_version(
+    monkeypatch: pytest.MonkeyPatch, kind: Any, asked: list[str]
+) -> None:
+    monkeypatch.setattr(host_packages, "services_kept_still", contextlib.nullcontext)
+    commands: list[list[str]] = []
+    manager = kind(lambda command, **_: commands.append(command) or (0, "", ""))
+    manager.install(["git", "prometheus=2.42.0", "x=1.*", "/var/tmp/a_1=2.deb"])
+    assert [command[-len(asked) :] for command in commands] == [asked]
+
+
+class Manager:
+    """A package manager in memory; `has` is what the distribution has where it differs from what is asked."""
+
+    def __init__(self, have: dict[str, str], has: dict[str, str] | None = None) -> None:
+        self.have, self.has = have, has or {}
+        self.asked: list[str] = []
+
+    def installed(self, names: list[str]) -> dict[str, str]:
+        assert all("=" not in name for name in names)
+        return {name: version for name, version in self.have.items() if name in names}
+
+    def install(self, packages: list[str]) -> None:
+        self.asked += packages
+        for package in packages:
+            name, _, version = package.partition("=")
+            self.have[name] = self.has.get(name, f"{version or 1}-1")
 
 
 def test_documentation_and_argument_spec_agree() -> None:

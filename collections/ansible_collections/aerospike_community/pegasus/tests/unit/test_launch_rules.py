@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 import boto3
 import pytest
+import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import (
     configuration,
     fixed_values,
@@ -16,11 +18,13 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils import
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_file import ConfigFile
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.disk_plan import parse_partitions
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import TAG_FIXED, Instance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 VALUES: dict[str, Any] = {
     "pegasus_region": "us-east-1",
     "pegasus_cluster_name": "Bench",
@@ -33,6 +37,8 @@ VALUES: dict[str, Any] = {
     "pegasus_artifact_source": "http://mirror",
     "aerospike_server_edition": "enterprise",
     "aerospike_server_version": "8.0.0.4",
+    "grafana_prometheus_exporter_version": "1.34.0",
+    "grafana_prometheus_grafana_version": "12.4.3",
     "aerospike_server_default_ttl": 0,
     "aerospike_server_partition_tree_sprigs": 256,
     "aerospike_server_data_size": "",
@@ -238,6 +244,10 @@ def test_the_tag_fits_whatever_the_partitions(purposes: list[str]) -> None:
 
 # --- asking ------------------------------------------------------------------------------------------------------------------
 
+MIRRORED = {
+    "http://mirror/exporter/1.34.0/exporter_1.34.0_amd64.deb": "",
+    "http://mirror/grafana/grafana_12.4.3_amd64.deb": "",
+}
 LISTING = '<a href="aerospike-server-enterprise_8.0.0.4_tools-11.2.2_debian12_{arch}.tgz">x</a>'
 DIRECTORY = "http://mirror/enterprise/{version}"
 FILE = "aerospike-server-enterprise_{version}_tools-*_{distribution}_{architecture}.tgz"
@@ -249,7 +259,12 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
 
-    def run(changes: dict[str, Any] | None = None, pages: dict[str, Any] | None = None, launching: bool = True) -> Any:
+    def run(
+        changes: dict[str, Any] | None = None,
+        pages: dict[str, Any] | None = None,
+        launching: bool = True,
+        other: dict[str, Any] | None = None,
+    ) -> Any:
         values = {**VALUES, "ec2_provision_cluster_instance_type": "i4i.large", **(changes or {})}
         values = {key: value for key, value in values.items() if value is not None}
         others = {
@@ -260,12 +275,19 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
             "ec2_provision_image_name": "debian-12-{architecture}-*",
             "aerospike_server_artifact_directory": DIRECTORY,
             "aerospike_server_artifact_file": FILE,
+            "grafana_prometheus_exporter_directory": "http://mirror/exporter/{version}",
+            "grafana_prometheus_exporter_file": "exporter_{version}_{deb_architecture}.deb",
+            "grafana_prometheus_exporter_file_rpm": "exporter-{version}.{architecture}.rpm",
+            "grafana_prometheus_grafana_directory": "http://mirror/grafana",
+            "grafana_prometheus_grafana_file": "grafana_{version}_{deb_architecture}.deb",
+            **(other or {}),
         }
         places = configuration.Places(tmp_path, [ConfigFile(tmp_path / "config.yml")], "preset")
         report = configuration.Report(values=values, value=lambda key: others[key], places=places)
-        given_pages = {"http://mirror/enterprise/8.0.0.4/": LISTING.format(arch="x86_64"), **(pages or {})}
+        given_pages = {"http://mirror/enterprise/8.0.0.4/": LISTING.format(arch="x86_64"), **MIRRORED, **(pages or {})}
 
         def open_page(request: Any, timeout: float) -> Any:
+            assert request.get_method() == ("GET" if request.full_url.endswith("/") else "HEAD")
             page = given_pages.get(request.full_url, HTTPError(request.full_url, 404, "", {}, None))  # type: ignore[arg-type]
             if isinstance(page, Exception):
                 raise page
@@ -312,8 +334,76 @@ def test_mistakes_of_all_kinds_are_told_together(ask: Callable[..., Any]) -> Non
 
 def test_an_architecture_without_packages(ask: Callable[..., Any]) -> None:
     report, _ = ask({"ec2_provision_cluster_instance_type": "r6gd.8xlarge"})
+    exporter, server = sorted(report.problems, key=lambda problem: problem.key, reverse=True)
+    assert server.key == "aerospike_server_version" and "debian12_aarch64" in server.message
+    assert exporter.key == "grafana_prometheus_exporter_version" and "exporter_1.34.0_arm64.deb" in exporter.message
+
+
+def test_every_part_is_asked_for_on_its_own_hosts(ask: Callable[..., Any]) -> None:
+    for key, version, url in (
+        ("grafana_prometheus_exporter_version", "1.99.0", "http://mirror/exporter/1.99.0/exporter_1.99.0_amd64.deb"),
+        ("grafana_prometheus_grafana_version", "12.9.9", "http://mirror/grafana/grafana_12.9.9_amd64.deb"),
+    ):
+        report, unchecked = ask({key: version})
+        (problem,) = report.problems
+        assert problem.key == key and not unchecked
+        assert (
+            f"found {version!r}, expected a version that http://mirror has: found nothing at {url}" in problem.message
+        )
+        for refusal in (403, 410):
+            refused = HTTPError(url, refusal, "", {}, None)  # type: ignore[arg-type]
+            assert [one.key for one in ask({key: version}, {url: refused})[0].problems] == [key]
+        report, unchecked = ask({key: version}, {url: OSError("no route")})
+        assert report.problems == [] and "can't be read from this machine: no route" in unchecked[0].text
+        assert ask({key: version}, {url: ""})[0].problems == []
+    # Each by the type of the hosts that it runs on.
+    report, _ = ask({"ec2_provision_monitoring_instance_type": "t4g.medium"})
     (problem,) = report.problems
-    assert problem.key == "aerospike_server_version" and "debian12_aarch64" in problem.message
+    assert problem.key == "grafana_prometheus_grafana_version" and "grafana_12.4.3_arm64.deb" in problem.message
+
+
+def test_the_parts_are_those_that_the_roles_install() -> None:
+    installed = set()
+    for path in ROLES.glob("*/tasks/*.yml"):
+        for task in yaml.safe_load(path.read_text()):
+            given = task.get("aerospike_community.pegasus.artifact_package")
+            if given:
+                fields = ("version", "directory", "file", "file_rpm")
+                installed.add(tuple(given.get(field, "").strip("{ }") for field in fields))
+    known = {(one.version, one.directory, one.file, one.file_rpm) for one in preflight.PACKAGES}
+    assert installed == known and len(known) == 3
+
+
+def test_hosts_with_rpm_are_asked_for_theirs(ask: Callable[..., Any]) -> None:
+    rpm = {"ec2_provision_image_name": "al2023-ami-2023*"}
+    pages = {"http://mirror/enterprise/8.0.0.4/": LISTING.replace("debian12", "amzn2023").format(arch="x86_64")}
+    (problem,) = ask(pages=pages, other=rpm)[0].problems
+    assert problem.key == "grafana_prometheus_exporter_version" and "exporter-1.34.0.x86_64.rpm" in problem.message
+    assert (
+        ask(pages=pages | {"http://mirror/exporter/1.34.0/exporter-1.34.0.x86_64.rpm": ""}, other=rpm)[0].problems == []
+    )
+
+
+def test_tools_that_the_version_doesnt_have(ask: Callable[..., Any]) -> None:
+    asked = {"aerospike_server_tools_version": "11.9.9"}
+    (problem,) = ask(asked, other={"aerospike_server_artifact_file": FILE.replace("*", "11.9.9")})[0].problems
+    assert problem.key == "aerospike_server_version"
+    assert "found '8.0.0.4' with aerospike_server_tools_version '11.9.9', expected" in problem.message
+
+
+def test_without_an_architecture_a_file_stays_unchecked(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(report: Any) -> Any:
+        raise Ec2Problem("endpoint", "No EC2 endpoint answers.")
+
+    monkeypatch.setattr(preflight, "_ask_ec2", down)
+    report, unchecked = ask()
+    assert report.problems == []
+    assert [one.rules.partition("version of ")[2] for one in unchecked[1:]] == [
+        "Aerospike's exporter has packages",
+        "Grafana has packages",
+    ]
 
 
 def test_a_source_that_doesnt_answer_is_no_mistake(ask: Callable[..., Any]) -> None:
