@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pegasus_driver.config import Config
     from pegasus_driver.environment import Access, EnvironmentHost
     from pegasus_driver.events import Event
-    from pegasus_driver.outcome import Record
+    from pegasus_driver.outcome import Failure, Record
     from pegasus_driver.progress import Progress
     from pegasus_driver.render import Recorder, Renderer
     from pegasus_driver.runner import Outcome, PlaybookRun, RunFactory
@@ -295,6 +295,7 @@ class _Run:
         self.started = host.monotonic()
         self.record: Record = Record()
         self.run_folder: Path | None = None
+        self.failed_before: Sequence[Failure] = ()  # an interruption
         self.session = Session(
             root=host.root,
             config=config,
@@ -421,6 +422,8 @@ class _Run:
         asked = 0
         while True:
             if self.signals.count > asked:
+                if not asked:  # what fails from here on fails because it is stopped
+                    self.failed_before = self.record.failures()
                 asked = self.signals.count
                 self._stop(run, asked)
             if asked > 1 and run.join(5.0):
@@ -494,7 +497,7 @@ class _Run:
             environment=self.config.environment,
             elapsed=now - self.started,
             changed=self.record.changed,
-            failures=self.record.failures() if code is not ExitCode.INTERRUPTED else (),
+            failures=self.record.failures() if code is not ExitCode.INTERRUPTED else self.failed_before,
             problems=[*problems, *(self.record.problems if code not in (ExitCode.OK, ExitCode.INTERRUPTED) else ())],
             report=report.report if report else None,
             not_ready=report.problems if report else (),

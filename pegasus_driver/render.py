@@ -172,6 +172,8 @@ class PlainRenderer:
             case HostResult(status="failed" | "unreachable", ignored=False):
                 word = "unreachable" if event.status == "unreachable" else "failed"
                 self._line(f"  {word}: {event.host}: {f'{event.role}: ' if event.role else ''}{event.task}", now)
+                for line in event.message.splitlines()[:1]:
+                    self._line(f"    {line}", now)  # the rest is told at the end
             case Warning(deprecation=False) if event.text not in self._seen_warnings:
                 self._seen_warnings.add(event.text)
                 self._line(f"  warning: {event.text}", now)
@@ -381,6 +383,8 @@ class LiveRenderer:
                 word = "unreachable" if event.status == "unreachable" else "failed"
                 where = f"{event.role}: " if event.role else ""
                 self._above(f"{word}: {event.host}: {where}{event.task}", "red")
+                for line in event.message.splitlines()[:1]:
+                    self._above(f"  {line}", "red")  # the rest is told at the end
             case Report():
                 self._lines_of_report = event.lines
             case Note() if event.lines != self._lines_of_report:

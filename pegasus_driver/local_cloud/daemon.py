@@ -109,6 +109,7 @@ class _Cloud:
             ) from error
         self.reconciler = Reconciler(self.endpoint, engine, image, store)
         self.endpoint.wake = self.reconciler.wake
+        self.endpoint.away = self.reconciler.engine_away
         # Adopts what an earlier daemon left, before anybody can ask for more.
         self.reconciler.start()
         try:

@@ -125,6 +125,9 @@ class Endpoint:
         self.wake = wake
         # Asked before a launch with the number of instances; returns why not, or ''.
         self.admit: Callable[[int], str] = lambda count: ""
+        # Why no instance can follow now, or '': the engine is away. Every call is refused then, because nobody knows
+        # what the instances do, and who waits for them would wait in vain.
+        self.away: Callable[[], str] = lambda: ""
         self.facts: Callable[[], dict[str, Any]] = dict
         self._snapshot = snapshot
         self._answers: dict[str, tuple[str, bytes]] = {}
@@ -224,6 +227,8 @@ class Endpoint:
 
     def _refuse(self, call: _Call) -> tuple[str, str] | None:
         """Why EC2 would refuse a call that moto takes: error code and message."""
+        if why := self.away():
+            return "EngineUnavailable", why
         if call.action == "RunInstances":
             count = int(call.parameters.get("MinCount", "1") or 1)
             why = self.admit(count + len([one for one in self.instances() if one.state != TERMINATED]))

@@ -48,6 +48,8 @@ WORKERS = 4
 # before it lists it. The last, again and again, finds what no event told.
 LOOKS = (0.2, 0.5, 1.0, 3.0, 10.0)
 ENGINE_RETRY = 1.0
+# Seconds without the engine until EC2's callers are told. A restart of it takes less.
+ENGINE_PATIENCE = 5.0
 DISK_LOOK = 2.0
 TABLE_LOOK = 0.4
 # A start that fails is tried again this often, in case the engine was only busy.
@@ -149,7 +151,8 @@ class Reconciler:
     _trouble: dict[str, _Trouble] = field(default_factory=dict)
     # Process ids of the inits of running instances, for their /dev; looked up when missing.
     _processes: dict[str, int] = field(default_factory=dict)
-    _engine_away: bool = False
+    _away_since: float | None = None
+    _away_why: str = ""
 
     def start(self) -> None:
         """Begin, in threads of its own."""
@@ -208,11 +211,22 @@ class Reconciler:
                 self.disks.remove(instance_id)
 
     def _engine_is(self, away: bool, why: str = "") -> None:
-        if away and not self._engine_away:
+        if away and self._away_since is None:
             log.error("the container engine doesn't answer: %s. Instances stay as they are until it does.", why)
-        elif self._engine_away and not away:
+            self._away_since, self._away_why = self.monotonic(), why
+        elif self._away_since is not None and not away:
             log.info("the container engine answers again")
-        self._engine_away = away
+            self._away_since = None
+
+    def engine_away(self) -> str:
+        """Why no instance can follow, for EC2's callers; '' while the engine answers, or was just here."""
+        since = self._away_since
+        if since is None or self.monotonic() - since < ENGINE_PATIENCE:
+            return ""
+        return (
+            f"The container engine doesn't answer ({self._away_why}). Start it again (systemctl start docker), then "
+            "run this again: it goes on from what exists. Or remove all of it: pegasus-driver local stop"
+        )
 
     def _watch(self) -> None:
         """Wakes the loop at each event of a container."""

@@ -152,7 +152,7 @@ def check_all(settings: Settings, engine: Engine, build: bool) -> None:
         routes = ""
     check_network(settings, engine.all_networks(), routes)
     engine_root = Path(engine.client.info().get("DockerRootDir") or "/")
-    check_space([settings.root, engine_root], build)
+    check_space([settings.root, settings.state, engine_root], build)
 
 
 # --- inotify ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,21 @@ def test_every_playbook_begins_with_the_check() -> None:
             if imported == "setup.yml":  # a part of it, which begins with the check
                 continue
             assert imported == "validate.yml" or path.name == "tell-prometheus.yml", path.name
+
+
+def test_ansible_makes_the_values_that_the_artifact_source_is_asked_with() -> None:
+    """The specifications' defaults are templates; Ansible makes those only that it is told to trust."""
+    arguments = ["-e", "pegasus_artifact_source=http://127.0.0.1:1"]
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "playbooks/validate.yml", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PEGASUS_LOCAL_PORT": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "http://127.0.0.1:1/download.aerospike.com/artifacts/aerospike-server-enterprise" in done.stdout
 
 
 def test_ansible_finds_the_same_mistakes() -> None:

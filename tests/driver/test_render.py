@@ -67,6 +67,7 @@ def test_plain_lines() -> None:
         "Pegasus setup: Bench on local",
         "[ 0:00] Set up the hosts",
         "[ 0:04]   failed: C-1: client: Install",
+        "[ 0:04]     m",
         "[ 1:01]   server: 2 of 2 hosts, changed 1",
         "[ 1:01]   client: 0 of 1 host, 1 failed",
         "[ 1:01]   exporter: 1 of 1 host",
@@ -179,3 +180,13 @@ def test_what_each_item_of_a_loop_says_is_told() -> None:
     looped = ok("localhost", action="ansible.builtin.debug", msg="All items completed", results=items)
     (note,) = [event for event in parse(looped) if isinstance(event, Note)]
     assert note.lines == ("one is skipped", "two is skipped")
+
+
+def test_a_failure_says_why_when_it_happens() -> None:
+    out = io.StringIO()
+    view = PlainRenderer(out, io.StringIO())
+    view.start(Beginning("setup", "Bench", "local"), 0.0)
+    for event in parse(failed("B-1", "t", "r", msg="expected a port, found none\nmore")):
+        view.handle(event, 1.0)
+    assert "failed: B-1: r: t\n" in out.getvalue() and "expected a port, found none" in out.getvalue()
+    assert "more" not in out.getvalue()

@@ -239,6 +239,17 @@ def test_a_terminated_instance_no_longer_holds_its_security_group(make):
     ec2.delete_security_group(GroupId=group)
 
 
+def test_no_call_is_answered_while_the_engine_is_away(make):
+    served, ec2 = make()
+    image = ec2.describe_images(Owners=[module.IMAGE_OWNER])["Images"][0]["ImageId"]
+    served.away = lambda: "The container engine doesn't answer"
+    assert refusal(ec2.describe_instances) == "EngineUnavailable"
+    wanted = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+    assert refusal(ec2.run_instances, **wanted) == "EngineUnavailable"
+    served.away = lambda: ""
+    assert launch(ec2)
+
+
 def test_the_wake_is_called_for_changes_only(make):
     served, ec2 = make()
     woken = []

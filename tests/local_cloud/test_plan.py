@@ -228,3 +228,17 @@ def test_power_off(run, behaviour, state):
     engine.last_act = "poweroff"
     wait = run(endpoint, engine)
     wait(lambda: endpoint.listed["i-1"].state == state, f"it is {state}")
+
+
+def test_callers_of_ec2_are_told_of_an_engine_that_stays_away():
+    now = [0.0]
+    reconciler = Reconciler(None, None, "image", None, monotonic=lambda: now[0])
+    assert reconciler.engine_away() == ""
+    reconciler._engine_is(away=True, why="connection refused")
+    now[0] = instances.ENGINE_PATIENCE - 1
+    assert reconciler.engine_away() == "", "an engine that restarts is waited for"
+    reconciler._engine_is(away=True, why="connection refused")
+    now[0] = instances.ENGINE_PATIENCE
+    assert "connection refused" in reconciler.engine_away() and "systemctl start docker" in reconciler.engine_away()
+    reconciler._engine_is(away=False)
+    assert reconciler.engine_away() == ""

@@ -12,6 +12,7 @@ from typing import Any
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import configuration, fixed_values, preflight
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import load_schema
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION
@@ -76,12 +77,12 @@ class ActionModule(ActionBase):
 
     def _maker(self, raw: Mapping[str, Any], variables: Mapping[str, Any]) -> Callable[[str], Any]:
         """Makes values with Ansible's own templating; a role's default counts where nothing else is set."""
-        templar = self._templar.copy_with_new_env(available_variables={**raw, **variables})
+        known = {**{key: _trusted(one) for key, one in raw.items()}, **variables}
+        templar = self._templar.copy_with_new_env(available_variables=known)
 
         def value(key: str) -> Any:
-            source = variables[key] if key in variables else raw[key]
             try:
-                return templar.template(source)
+                return templar.template(known[key])
             except AnsibleError as error:
                 raise LookupError(key) from error
 
@@ -99,6 +100,17 @@ class ActionModule(ActionBase):
                 f"found {value!r} in the play and {file.values[key]!r} in the file that the inventory reads, expected "
                 f"the same: run with -e @{file.path}, or unset PEGASUS_CONFIG",
             )
+
+
+def _trusted(value: Any) -> Any:
+    """A value of the specifications or of the user's own files: Ansible makes only templates that it may trust."""
+    if isinstance(value, str):
+        return trust_as_template(str(value))
+    if isinstance(value, list):
+        return [_trusted(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _trusted(one) for key, one in value.items()}
+    return value
 
 
 def _extra_arguments(config: str) -> list[str]:

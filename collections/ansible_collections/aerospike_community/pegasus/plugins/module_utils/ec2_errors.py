@@ -36,7 +36,8 @@ _CREDENTIAL_EXCEPTIONS = {
     "TokenRetrievalError",
     "UnauthorizedSSOTokenError",
 }
-_ENDPOINT_CODES = {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"}
+# EngineUnavailable: the local cloud's own.
+_ENDPOINT_CODES = {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "EngineUnavailable"}
 _ENDPOINT_EXCEPTIONS = {
     "ConnectTimeoutError",
     "ConnectionClosedError",

@@ -207,7 +207,9 @@ def _monitoring(monitors: list[dict[str, Any]], problems: list[Problem]) -> dict
 def _failure(result: dict[str, Any] | None) -> str:
     if result is None:
         return "no answer"
-    return str(result.get("msg", "no answer")).strip().splitlines()[0] if result.get("msg") else "no answer"
+    # The first line may end before what it announces, as in "found 1 that are not:".
+    lines = [line.strip() for line in str(result.get("msg") or "no answer").strip().splitlines()]
+    return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
 
 
 def report_lines(data: dict[str, Any]) -> list[str]:

@@ -241,19 +241,19 @@ class UnreadableError(ArtifactError):
 
 def read_page(url: str) -> str:
     """A page of the artifact source. Raises NotFoundError, or UnreadableError when it doesn't answer."""
-    return _read(Request(url, headers={"User-Agent": "pegasus"}))
+    return _read(url, "GET")
 
 
 def read_head(url: str) -> None:
     """Ask whether a file is there, without reading it. Raises as read_page does."""
-    _read(Request(url, headers={"User-Agent": "pegasus"}, method="HEAD"))
+    _read(url, "HEAD")
 
 
-def _read(request: Request) -> str:
-    url = request.full_url
+def _read(url: str, method: str) -> str:
     try:
+        request = Request(url, headers={"User-Agent": "pegasus"}, method=method)
         with urlopen(request, timeout=PAGE_TIMEOUT) as answer:
-            return "" if request.get_method() == "HEAD" else answer.read(5_000_000).decode(errors="replace")
+            return "" if method == "HEAD" else answer.read(5_000_000).decode(errors="replace")
     except HTTPError as error:
         if error.code in (403, 404, 410):
             raise NotFoundError(f"found nothing at {url} (HTTP {error.code})") from error

@@ -148,3 +148,10 @@ def test_lines_tell_how_to_go_on():
         "destroy",
     ):
         assert part in text
+
+
+def test_a_failure_that_is_listed_names_what_it_lists():
+    said = {"failed": True, "msg": "expected 9 targets that are up, found 1 that are not:\n  B-3:9100: down\n  more"}
+    host = {"name": "B-m-1", "role": "monitor", "index": 1, "monitor": said}
+    (problem,) = build_report("B", "local", [host]).problems
+    assert problem.found == "expected 9 targets that are up, found 1 that are not: B-3:9100: down"
