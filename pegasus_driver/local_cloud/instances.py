@@ -223,10 +223,7 @@ class Reconciler:
         since = self._away_since
         if since is None or self.monotonic() - since < ENGINE_PATIENCE:
             return ""
-        return (
-            f"The container engine doesn't answer ({self._away_why}). Start it again (systemctl start docker), then "
-            "run this again: it goes on from what exists. Or remove all of it: pegasus-driver local stop"
-        )
+        return f"The container engine doesn't answer: {self._away_why}"
 
     def _watch(self) -> None:
         """Wakes the loop at each event of a container."""

@@ -239,6 +239,6 @@ def test_callers_of_ec2_are_told_of_an_engine_that_stays_away():
     assert reconciler.engine_away() == "", "an engine that restarts is waited for"
     reconciler._engine_is(away=True, why="connection refused")
     now[0] = instances.ENGINE_PATIENCE
-    assert "connection refused" in reconciler.engine_away() and "systemctl start docker" in reconciler.engine_away()
+    assert "connection refused" in reconciler.engine_away()
     reconciler._engine_is(away=False)
     assert reconciler.engine_away() == ""

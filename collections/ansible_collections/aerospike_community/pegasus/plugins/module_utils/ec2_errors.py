@@ -65,6 +65,11 @@ NEXT_STEP = {
     OTHER: "Run this again with -vvv for details; what was made already is found again by its tags.",
 }
 
+NEXT_STEP_OF_CODE = {
+    "EngineUnavailable": "Start the container engine again (systemctl start docker), then run this again: it goes on "
+    "from what exists. Or remove all of it: pegasus-driver local stop.",
+}
+
 
 @dataclass
 class Ec2Problem(Exception):
@@ -116,7 +121,8 @@ def explain(error: Exception, doing: str) -> Ec2Problem:
     code = error_code(error)
     if code:
         text = getattr(error, "response", {}).get("Error", {}).get("Message", "")
-        return Ec2Problem(class_of_code(code), f"EC2 refused to {doing}: {code}: {text.strip().rstrip('.')}.")
+        said = f"EC2 refused to {doing}: {code}: {text.strip().rstrip('.')}."
+        return Ec2Problem(class_of_code(code), said, NEXT_STEP_OF_CODE.get(code, ""))
     kinds = {kind.__name__ for kind in type(error).__mro__}
     known = {
         CREDENTIALS: _CREDENTIAL_EXCEPTIONS,
