@@ -184,6 +184,8 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
     if isinstance(result.get("report"), Mapping) and action == "environment_report":
         lines, problems = tuple(_lines(result.get("lines"))), tuple(_lines(result.get("problems")))
         yield Report(result["report"], lines, problems, time=time)
+    for warning in _lines(result.get("warnings")):  # a module's own; Ansible makes no event of it
+        yield Warning(warning, time=time)
     said = SAYING.get(action)
     if said and status in ("ok", "changed"):
         items = result.get("results") or [result]  # of a loop, each says something

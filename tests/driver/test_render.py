@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from pegasus_driver.events import Event, HostRetry, Note, parse
+from pegasus_driver.events import Event, HostRetry, Note, Warning, parse
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.progress import Progress
 from pegasus_driver.render import HEARTBEAT, Beginning, Ending, LiveRenderer, PlainRenderer
@@ -190,3 +190,10 @@ def test_a_failure_says_why_when_it_happens() -> None:
         view.handle(event, 1.0)
     assert "failed: B-1: r: t\n" in out.getvalue() and "expected a port, found none" in out.getvalue()
     assert "more" not in out.getvalue()
+
+
+def test_a_modules_warning_is_told() -> None:
+    looked = ok(
+        "C-1", "t", "r", action="a.b.perseus_ready", warnings=["the database on 10.0.0.3 is stopped: it is skipped"]
+    )
+    assert [one.text for one in parse(looked) if isinstance(one, Warning)] == looked["event_data"]["res"]["warnings"]
