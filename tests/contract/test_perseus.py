@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_rows import TableReader
+from ansible_collections.aerospike_community.pegasus.plugins.modules.perseus_threads import WORKLOAD_THREAD, name_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "pegasus_driver/local_cloud/simulated/perseus"
@@ -323,6 +324,22 @@ def test_workloads_without_a_simulation_say_so_and_count_nothing(capsys: pytest.
     assert workload.threads == 3
     assert capsys.readouterr().out == "SIMULATED: workload udf isn't simulated, it counts 0\n"
     assert (workload.counter.take(), total.take()) == (0, 0)
+    workload.set_threads(0)
+
+
+@pytest.mark.parametrize("kind", [workloads.Workload, workloads.NotSimulated])
+def test_the_kernel_shows_the_workload_threads_by_javas_names(kind: type[workloads.Workload]) -> None:
+    """The real one's are Thread-0, Thread-1, ... (seen with JDK 17), and end when the load falls."""
+
+    def shown() -> set[str]:
+        tasks = list(Path("/proc/self/task").iterdir())
+        return {task.name for task in tasks if WORKLOAD_THREAD.fullmatch(name_of(task))}
+
+    others = shown()
+    workload = kind("read", ("Read", " "), workloads.Counter(), lambda: 1, lambda task: None)
+    for count in (3, 5, 2, 0):
+        workload.set_threads(count)
+        until(lambda count=count: len(shown() - others) == count)
 
 
 # --- the program, with a client that is made up ---

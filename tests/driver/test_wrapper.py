@@ -157,3 +157,20 @@ def test_advice_after_pip(tmp_path: Path, log: str, advice: str) -> None:
     installer.state.mkdir()
     installer.log.write_text(log)
     assert installer._advice().startswith(advice)
+
+
+def test_what_each_action_imports_is_compiled(copy: Path) -> None:
+    """Also where Python is told to write no bytecode: each ansible-playbook would compile hundreds of files anew."""
+    installer = bootstrap.Installer(copy)
+    installer.state.mkdir()
+    installer._make_venv()
+    package = installer._site_packages() / "yaml"
+    package.mkdir()
+    (package / "reader.py").write_text("x = 1\n")
+    installer._compile()
+    assert [path.name.split(".")[0] for path in package.glob("__pycache__/*.pyc")] == ["reader"]
+
+
+def test_the_compiled_packages_are_there() -> None:
+    site_packages = Path(pytest.__file__).parents[1]
+    assert [name for name in bootstrap.COMPILED if not (site_packages / name).is_dir()] == []

@@ -7,12 +7,14 @@ the next time (within a second).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from perseus_simulated.configuration import Test
@@ -23,6 +25,9 @@ MAX_THREADS = 500
 RATE = 50  # operations a second and thread, at most
 BATCH_RATE = 400  # records a second and thread in batches, at most
 SLOWEST = 0.5  # seconds between two operations of a thread, so that each row of a second has some
+
+
+_numbers = itertools.count()
 
 
 class Counter:
@@ -69,7 +74,13 @@ class Workload:
             while len(self._stops) < count:
                 stop = threading.Event()
                 self._stops.append(stop)
-                threading.Thread(target=self._loop, args=(stop,), name=self.name, daemon=True).start()
+                name = f"Thread-{next(_numbers)}"
+                threading.Thread(target=self._run, args=(stop,), name=name, daemon=True).start()
+
+    def _run(self, stop: threading.Event) -> None:
+        # As Java does, so that the kernel shows the name too.
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(threading.current_thread().name)
+        self._loop(stop)
 
     def _loop(self, stop: threading.Event) -> None:
         due = time.monotonic()
@@ -94,20 +105,18 @@ class Workload:
 
 @dataclass
 class NotSimulated(Workload):
-    """A column whose workload doesn't exist here: it says so once, and counts nothing."""
+    """A column whose workload doesn't exist here: it says so once, and its threads do and count nothing."""
 
-    _count: int = 0
     _said: bool = False
 
-    @property
-    def threads(self) -> int:
-        return self._count
-
     def set_threads(self, count: int) -> None:
-        self._count = max(0, min(count, MAX_THREADS))
-        if self._count and not self._said:
+        super().set_threads(count)
+        if self.threads and not self._said:
             self._said = True
             print(f"SIMULATED: workload {self.name} isn't simulated, it counts 0", flush=True)
+
+    def _loop(self, stop: threading.Event) -> None:
+        stop.wait()
 
 
 def batch_interval(size: int) -> float:

@@ -13,7 +13,7 @@ description:
   - Refuses everything that Perseus would misunderstand, with all problems at once, before the host's file is touched.
   - Replaces the file by renaming. Perseus reads it every second and starts all workloads when it is missing even for a
     moment, so it is never written in place.
-  - With O(prove), waits until Perseus shows the new load, by its next Threads row or by its process, see RV(proof).
+  - With O(prove), waits until Perseus shows the new load, by its process or by its next Threads row, see RV(proof).
 author: Pegasus authors
 options:
   content: {description: The text of threads.yaml., type: str, required: true}
@@ -42,9 +42,9 @@ threads: {description: Threads by workload., returned: success, type: dict}
 before: {description: "The same before; empty where there was no file, or no good one.", returned: success, type: dict}
 proof:
   description: >-
-    What shows that the load is the new one. C(threads row), Perseus printed these counts after the file was in place;
-    C(process), its process has grown since by as many threads as the file asks for more; C(read), it has read
-    the new file, which asks for no more threads than before. Empty where nothing was asked to be proven.
+    What shows that the load is the new one. C(process), its process has exactly as many workload threads as the file
+    asks for, and since the file was in place as many of them began and ended as the change asks for; C(threads row),
+    Perseus printed these counts after the file was in place. Empty where nothing was asked to be proven.
   returned: success
   type: str
 seconds: {description: From the new file to the proof., returned: success, type: float}
@@ -53,13 +53,13 @@ problems: {description: What is wrong with the file., returned: failure, type: l
 """
 
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_rows import LogFollower, TableReader
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.threads_file import (
     ThreadsFileError,
     parse,
@@ -69,10 +69,12 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.thread
 POLL_SECONDS = 0.02
 # The last header is at most 10 rows back; error lines may stand between.
 LOOK_BACK_BYTES = 128 * 1024
+# How Java names threads that got no name of their own, which a kernel shows. Only Perseus's workload threads are such:
+# its timers are pool-N-thread-M, the client's tend and Aerospike-N (Perseus 935c175, client 7.1.0, JDK 17).
+WORKLOAD_THREAD = re.compile(r"Thread-\d+")
 SHOWN = {
+    "process": "its process runs the threads that the file asks for",
     "threads row": "its Threads row has the new counts",
-    "process": "its process has the threads more that the file asks for",
-    "read": "it has read the file, which asks for no thread more",
 }
 
 
@@ -83,17 +85,16 @@ class NotTakenOverError(Exception):
 class Proof:
     """One Perseus, watched from before the new file is there until it shows the new load."""
 
-    def __init__(self, path: Path, rows_file: Path, process: int) -> None:
+    def __init__(self, rows_file: Path, process: int) -> None:
         """:param process: Perseus's process id"""
-        self.path = path
-        self.tasks = Path(f"/proc/{process}/task")
+        self.process = Path(f"/proc/{process}/task")
         self.follower = LogFollower(rows_file, LOOK_BACK_BYTES)
         self.table = TableReader()
         # What was printed until now names the columns; its Threads row may be 10 rows old.
         self.table.feed_all(self.follower.lines())
         self.columns = {column.workload for column in self.table.columns}
         self.table.threads = {}
-        self.tasks_before = self.count_tasks()
+        self.threads_before = self.workload_threads() or set()
         self.began = time.monotonic()
 
     def wait(self, old: dict[str, int], new: dict[str, int], timeout: float) -> str:
@@ -102,58 +103,61 @@ class Proof:
         :param old: the load that the file held before; empty where that isn't known
         :raises NotTakenOverError: nothing did within ``timeout`` seconds, or Perseus ended
         """
-        more = growth(old, new, self.columns)
         while True:
             self.table.feed_all(self.follower.lines())
             printed = self.table.threads
             if printed and all(new[name] == count for name, count in printed.items() if name in new):
                 return "threads row"
-            read, tasks = self.was_read(), self.count_tasks()
-            if not tasks:
+            threads = self.workload_threads()
+            if threads is None:
                 raise NotTakenOverError("expected Perseus to run on, found that its process ended")
-            if read and more == 0:
-                return "read"
-            if more and tasks - self.tasks_before >= more:
+            if self.shows(threads, old, new):
                 return "process"
             if time.monotonic() - self.began > timeout:
-                raise NotTakenOverError(self.describe(new, read, tasks, timeout))
+                raise NotTakenOverError(self.describe(new, threads, timeout))
             time.sleep(POLL_SECONDS)
 
-    def was_read(self) -> bool:
-        """Whether the file was read since it was put in place: see :func:`replace` and :func:`forget_reads`."""
-        return self.path.stat().st_atime_ns > 0
+    def shows(self, threads: set[str], old: dict[str, int], new: dict[str, int]) -> bool:
+        """Whether the process's workload threads are those of the new load. They don't tell whose they are, so beside
+        their number as many must have begun and ended as the change asks for: write 1, read 0 isn't write 0, read 1.
 
-    def count_tasks(self) -> int:
-        """The process's threads, 0 when it is gone."""
+        A workload without a column is off, and has no threads whatever the file says.
+        """
+        if not self.columns:
+            return False
+        change = [new[name] - old.get(name, new[name]) for name in new if name in self.columns]
+        begun, ended = threads - self.threads_before, self.threads_before - threads
+        return (
+            len(threads) == sum(count for name, count in new.items() if name in self.columns)
+            and len(begun) >= sum(count for count in change if count > 0)
+            and len(ended) >= -sum(count for count in change if count < 0)
+        )
+
+    def workload_threads(self) -> set[str] | None:
+        """The ids of the process's workload threads; nothing when the process is gone."""
         try:
-            return sum(1 for _ in self.tasks.iterdir())
+            threads = list(self.process.iterdir())
         except OSError:
-            return 0
+            return None
+        return {thread.name for thread in threads if WORKLOAD_THREAD.fullmatch(name_of(thread))}
 
-    def describe(self, new: dict[str, int], read: bool, tasks: int, timeout: float) -> str:
+    def describe(self, new: dict[str, int], threads: set[str], timeout: float) -> str:
         """What was expected and found, for the failure's message."""
         printed = self.table.threads
         row = ", ".join(f"{name} {count}" for name, count in printed.items()) or "no Threads row"
-        wanted = ", ".join(f"{name} {new[name]}" for name in printed if name in new) or "a Threads row or more threads"
-        has = "has read" if read else "has not read"
+        wanted = ", ".join(f"{name} {count}" for name, count in new.items() if name in (printed or self.columns or new))
         return (
-            f"expected {wanted} within {timeout:.0f} s, found {row}; Perseus {has} the new file and has {tasks} "
-            f"threads ({self.tasks_before} before)"
+            f"expected {wanted} within {timeout:.0f} s, found {row}; its process has {len(threads)} workload threads "
+            f"({len(self.threads_before)} before)"
         )
 
 
-def growth(old: dict[str, int], new: dict[str, int], columns: set[str]) -> int | None:
-    """How many threads more a process has once it took the load over, at least; nothing where that can't be told.
-
-    A workload without a column has no threads of its own. One with fewer threads than before may keep them, idle.
-    """
-    if not old or not columns:
-        return None
-    change = {name: new[name] - old.get(name, 0) for name in new if name in columns}
-    more = sum(count for count in change.values() if count > 0)
-    less = -sum(count for count in change.values() if count < 0)
-    # Fewer here and more there may cancel each other out, where idle threads end.
-    return more if not less else max(0, more - less)
+def name_of(thread: Path) -> str:
+    """A thread's name, at most 15 characters; empty when it is gone."""
+    try:
+        return (thread / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def replace(path: Path, text: str) -> None:
@@ -167,24 +171,14 @@ def replace(path: Path, text: str) -> None:
             os.fsync(stream.fileno())
         new = Path(name)
         new.chmod(0o644)
-        forget_reads(new)
         new.replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
 
 
-def forget_reads(path: Path) -> None:
-    """Set the time of the last access to 0, so that the next read shows; a kernel notes it when it is older than the
-    content (relatime). Where reads aren't noted at all (noatime), they prove nothing."""
-    os.utime(path, ns=(0, path.stat().st_mtime_ns))
-
-
 def running_process(module: AnsibleModule) -> int:
-    """Perseus's process id; 0 where it doesn't run."""
-    service = module.params["service"]
-    if not Systemd(module.run_command).state(service).running:
-        return 0
-    _, out, _ = module.run_command(["systemctl", "show", "--property=MainPID", "--value", service])
+    """Perseus's process id; 0 where it doesn't run (also while it waits for its next automatic restart)."""
+    _, out, _ = module.run_command(["systemctl", "show", "--property=MainPID", "--value", module.params["service"]])
     return int(out.strip() or 0)
 
 
@@ -216,11 +210,9 @@ def set_load(module: AnsibleModule, path: Path, threads: dict[str, int]) -> dict
         raise NotTakenOverError(f"expected the service {params['service']} to run, found that it doesn't")
     if module.check_mode:
         return {**result, "proof": "", "seconds": 0.0, "message": ""}
-    proof = Proof(path, Path(params["rows_file"]), process) if process else None
+    proof = Proof(Path(params["rows_file"]), process) if process else None
     if old != new:
         replace(path, new)
-    elif proof:
-        forget_reads(path)
     if not proof:
         return {**result, "proof": "", "seconds": 0.0, "message": ""}
     kind = proof.wait(counts_of(old), threads, params["timeout"])

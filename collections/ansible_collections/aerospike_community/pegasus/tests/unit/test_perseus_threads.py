@@ -16,16 +16,35 @@ HEADER = (
     "| Test Cases: | Write       | Read        | Total TPS      |\n"
     "|             |             |             |                |\n"
 )
-# Reads the file when told to on stdin, and starts as many threads as told.
+# Begins and ends as many threads as told on stdin, named as Java names those of Perseus's workloads; "other" begins one
+# with another name.
 PERSEUS = """
-import sys, threading, time
+import itertools, sys, threading
+numbers, running = itertools.count(), []
+
+def work(name, stop, began):
+    open(f"/proc/self/task/{threading.get_native_id()}/comm", "w").write(name)
+    began.set()
+    stop.wait()
+
+def begin(name):
+    stop, began = threading.Event(), threading.Event()
+    thread = threading.Thread(target=work, args=(name, stop, began), daemon=True)
+    thread.start()
+    began.wait()
+    return thread, stop
+
 for line in sys.stdin:
     word, _, value = line.strip().partition(" ")
-    if word == "read":
-        open(value).read()
-    else:
-        for _ in range(int(value)):
-            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    for _ in range(int(value)):
+        if word == "begin":
+            running.append(begin(f"Thread-{next(numbers)}"))
+        elif word == "end":
+            thread, stop = running.pop()
+            stop.set()
+            thread.join()
+        else:
+            begin("pool-1-thread-1")
     print("done", flush=True)
 """
 
@@ -35,7 +54,7 @@ def load(**threads: int) -> dict[str, int]:
 
 
 class Perseus:
-    """The process; reading and starting threads is what a test tells it to."""
+    """The process; beginning and ending threads is what a test tells it to."""
 
     def __init__(self, folder: Path) -> None:
         self.file, self.log = folder / "threads.yaml", folder / "perseus.log"
@@ -43,7 +62,8 @@ class Perseus:
         self.process = subprocess.Popen(
             [sys.executable, "-c", PERSEUS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.tell("start 2")
+        self.tell("begin 2")
+        self.tell("other 1")
 
     def tell(self, line: str) -> None:
         assert self.process.stdin and self.process.stdout
@@ -51,16 +71,13 @@ class Perseus:
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "done\n"
 
-    def read(self) -> None:
-        self.tell(f"read {self.file}")
-
     def say(self, text: str) -> None:
         with self.log.open("a") as stream:
             stream.write(text)
 
     def prove(self, old: dict[str, int], new: dict[str, int], timeout: float = 0.3) -> str:
         """What the module does once the content is checked."""
-        proof = subject.Proof(self.file, self.log, self.process.pid)
+        proof = subject.Proof(self.log, self.process.pid)
         subject.replace(self.file, render(new))
         then = threading.Thread(target=self.then)
         then.start()
@@ -83,41 +100,45 @@ def perseus(tmp_path):
         stream.close()
 
 
-def reads_are_noted(folder: Path) -> bool:
-    probe = folder / "probe"
-    probe.write_text("x")
-    subject.forget_reads(probe)
-    probe.read_text()
-    return probe.stat().st_atime_ns > 0
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ({"write": 1, "read": 1}, {"write": 3, "read": 2}, ["begin 3"]),
+        ({"write": 1, "read": 1}, {"write": 1}, ["end 1"]),
+        ({"write": 1, "read": 1}, {}, ["end 2"]),
+        ({"write": 1, "read": 1}, {"write": 2}, ["end 1", "begin 1"]),
+        ({"write": 1, "read": 1}, {"write": 1, "read": 1}, []),
+        # Without a column there are no threads.
+        ({"write": 1, "read": 1}, {"write": 1, "read": 1, "rangeQuery": 9}, []),
+        # Its file was missing or no good.
+        ({}, {"write": 1, "read": 3}, ["begin 2"]),
+    ],
+)
+def test_its_threads_are_proof(perseus, old, new, what):
+    perseus.then = lambda: [perseus.tell(line) for line in what]
+    assert perseus.prove(load(**old) if old else {}, load(**new), 5) == "process"
 
 
-@pytest.fixture
-def noted(tmp_path):
-    if not reads_are_noted(tmp_path):
-        pytest.skip("this file system notes no reads (noatime): only the Threads row proves anything here")
+@pytest.mark.parametrize(
+    ("new", "what", "message"),
+    [
+        ({"write": 3, "read": 1}, ["begin 1"], r"has 3 workload threads \(2 before\)"),
+        ({"write": 3, "read": 1}, ["begin 1", "other 1"], "has 3 workload threads"),
+        ({"write": 1}, [], "has 2 workload threads"),
+        # As many as before, but none began and none ended: these are still the old ones.
+        ({"write": 2}, [], "expected write 2, read 0 within .*, found no Threads row"),
+    ],
+)
+def test_other_threads_are_none(perseus, new, what, message):
+    perseus.then = lambda: [perseus.tell(line) for line in what]
+    with pytest.raises(subject.NotTakenOverError, match=message):
+        perseus.prove(load(write=1, read=1), load(**new))
 
 
-def test_more_threads_are_proof(perseus):
-    perseus.then = lambda: perseus.tell("start 3")
-    assert perseus.prove(load(write=1, read=1), load(write=3, read=2), 5) == "process"
-
-
-def test_a_read_without_the_threads_is_none(perseus, noted):
-    """Its reading thread died of something in the middle of the file."""
-    perseus.then = perseus.read
-    with pytest.raises(subject.NotTakenOverError, match=r"has read the new file and has \d+ threads"):
-        perseus.prove(load(write=1, read=1), load(write=3, read=1))
-
-
-def test_too_few_threads_and_no_read_are_none(perseus):
-    perseus.then = lambda: perseus.tell("start 1")
-    with pytest.raises(subject.NotTakenOverError, match="has not read the new file"):
-        perseus.prove(load(write=1, read=1), load(write=3, read=1))
-
-
-def test_fewer_threads_are_proven_by_the_read(perseus, noted):
-    perseus.then = perseus.read
-    assert perseus.prove(load(write=3, read=1), load(write=1), 5) == "read"
+def test_threads_prove_nothing_before_a_header_says_which_workloads_are_on(perseus):
+    perseus.log.write_text("")
+    with pytest.raises(subject.NotTakenOverError):
+        perseus.prove(load(write=1, read=1), load(write=1, read=1))
 
 
 def test_the_old_threads_row_is_no_proof_and_the_new_one_is(perseus):
@@ -151,18 +172,3 @@ def test_the_file_is_replaced_and_never_written_in_place(perseus):
     assert "write: 7\n" in perseus.file.read_text()
     assert perseus.file.stat().st_mode & 0o777 == 0o644
     assert sorted(path.name for path in perseus.file.parent.iterdir()) == ["perseus.log", "threads.yaml"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "columns", "threads"),
-    [
-        ({"write": 1}, {"write": 3}, {"write"}, 2),
-        ({"write": 3}, {"write": 1}, {"write"}, 0),
-        ({"write": 3, "read": 1}, {"write": 2, "read": 4}, {"write", "read"}, 2),
-        ({"write": 1, "udf": 0}, {"write": 1, "udf": 9}, {"write"}, 0),  # no column, no threads
-        ({}, {"write": 1}, {"write"}, None),
-        ({"write": 1}, {"write": 2}, set(), None),
-    ],
-)
-def test_how_many_threads_more(old, new, columns, threads):
-    assert subject.growth(old, new, columns) == threads
