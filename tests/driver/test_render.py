@@ -197,3 +197,11 @@ def test_a_modules_warning_is_told() -> None:
         "C-1", "t", "r", action="a.b.perseus_ready", warnings=["the database on 10.0.0.3 is stopped: it is skipped"]
     )
     assert [one.text for one in parse(looked) if isinstance(one, Warning)] == looked["event_data"]["res"]["warnings"]
+
+
+def test_what_each_of_many_hosts_says_is_told_with_its_name() -> None:
+    proven = ok(
+        "BenchClient-2", action="aerospike_community.pegasus.perseus_threads", message="the load runs", changed=True
+    )
+    (note,) = [event for event in parse(proven) if isinstance(event, Note)]
+    assert note.lines == ("BenchClient-2: the load runs",)
