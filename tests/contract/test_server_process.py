@@ -203,8 +203,8 @@ def loop_device(tmp_path):
 
 def test_a_device_is_marked_and_taken_again_by_the_same_namespace_only(loop_device):
     space = NamespaceConfig("Test", engine="device", storage={"device": [loop_device]})
-    assert devices.open_devices(space, Log()) == 56 * 2**20
-    assert devices.open_devices(space, Log()) == 56 * 2**20
+    assert devices.capacity(space, devices.open_devices(space, Log())) == 56 * 2**20
+    assert devices.capacity(space, devices.open_devices(space, Log())) == 56 * 2**20
     with pytest.raises(ConfigError, match="previous namespace Test now Else"):
         devices.open_devices(NamespaceConfig("Else", engine="device", storage={"device": [loop_device]}), Log())
 

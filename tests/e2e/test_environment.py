@@ -180,6 +180,22 @@ def ec2(checkout: Checkout) -> Any:
     )  # fmt: skip
 
 
+def reached(checkout: Checkout, address: str) -> bool:
+    try:
+        return on_host(checkout, address, "true") == ""
+    except subprocess.CalledProcessError:
+        return False
+
+
+def partitions(checkout: Checkout, address: str) -> int:
+    """How many partitions a host's instance-store disks have."""
+    return on_host(checkout, address, "lsblk", "--noheadings", "--list", "--output", "TYPE").split().count("part")
+
+
+def disks(checkout: Checkout, address: str) -> int:
+    return on_host(checkout, address, "lsblk", "--noheadings", "--list", "--output", "TYPE").split().count("loop")
+
+
 @dataclass(frozen=True)
 class Ec2Instance:
     id: str
@@ -620,6 +636,29 @@ def test_a_stopped_instance_is_skipped_by_name_and_brought_back(checkout, enviro
     run = checkout.driver("setup-clients")
     assert run.code == 0, run.why()
     assert instances(checkout)["BenchmarkClient-2"].state == "running"
+
+
+def test_a_node_that_returns_with_blank_disks_is_prepared_again(checkout, environment):
+    """A stop and a start of its instance, as in the EC2 console: instance-store disks are blank then."""
+    if not json.loads((checkout.state / "facts.json").read_text())["disks"]:
+        pytest.skip("the local cloud attaches no disks on this machine, so there is nothing on disk")
+    before = processes(checkout)
+    node = instances(checkout)["Benchmark-3"]
+    ec2(checkout).stop_instances(InstanceIds=[node.id])
+    until(lambda: instances(checkout)["Benchmark-3"].state == "stopped", 60, "a stopped node")
+    run = checkout.driver("restart-node", "3")
+    assert run.code != 0 and "the instance of Benchmark-3 is stopped" in told(run), run.why()
+    ec2(checkout).start_instances(InstanceIds=[node.id])
+    until(lambda: instances(checkout)["Benchmark-3"].state == "running", 60, "a node that runs again")
+    address = instances(checkout)["Benchmark-3"].address
+    until(lambda: reached(checkout, address), 60, "ssh")
+    assert partitions(checkout, address) == 0
+    run = checkout.driver("restart-node", "3")
+    assert run.code == 0, run.why()
+    assert partitions(checkout, address) == 5 * disks(checkout, address) > 0
+    assert len({stable_key(one, SERVERS) for one in of_role(checkout, "Benchmark")}) == 1
+    after = processes(checkout)
+    assert {name for name in before if before[name] != after[name]} == {"Benchmark-3"}
 
 
 def test_each_part_is_taken_and_made_alone(checkout, environment):
