@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
     try:
         code = _dispatch(arguments, host)
     except SystemExit as error:  # --help and --version
-        code = ExitCode.OK if not error.code else ExitCode.CONFIGURATION
+        code = ExitCode.OK if not error.code else ExitCode.USAGE
     except DriverError as error:
         code = _tell(error, arguments, host)
     except KeyboardInterrupt:
@@ -345,7 +345,7 @@ class _Run:
             raise DriverError(
                 f"{self.config.environment} has no host for this ({', '.join(self.record.empty_plays)})",
                 "Build it: ./pegasus-driver setup. What exists: ./pegasus-driver status",
-                ExitCode.CONFIGURATION,
+                ExitCode.USAGE,
             )
         if code is ExitCode.INTERNAL and not self.signals.count:
             self._explain(outcome)
@@ -598,7 +598,7 @@ def _unexpected(error: Exception, host: Host) -> DriverError:
         return DriverError(
             f"the Python module {error.name} isn't installed in {sys.prefix}",
             "Remove .venv and start ./pegasus-driver again: it installs everything anew.",
-            ExitCode.CONFIGURATION,
+            ExitCode.USAGE,
         )
     return DriverError(f"internal error: {type(error).__name__}: {error}", f"Report it, with {log}")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pegasus_driver.errors import ConfigurationError, UsageError
+from pegasus_driver.errors import UsageError
 from pegasus_driver.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def run_import(arguments: argparse.Namespace, host: Host) -> ExitCode:
     path = host.folder / arguments.path
     imported = read_configure(_read(path))
     if not imported.values:
-        raise ConfigurationError(
+        raise UsageError(
             f"{path}: found no variable of the original's configure.sh, expected lines such as VER=8.0.0.4",
             "Give the path of the original tool's configure.sh.",
         )
@@ -323,11 +323,11 @@ def _read(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(
+        raise UsageError(
             f"{path} can't be read: {error.strerror}", "Give the path of the original tool's configure.sh."
         ) from None
     if len(content) > LARGEST:
-        raise ConfigurationError(f"{path} has {len(content)} bytes", "Give the path of the original's configure.sh.")
+        raise UsageError(f"{path} has {len(content)} bytes", "Give the path of the original's configure.sh.")
     return content.decode("utf-8", errors="replace")
 
 

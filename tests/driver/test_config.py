@@ -88,6 +88,19 @@ def test_validate_names_mistakes_and_starts_nothing(world: World) -> None:
     assert not world.requests and not world.cloud.calls and not world.errors
 
 
+def test_a_wrong_configuration_has_a_class_of_its_own(world: World) -> None:
+    """A script can tell it from a misspelled command and from another action at work."""
+    (world.root / "other.yml").write_text("pegasus_cluster_nodes: x\n")
+    threads = (world.root / "threads.yaml").read_text()
+    for wrong in (["--config", "other.yml"], ["--config", "nowhere.yml"], ["-e", "pegasus_cluster_nodes=0"]):
+        assert world.run("validate", *wrong) == world.run("setup", *wrong) == ExitCode.CONFIGURATION == 7
+    (world.root / "threads.yaml").write_text(threads + "nothing: 1\n")
+    assert world.run("validate") == world.run("setup") == ExitCode.CONFIGURATION
+    (world.root / "threads.yaml").write_text(threads)
+    assert world.run("validate") == ExitCode.OK
+    assert world.run("validate", "--confg", "other.yml") == world.run("validate", "-e", "x") == ExitCode.USAGE == 2
+
+
 def test_validate_says_what_it_could_not_check(world: World) -> None:
     """The small project's local preset is empty: its instance types have defaults, its endpoint isn't there."""
     preset = world.root / "inventories/local/group_vars"
@@ -103,9 +116,9 @@ def test_validate_says_what_it_could_not_check(world: World) -> None:
 
 
 def test_validate_as_json(world: World) -> None:
-    assert world.run("validate", "--output", "json", "-e", "perseus_client_recordsize=300") == 2
+    assert world.run("validate", "--output", "json", "-e", "perseus_client_recordsize=300") == 7
     record = json.loads(world.text)
-    assert record["type"] == "end" and record["exit_code"] == 2 and record["result"] == "configuration"
+    assert record["type"] == "end" and record["exit_code"] == 7 and record["result"] == "configuration"
     (mistake,) = record["mistakes"]
     assert mistake["key"] == "perseus_client_recordsize" and mistake["nearest"] == "perseus_client_record_size"
     assert mistake["file"] == "-e" and record["problems"] == [mistake["text"]]
@@ -114,7 +127,7 @@ def test_validate_as_json(world: World) -> None:
 
 def test_validate_with_an_unreadable_file_as_json(world: World) -> None:
     (world.root / "group_vars/all/config.yml").write_text("a: [\n")
-    assert world.run("validate", "--output=json") == 2
+    assert world.run("validate", "--output=json") == 7
     assert json.loads(world.text)["mistakes"][0]["line"] == 2
 
 

@@ -199,7 +199,7 @@ def test_the_command_writes_a_file_once(world: World) -> None:
     assert f"configure.sh:{last}: found the command 'aerolab config backend" in world.errors
     assert "next: ./pegasus-driver validate --config new.yml" in world.errors
     assert yaml.safe_load((world.root / "new.yml").read_text())["pegasus_cluster_name"] == "Load"
-    assert world.run("import-config", "configure.sh", "--to", "new.yml") == ExitCode.CONFIGURATION
+    assert world.run("import-config", "configure.sh", "--to", "new.yml") == ExitCode.USAGE
     assert "exists" in world.errors
 
 
@@ -214,5 +214,5 @@ def test_the_command_prints_and_tells_mistakes(world: World) -> None:
 def test_files_that_are_no_configure(world: World, name: str, content: str | None) -> None:
     if content is not None:
         (world.root / name).write_text(content)
-    assert world.run("import-config", name) == ExitCode.CONFIGURATION
+    assert world.run("import-config", name) == ExitCode.USAGE
     assert "configure.sh" in world.errors and not world.text
