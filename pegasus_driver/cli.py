@@ -102,6 +102,15 @@ class _Parser(argparse.ArgumentParser):
         self.stdout.write(message)
 
 
+class _Once(argparse.Action):
+    """An option that a second one doesn't override silently."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        if getattr(namespace, self.dest):
+            parser.error(f"{option} is given twice ({getattr(namespace, self.dest)}, {values}); expected one")
+        setattr(namespace, self.dest, values)
+
+
 def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     """The whole command line. Imports nothing heavy: --help has to be quick."""
 
@@ -115,7 +124,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
                         help="auto: a live view on a terminal, lines in a pipe; json: one object per line")  # fmt: skip
     run = Parser(add_help=False)
     which = Parser(add_help=False)
-    which.add_argument("--config", metavar="FILE", default="",
+    which.add_argument("--config", metavar="FILE", default="", action=_Once,
                        help="another environment's settings, laid over config.yml; also PEGASUS_CONFIG")  # fmt: skip
     settings = Parser(add_help=False, parents=[which])
     settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],

@@ -84,7 +84,7 @@ def test_validate_names_mistakes_and_starts_nothing(world: World) -> None:
     assert world.run("validate", "-e", "pegasus_cluster_nodes=0") == ExitCode.CONFIGURATION
     assert "the configuration has 1 mistake:" in world.text
     assert "-e: pegasus_cluster_nodes: found 0, expected a whole number, 1 to 256" in world.text
-    assert "not checked: what EC2 and the artifact source say" in world.text
+    assert "not checked: the instance types" in world.text
     assert not world.requests and not world.cloud.calls and not world.errors
 
 

@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
         for key in configuration.FILE_ONLY_KEYS:
             self._compare_with_inventory(report, key, variables)
         unchecked = []
-        if asked["ask"] != "never" and not report.problems:
+        if asked["ask"] != "never":
             unchecked = preflight.ask(report, launching=asked["ask"] == "required")
         result |= {
             "problems": [problem.record() for problem in report.problems],
