@@ -178,6 +178,20 @@ def test_ansible_makes_the_values_that_the_artifact_source_is_asked_with() -> No
     assert "http://127.0.0.1:1/download.aerospike.com/artifacts/aerospike-server-enterprise" in done.stdout
 
 
+def test_an_inventory_of_another_backend_is_found_by_the_first_play() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "inventories/aws", "playbooks/validate.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"AWS_EC2_METADATA_DISABLED": "true"},
+    )
+    text = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2, text
+    assert "pegasus_backend: found 'local', but the inventory is that of 'aws', expected the same" in text
+
+
 def test_ansible_finds_the_same_mistakes() -> None:
     """Raw ansible-playbook: merged variables, -e as text, all mistakes at once."""
     arguments = ["-e", "pegasus_cluster_node=4", "-e", "pegasus_cluster_nodes=1", "-e", '{"nvme_partition_count": 200}']

@@ -3,12 +3,13 @@
 """Asks EC2 and the artifact source what a configuration depends on, before anything is launched.
 
 Three calls to EC2, at the same time (DescribeInstanceTypes, DescribeInstances, DescribeImages). Then the artifact
-source, for all parts at the same time: a page or two for the server, the head of a file for each other part. Only for
-the control machine.
+source, for all parts at the same time: a page or two for the server, the refs of Perseus's repository, the head of a
+file for each other part. Only for the control machine.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -22,7 +23,9 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifa
     NotFoundError,
     is_exact,
     locate,
+    shortened,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import nearest, show
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.configuration import Report
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2, in_parallel
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import Ec2Problem
@@ -34,9 +37,11 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_pl
 
 # Without a right value of these EC2 isn't asked.
 PLACE_KEYS = ("pegasus_cluster_name", "pegasus_backend", "pegasus_region", "pegasus_ec2_endpoint_url")
+CLIENTS = "pegasus_client_nodes"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 PAGE_TIMEOUT = 10  # seconds
 EC2_RULES = "the instance types (architecture, disks, memory), the image, and what a running cluster can't change"
-ARTIFACT_RULES = "that the asked versions of the server, its exporter and Grafana have packages"
+ARTIFACT_RULES = "that the asked versions of the server, its exporter, Grafana and Perseus are there"
 
 
 @dataclass
@@ -194,9 +199,11 @@ PACKAGES = (
 
 
 def _ask_artifacts(report: Report, types: Mapping[str, Mapping[str, Any]]) -> list[Unchecked]:
-    """Each part's package, for the architecture of the instance type that it runs on."""
+    """Each part's package, for the architecture of the instance type that it runs on; and Perseus's ref."""
     _known(report, "pegasus_artifact_source")
     calls = [call for package in PACKAGES if (call := _question(report, package, types))]
+    if ref := _question_of_ref(report):
+        calls.append(ref)
     unchecked = []
     for answer in in_parallel(calls) if calls else []:
         if isinstance(answer, Unchecked):
@@ -206,10 +213,12 @@ def _ask_artifacts(report: Report, types: Mapping[str, Mapping[str, Any]]) -> li
     return unchecked
 
 
-def _question(
-    report: Report, package: Package, types: Mapping[str, Mapping[str, Any]]
-) -> Callable[[], Unchecked | tuple[str, str] | None] | None:
-    """What asks for one package: it returns a mistake, or what it couldn't check. None when there is nothing to ask."""
+# What asks for one part: it returns a mistake (key, text), or what it couldn't check.
+Question = Callable[[], Unchecked | tuple[str, str] | None]
+
+
+def _question(report: Report, package: Package, types: Mapping[str, Mapping[str, Any]]) -> Question | None:
+    """What asks for one package; None when there is nothing to ask."""
     values = report.values
     if any(problem.key in (package.version, *package.beside) for problem in report.problems):
         return None  # told already
@@ -254,6 +263,33 @@ def _question(
         except ArtifactError as error:
             return package.version, f"{found}, expected a package in {source}: {error}"
         return None
+
+    return ask_for_it
+
+
+def _question_of_ref(report: Report) -> Question | None:
+    """The same for the branch or tag of Perseus. A whole commit is left to git: no page lists them."""
+    values, key = report.values, "perseus_client_ref"
+    ref = values.get(key)
+    if ref is None or COMMIT.fullmatch(ref) or values.get("perseus_client_given_jar") or not values.get(CLIENTS):
+        return None
+    repository = str(report.value("perseus_client_repository"))
+
+    def ask_for_it() -> Unchecked | tuple[str, str] | None:
+        rules = f"that Perseus has {ref!r}"
+        if not repository.startswith(("http://", "https://")):
+            return Unchecked(rules, f"{repository} is no address that is read from here")
+        try:
+            page = read_page(f"{repository.rstrip('/')}/info/refs?service=git-upload-pack")
+        except ArtifactError as error:
+            return Unchecked(rules, str(error))
+        names = dict.fromkeys(re.findall(r"[0-9a-f]{40}[ \t]refs/(?:heads|tags)/([^\s^\0]+)", page))
+        if ref in names:
+            return None
+        near = nearest(ref, names)
+        hint = f": did you mean {near}?" if near else ""
+        listed = f"a branch or a tag of {repository} ({shortened(list(names))})"
+        return key, f"found {show(ref)}, expected {listed}, or a commit of 40 digits{hint}"
 
     return ask_for_it
 

@@ -333,6 +333,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
             "ec2_provision_access_key": "testing",
             "ec2_provision_secret_key": "testing",
             "ec2_provision_image_name": "debian-12-{architecture}-*",
+            "perseus_client_repository": "http://mirror/perseus.git",
             "aerospike_server_artifact_directory": DIRECTORY,
             "aerospike_server_artifact_file": FILE,
             "grafana_prometheus_exporter_directory": "http://mirror/exporter/{version}",
@@ -351,7 +352,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
         given_pages = {"http://mirror/enterprise/8.0.0.4/": LISTING.format(arch="x86_64"), **MIRRORED, **(pages or {})}
 
         def open_page(request: Any, timeout: float) -> Any:
-            assert request.get_method() == ("GET" if request.full_url.endswith("/") else "HEAD")
+            assert request.get_method() == ("GET" if request.full_url.endswith(("/", "pack")) else "HEAD")
             page = given_pages.get(request.full_url, HTTPError(request.full_url, 404, "", {}, None))  # type: ignore[arg-type]
             if isinstance(page, Exception):
                 raise page
@@ -481,6 +482,37 @@ def test_the_parts_are_those_that_the_roles_install() -> None:
                 installed.add(tuple(given.get(field, "").strip("{ }") for field in fields))
     known = {(one.version, one.directory, one.file, one.file_rpm) for one in preflight.PACKAGES}
     assert installed == known and len(known) == 3
+
+
+SMART = "001e# service=git-upload-pack\n0000010a{0} HEAD\0symref=HEAD:refs/heads/master\n003f{0} refs/heads/master\n"
+DUMB = "{0}\trefs/heads/master\n{0}\trefs/tags/v1.0\n{0}\trefs/tags/v1.0^{{}}\n"
+
+
+@pytest.mark.parametrize("page", [SMART, DUMB])
+@pytest.mark.parametrize(
+    ("ref", "found"), [("master", True), ("a" * 40, True), ("maste", False), ("HEAD", False), ("a" * 12, False)]
+)
+def test_perseus_has_the_asked_branch(ask: Callable[..., Any], page: str, ref: str, found: bool) -> None:
+    """As git's two ways over HTTP list them."""
+    url = "http://mirror/perseus.git/info/refs?service=git-upload-pack"
+    asked = {"perseus_client_ref": ref, "pegasus_client_nodes": 1}
+    report, unchecked = ask(asked, {url: page.format("0123456789abcdef" * 2 + "01234567")})
+    assert not unchecked
+    assert [one.key for one in report.problems] == ([] if found else ["perseus_client_ref"])
+    for problem in report.problems:
+        assert f"found {ref!r}, expected a branch or a tag of http://mirror/perseus.git (master" in problem.message
+        assert ("did you mean master?" in problem.message) is (ref == "maste")
+    assert ask({**asked, "pegasus_client_nodes": 0})[1] == [] == ask({**asked, "perseus_client_given_jar": "/x"})[1]
+
+
+def test_a_repository_that_isnt_read_from_here(ask: Callable[..., Any]) -> None:
+    asked = {"perseus_client_ref": "master", "pegasus_client_nodes": 1}
+    report, (unchecked,) = ask(asked)
+    assert report.problems == [] and unchecked.text.startswith(
+        "that Perseus has 'master': found nothing at http://mirror"
+    )
+    report, (unchecked,) = ask(asked, other={"perseus_client_repository": "git@host:perseus.git"})
+    assert report.problems == [] and "is no address that is read from here" in unchecked.text
 
 
 def test_hosts_with_rpm_are_asked_for_theirs(ask: Callable[..., Any]) -> None:
