@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,9 @@ def word(value: str) -> str:
 
 
 def whole(value: str) -> int:
+    """A number as shells and programs take it: Python's int() takes 1_000 and other scripts' digits, too."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
+        raise ValueError(value)
     return int(value.strip(), 10)
 
 
@@ -302,7 +305,12 @@ def run_import(arguments: argparse.Namespace, host: Host) -> ExitCode:
     if target and target.exists():
         raise UsageError(f"{target} exists", "Name a file that doesn't exist yet, or remove this one.")
     if target:
-        target.write_text(made, encoding="utf-8")
+        try:
+            target.write_text(made, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"{target} can't be written: {error.strerror}", "Name a file in a folder of yours."
+            ) from None
     else:
         host.stdout.write(made)
     for line, remark in imported.remarks:
@@ -342,7 +350,9 @@ def _mistakes(made: str, target: Path | None, host: Host) -> list[str]:
         if not target:
             path.write_text(made, encoding="utf-8")
         environ = dict(host.environ) | {configuration.CONFIG_VARIABLE: str(path)}
-        return [problem.text for problem in configuration.examine(host.root, environ, host.folder).report.problems]
+        problems = configuration.examine(host.root, environ, host.folder).report.problems
+        # What went to stdout has no name yet.
+        return [(one if target or one.file != str(path) else replace(one, file="imported")).text for one in problems]
 
 
 def _short(text: str) -> str:

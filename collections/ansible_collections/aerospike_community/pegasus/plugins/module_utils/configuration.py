@@ -327,7 +327,7 @@ def _value_problems(report: Report, raw: Mapping[str, Any], given: set[str], sch
 def file_problems(report: Report, root: Path, today: date) -> list[Problem]:
     """What is wrong with threads.yaml and the licence."""
     assert report.places is not None
-    found = list(_threads_problems(report, root / THREADS))
+    found = list(_threads_problems(report, root / _threads_file(report)))
     values, key = report.values, "aerospike_server_features_file"
     if values.get(key) and values.get("aerospike_server_edition") == "enterprise":
         path = Path(str(values[key])).expanduser()
@@ -335,6 +335,14 @@ def file_problems(report: Report, root: Path, today: date) -> list[Problem]:
         messages = licence_problems(path, values.get("pegasus_cluster_nodes"), today)
         found += [report.places.problem(key, message) for message in messages]
     return found
+
+
+def _threads_file(report: Report) -> str | Path:
+    """The file of the live load: threads.yaml, unless -e names another."""
+    try:
+        return str(report.value("perseus_client_threads_file"))
+    except LookupError:
+        return THREADS
 
 
 def _threads_problems(report: Report, path: Path) -> Iterator[Problem]:
@@ -354,7 +362,7 @@ def _threads_problems(report: Report, path: Path) -> Iterator[Problem]:
         return
     for workload, key in WORKLOAD_NEEDS.items():
         if threads[workload] and report.values.get(key) is False:
-            line = next((n for n, at in enumerate(text.splitlines(), 1) if at.startswith(f"{workload}:")), 0)
+            line = next((n for n, at in enumerate(text.splitlines(), 1) if re.match(rf"\ufeff?{workload} *:", at)), 0)
             yield Problem(
                 name,
                 line,

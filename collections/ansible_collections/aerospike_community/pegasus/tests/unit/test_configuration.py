@@ -64,12 +64,18 @@ class Project:
         self.config.write_text(yaml.safe_dump(values, sort_keys=False))
         return self.examine(*extra, **options).problems
 
-    def examine(self, *extra: str, config: Path | None = None, launching: bool = True) -> configuration.Report:
+    def examine(
+        self,
+        *extra: str,
+        config: Path | None = None,
+        launching: bool = True,
+        resolve: configuration.Resolve = no_templates,
+    ) -> configuration.Report:
         return configuration.examine(
             self.root,
             config,
             configuration.extra_values(extra, self.root),
-            no_templates,
+            resolve,
             schema=SCHEMA,
             launching=launching,
             today=TODAY,
@@ -536,6 +542,20 @@ def test_a_query_workload_needs_its_setting(project: Project, workload: str, key
     (problem,) = project.check({key: False})
     assert problem.key == workload and problem.line and f"while {key} is false, expected 0" in problem.message
     assert project.check({key: True}) == []
+
+
+def test_the_line_of_a_workload_is_found_however_it_is_written(project: Project) -> None:
+    (project.root / "threads.yaml").write_text("\ufeff" + THREADS.replace("stringSearch: 0", "stringSearch  : 2"))
+    (problem,) = project.check({"perseus_client_string_index": False})
+    assert problem.line == THREADS[: THREADS.index("stringSearch")].count("\n") + 1
+
+
+def test_another_file_of_the_load_is_the_one_that_is_checked(project: Project) -> None:
+    project.check({})
+    (project.root / "other.yaml").write_text(THREADS.replace("write: 1", "write: 501"))
+    report = project.examine("perseus_client_threads_file=other.yaml", resolve=lambda raw: raw.__getitem__)
+    (problem,) = report.problems
+    assert problem.file == "other.yaml" and problem.line == 4
 
 
 def test_threads_that_arent_there(project: Project) -> None:
