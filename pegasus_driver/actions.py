@@ -188,6 +188,17 @@ def node_index(text: str) -> int:
     return int(text)
 
 
+def duration(text: str) -> str:
+    """A length of time, as it is handed on."""
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
+
+    try:
+        parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def own_playbook(session: Session) -> str | None:
     """Only for environments that may have hosts."""
     need_cloud(session)
@@ -218,7 +229,7 @@ def node_count(text: str) -> int:
 
 NODE = Argument("node", node_index, "the server node's index, as status shows it", example="2", complete="server")
 COUNT = Argument("count", node_count, "how many nodes to add; 1 by default", nargs="?", default=1, example="2")
-DURATION = Argument("duration", str, "life from now on: 4h, 20h 30m, 90m, 3600s; 0 is without end", example="4h")
+DURATION = Argument("duration", duration, "life from now on: 4h, 20h 30m, 90m, 3600s; 0 is without end", example="4h")
 LOSS = Option("--force", "also where more nodes would be down than the replication factor survives")
 ANEW = Option("--force", "start it anew also if it runs")
 UNASKED = Option("--force", "also without quiesce (Community Edition), or while other nodes are down")

@@ -102,6 +102,15 @@ class _Parser(argparse.ArgumentParser):
         self.stdout.write(message)
 
 
+class _Once(argparse.Action):
+    """An option that a second one doesn't override silently."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        if getattr(namespace, self.dest):
+            parser.error(f"{option} is given twice ({getattr(namespace, self.dest)}, {values}); expected one")
+        setattr(namespace, self.dest, values)
+
+
 def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     """The whole command line. Imports nothing heavy: --help has to be quick."""
 
@@ -115,7 +124,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
                         help="auto: a live view on a terminal, lines in a pipe; json: one object per line")  # fmt: skip
     run = Parser(add_help=False)
     which = Parser(add_help=False)
-    which.add_argument("--config", metavar="FILE", default="",
+    which.add_argument("--config", metavar="FILE", default="", action=_Once,
                        help="another environment's settings, laid over config.yml; also PEGASUS_CONFIG")  # fmt: skip
     settings = Parser(add_help=False, parents=[which])
     settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
@@ -186,7 +195,7 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
     try:
         code = _dispatch(arguments, host)
     except SystemExit as error:  # --help and --version
-        code = ExitCode.OK if not error.code else ExitCode.CONFIGURATION
+        code = ExitCode.OK if not error.code else ExitCode.USAGE
     except DriverError as error:
         code = _tell(error, arguments, host)
     except KeyboardInterrupt:
@@ -345,7 +354,7 @@ class _Run:
             raise DriverError(
                 f"{self.config.environment} has no host for this ({', '.join(self.record.empty_plays)})",
                 "Build it: ./pegasus-driver setup. What exists: ./pegasus-driver status",
-                ExitCode.CONFIGURATION,
+                ExitCode.USAGE,
             )
         if code is ExitCode.INTERNAL and not self.signals.count:
             self._explain(outcome)
@@ -598,7 +607,7 @@ def _unexpected(error: Exception, host: Host) -> DriverError:
         return DriverError(
             f"the Python module {error.name} isn't installed in {sys.prefix}",
             "Remove .venv and start ./pegasus-driver again: it installs everything anew.",
-            ExitCode.CONFIGURATION,
+            ExitCode.USAGE,
         )
     return DriverError(f"internal error: {type(error).__name__}: {error}", f"Report it, with {log}")
 

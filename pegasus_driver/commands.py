@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pegasus_driver.actions import Argument, Option, node_index
-from pegasus_driver.errors import CloudError, ConfigurationError
+from pegasus_driver.errors import CloudError, UsageError
 from pegasus_driver.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _connect(role: str) -> Callable[[argparse.Namespace, Host], ExitCode]:
         access, hosts = reach(arguments, host)
         target = environment.pick(hosts, role, arguments.node)
         if not (access.state_dir / "id_ed25519").is_file():
-            raise ConfigurationError(
+            raise UsageError(
                 f"{access.state_dir / 'id_ed25519'} isn't there, expected the environment's private key",
                 "Copy it from the machine that built the environment, mode 0600.",
             )
@@ -176,11 +176,11 @@ def split_rest(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def execute(command: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Replaces this process. Raises ConfigurationError if there is no such program."""
+    """Replaces this process. Raises UsageError if there is no such program."""
     try:
         os.execvpe(command[0], list(command), dict(environ))
     except FileNotFoundError:
-        raise ConfigurationError(
+        raise UsageError(
             f"found no program {command[0]!r}, expected it in PATH",
             "Install it (Debian and Ubuntu: apt-get install openssh-client).",
         ) from None

@@ -17,7 +17,7 @@ from pathlib import Path
 from pegasus_driver.actions import ACTIONS, OWN, Action
 from pegasus_driver.cli import build_parser
 from pegasus_driver.commands import COMMANDS, Command
-from pegasus_driver.exit_codes import MEANINGS, ExitCode
+from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "actions.md"
 # The scripts of the original tool and what stands for them.
@@ -139,9 +139,10 @@ def _local() -> str:
 
 
 def _exit_codes() -> str:
+    order = ", ".join(str(code.value) for code in BY_CAUSE if code is not ExitCode.INTERRUPTED)
     lines = ["## Exit codes", "", "| code | class | means |", "|---|---|---|"]
     lines += [f"| {code.value} | {code.name.lower()} | {MEANINGS[code]} |" for code in ExitCode]
-    lines += ["", "When several things failed, the lowest number wins: it is nearest to the cause."]
+    lines += ["", f"When several things failed, what is nearest to the cause counts: {order}."]
     return "\n".join([*lines, "`connect-cluster` and `connect-client` exit as ssh does.", ""])
 
 

@@ -151,6 +151,7 @@ def failure_lines(failures: Sequence[Failure]) -> list[str]:
 
 NEXT_STEPS: dict[ExitCode, str] = {
     ExitCode.INTERNAL: "This is a defect of Pegasus, or Ansible can't run here. Try again with --verbose.",
+    ExitCode.USAGE: "Correct what the message names, then run it again.",
     ExitCode.CONFIGURATION: "Correct what the message names (most is in group_vars/all/config.yml), then run it again.",
     ExitCode.EC2: "Correct what the message names, then run it again: it goes on where it stopped.",
     ExitCode.SSH: "Check that the instance runs and that its security group lets this machine in "
@@ -167,7 +168,7 @@ def next_steps(code: ExitCode, action: str, folder: str) -> list[str]:
     lines = [f"next: {NEXT_STEPS[code]}"] if code in NEXT_STEPS else []
     if code is ExitCode.INTERRUPTED:
         lines.append(f"go on:         ./pegasus-driver {action}")
-    if action != "destroy" and code is not ExitCode.CONFIGURATION:
+    if action != "destroy" and code not in (ExitCode.USAGE, ExitCode.CONFIGURATION):
         lines.append("take it down:  ./pegasus-driver destroy")
     if folder:
         lines.append(f"full log:      {folder}")

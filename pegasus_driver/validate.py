@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def run_validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
     """Prints the result on stdout: it is what was asked for, with mistakes or without."""
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils import preflight
+
     from pegasus_driver import config as configuration
     from pegasus_driver.cli import configured, extra_arguments
 
@@ -22,14 +24,8 @@ def run_validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
     config = configuration.examine(
         host.root, configured(arguments, host), host.folder, arguments.extra_vars, launching=True
     )
-    problems, unchecked = config.report.problems, []
-    if problems:
-        unchecked.append("what EC2 and the artifact source say: asked once the mistakes above are corrected")
-    else:
-        from ansible_collections.aerospike_community.pegasus.plugins.module_utils import preflight
-
-        unchecked = [one.text for one in preflight.ask(config.report, launching=False)]
-        problems = config.report.problems
+    unchecked = [one.text for one in preflight.ask(config.report, launching=False)]
+    problems = config.report.problems
     code = ExitCode.CONFIGURATION if problems else ExitCode.OK
     if arguments.output == "json":
         host.stdout.write(json.dumps(_record(config, code, unchecked, host.monotonic() - started)) + "\n")

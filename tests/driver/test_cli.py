@@ -16,7 +16,7 @@ import pytest
 
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
 from pegasus_driver.cli import ROOT, build_parser
-from pegasus_driver.exit_codes import MEANINGS, ExitCode
+from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.lock import environment_lock, lock_path
 from pegasus_driver.runner import LOCK_VARIABLE
@@ -98,13 +98,14 @@ def test_help_imports_nothing_heavy() -> None:
         (["stop-node", "0"], "expected a node's index"),
         (["setup", "-e", "nonsense"], "expected KEY=VALUE"),
         (["setup", "-e", "@missing.yml"], "missing.yml isn't a file"),
-        (["setup", "-e", "pegasus_cluster_name=x"], "pegasus_cluster_name: found 'x', expected it in a file"),
-        (["setup", "-e", '{"pegasus_backend": "aws"}'], "pegasus_backend: found 'aws', expected it in a file"),
+        (["setup", "--config", "a.yml", "--config", "b.yml"], "--config is given twice (a.yml, b.yml); expected one"),
+        (["extend", "soon"], "'soon' isn't a length of time. Expected 20h 30m"),
+        (["extend", "99999d"], "'99999d' is more than ten years"),
         (["local"], "required: VERB"),
     ],
 )
 def test_usage_errors(world: World, argv: list[str], expected: str) -> None:
-    assert world.run(*argv) == ExitCode.CONFIGURATION
+    assert world.run(*argv) == ExitCode.USAGE == 2
     assert expected in world.errors
     assert "Traceback" not in world.errors and not world.requests and not world.cloud.calls
 
@@ -120,7 +121,12 @@ def test_json_errors_are_json(world: World) -> None:
     (world.root / "group_vars/all/config.yml").write_text("a: [\n")
     assert world.run("setup", "--output", "json") == ExitCode.CONFIGURATION
     (end,) = lines_of(world)
-    assert end["type"] == "end" and end["exit_code"] == 2 and "config.yml:2: " in end["problems"][0]
+    assert (
+        end["type"] == "end"
+        and end["exit_code"] == 7
+        and end["result"] == "configuration"
+        and "config.yml:2: " in end["problems"][0]
+    )
     assert not world.errors
 
 
@@ -229,13 +235,18 @@ MODULE = "aerospike_community.pegasus."
             failed("localhost", action=MODULE + "ec2_environment", msg="m", error_class="configuration"),
             ExitCode.CONFIGURATION,
         ),
-        (failed("localhost", action="ansible.builtin.assert", msg="m"), ExitCode.CONFIGURATION),
+        (failed("localhost", action="ansible.builtin.assert", msg="m"), ExitCode.USAGE),
         (
             failed("Bench-1", action="ansible.builtin.validate_argument_spec", msg="m", argument_errors=["x"]),
             ExitCode.CONFIGURATION,
         ),
         (failed("localhost", action="a.b.command", cmd=["/x/pegasus-driver", "local", "start"], rc=3), ExitCode.EC2),
-        (failed("Bench-1", action="ansible.builtin.assert", msg="chaos_nodes: found 9"), ExitCode.CONFIGURATION),
+        (failed("Bench-1", action="ansible.builtin.assert", msg="chaos_nodes: found 9"), ExitCode.USAGE),
+        (failed("localhost", action=MODULE + "ec2_node", msg="found 9", error_class="usage"), ExitCode.USAGE),
+        (
+            failed("localhost", action=MODULE + "validate_configuration", msg="m", error_class="configuration"),
+            ExitCode.CONFIGURATION,
+        ),
         (failed("Bench-1", action=MODULE + "perseus_threads", msg="m", problems=["x"]), ExitCode.CONFIGURATION),
         (failed("Bench-1", action=MODULE + "perseus_threads", msg="m"), ExitCode.HOST),
         (failed("Bench-1", action=MODULE + "cluster_stable", msg="m"), ExitCode.DATABASE),
@@ -255,6 +266,19 @@ def test_exit_code_of_a_failure(world: World, event: dict, code: ExitCode) -> No
     world.events = [play("p"), event, stats(**{kind: {host: 1}})]
     assert world.run("setup") == code
     assert f"FAILED  {host}" in world.errors and f"(exit code {code.value})" in world.errors
+
+
+def test_of_several_classes_the_one_nearest_to_the_cause_counts(world: World) -> None:
+    world.rc = 2
+    wrong = failed("Bench-1", action=MODULE + "perseus_threads", msg="m", problems=["x"])
+    host = failed("Bench-2", action=MODULE + "host_service", msg="m")
+    unready = failed("Bench-3", action=MODULE + "aerospike_ready", msg="m")
+    counts = stats(failures={"Bench-1": 1, "Bench-2": 1, "Bench-3": 1})
+    world.events = [play("p"), unready, host, wrong, counts]
+    assert world.run("setup") == ExitCode.CONFIGURATION
+    world.events = [play("p"), unready, host, stats(failures={"Bench-2": 1, "Bench-3": 1})]
+    assert world.run("setup") == ExitCode.HOST
+    assert set(BY_CAUSE) == set(ExitCode) - {ExitCode.OK} and set(MEANINGS) == set(ExitCode)
 
 
 def test_a_modules_message_is_shown_word_for_word(world: World) -> None:
@@ -414,7 +438,7 @@ def test_an_action_that_met_no_host_is_no_success(world: World) -> None:
     world.cloud.running = True
     (world.root / "playbooks" / "logs.yml").write_text("[]\n")
     world.events = [play("Collect"), raw("playbook_on_no_hosts_matched", play="Collect"), stats()]
-    assert world.run("logs") == ExitCode.CONFIGURATION
+    assert world.run("logs") == ExitCode.USAGE
     assert "Bench has no host for this (Collect)" in world.errors
 
 
@@ -440,7 +464,7 @@ def test_what_an_action_gives_its_playbook(world: World, arguments: list[str], v
 
 @pytest.mark.parametrize("count", ["0", "-1", "two"])
 def test_how_many_nodes_to_add_is_a_number(world: World, count: str) -> None:
-    assert world.run("add-nodes", count) == ExitCode.CONFIGURATION
+    assert world.run("add-nodes", count) == ExitCode.USAGE
     assert not world.requests
 
 
@@ -478,7 +502,7 @@ def test_local_verbs(world: World) -> None:
 def test_a_second_action_is_told_who_runs(world: World) -> None:
     since = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
     with environment_lock(world.root, "Bench", "setup", since):
-        assert world.run("destroy") == ExitCode.CONFIGURATION
+        assert world.run("destroy") == ExitCode.USAGE
         when = since.astimezone().strftime("%H:%M")
         assert f"setup of Bench has been running since {when} (pid {os.getpid()})" in world.errors
         assert world.run("status") == 0  # looks only
@@ -488,7 +512,7 @@ def test_a_second_action_is_told_who_runs(world: World) -> None:
 def test_the_local_cloud_is_not_stopped_under_an_action(world: World) -> None:
     world.cloud.running = True
     with environment_lock(world.root, "Bench", "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
-        assert world.run("local", "stop") == ExitCode.CONFIGURATION
+        assert world.run("local", "stop") == ExitCode.USAGE
         assert "setup of Bench has been running since" in world.errors and "Ctrl-C" in world.errors
         assert world.cloud.calls == []
         # destroy, which holds the lock itself, ends with this one.

@@ -84,8 +84,21 @@ def test_validate_names_mistakes_and_starts_nothing(world: World) -> None:
     assert world.run("validate", "-e", "pegasus_cluster_nodes=0") == ExitCode.CONFIGURATION
     assert "the configuration has 1 mistake:" in world.text
     assert "-e: pegasus_cluster_nodes: found 0, expected a whole number, 1 to 256" in world.text
-    assert "not checked: what EC2 and the artifact source say" in world.text
+    assert "not checked: the instance types" in world.text
     assert not world.requests and not world.cloud.calls and not world.errors
+
+
+def test_a_wrong_configuration_has_a_class_of_its_own(world: World) -> None:
+    """A script can tell it from a misspelled command and from another action at work."""
+    (world.root / "other.yml").write_text("pegasus_cluster_nodes: x\n")
+    threads = (world.root / "threads.yaml").read_text()
+    for wrong in (["--config", "other.yml"], ["--config", "nowhere.yml"], ["-e", "pegasus_cluster_nodes=0"]):
+        assert world.run("validate", *wrong) == world.run("setup", *wrong) == ExitCode.CONFIGURATION == 7
+    (world.root / "threads.yaml").write_text(threads + "nothing: 1\n")
+    assert world.run("validate") == world.run("setup") == ExitCode.CONFIGURATION
+    (world.root / "threads.yaml").write_text(threads)
+    assert world.run("validate") == ExitCode.OK
+    assert world.run("validate", "--confg", "other.yml") == world.run("validate", "-e", "x") == ExitCode.USAGE == 2
 
 
 def test_validate_says_what_it_could_not_check(world: World) -> None:
@@ -103,9 +116,9 @@ def test_validate_says_what_it_could_not_check(world: World) -> None:
 
 
 def test_validate_as_json(world: World) -> None:
-    assert world.run("validate", "--output", "json", "-e", "perseus_client_recordsize=300") == 2
+    assert world.run("validate", "--output", "json", "-e", "perseus_client_recordsize=300") == 7
     record = json.loads(world.text)
-    assert record["type"] == "end" and record["exit_code"] == 2 and record["result"] == "configuration"
+    assert record["type"] == "end" and record["exit_code"] == 7 and record["result"] == "configuration"
     (mistake,) = record["mistakes"]
     assert mistake["key"] == "perseus_client_recordsize" and mistake["nearest"] == "perseus_client_record_size"
     assert mistake["file"] == "-e" and record["problems"] == [mistake["text"]]
@@ -114,7 +127,7 @@ def test_validate_as_json(world: World) -> None:
 
 def test_validate_with_an_unreadable_file_as_json(world: World) -> None:
     (world.root / "group_vars/all/config.yml").write_text("a: [\n")
-    assert world.run("validate", "--output=json") == 2
+    assert world.run("validate", "--output=json") == 7
     assert json.loads(world.text)["mistakes"][0]["line"] == 2
 
 
@@ -163,6 +176,20 @@ def test_ansible_makes_the_values_that_the_artifact_source_is_asked_with() -> No
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "http://127.0.0.1:1/download.aerospike.com/artifacts/aerospike-server-enterprise" in done.stdout
+
+
+def test_an_inventory_of_another_backend_is_found_by_the_first_play() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "inventories/aws", "playbooks/validate.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"AWS_EC2_METADATA_DISABLED": "true"},
+    )
+    text = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2, text
+    assert "pegasus_backend: found 'local', but the inventory is that of 'aws', expected the same" in text
 
 
 def test_ansible_finds_the_same_mistakes() -> None:

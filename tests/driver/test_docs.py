@@ -115,7 +115,7 @@ def test_every_kind_of_event_is_in_the_story() -> None:
 
 
 def test_a_refused_command_gives_the_same_record(world: World) -> None:
-    assert world.run("setpu", "--output", "json") == ExitCode.CONFIGURATION
+    assert world.run("setpu", "--output", "json") == ExitCode.USAGE
     (end,) = [json.loads(line) for line in world.text.splitlines()]
     assert set(end) - {"time", "type"} == {name for name in documented()["end"] if "[]" not in name}
 

@@ -117,13 +117,13 @@ def test_connect_becomes_ssh_with_the_environments_own_files(reachable: World) -
     ],
 )
 def test_connect_refuses(reachable: World, argv: list[str], expected: str) -> None:
-    assert reachable.run(*argv) == ExitCode.CONFIGURATION
+    assert reachable.run(*argv) == ExitCode.USAGE
     assert expected in reachable.errors and not reachable.executed
 
 
 def test_connect_without_the_key(reachable: World) -> None:
     (reachable.root / ".pegasus/local/Bench/id_ed25519").unlink()
-    assert reachable.run("connect-client", "1") == ExitCode.CONFIGURATION
+    assert reachable.run("connect-client", "1") == ExitCode.USAGE
     assert "expected the environment's private key" in reachable.errors
 
 
@@ -193,7 +193,7 @@ def test_completion_is_quick_and_silent_without_ec2(reachable: World) -> None:
 def test_completion_scripts(world: World, shell: str) -> None:
     assert world.run("completion", shell) == 0
     assert "_complete --" in world.text and "2>/dev/null" in world.text
-    assert world.run("completion", "tcsh") == ExitCode.CONFIGURATION
+    assert world.run("completion", "tcsh") == ExitCode.USAGE
     assert "found 'tcsh', expected bash, zsh, fish" in world.errors
 
 

@@ -88,7 +88,7 @@ def test_a_dry_run_as_records(world: World) -> None:
 
 @pytest.mark.parametrize("action", ["status", "logs"])
 def test_what_changes_nothing_has_no_dry_run(world: World, action: str) -> None:
-    assert world.run(action, "--dry-run") == ExitCode.CONFIGURATION
+    assert world.run(action, "--dry-run") == ExitCode.USAGE
     assert "--dry-run" in world.errors
 
 
@@ -192,7 +192,7 @@ def test_ones_own_playbook(world: World) -> None:
     assert "run mine/own.yml --tags a,b --limit cluster of Bench: done" in world.text
     assert world.run("run", "mine/own.yml", "--dry-run") == 0
     assert list(world.requests[-1].arguments) == ["--check", "--diff"]
-    assert world.run("run", "nothing.yml") == ExitCode.CONFIGURATION
+    assert world.run("run", "nothing.yml") == ExitCode.USAGE
     assert "nothing.yml isn't a file, expected a playbook" in world.errors
 
 

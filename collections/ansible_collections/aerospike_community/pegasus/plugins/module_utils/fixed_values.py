@@ -17,12 +17,13 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_pl
 
 REBUILD = "./pegasus-driver destroy-cluster && ./pegasus-driver setup-cluster"
 LONGEST = 256  # characters of a tag's value
-LONGEST_LIST = 40  # of a list of partitions; of a longer one only a digest is kept
+LONGEST_LIST = 20  # of a list of partitions; of a longer one only a digest is kept
 
 _DATA = "what is stored is bound to it"
 _PARTITIONS = "the disks are partitioned already, and a new layout erases them"
 # Word in the tag -> (key, why it can't be changed, for which storages it means something).
 FIXED: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "edition": ("aerospike_server_edition", "the nodes of a cluster, and what they stored, are of one edition", ()),
     "namespace": ("pegasus_namespace", "the server can't rename a namespace; its data would be lost", ()),
     "copies": ("pegasus_replication_factor", "all nodes of a namespace need the same, at all times", ()),
     "ttl": ("aerospike_server_default_ttl", "records keep the life that they were written with", ()),
@@ -52,9 +53,11 @@ def changed_values(tag: str, values: Mapping[str, Any], cluster: str) -> Iterato
     """Compare a running cluster's tag with what is asked now; yields (key, what is wrong)."""
     kept = dict(word.split("=", 1) for word in tag.split(" ") if "=" in word)
     asked = dict(word.split("=", 1) for word in tag_value(values).split(" ") if "=" in word)
-    for word, old in kept.items():
-        if word in asked and word in FIXED and asked[word] != old:
-            key, reason, _ = FIXED[word]
+    for word in FIXED:
+        if word not in asked or word not in kept:
+            continue
+        old, (key, reason, _) = kept[word], FIXED[word]
+        if asked[word] != _normal(key, old):
             was = "other partitions" if old.startswith("digest:") else show(_plain(old))
             yield (
                 key,
