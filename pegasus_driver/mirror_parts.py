@@ -90,7 +90,8 @@ def _parts_of(task: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[Par
     """What one task installs."""
     if isinstance(package := task.get(MODULE), dict):
         names = ("package", "version", "directory", "file", "file_rpm")
-        yield Part(*(render(package.get(name, ""), known) for name in names))
+        title, version, directory, file, file_rpm = (render(package.get(name, ""), known) for name in names)
+        yield Part(title, version, directory, file, file_rpm)
     if isinstance(archive := task.get(DASHBOARDS), dict) and _wanted_by(task, known):
         directory, _, file = render(archive["url"], known).rpartition("/")
         yield Part("dashboards", file, directory, file, optional=True)
