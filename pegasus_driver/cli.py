@@ -329,6 +329,8 @@ class _Run:
             code, message = ExitCode.INTERRUPTED, ""
         self.signals.raising = False  # the ending is told in full
         self._finish(code, message, problems, steps)
+        if code is ExitCode.OK and self.action.shows and not self.dry_run:
+            self._show_grafana()
         return code
 
     def _steps(self) -> tuple[ExitCode, str]:
@@ -518,6 +520,15 @@ class _Run:
             run_folder=self._shown(""),
         )
         self.renderer.finish(ending, now)
+
+    def _show_grafana(self) -> None:
+        """Opens Grafana, whose address the summary has. A program that reads JSON gets no window."""
+        from pegasus_driver.commands import show
+
+        report = self.record.report
+        url = (report.report.get("monitoring") or {}).get("grafana_url") if report else None
+        if url and not self.arguments.no_open and self.arguments.output != "json":
+            show(str(url), self.host)
 
     def _name(self) -> str:
         """The command as the user types it."""

@@ -85,9 +85,14 @@ def _open(arguments: argparse.Namespace, host: Host) -> ExitCode:
     url = f"http://{environment.pick(hosts, 'monitor', monitors[0].index).address}:3000"
     host.stdout.write(url + "\n")
     host.stdout.flush()
+    show(url, host)
+    return ExitCode.OK
+
+
+def show(url: str, host: Host) -> None:
+    """Opens an address in the browser, on a desktop only; elsewhere the printed address has to do."""
     if is_desktop(host.environ) and not host.browse(url):
         host.stderr.write("found no browser that could be started: open the address yourself\n")
-    return ExitCode.OK
 
 
 def is_desktop(environ: Mapping[str, str]) -> bool:

@@ -66,11 +66,12 @@ def _fetch(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
                         fresh = store.fetch(site, file.located.url, path, bar.of(file.located.file))
                     except NotFoundError as error:
                         # A name without a wildcard is known to be there only when it is asked for.
-                        missing.append(f"{file.package} for {', '.join(file.hosts)}: {error}")
+                        hosts = "any host" if part.optional else ", ".join(file.hosts)
+                        missing.append(f"{file.package} for {hosts}: {error}")
                         continue
                     bar.done(file.located.file, fresh)
                     got, kept = got + fresh, kept + (not fresh)
-                if got + kept == had:
+                if got + kept == had and not part.optional:
                     raise ArtifactError(f"no host could have {part.package} {part.version}: {missing[-1]}")
             for address in repositories(host.root, values, base):
                 bar.say(f"git: {address}")

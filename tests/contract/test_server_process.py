@@ -219,6 +219,8 @@ def test_stop_writes_when_full(simulated_cluster):
             client.put(("Test", "big", number), {"pad": "x" * 1_000_000})
     assert refused.value.code == 8
     assert node.stats()["stop_writes"] == "true"
+    assert node.info("set-config:context=namespace;id=Test;stop-writes-used-pct=0") == "ok"
+    client.put(("Test", "big", "more"), {"pad": "no limit"})
     client.close()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
-from pegasus_driver.cli import ROOT, build_parser
+from pegasus_driver.cli import ROOT, build_parser, main
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.lock import environment_lock, lock_path
@@ -176,6 +176,54 @@ def test_setup_as_json(world: World) -> None:
         r for r in records if r["type"] == "host_result"
     ).items()
     assert records[-1]["type"] == "end" and records[-1]["report"] == REPORT and records[-1]["exit_code"] == 0
+
+
+GRAFANA = "http://172.31.0.12:3000"
+
+
+@pytest.mark.parametrize("action", ["setup", "setup-grafana"])
+def test_grafana_is_opened_on_a_desktop(world: World, action: str) -> None:
+    world.events, world.environ = GOOD, {"WAYLAND_DISPLAY": "wayland-0"}
+    (world.root / f"playbooks/{action}.yml").touch()
+    assert world.run(action) == 0
+    assert world.browsed == [GRAFANA] and not world.errors
+    assert f"{action} of Bench: done" in world.text
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({}, ["setup"]),
+        ({"DISPLAY": ":10.0", "SSH_CONNECTION": "10.0.0.1 22"}, ["setup"]),
+        ({"DISPLAY": ":0"}, ["setup", "--no-open"]),
+        ({"DISPLAY": ":0"}, ["setup", "--output", "json"]),
+        ({"DISPLAY": ":0"}, ["setup", "--dry-run"]),
+    ],
+)
+def test_grafana_is_not_opened_and_its_address_is_there(
+    world: World, environ: dict[str, str], words: list[str]
+) -> None:
+    world.events, world.environ = GOOD, environ
+    assert world.run(*words) == 0
+    assert not world.browsed and GRAFANA in world.text
+
+
+def test_grafana_is_not_opened_after_a_failure(world: World) -> None:
+    world.events, world.environ, world.rc = (
+        [*GOOD[:-1], failed("Bench-1"), stats(failures={"Bench-1": 1})],
+        {"DISPLAY": ":0"},
+        2,
+    )
+    assert world.run("setup") == ExitCode.HOST
+    assert not world.browsed
+
+
+def test_no_browser_is_told_and_no_failure(world: World) -> None:
+    world.events, world.environ = GOOD, {"DISPLAY": ":0"}
+    host = world.host()
+    host.browse = lambda url: False
+    assert main(["setup"], host) == 0
+    assert "open the address yourself" in world.errors
 
 
 def test_aws_has_no_local_cloud(world: World) -> None:

@@ -620,6 +620,32 @@ def test_reaping_takes_what_is_past_its_end_and_names_what_it_cannot_read(checko
     assert checkout.driver("reap").end["changed"] == 0
 
 
+def test_what_was_done_is_marked_in_grafana(checkout, addresses, config):
+    """Every action above, from its start to its end; the phases of a setup too."""
+
+    def marked(tag: str) -> list[dict[str, Any]]:
+        url = f"http://{addresses['monitor'][0]}:3000/api/annotations?limit=5000&tags=Benchmark&tags={tag}"
+        return get(url, config["grafana_prometheus_admin_password"])
+
+    spans = marked("pegasus")
+    found: dict[str, set[str]] = {}
+    for span in spans:
+        action, _, what = span["text"].partition(": ")
+        found.setdefault(action, set()).add(what)
+    assert {
+        "setup", "copy-threads", "stop-node", "restart-node", "kill-node", "add-nodes", "remove-node", "setup-clients",
+        "build-clients", "rerun-clients", "extend", "reap",
+    } <= found.keys()  # fmt: skip
+    assert any("Benchmark-2" in what for what in found["stop-node"])
+    assert any("Benchmark-3" in what for what in found["kill-node"])
+    assert any("Benchmark-4" in what for what in found["remove-node"])
+    assert any(" -> " in what for what in found["copy-threads"])
+    phases = {span["text"].partition(": ")[0] for span in marked("pegasus-phase")}
+    assert {"setup, Bring up the instances", "setup, Set up the hosts"} <= phases
+    assert all(span["timeEnd"] > span["time"] for span in spans)
+    assert not {"status", "validate"} & found.keys(), "nothing was changed"
+
+
 def test_a_stopped_instance_is_skipped_by_name_and_brought_back(checkout, environment):
     run = checkout.driver("setup-clients")
     assert run.code == 0, run.why()

@@ -255,7 +255,8 @@ class Namespace:
 
     @property
     def stop_writes(self) -> bool:
-        return self.used_pct >= self.config.stop_writes_used_pct
+        """Whether it is full; a limit of 0 is none."""
+        return 0 < self.config.stop_writes_used_pct <= self.used_pct
 
     def _count(self, record: Record, sign: int) -> None:
         self.used_bytes += sign * record.size

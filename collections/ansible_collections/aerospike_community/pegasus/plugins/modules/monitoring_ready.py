@@ -154,9 +154,9 @@ class Monitoring:
         except HTTPError as error:
             if error.code in REFUSED:
                 raise NotYetError(
-                    f"{url}: Grafana refuses the user {self.params['grafana_user']} (HTTP {error.code}). It takes "
-                    f"the password of its configuration only at its first start: set the old one in "
-                    f"grafana_prometheus_admin_password, or run 'grafana-cli admin reset-admin-password' on this host",
+                    f"{url}: Grafana refuses the user {self.params['grafana_user']} (HTTP {error.code}): it has "
+                    f"another password than grafana_prometheus_admin_password. 'pegasus-driver setup-grafana' gives it "
+                    f"that one; the user's name stays the one of Grafana's first start",
                     service,
                     final=True,
                 ) from error
