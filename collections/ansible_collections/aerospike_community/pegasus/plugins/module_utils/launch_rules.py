@@ -58,14 +58,16 @@ def problems(
     types: Mapping[str, Mapping[str, Any]],
     instances: Sequence[Instance],
     images: Sequence[Mapping[str, Any]] | None = None,
+    config: str = "",
 ) -> list[Found]:
     """Everything that EC2's answers say against a configuration.
 
     :param types: elements of DescribeInstanceTypes by name, as far as EC2 knows the types
     :param instances: the environment's instances
     :param images: what DescribeImages finds for the image's name; None when it wasn't asked
+    :param config: the file of --config, for the commands that messages name
     """
-    found = [*_types(values, types), *_running(values, instances)]
+    found = [*_types(values, types), *_running(values, instances, config)]
     if images is not None and not any(one.live for one in instances):  # what exists needs no image any more
         found += _images(values, types, images)
     described = types.get(str(values.get(SERVER_TYPE)))
@@ -242,14 +244,14 @@ def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
         return  # told by config_rules
 
 
-def _running(values: Values, instances: Sequence[Instance]) -> Iterator[Found]:
+def _running(values: Values, instances: Sequence[Instance], config: str) -> Iterator[Found]:
     """What a running cluster can't change."""
     tags = {
         one.tags[TAG_FIXED]: one for one in instances if one.live and one.role == "server" and TAG_FIXED in one.tags
     }
     seen = set()
     for tag in tags:
-        for found in changed_values(tag, values, str(values.get("pegasus_cluster_name", ""))):
+        for found in changed_values(tag, values, str(values.get("pegasus_cluster_name", "")), config):
             if found not in seen:
                 seen.add(found)
                 yield found

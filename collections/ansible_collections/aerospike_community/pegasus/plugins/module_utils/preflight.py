@@ -84,7 +84,8 @@ def ask(report: Report, *, launching: bool) -> list[Unchecked]:
         answers = None
         unchecked.append(Unchecked(EC2_RULES, str(error.args[0])))
     if answers:
-        found = launch_rules.problems(report.values, answers.types, answers.instances, answers.images)
+        config = str(report.files[-1].path) if len(report.files) > 1 else ""
+        found = launch_rules.problems(report.values, answers.types, answers.instances, answers.images, config)
         for key, message in found:
             report.add(key, message)
     try:

@@ -348,6 +348,7 @@ def test_a_refused_release_is_a_wrong_configuration(monkeypatch: pytest.MonkeyPa
         for one in yaml.safe_load((ROLE / "tasks/prepare.yml").read_text())
         if "aerospike_community.pegasus.artifact_package" in one
     ]
+    refusal = task["downgrade_refusal"].replace("{{ __aerospike_server_config }}", "")
     told: dict[str, Any] = {}
 
     class Ended(Exception):
@@ -361,7 +362,7 @@ def test_a_refused_release_is_a_wrong_configuration(monkeypatch: pytest.MonkeyPa
     manager.have = {"a": "8.1.0.3-1+simulated"}
     params = {"package": "a", "with_packages": [], "version": "8.0.0.4", "directory": "http://s", "timeout": 1,
               "file": "a.tgz", "file_rpm": "", "install": [], "checksum": "auto",
-              "downgrade_refusal": task["downgrade_refusal"]}  # fmt: skip
+              "downgrade_refusal": refusal}  # fmt: skip
     module = SimpleNamespace(params=params, run_command=None, fail_json=fail)
     monkeypatch.setattr(subject, "AnsibleModule", lambda **_: module)
     monkeypatch.setattr(subject, "package_manager", lambda run: manager)

@@ -247,6 +247,16 @@ def test_a_server_of_before_its_edition_was_kept_binds_the_rest() -> None:
     assert [key for key, _ in fixed_values.changed_values(tag, changed, "B")] == ["pegasus_namespace"]
 
 
+def test_the_command_that_rebuilds_is_about_the_same_environment() -> None:
+    """Without the file of --config it would take another one down."""
+    changed = {**VALUES, "pegasus_namespace": "Other"}
+    ((_, text),) = launch_rules.problems(changed, TYPES, [server(VALUES)], config="/my own/other.yml")
+    assert text.endswith(
+        "./pegasus-driver destroy-cluster --config '/my own/other.yml' && "
+        "./pegasus-driver setup-cluster --config '/my own/other.yml'"
+    )
+
+
 def test_partitions_of_what_is_in_memory_are_free_to_change() -> None:
     values = {**VALUES, **MEMORY}
     assert (
