@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import queue
+import shlex
 import sys
 import threading
 import time
@@ -497,6 +498,8 @@ class _Run:
         from pegasus_driver.render import Ending
         from pegasus_driver.summary import next_steps
 
+        # Without the file, the commands that are named would be about another environment.
+        options = f" --config {shlex.quote(self.arguments.config)}" if self.arguments.config else ""
         report = self.record.report
         now = self.host.monotonic()
         if code is ExitCode.OK:
@@ -514,10 +517,11 @@ class _Run:
             not_ready=report.problems if report else (),
             message=message,
             existing=self._existing() if code is ExitCode.INTERRUPTED else (),
-            next_steps=steps or next_steps(code, self._name(), self._shown("artifacts/run/stdout")),
+            next_steps=steps or next_steps(code, self._name(), self._shown("artifacts/run/stdout"), options),
             plan=self.record.changes if self.dry_run and self.run_folder else None,
             stages=self.progress.stages,
             run_folder=self._shown(""),
+            options=options,
         )
         self.renderer.finish(ending, now)
 

@@ -80,6 +80,7 @@ class Ending:
     plan: Sequence[Change] | None = None  # what a dry run found
     stages: Sequence[Stage] = ()
     run_folder: str = ""  # where log, event stream and summary are
+    options: str = ""  # what further commands need to be about the same environment: " --config FILE"
 
     @property
     def headline(self) -> str:
@@ -116,7 +117,7 @@ def ending_blocks(ending: Ending) -> tuple[list[str], list[str]]:
         if ending.not_ready and not ending.failures:
             out += ["", "NOT READY", *(f"  {problem}" for problem in ending.not_ready)]
         if ending.code is ExitCode.OK and ending.plan is None:
-            out += ["", *(f"  {line}" for line in how_to(ending.report))]
+            out += ["", *(f"  {line}" for line in how_to(ending.report, ending.options))]
     error: list[str] = []
     if ending.failures:
         error += ["", *failure_lines(ending.failures)]

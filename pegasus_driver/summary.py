@@ -110,14 +110,14 @@ def _monitoring(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def how_to(report: Mapping[str, Any]) -> list[str]:
-    """What a user does next with a running environment."""
+def how_to(report: Mapping[str, Any], options: str = "") -> list[str]:
+    """What a user does next with a running environment. options: " --config FILE", where it was made of one."""
     if not report.get("nodes"):
         return []
     return [
-        "change the load:  edit threads.yaml, then ./pegasus-driver copy-threads",
-        "look again:       ./pegasus-driver status",
-        "take it down:     ./pegasus-driver destroy",
+        f"change the load:  edit threads.yaml, then ./pegasus-driver copy-threads{options}",
+        f"look again:       ./pegasus-driver status{options}",
+        f"take it down:     ./pegasus-driver destroy{options}",
     ]
 
 
@@ -161,15 +161,15 @@ NEXT_STEPS: dict[ExitCode, str] = {
 }
 
 
-def next_steps(code: ExitCode, action: str, folder: str) -> list[str]:
-    """How to go on after a failure or an interruption."""
+def next_steps(code: ExitCode, action: str, folder: str, options: str = "") -> list[str]:
+    """How to go on after a failure or an interruption. options: as for how_to."""
     if code is ExitCode.OK:
         return []
     lines = [f"next: {NEXT_STEPS[code]}"] if code in NEXT_STEPS else []
     if code is ExitCode.INTERRUPTED:
-        lines.append(f"go on:         ./pegasus-driver {action}")
+        lines.append(f"go on:         ./pegasus-driver {action}{options}")
     if action != "destroy" and code not in (ExitCode.USAGE, ExitCode.CONFIGURATION):
-        lines.append("take it down:  ./pegasus-driver destroy")
+        lines.append(f"take it down:  ./pegasus-driver destroy{options}")
     if folder:
         lines.append(f"full log:      {folder}")
     return lines

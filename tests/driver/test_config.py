@@ -13,7 +13,8 @@ import pytest
 from pegasus_driver import config
 from pegasus_driver.errors import ConfigurationError
 from pegasus_driver.exit_codes import ExitCode
-from tests.driver.fakes import PRESET, World
+from pegasus_driver.summary import how_to
+from tests.driver.fakes import PRESET, World, failed, stats
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,17 @@ def test_config_names_another_environment(world: World) -> None:
     (request,) = world.requests
     assert list(request.arguments) == ["-e", f"@{world.root}/other.yml"]
     assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
+
+
+def test_the_commands_that_are_named_are_about_the_same_environment(world: World) -> None:
+    """`destroy` without the file would take another one down."""
+    text = (world.root / "group_vars/all/config.yml").read_text()
+    (world.root / "other.yml").write_text(text.replace("Bench\n", "Other\n"))
+    world.rc = 2
+    world.events = [failed("Other-1", action="x.y.host_service", msg="m"), stats(failures={"Other-1": 1})]
+    assert world.run("setup", "--config", "other.yml") == ExitCode.HOST
+    assert "./pegasus-driver destroy --config other.yml" in world.errors
+    assert how_to({"nodes": [{}]}, " --config other.yml")[-1].endswith("./pegasus-driver destroy --config other.yml")
 
 
 @pytest.mark.parametrize(
