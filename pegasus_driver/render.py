@@ -451,7 +451,9 @@ class LiveRenderer:
         else:
             mark, style = self._tick(now), "cyan"
         took = duration((stage.ended if stage.ended is not None else now) - stage.started)
-        detail = "no hosts" if stage.empty else (f"changed {stage.changed}" if stage.changed else "")
+        counts = [f"{stage.done(now)} of {len(stage.hosts)} hosts"] if len(stage.hosts) > 1 else []
+        counts += [f"changed {stage.changed}"] if stage.changed else []
+        detail = "no hosts" if stage.empty else "  ".join(counts)
         rows = [(_columns(f"{mark} {stage.name}", f"{detail}  {took:>9}", width), style)]
         if over and not stage.failed and stage is not self._progress.stages[-1] and len(stage.hosts) < 2:
             return rows
@@ -461,7 +463,7 @@ class LiveRenderer:
             running = self._dash if stage.interrupted else self._tick(now)
             mark = self._fail if role.failed else self._done if finished else running
             slow = "" if finished else _slow(stage.slowest_in(name), now)
-            left = f"    {mark} {name:<20} {_hosts(role, idle):<16} {slow}"
+            left = f"    {mark} {name:<18} {_hosts(role, idle):<14} {slow}"
             ended = role.ended if role.ended is not None else role.active if finished else now
             took = duration(ended - role.started)
             rows.append(
@@ -478,12 +480,15 @@ class LiveRenderer:
 
 
 def _slow(item: tuple[str, Any] | None, now: float, always: bool = False) -> str:
-    """ "Benchmark-2: Start the service 12 s", once it takes long enough to be of interest."""
+    """ "Benchmark-2 12 s: Start the service", once it takes long enough to be of interest.
+
+    The name of the task is last, because a narrow terminal cuts it.
+    """
     if item is None or (not always and now - item[1].since < SLOW):
         return ""
     name, host = item
     retry = f" ({host.retry})" if host.retry else ""
-    return f"{name}: {host.task}{retry} {duration(now - host.since)}"
+    return f"{name} {duration(now - host.since)}{retry}: {host.task}"
 
 
 def _columns(left: str, right: str, width: int) -> str:

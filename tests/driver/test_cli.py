@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +20,8 @@ import pytest
 
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
 from pegasus_driver.cli import ROOT, build_parser
+from pegasus_driver.commands import split_rest
+from pegasus_driver.completion import subcommands
 from pegasus_driver.exit_codes import MEANINGS, ExitCode
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.lock import environment_lock, lock_path
@@ -57,6 +63,23 @@ def test_help_of_an_action_has_an_example_that_parses(world: World, action: Acti
     assert build_parser(io.StringIO()).parse_args(action.usage_example.split()).action is action
 
 
+def parsers(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[str, ...]]:
+    """Every action, and every verb of an action that has some."""
+    below = subcommands(parser)
+    for word, sub in below.items():
+        yield from parsers(sub, *words, word)
+    if words:
+        yield words
+
+
+@pytest.mark.parametrize("words", list(parsers(build_parser(io.StringIO()))), ids=" ".join)
+def test_every_help_has_an_example(world: World, words: tuple[str, ...]) -> None:
+    assert world.run(*words, "--help") == 0
+    (line,) = re.findall(r"^example:\n  \./pegasus-driver (.+)$", world.text, re.MULTILINE)
+    assert line.split()[: len(words)] == list(words)
+    build_parser(io.StringIO()).parse_args(split_rest(shlex.split(line))[0])
+
+
 GROW = Action(
     "grow", "for the tests", "setup.yml",
     arguments=(Argument("count", int, "how many", nargs="?", default=1, example="2"),),
@@ -92,7 +115,11 @@ def test_help_imports_nothing_heavy() -> None:
     ("argv", "expected"),
     [
         ([], "required: ACTION"),
-        (["setpu"], "invalid choice: 'setpu'"),
+        (["setpu"], "found 'setpu', expected an action; the nearest is setup\nnext: See ./pegasus-driver --help"),
+        (["--dry-run", "setup"], "found '--dry-run', expected an action: options follow it"),
+        (["setup", "--bogus"], "found '--bogus', expected nothing more\nnext: See ./pegasus-driver setup --help"),
+        (["connect-client", "1", "ls"], "found 'ls', expected nothing more"),
+        (["connect-client", "1", "ls"], "connect-client --help. What is to run on the host follows after '--'"),
         (["stop-node"], "required: NODE"),
         (["stop-node", "zero"], "expected a node's index"),
         (["stop-node", "0"], "expected a node's index"),
@@ -165,7 +192,7 @@ def test_setup_as_json(world: World) -> None:
     world.events = GOOD
     assert world.run("setup", "--output=json") == 0
     records = lines_of(world)
-    assert [r["type"] for r in records if r["type"] == "play_started"] == ["play_started"] * 3
+    assert [r["type"] for r in records if r["type"] == "play_started"] == ["play_started"] * 4
     assert {"host": "Bench-1", "status": "changed"}.items() <= next(
         r for r in records if r["type"] == "host_result"
     ).items()

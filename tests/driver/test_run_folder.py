@@ -137,7 +137,7 @@ def test_timings_of_stages_and_roles(world: World) -> None:
     assert world.run("setup", "--output", "json") == 0
     stages = json.loads(world.text.splitlines()[-1])["stages"]
     assert [stage["name"] for stage in stages] == [
-        "Start the local cloud", "Bring up the instances", "Set up the hosts",
+        "Start the local cloud", "Start Ansible", "Bring up the instances", "Set up the hosts",
     ]  # fmt: skip
     last = stages[-1]
     assert (last["hosts"], last["changed"], last["failed"]) == (2, 2, 0) and last["seconds"] >= 0
