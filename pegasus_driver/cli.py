@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import queue
+import shlex
 import sys
 import threading
 import time
@@ -529,6 +530,7 @@ class _Run:
             action=self._name(),
             environment=self.config.environment,
             elapsed=now - self.started,
+            which=self._which(),
             changed=self.record.changed,
             failures=self.record.failures() if code is not ExitCode.INTERRUPTED else self.failed_before,
             problems=[*problems, *(self.record.problems if code not in (ExitCode.OK, ExitCode.INTERRUPTED) else ())],
@@ -536,12 +538,16 @@ class _Run:
             not_ready=report.problems if report else (),
             message=message,
             existing=self._existing() if code is ExitCode.INTERRUPTED else (),
-            next_steps=steps or next_steps(code, self._name(), self._shown("artifacts/run/stdout")),
+            next_steps=steps or next_steps(code, self._name(), self._shown("artifacts/run/stdout"), self._which()),
             plan=self.record.changes if self.dry_run and self.run_folder else None,
             stages=self.progress.stages,
             run_folder=self._shown(""),
         )
         self.renderer.finish(ending, now)
+
+    def _which(self) -> str:
+        """What a command that is shown needs, or it would be about another environment."""
+        return f" --config {shlex.quote(self.arguments.config)}" if self.arguments.config else ""
 
     def _name(self) -> str:
         """The command as the user types it."""

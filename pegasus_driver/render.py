@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import io
 import json
 import os
@@ -40,6 +41,8 @@ from pegasus_driver.summary import duration, failure_lines, how_to, plan_lines, 
 if TYPE_CHECKING:
     from rich.text import Text
 
+# The event stream in a run's folder.
+EVENTS = "events.ndjson"
 # Plain output says that it is alive after so many silent seconds.
 HEARTBEAT = 30.0
 # A task is called slow in the live view after so many seconds.
@@ -69,6 +72,7 @@ class Ending:
     action: str
     environment: str
     elapsed: float  # seconds
+    which: str = ""  # the options that name the environment, after a blank; for commands that are shown
     changed: int = 0
     failures: Sequence[Failure] = ()
     problems: Sequence[str] = ()
@@ -116,7 +120,7 @@ def ending_blocks(ending: Ending) -> tuple[list[str], list[str]]:
         if ending.not_ready and not ending.failures:
             out += ["", "NOT READY", *(f"  {problem}" for problem in ending.not_ready)]
         if ending.code is ExitCode.OK and ending.plan is None:
-            out += ["", *(f"  {line}" for line in how_to(ending.report))]
+            out += ["", *(f"  {line}" for line in how_to(ending.report, ending.which))]
     error: list[str] = []
     if ending.failures:
         error += ["", *failure_lines(ending.failures)]
@@ -566,7 +570,8 @@ class Recorder:
     def open(self, folder: Path) -> None:
         """Raises OSError."""
         kept = self._file
-        self._folder, self._file = folder, private_file(folder / "events.ndjson")
+        self._folder, self._file = folder, private_file(folder / EVENTS)
+        fcntl.flock(self._file, fcntl.LOCK_SH)  # until it is closed: who tidies up leaves the folder alone
         if isinstance(kept, io.StringIO):
             self._file.write(kept.getvalue())
 

@@ -110,14 +110,14 @@ def _monitoring(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def how_to(report: Mapping[str, Any]) -> list[str]:
-    """What a user does next with a running environment."""
+def how_to(report: Mapping[str, Any], which: str = "") -> list[str]:
+    """What a user does next with a running environment. which: the options that name it, after a blank."""
     if not report.get("nodes"):
         return []
     return [
-        "change the load:  edit threads.yaml, then ./pegasus-driver copy-threads",
-        "look again:       ./pegasus-driver status",
-        "take it down:     ./pegasus-driver destroy",
+        f"change the load:  edit threads.yaml, then ./pegasus-driver copy-threads{which}",
+        f"look again:       ./pegasus-driver status{which}",
+        f"take it down:     ./pegasus-driver destroy{which}",
     ]
 
 
@@ -160,15 +160,15 @@ NEXT_STEPS: dict[ExitCode, str] = {
 }
 
 
-def next_steps(code: ExitCode, action: str, folder: str) -> list[str]:
-    """How to go on after a failure or an interruption."""
+def next_steps(code: ExitCode, action: str, folder: str, which: str = "") -> list[str]:
+    """How to go on after a failure or an interruption. which: the options that name the environment, after a blank."""
     if code is ExitCode.OK:
         return []
     lines = [f"next: {NEXT_STEPS[code]}"] if code in NEXT_STEPS else []
     if code is ExitCode.INTERRUPTED:
-        lines.append(f"go on:         ./pegasus-driver {action}")
+        lines.append(f"go on:         ./pegasus-driver {action}{which}")
     if action != "destroy" and code is not ExitCode.CONFIGURATION:
-        lines.append("take it down:  ./pegasus-driver destroy")
+        lines.append(f"take it down:  ./pegasus-driver destroy{which}")
     if folder:
         lines.append(f"full log:      {folder}")
     return lines

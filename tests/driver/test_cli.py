@@ -219,6 +219,19 @@ def test_a_named_configuration_reaches_playbook_and_inventory(world: World) -> N
     assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
 
 
+def test_commands_that_are_shown_are_about_the_environment_of_the_command(world: World) -> None:
+    """Or "take it down" would take another one down."""
+    config = world.root / "group_vars/all/config.yml"
+    (world.root / "other one.yml").write_text(config.read_text().replace("Bench\n", "Other\n"))
+    world.events = GOOD
+    assert world.run("setup", "--config", "other one.yml") == 0
+    for command in ("copy-threads", "status", "destroy"):
+        assert f"./pegasus-driver {command} --config 'other one.yml'\n" in world.text
+    world.rc, world.events = 2, [play("p"), failed("Other-1", msg="m"), stats(failures={"Other-1": 1})]
+    assert world.run("setup", "--config", "other one.yml") == ExitCode.HOST
+    assert "take it down:  ./pegasus-driver destroy --config 'other one.yml'\n" in world.errors
+
+
 def test_a_local_cloud_that_fails(world: World) -> None:
     world.cloud.error = LocalCloudError("found no container engine", "Install docker")
     assert world.run("setup") == ExitCode.EC2
@@ -593,6 +606,17 @@ def test_a_second_interrupt_kills(world: World, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("pegasus_driver.render.PlainRenderer.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert world.runs[0].killed
+
+
+def test_an_interrupted_command_names_itself_in_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (world.root / "other.yml").write_text((world.root / "group_vars/all/config.yml").read_text())
+
+    def start(root: Path, say: object, to_remove: bool) -> None:
+        raise KeyboardInterrupt
+
+    world.cloud.start = start  # type: ignore[method-assign,assignment]
+    assert world.run("setup", "--config", "other.yml") == ExitCode.INTERRUPTED
+    assert "go on:         ./pegasus-driver setup --config other.yml\n" in world.errors
 
 
 def test_interrupt_while_the_cloud_starts(world: World) -> None:
