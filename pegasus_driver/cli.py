@@ -142,7 +142,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     for action in ACTIONS:
         sub = commands.add_parser(action.name, help=action.help, description=action.help,
                                   parents=[common, settings, run, *([dry] if action.locks else [])],
-                                  epilog=f"example:\n  ./pegasus-driver {action.usage_example}\n\n{epilog()}",
+                                  epilog=f"{_example(action.usage_example)}\n\n{epilog()}",
                                   formatter_class=raw)  # fmt: skip
         _add_own(sub, action)
         sub.set_defaults(action=action)
@@ -150,27 +150,36 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     for command in COMMANDS:
         sub = commands.add_parser(command.name, help=command.help, parents=[parents[one] for one in command.takes],
                                   description="\n".join(filter(None, (command.help, command.details))),
-                                  epilog=f"example:\n  ./pegasus-driver {command.usage_example}",
+                                  epilog=_example(command.usage_example),
                                   formatter_class=raw)  # fmt: skip
         _add_own(sub, command)
         sub.set_defaults(run_command=command)
         if command.rest:
-            sub.usage = f"pegasus-driver {command.name} [-h] NODE [-- {command.rest}]"
-    local = commands.add_parser("local", help="the local cloud: start, stop, status, image", epilog=epilog(),
-                                description="EC2 on this machine, with containers as instances.",
-                                formatter_class=raw)  # fmt: skip
+            sub.usage = f"pegasus-driver {command.name} [-h] [--config FILE] NODE [-- {command.rest}]"
+    local = commands.add_parser("local", help="the local cloud: start, stop, status, image",
+                                description="The local cloud: EC2 on this machine, with containers as instances.",
+                                epilog=f"{_example('local status')}\n\n{epilog()}", formatter_class=raw)  # fmt: skip
     verbs = local.add_subparsers(dest="verb", metavar="VERB", required=True)
-    start = verbs.add_parser("start", parents=[common], help="start it; setup does this by itself")
+
+    def verb(name: str, help: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, parents=[common], help=help, description=help,
+                                epilog=_example(f"local {name}"), formatter_class=raw)  # fmt: skip
+
+    start = verb("start", "start it; setup does this by itself")
     start.add_argument("--to-remove", action="store_true", help="only so far that its instances can be ended")
-    stop = verbs.add_parser("stop", parents=[common], help="stop it and remove all that it made")
+    stop = verb("stop", "stop it and remove all that it made")
     stop.add_argument("--if-empty", action="store_true", help="only if no instance is left")
-    verbs.add_parser("status", parents=[common], help="what runs, and what a crash left")
-    verbs.add_parser("image", parents=[common], help="build the instances' image and print its tag")
-    mirror = commands.add_parser("mirror", help="a mirror of all parts: fetch, list, serve", epilog=epilog(),
+    verb("status", "what runs, and what a crash left")
+    verb("image", "build the instances' image and print its tag")
+    mirror = commands.add_parser("mirror", help="a mirror of all parts: fetch, list, serve",
                                  description="A mirror of the download sites, for networks that don't reach them.",
-                                 formatter_class=raw)  # fmt: skip
-    mirror_arguments.declare(mirror, common)
+                                 epilog=f"{_example('mirror list')}\n\n{epilog()}", formatter_class=raw)  # fmt: skip
+    mirror_arguments.declare(mirror, common, _example)
     return parser
+
+
+def _example(line: str) -> str:
+    return f"example:\n  ./pegasus-driver {line}"
 
 
 def _add_own(parser: argparse.ArgumentParser, action: Action | Command) -> None:
@@ -211,9 +220,16 @@ def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
     if argv[:1] == ["_complete"]:
         return _complete(argv, host)
     words, rest = split_rest(argv)
-    arguments = build_parser(host.stdout).parse_args(words)
+    parser = build_parser(host.stdout)
+    _check_action(words, parser)
+    arguments, unknown = parser.parse_known_args(words)
     arguments.rest, arguments.folder = rest, host.folder
     command = getattr(arguments, "run_command", None)
+    if unknown:
+        advice = f"See ./pegasus-driver {arguments.command} --help"
+        if command and command.rest:
+            advice += ". What is to run on the host follows after '--'"
+        raise UsageError(f"found {' '.join(unknown)!r}, expected nothing more", advice)
     if rest and not (command and command.rest):
         raise UsageError(f"found {' '.join(rest)!r} after '--', expected nothing", f"See {arguments.command} --help")
     if command:
@@ -227,6 +243,22 @@ def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
 
         return run_mirror(arguments, host)
     return run_action(arguments.action, arguments, host)
+
+
+def _check_action(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Raises UsageError where the first word is no action; argparse's own message would list all of them."""
+    import difflib
+
+    from pegasus_driver.completion import subcommands
+
+    names, first = list(subcommands(parser)), words[0] if words else ""
+    if not first or first in (*names, "-h", "--help", "--version"):
+        return
+    near = difflib.get_close_matches(first, names, 1)
+    found = f"found {first!r}, expected an action" + (f"; the nearest is {near[0]}" if near else "")
+    if first.startswith("-"):
+        found += ": options follow it"
+    raise UsageError(found, "See ./pegasus-driver --help")
 
 
 def _complete(argv: Sequence[str], host: Host) -> ExitCode:
@@ -387,6 +419,7 @@ class _Run:
 
         self.run_folder = make_run_folder(self.host.root, self.action.name, self.host.now())
         self.recorder.open(self.run_folder)
+        self._begin("Start Ansible")  # takes seconds until its first play
         explicit, environ = [], dict(self.host.environ)
         if self.config.explicit:  # the inventory reads the variable, the playbooks need -e
             explicit, environ["PEGASUS_CONFIG"] = ["-e", f"@{self.config.path}"], str(self.config.path)
@@ -633,7 +666,7 @@ def _tell(error: DriverError, argv: Sequence[str], host: Host) -> ExitCode:
         from pegasus_driver.render import Ending, JsonRenderer
 
         steps = [f"next: {error.next_step}"] if error.next_step else []
-        named = next((word for word in argv if not word.startswith("-")), "")
+        named = argv[0] if not argv[0].startswith("-") else ""
         ending = Ending(error.exit_code, named, "", 0.0, problems=[error.message], next_steps=steps)
         JsonRenderer(host.stdout, host.now).finish(ending, 0.0)
     else:

@@ -91,14 +91,15 @@ def _open(arguments: argparse.Namespace, host: Host) -> ExitCode:
 
 def show(url: str, host: Host) -> None:
     """Opens an address in the browser, on a desktop only; elsewhere the printed address has to do."""
-    if is_desktop(host.environ) and not host.browse(url):
+    if has_browser(host.environ) and not host.browse(url):
         host.stderr.write("found no browser that could be started: open the address yourself\n")
 
 
-def is_desktop(environ: Mapping[str, str]) -> bool:
-    """Whether a browser's window would appear in front of the user: a graphical session, not one over ssh."""
+def has_browser(environ: Mapping[str, str]) -> bool:
+    """Whether a page would appear in front of the user: in the program that BROWSER names, which is the user's own word
+    (editors that work over ssh set it), or in a graphical session that isn't one over ssh."""
     graphical = environ.get("WAYLAND_DISPLAY") or environ.get("DISPLAY")
-    return bool(graphical) and not environ.get("SSH_CONNECTION")
+    return bool(environ.get("BROWSER") or (graphical and not environ.get("SSH_CONNECTION")))
 
 
 def _tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
@@ -151,7 +152,7 @@ COMMANDS: tuple[Command, ...] = (
             takes=("config",), example="connect-client 1", rest="COMMAND ...",
             details="Becomes ssh, with the environment's own key and known hosts. The exit status is that of the "
                     "session or of the command."),
-    Command("open", "open Grafana in the browser; without a desktop, print its address", _open,
+    Command("open", "open Grafana in the browser (or what BROWSER names); without a desktop, print its address", _open,
             takes=("config",)),
     Command("validate", "find every mistake in the configuration; starts nothing", _validate,
             takes=("output", "settings"),

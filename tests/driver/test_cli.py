@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +20,8 @@ import pytest
 
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
 from pegasus_driver.cli import ROOT, build_parser, main
+from pegasus_driver.commands import split_rest
+from pegasus_driver.completion import subcommands
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.lock import environment_lock, lock_path
@@ -57,6 +63,23 @@ def test_help_of_an_action_has_an_example_that_parses(world: World, action: Acti
     assert build_parser(io.StringIO()).parse_args(action.usage_example.split()).action is action
 
 
+def parsers(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[str, ...]]:
+    """Every action, and every verb of an action that has some."""
+    below = subcommands(parser)
+    for word, sub in below.items():
+        yield from parsers(sub, *words, word)
+    if words:
+        yield words
+
+
+@pytest.mark.parametrize("words", list(parsers(build_parser(io.StringIO()))), ids=" ".join)
+def test_every_help_has_an_example(world: World, words: tuple[str, ...]) -> None:
+    assert world.run(*words, "--help") == 0
+    (line,) = re.findall(r"^example:\n  \./pegasus-driver (.+)$", world.text, re.MULTILINE)
+    assert line.split()[: len(words)] == list(words)
+    build_parser(io.StringIO()).parse_args(split_rest(shlex.split(line))[0])
+
+
 GROW = Action(
     "grow", "for the tests", "setup.yml",
     arguments=(Argument("count", int, "how many", nargs="?", default=1, example="2"),),
@@ -92,7 +115,11 @@ def test_help_imports_nothing_heavy() -> None:
     ("argv", "expected"),
     [
         ([], "required: ACTION"),
-        (["setpu"], "invalid choice: 'setpu'"),
+        (["setpu"], "found 'setpu', expected an action; the nearest is setup\nnext: See ./pegasus-driver --help"),
+        (["--dry-run", "setup"], "found '--dry-run', expected an action: options follow it"),
+        (["setup", "--bogus"], "found '--bogus', expected nothing more\nnext: See ./pegasus-driver setup --help"),
+        (["connect-client", "1", "ls"], "found 'ls', expected nothing more"),
+        (["connect-client", "1", "ls"], "connect-client --help. What is to run on the host follows after '--'"),
         (["stop-node"], "required: NODE"),
         (["stop-node", "zero"], "expected a node's index"),
         (["stop-node", "0"], "expected a node's index"),
@@ -171,7 +198,7 @@ def test_setup_as_json(world: World) -> None:
     world.events = GOOD
     assert world.run("setup", "--output=json") == 0
     records = lines_of(world)
-    assert [r["type"] for r in records if r["type"] == "play_started"] == ["play_started"] * 3
+    assert [r["type"] for r in records if r["type"] == "play_started"] == ["play_started"] * 4
     assert {"host": "Bench-1", "status": "changed"}.items() <= next(
         r for r in records if r["type"] == "host_result"
     ).items()
@@ -244,6 +271,19 @@ def test_a_named_configuration_reaches_playbook_and_inventory(world: World) -> N
     (request,) = world.requests
     assert list(request.arguments) == ["-e", f"@{world.root}/other.yml"]
     assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
+
+
+def test_commands_that_are_shown_are_about_the_environment_of_the_command(world: World) -> None:
+    """Or "take it down" would take another one down."""
+    config = world.root / "group_vars/all/config.yml"
+    (world.root / "other one.yml").write_text(config.read_text().replace("Bench\n", "Other\n"))
+    world.events = GOOD
+    assert world.run("setup", "--config", "other one.yml") == 0
+    for command in ("copy-threads", "status", "destroy"):
+        assert f"./pegasus-driver {command} --config 'other one.yml'\n" in world.text
+    world.rc, world.events = 2, [play("p"), failed("Other-1", msg="m"), stats(failures={"Other-1": 1})]
+    assert world.run("setup", "--config", "other one.yml") == ExitCode.HOST
+    assert "take it down:  ./pegasus-driver destroy --config 'other one.yml'\n" in world.errors
 
 
 def test_a_local_cloud_that_fails(world: World) -> None:
@@ -638,6 +678,17 @@ def test_a_second_interrupt_kills(world: World, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("pegasus_driver.render.PlainRenderer.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert world.runs[0].killed
+
+
+def test_an_interrupted_command_names_itself_in_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (world.root / "other.yml").write_text((world.root / "group_vars/all/config.yml").read_text())
+
+    def start(root: Path, say: object, to_remove: bool) -> None:
+        raise KeyboardInterrupt
+
+    world.cloud.start = start  # type: ignore[method-assign,assignment]
+    assert world.run("setup", "--config", "other.yml") == ExitCode.INTERRUPTED
+    assert "go on:         ./pegasus-driver setup --config other.yml\n" in world.errors
 
 
 def test_interrupt_while_the_cloud_starts(world: World) -> None:

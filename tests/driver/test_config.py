@@ -221,3 +221,18 @@ def test_ansible_finds_the_same_mistakes() -> None:
     assert "-e: pegasus_cluster_node: found an unknown key" in text
     assert "pegasus_replication_factor: found 2, expected at most the number of nodes" in text
     assert "error_class: configuration" in text
+
+
+@pytest.mark.parametrize("count", ["x", "1.5"])
+def test_a_number_of_nodes_that_is_none_is_refused_without_the_driver_too(count: str) -> None:
+    arguments = ["-i", "localhost,", "--start-at-task", "Check how many nodes to add", "-e", f"add_nodes_count={count}"]
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "playbooks/add-nodes.yml", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"add_nodes_count: found {count}, expected how many nodes to add" in done.stdout
+    assert "Could not match supplied host pattern" not in done.stderr

@@ -21,6 +21,7 @@ from pegasus_driver.cli import ROOT
 from pegasus_driver.mirror_download import Site, Store
 from pegasus_driver.mirror_parts import ROLES, parts, repositories
 from tests.driver.fakes import CONFIG, World
+from tests.driver.test_docs import objects
 
 SERVER = "download.aerospike.com/artifacts/aerospike-server-enterprise"
 DASHBOARDS = "github.com/aerospike/aerospike-monitoring/archive/refs/tags/v3.18.0.tar.gz"
@@ -280,11 +281,14 @@ def test_list_shows_and_checks(project_with_roles: Path, world: World, upstream:
 def test_serve_offers_what_was_fetched(
     project_with_roles: Path, world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fetch(world, upstream, "--distribution", "debian12") == 0
+    documented = objects()
+    assert fetch(world, upstream, "--distribution", "debian12", "--output", "json") == 0
+    assert set(json.loads(world.out.getvalue())) == documented["mirror fetch"]
     seen: list[bytes] = []
 
     def look() -> None:
         record = json.loads(world.out.getvalue().splitlines()[-1])
+        assert set(record) == documented["mirror serve"]
         with urllib.request.urlopen(f"http://127.0.0.1:{record['port']}/{SERVER}/8.0.0.4/", timeout=5) as answer:
             seen.append(answer.read())
         raise KeyboardInterrupt

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.render import Ending, Recorder
+from pegasus_driver.runner import make_run_folder
 from tests.driver.fakes import Instance, World, began, failed, ok, play, raw, stats
 
 MODULE = "aerospike_community.pegasus."
@@ -137,7 +140,7 @@ def test_timings_of_stages_and_roles(world: World) -> None:
     assert world.run("setup", "--output", "json") == 0
     stages = json.loads(world.text.splitlines()[-1])["stages"]
     assert [stage["name"] for stage in stages] == [
-        "Start the local cloud", "Bring up the instances", "Set up the hosts",
+        "Start the local cloud", "Start Ansible", "Bring up the instances", "Set up the hosts",
     ]  # fmt: skip
     last = stages[-1]
     assert (last["hosts"], last["changed"], last["failed"]) == (2, 2, 0) and last["seconds"] >= 0
@@ -175,6 +178,20 @@ def test_a_record_that_can_not_be_written_is_no_failure(world: World, monkeypatc
     monkeypatch.setattr("pegasus_driver.render.Recorder.write", full)
     assert world.run("setup") == 0
     assert "done in" in world.text
+
+
+def test_a_run_that_goes_on_keeps_its_folder(tmp_path: Path) -> None:
+    """A status each minute beside a long setup makes more folders than are kept."""
+    first = datetime(2026, 11, 24, tzinfo=UTC)
+    folder, other = (make_run_folder(tmp_path, "setup", first + timedelta(seconds=number)) for number in range(2))
+    recorder = Recorder(lambda: first)
+    recorder.open(folder)
+    for number in range(2, 30):
+        make_run_folder(tmp_path, "status", first + timedelta(seconds=number))
+    assert folder.is_dir() and not other.exists()
+    recorder.finish(Ending(ExitCode.OK, "setup", "Bench", 1.0), 1.0)
+    make_run_folder(tmp_path, "status", first + timedelta(seconds=30))
+    assert not folder.exists()
 
 
 # --- one's own playbook, logs ---------------------------------------------------------------------------------------

@@ -147,6 +147,7 @@ def environment(checkout: Checkout) -> dict[str, Any]:
     """The first command of the README."""
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
+    assert [one["text"] for one in run.records if one["type"] == "warning" and not one["deprecation"]] == []
     return run.end["report"]
 
 
@@ -396,6 +397,8 @@ def test_a_stopped_node_loses_no_record_and_returns(checkout, environment, addre
 
     status = checkout.driver("status")
     assert status.code == 0 and status.end["report"]["cluster"]["stable"] is False
+    assert [node["service"] for node in status.end["report"]["nodes"] if node["role"] == "server"][1] == "stopped"
+    assert "Benchmark-2: database: expected running, found stopped" in told(status)
 
     run = checkout.driver("restart-node", "2")
     assert run.code == 0, run.why()
