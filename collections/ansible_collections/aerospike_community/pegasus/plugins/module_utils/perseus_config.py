@@ -50,8 +50,8 @@ class PerseusSettings:
     geo_spatial_index: bool = False
     udf_aggregation: bool = False
     range_query: bool = False
-    normal_time_range: int = 10  # seconds
-    max_time_range: int = 100  # seconds
+    normal_time_range: int = 10  # records: Perseus numbers them, whatever it calls this
+    max_time_range: int = 100  # records
     max_time_range_chance: float = 0.01  # 0.0 to 1.0
 
 
