@@ -170,13 +170,15 @@ def _clients(clients: list[dict[str, Any]], problems: list[Problem]) -> list[dic
         )
     if clients and len(server_rates) == len(clients):
         claimed = sum(record["rate"] for record in records)
-        counted = sum(server_rates) / len(server_rates)
-        if abs(claimed - counted) > LOAD_TOLERANCE * max(claimed, counted):
+        # Each client had its own few seconds, in which the servers counted all of them. A busy machine's load goes up
+        # and down tenfold within them: servers that counted more prove nothing, less is what Perseus only claims.
+        counted = max(server_rates)
+        if counted < claimed * (1 - LOAD_TOLERANCE):
             problems.append(
                 Problem(
                     "clients",
                     "load",
-                    f"about the {claimed:,.0f} operations a second that the clients print",
+                    f"at least about the {claimed:,.0f} operations a second that the clients print",
                     f"{counted:,.0f} a second in the servers' own counters",
                 )
             )

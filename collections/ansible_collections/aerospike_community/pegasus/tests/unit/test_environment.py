@@ -123,7 +123,7 @@ def silence(name):
             "server-3: cluster-stable: expected size 3 and a key, found timed out",
         ),
         (change("client-1", total_rate=0, server_rate=0), "client-1: Perseus's rows: expected non-zero counts"),
-        (change("client-1", server_rate=10), "clients: load: expected about the 100"),
+        (change("client-1", server_rate=10), "clients: load: expected at least about the 100"),
         (silence("client-1"), "client-1: Perseus's rows: expected non-zero counts, found no answer"),
         (silence("monitor-1"), "monitor-1: monitoring"),
         (
@@ -150,6 +150,13 @@ def test_two_clients_share_the_servers_counters():
     change("client-1", server_rate=150.0)(hosts)
     report = build_report("Benchmark", "local", hosts, "Test", 2, {"client": 2})
     assert report.problems == []
+
+
+def test_servers_that_counted_more_prove_nothing():
+    """A real Perseus warming up on a busy machine: 33,533 operations a second in its rows, 104,834 on the servers."""
+    hosts = whole()
+    change("client-1", total_rate=33533.0, server_rate=104834.0)(hosts)
+    assert build_report("Benchmark", "local", hosts, "Test", 2).problems == []
 
 
 def test_lines_tell_how_to_go_on():
