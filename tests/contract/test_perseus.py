@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -514,6 +515,26 @@ def test_a_run_from_banner_to_end(work: Path, fake_client: dict[str, str]) -> No
         run.process.send_signal(signal.SIGTERM)
         assert run.process.wait(timeout=10) == 143
     assert "enterprise only" in (work / "stderr").read_text()
+
+
+def test_a_row_comes_in_pieces_as_the_real_ones_does(work: Path, fake_client: dict[str, str]) -> None:
+    """Each write(2) of the real one is a cell or less (seen by strace, 2026-11-25), so stderr in the same file tears
+    rows apart. A packet socket as stdout keeps writes apart."""
+    write_config(work)
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "perseus_simulated"]
+    process = subprocess.Popen(command, cwd=work, env=fake_client, stdout=there, stderr=subprocess.DEVNULL)
+    there.close()
+    try:
+        here.settimeout(20)
+        while here.recv(65536).decode() != " 2           |":
+            pass
+        cells = [here.recv(65536).decode() for _ in range(3)]
+    finally:
+        process.kill()
+        process.wait()
+        here.close()
+    assert [cell.count("|") for cell in cells] == [1, 1, 1], cells
 
 
 def test_an_outage_is_printed_and_survived(work: Path, fake_client: dict[str, str]) -> None:

@@ -208,7 +208,7 @@ def test_perseus_is_not_started_with_half_a_configuration(monitored: Monitored) 
     monitored.on(1, "sh", "-c", f"'cp {path} {path}.whole; head -n 12 {path}.whole > {path}'")
     with pytest.raises(subprocess.CalledProcessError):
         monitored.on(1, "systemctl", "restart", "perseus")
-    assert "Perseus is not started" in monitored.on(1, "tail", "-n", "30", "/var/log/perseus/perseus.log")
+    assert "Perseus is not started" in monitored.on(1, "tail", "-n", "30", "/var/log/perseus/errors.log")
     until(lambda: monitored.firing("PerseusDown", **where), 60, "PerseusDown fires")
     monitored.on(1, "mv", f"{path}.whole", path)
     monitored.on(1, "systemctl", "reset-failed", "perseus")

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from perseus_simulated import BANNER, VERSION, configuration, library, threads, workloads
+from perseus_simulated import BANNER, VERSION, configuration, library, output, threads, workloads
 from perseus_simulated.database import Database
 from perseus_simulated.keys import KeyRanges, message
 from perseus_simulated.table import Table
@@ -37,25 +37,25 @@ class Perseus:
     """One run: the workloads, the table and what repeats each second."""
 
     def __init__(self, folder: Path, database: Database, config: configuration.Configuration) -> None:
-        test, output = config.testConfiguration, config.outputWindowConfiguration
+        test, window = config.testConfiguration, config.outputWindowConfiguration
         if test is None:
             raise Failed("testConfiguration is missing")
         self._folder = folder
         self._total = workloads.Counter()
-        ranges = KeyRanges(database, test.perseusId, (database.error,), workloads.print_error)
+        ranges = KeyRanges(database, test.perseusId, (database.error,), output.say)
         _repeat(2, 1, ranges.refresh)
         if missing := test.missing():
             raise Hung(f"testConfiguration.{missing[0]} is missing")
         self._workloads = workloads.make(database, ranges, test, self._total)
-        if output is None or output.columnWidth is None or output.columnWidth < 1:
+        if window is None or window.columnWidth is None or window.columnWidth < 1:
             raise Hung("outputWindowConfiguration or its columnWidth is missing")
-        if output.printIntervalSec is None or output.printIntervalSec < 1:
+        if window.printIntervalSec is None or window.printIntervalSec < 1:
             raise Hung("outputWindowConfiguration.printIntervalSec must be above 0")
         # None makes the first row fail, and a failed row is the last one: the process stays up and prints nothing.
-        every = output.numberOfLinesBeforeReprintingTheHeader or 0
-        self._table = Table(tuple(item.header for item in self._workloads), output.columnWidth, every)
+        every = window.numberOfLinesBeforeReprintingTheHeader or 0
+        self._table = Table(tuple(item.header for item in self._workloads), window.columnWidth, every)
         self._rows = 0
-        _repeat(FIRST_ROW_SECONDS, output.printIntervalSec, self._print_row)
+        _repeat(FIRST_ROW_SECONDS, window.printIntervalSec, self._print_row)
 
     def start(self) -> None:
         """Warm up, then follow threads.yaml."""
@@ -73,7 +73,7 @@ class Perseus:
         if self._table.header_due(self._rows):
             lines += self._table.header([item.threads for item in self._workloads])
         lines.append(self._table.row(self._rows, [item.counter.take() for item in self._workloads], self._total.take()))
-        print("\n".join(lines), flush=True)
+        output.table(lines)
 
 
 def _repeat(delay: float, interval: float, action: object) -> None:
@@ -110,13 +110,13 @@ def _connect(config: configuration.Configuration, archive: Path, folder: Path) -
         raise Failed("Cannot read configuration: truncateSet is null")
     if settings.truncateSet:
         what = f"the set: {settings.set} in namespace: {settings.namespace}"
-        print(f"Truncating {what}!", flush=True)
+        output.say(f"Truncating {what}!")
         try:
             database.truncate()
         except aerospike.exception.AerospikeError as error:
             raise Failed(f"Truncating {what} failed: {message(error)}") from error
         time.sleep(TRUNCATE_SECONDS)
-        print(f"The set {what.removeprefix('the set')} was successfully truncated!", flush=True)
+        output.say(f"The set {what.removeprefix('the set')} was successfully truncated!")
     return database
 
 

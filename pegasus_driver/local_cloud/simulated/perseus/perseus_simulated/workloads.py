@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
 import threading
 import time
 import traceback
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perseus_simulated import output
 from perseus_simulated.configuration import Test
 from perseus_simulated.database import Database
 from perseus_simulated.keys import KeyRanges, RangesUnknown
@@ -113,7 +113,7 @@ class NotSimulated(Workload):
         super().set_threads(count)
         if self.threads and not self._said:
             self._said = True
-            print(f"SIMULATED: workload {self.name} isn't simulated, it counts 0", flush=True)
+            output.say(f"SIMULATED: workload {self.name} isn't simulated, it counts 0")
 
     def _loop(self, stop: threading.Event) -> None:
         stop.wait()
@@ -184,8 +184,3 @@ def make(database: Database, ranges: KeyRanges, test: Test, total: Counter) -> l
         if enabled:
             found.append(NotSimulated(name, header, total, lambda: None, lambda _: None))
     return found
-
-
-def print_error(text: str) -> None:
-    """An error line between the rows, as the real one prints them: on stdout."""
-    print(text, file=sys.stdout, flush=True)

@@ -65,9 +65,16 @@ class Exporter:
     """The log, threads.yaml and the service of one Perseus, as one page of metrics."""
 
     def __init__(
-        self, rows: Path, threads: Path, service: ServiceWatch, clock: Callable[[], float] = time.monotonic
+        self,
+        rows: Path,
+        errors: Path,
+        threads: Path,
+        service: ServiceWatch,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """:param errors: what Perseus prints on stderr: what is in it already counts as the past"""
         self._follower = LogFollower(rows, LOOK_BACK_BYTES)
+        self._errors = LogFollower(errors)
         self._threads = threads
         self._service = service
         self._clock = clock
@@ -84,6 +91,7 @@ class Exporter:
         """Read what was printed since the last call."""
         with self._lock:
             self.meter.take(self._follower.lines(), self._clock())
+            self.meter.take_errors(self._errors.lines())
             self._service.state(self._clock())
 
     def page(self) -> str:
@@ -137,11 +145,14 @@ def main() -> int:
     """Run until SIGTERM."""
     parser = argparse.ArgumentParser(prog="perseus-exporter", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=Path, default=Path("/var/log/perseus/perseus.log"), help="what Perseus prints")
+    parser.add_argument("--errors", type=Path, default=Path("/var/log/perseus/errors.log"), help="its stack traces")
     parser.add_argument("--threads", type=Path, default=Path("/var/lib/perseus/threads.yaml"), help="its live load")
     parser.add_argument("--service", default="perseus", help="its systemd service")
     parser.add_argument("--port", type=int, default=PORT)
     options = parser.parse_args()
-    exporter = Exporter(options.rows, options.threads, ServiceWatch(lambda: systemctl_show(options.service)))
+    exporter = Exporter(
+        options.rows, options.errors, options.threads, ServiceWatch(lambda: systemctl_show(options.service))
+    )
     server = make_server(exporter, options.port)
     over = threading.Event()
 

@@ -37,7 +37,7 @@ UNKNOWN = "unknown"
 _PART_OF_A_TRACE = re.compile(r"\s|Caused by:|Traceback|\.\.\. \d+ more")
 
 RATE_ROWS = 5  # rows that the rate is averaged over
-PRINT_INTERVAL = 1.0  # seconds between rows, for a rate of the very first one
+PRINT_INTERVAL = 1.0  # seconds between rows (perseus_config)
 STALE_SECONDS = 5.0  # without a row for so long, the rate is 0: nothing was seen to be done
 
 
@@ -88,17 +88,22 @@ class Meter:
             if row:
                 self._count_row(row, now)
 
+    def take_errors(self, lines: Iterable[str]) -> None:
+        """Take what has just come on stderr: stack traces, and no table."""
+        for line in lines:
+            if line.strip():
+                self._count_error(line)
+
     def rates(self, now: float) -> dict[str, float]:
         """Operations a second by workload, for the columns of the last header; a batch is one."""
         columns = [column.workload for column in self.table.columns if column.workload != TOTAL]
         if not self._recent or now - self._recent[-1][0] > STALE_SECONDS:
             return dict.fromkeys(columns, 0.0)
         rows = [row for _, row in self._recent]
-        seconds = self._recent[-1][0] - self._recent[0][0]
-        if len(rows) > 1 and seconds > 0:
+        if len(rows) > 1:
             rows = rows[1:]  # the first one's counts are of the time before it
-        else:
-            rows, seconds = rows[-1:], PRINT_INTERVAL
+        # On a starved host several rows are read at once: they took their intervals all the same.
+        seconds = max(self._recent[-1][0] - self._recent[0][0], len(rows) * PRINT_INTERVAL)
         return {name: sum(row.counts.get(name, 0) for row in rows) / seconds for name in columns}
 
     def render(self, now: float, service: Service, wanted: dict[str, int], threads_file_ok: bool) -> str:

@@ -16,6 +16,7 @@ description:
 author: Pegasus authors
 options:
   rows_file: {description: The file that Perseus's output goes to., type: path, default: /var/log/perseus/perseus.log}
+  errors_file: {description: The file that its stack traces go to., type: path, default: /var/log/perseus/errors.log}
   threads_file: {description: The live threads.yaml of this client., type: path, default: /var/lib/perseus/threads.yaml}
   service: {description: Perseus's systemd service., type: str, default: perseus}
   hosts: {description: Addresses of all server nodes., type: list, elements: str, required: true}
@@ -80,6 +81,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.system
 
 # The last header is at most 10 rows back; error lines may stand between.
 LOOK_BACK_BYTES = 512 * 1024
+# The exception of a start that has just failed; older ones explain nothing.
+ERRORS_LOOK_BACK_BYTES = 16 * 1024
 POLL_SECONDS = 0.05
 SERVICE_POLL_SECONDS = 1.0
 DEAD_STATES = ("failed", "inactive")
@@ -96,6 +99,7 @@ class Watch:
         self.params = params
         self.systemd = systemd
         self.follower = LogFollower(Path(params["rows_file"]), LOOK_BACK_BYTES)
+        self.errors = LogFollower(Path(params["errors_file"]), ERRORS_LOOK_BACK_BYTES)
         self.table = TableReader()
         # What was printed before this call names the columns; its rows are the past.
         self.table.feed_all(self.follower.lines())
@@ -169,7 +173,7 @@ class Watch:
     def log_lines(self) -> list[str]:
         """What explains it: Perseus's own words, and the journal's where Perseus said nothing."""
         # Each once, and without the frames of stack traces: a failing workload repeats them every second.
-        words = dict.fromkeys(line for line in self.table.others if not line[:1].isspace())
+        words = dict.fromkeys(line for line in [*self.errors.lines(), *self.table.others] if not line[:1].isspace())
         return telling_lines(list(words)) or telling_lines(self.systemd.log_lines(self.params["service"], count=20))
 
 
@@ -178,6 +182,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "rows_file": {"type": "path", "default": "/var/log/perseus/perseus.log"},
+            "errors_file": {"type": "path", "default": "/var/log/perseus/errors.log"},
             "threads_file": {"type": "path", "default": "/var/lib/perseus/threads.yaml"},
             "service": {"type": "str", "default": "perseus"},
             "hosts": {"type": "list", "elements": "str", "required": True},
@@ -207,8 +212,9 @@ def main() -> None:
     except NotReadyError as error:
         lines = watch.log_lines()
         shown = "\n".join(f"  {line}" for line in lines) or "  (empty)"
+        places = f"{module.params['rows_file']} and {module.params['errors_file']}"
         module.fail_json(
-            msg=f"Perseus is not ready: {error}.\nIn {module.params['rows_file']}, most telling first:\n{shown}",
+            msg=f"Perseus is not ready: {error}.\nIn {places}, most telling first:\n{shown}",
             log=lines,
         )
     threads = watch.threads() or watch.table.threads

@@ -29,12 +29,14 @@ class Host:
 
     def __init__(self, folder: Path) -> None:
         self.log, self.threads = folder / "perseus.log", folder / "threads.yaml"
+        self.errors = folder / "errors.log"
         self.threads.write_text(GOOD)
         self.now, self.unit = 1000.0, "ActiveState=active\nInvocationID=a1\n"
         self.exporter = self.restart_exporter()
 
     def restart_exporter(self) -> Exporter:
-        self.exporter = Exporter(self.log, self.threads, ServiceWatch(lambda: self.unit), lambda: self.now)
+        service = ServiceWatch(lambda: self.unit)
+        self.exporter = Exporter(self.log, self.errors, self.threads, service, lambda: self.now)
         return self.exporter
 
     def prints(self, text: str) -> None:
@@ -114,6 +116,23 @@ def test_a_deleted_file_and_the_default_that_perseus_writes_back(host: Host) -> 
     assert (host.value(WANTED), host.value("perseus_threads_file_ok")) == (2, 0)
     host.threads.write_text("".join(f"{name}: 1\n" for name in threads_file.WORKLOADS))
     assert (host.value(WANTED), host.value("perseus_threads_file_ok")) == (1, 0), "not ours, but what Perseus reads"
+
+
+def test_stack_traces_lie_apart_from_the_rows(host: Host) -> None:
+    """A real Perseus on the Community Edition: each delete fails, and its rows come piece by piece in the meantime."""
+    enterprise_only = 'perseus_error_lines_total{kind="enterprise_only"}'
+    trace = (
+        "com.aerospike.client.AerospikeException: Error 25,1,0,30000,1000,0,BB908001CAC4202 172.28.0.8 3000: "
+        "Enterprise only\n\tat com.aerospike.client.command.DeleteCommand.parseResult(DeleteCommand.java:91)\n"
+    )
+    host.errors.write_text(trace)  # before the exporter: the past
+    host.restart_exporter()
+    host.prints(HEADER + "| 1 | 2")
+    with host.errors.open("a") as stream:
+        stream.write(trace * 3)
+    host.prints("0 | 20 |\n")
+    assert (host.value(WRITES), host.value(enterprise_only)) == (20, 3)
+    assert host.value('perseus_error_lines_total{kind="unknown"}') == 0
 
 
 def test_the_service_dies_and_is_started_again(host: Host) -> None:

@@ -55,6 +55,15 @@ def running(found: dict) -> dict[str, float]:
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
+def test_rows_that_are_read_at_once_took_their_intervals_all_the_same() -> None:
+    """A starved exporter beside a real Perseus at 3,000 writes a second said 83,492."""
+    meter = Meter(0.0)
+    meter.take([*header(1, 2), row(1, 100, 100)], 10.0)
+    meter.take([row(number, 100, 100) for number in range(2, 5)], 14.0)
+    meter.take([row(number, 100, 100) for number in range(5, 10)], 14.25)
+    assert page(meter, 14.25)['perseus_operations_per_second{workload="write"}'] == 100
+
+
 def test_a_rate_is_what_was_counted_in_the_time_that_it_took() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 2), row(1, 100, "1,200")], 10.0)

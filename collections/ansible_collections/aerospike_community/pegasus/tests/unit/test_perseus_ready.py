@@ -156,6 +156,7 @@ def params(tmp_path: Path) -> dict:
     (tmp_path / "threads.yaml").write_text(threads_file.render({**NO_THREADS, "write": 1, "read": 1}))
     return {
         "rows_file": str(tmp_path / "log"),
+        "errors_file": str(tmp_path / "errors"),
         "threads_file": str(tmp_path / "threads.yaml"),
         "service": "perseus",
         "hosts": ["10.0.0.1"],
