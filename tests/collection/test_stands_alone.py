@@ -14,23 +14,15 @@ from typing import Any
 
 import pytest
 import yaml
-from moto.ec2.models import amis
-from moto.server import ThreadedMotoServer
 
+from tests.ec2_endpoint import ec2_endpoint
+
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "collections/ansible_collections/aerospike_community/pegasus"
 ROLES = sorted(path.name for path in (SOURCE / "roles").iterdir())
 # What of the collection only its own development needs.
 LEFT_OUT = ("tests/", "galaxy.yml")
-IMAGE = {
-    "ami_id": "ami-0123456789abcdef0",
-    "name": "debian-12-amd64-test",
-    "owner_id": "136693071363",
-    "architecture": "x86_64",
-    "root_device_name": "/dev/xvda",
-    "public": True,
-    "creation_date": "2026-01-01T00:00:00.000Z",
-}
 USED = """
 - name: Use a role
   hosts: all
@@ -139,14 +131,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def ec2() -> Iterator[str]:
-    """A moto server's URL."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(amis, "AMIS", [IMAGE])
-        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-        server.stop()
+    with ec2_endpoint() as url:
+        yield url
 
 
 def test_the_archive_holds_all_that_git_holds(project: Project) -> None:
