@@ -7,8 +7,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 test: lint unit molecule e2e
 
+# What needs no container and doesn't wait for programs (marks: pyproject.toml), on all processors.
 test-fast: dev
-	$(PY) -m pytest -q -m "not docker and not e2e"
+	$(PY) -m pytest -q -n auto -m "not docker and not e2e and not slow"
 
 # Makes .venv through the wrapper, as a user's first command does, then adds the test tools.
 dev: .venv/dev-stamp
@@ -25,7 +26,7 @@ lint: dev
 	ansible-lint --profile production --offline --strict
 
 unit: dev
-	$(PY) -m pytest -m "not e2e"
+	$(PY) -m pytest -n auto -m "not e2e" --cov --cov-report=term
 
 # The hosts are made once; each role's scenario runs on them. One alone: molecule test -s aerospike_server
 molecule: dev

@@ -1,7 +1,8 @@
 """What molecule's containers need of this machine, beside the engine: the image, the packages, disks and their nodes.
 
     testbed.py prepare [HOST=DISKS ...]   builds the image and the packages, makes the disks; prints both as JSON
-    testbed.py serve                      a process that serves the packages and is udev for the containers' disks
+    testbed.py serve                      a process that serves the packages and an EC2 endpoint without machines,
+                                          and is udev for the containers' disks
     testbed.py blank HOST                 gives a host that is stopped blank disks, as EC2 does at a stop and start
     testbed.py remove                     ends that process, and removes the disks and the packages
 
@@ -40,11 +41,14 @@ from pegasus_driver.local_cloud.instances import BLOCK_RULES, TABLE_LOOK, is_con
 from pegasus_driver.local_cloud.mirror import Mirror  # noqa: E402
 from pegasus_driver.local_cloud.preflight import raise_inotify_limit, restore_inotify_limit  # noqa: E402
 from pegasus_driver.local_cloud.settings import MIRROR_PORT, Settings  # noqa: E402
+from tests.ec2_endpoint import ec2_endpoint  # noqa: E402
 
 STATE = ROOT / ".pegasus" / "molecule"
 DISKS = STATE / "disks"
 MIRROR = STATE / "mirror"
 LOCK = STATE / "testbed.pid"
+# The EC2 endpoint's URL.
+EC2 = STATE / "ec2"
 # What the machine's limit was before prepare raised it.
 LIMIT = STATE / "inotify-limit"
 # Seconds for the process to come up, and to end.
@@ -122,15 +126,25 @@ def run(ready_fd: int) -> None:
     mirror = Mirror(MIRROR, facts["mirror_url"].split("/")[2].split(":")[0], MIRROR_PORT)
     engine = connect(Settings(ROOT))
     store, _ = open_store(DISKS)
-    with os.fdopen(ready_fd, "w") as ready:
-        ready.write("ready\n")
+    with ec2_endpoint() as ec2:
+        EC2.write_text(ec2)
+        with os.fdopen(ready_fd, "w") as ready:
+            ready.write("ready\n")
+        show_disks_until(stopping, engine, store)
+    mirror.close()
+
+
+def show_disks_until(stopping: threading.Event, engine: Engine, store: DiskStore | None) -> None:
+    """Keep the containers' disk nodes as their partition tables are."""
+    if store is None:
+        stopping.wait()
+        return
     events = KernelEvents()
     processes: dict[str, int] = {}
     while not stopping.is_set():
-        for host in store.instances() if store is not None else []:
+        for host in store.instances():
             processes[host] = _show_disks(engine, store, host, processes.get(host, 0))
         events.wait(TABLE_LOOK)
-    mirror.close()
 
 
 def _show_disks(engine: Engine, store: DiskStore, host: str, process: int) -> int:

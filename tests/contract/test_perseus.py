@@ -486,6 +486,7 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_from_banner_to_end(work: Path, fake_client: dict[str, str]) -> None:
     write_config(work, lambda c: c["outputWindowConfiguration"].update(numberOfLinesBeforeReprintingTheHeader=3))
     set_threads(work, write=2, read=1, udf=1)
@@ -517,6 +518,7 @@ def test_a_run_from_banner_to_end(work: Path, fake_client: dict[str, str]) -> No
     assert "enterprise only" in (work / "stderr").read_text()
 
 
+@pytest.mark.slow
 def test_a_row_comes_in_pieces_as_the_real_ones_does(work: Path, fake_client: dict[str, str]) -> None:
     """Each write(2) of the real one is a cell or less (seen by strace, 2026-11-25), so stderr in the same file tears
     rows apart. A packet socket as stdout keeps writes apart."""
@@ -537,6 +539,7 @@ def test_a_row_comes_in_pieces_as_the_real_ones_does(work: Path, fake_client: di
     assert [cell.count("|") for cell in cells] == [1, 1, 1], cells
 
 
+@pytest.mark.slow
 def test_an_outage_is_printed_and_survived(work: Path, fake_client: dict[str, str]) -> None:
     write_config(work)
     set_threads(work, write=1)
@@ -552,6 +555,7 @@ def test_an_outage_is_printed_and_survived(work: Path, fake_client: dict[str, st
         assert run.process.wait(timeout=10) == 130
 
 
+@pytest.mark.slow
 def test_wrong_namespace_prints_its_line_and_rows_of_nothing(work: Path, fake_client: dict[str, str]) -> None:
     def change(config: dict[str, Any]) -> None:
         config["aerospikeConfiguration"]["namespace"] = "none"
@@ -567,6 +571,7 @@ def test_wrong_namespace_prints_its_line_and_rows_of_nothing(work: Path, fake_cl
         assert set(run.row().values()) == {0}
 
 
+@pytest.mark.slow
 def test_a_wrong_value_ends_the_reloading_until_the_restart(work: Path, fake_client: dict[str, str]) -> None:
     write_config(work)
     set_threads(work, read=1)
@@ -602,6 +607,7 @@ def test_what_hangs_the_real_one_hangs(
         assert run.process.wait(timeout=10) == 143
 
 
+@pytest.mark.slow
 def test_no_rows_when_the_header_is_due_every_zero_rows(work: Path, fake_client: dict[str, str]) -> None:
     write_config(work, lambda c: c["outputWindowConfiguration"].update(numberOfLinesBeforeReprintingTheHeader=0))
     set_threads(work, udf=1)
@@ -694,6 +700,7 @@ def counters(cluster: Any) -> dict[str, int]:
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
+@pytest.mark.slow
 def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster: Callable[..., Any]) -> None:
     """All eight workloads, with the official client: what the rows say is what the servers did."""
     cluster = simulated_cluster(nodes=3, replication_factor=2)
@@ -747,6 +754,7 @@ def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster:
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
+@pytest.mark.slow
 def test_updates_that_a_full_server_refuses_are_counted_all_the_same(
     jar: Path, work: Path, simulated_cluster: Callable[..., Any]
 ) -> None:
@@ -780,6 +788,7 @@ def test_updates_that_a_full_server_refuses_are_counted_all_the_same(
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
+@pytest.mark.slow
 def test_load_survives_a_nodes_stop_and_return(jar: Path, work: Path, simulated_cluster: Callable[..., Any]) -> None:
     cluster = simulated_cluster(nodes=3, replication_factor=2)
 

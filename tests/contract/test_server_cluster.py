@@ -13,6 +13,8 @@ from aerospike import exception as errors
 
 from tests.contract.simulated_servers import SimulatedCluster, SimulatedNode, values, wait_for
 
+# They wait for heartbeats.
+pytestmark = pytest.mark.slow
 RECORDS = 3000
 PATIENT = {"total_timeout": 8000, "socket_timeout": 1000, "max_retries": 40, "sleep_between_retries": 100}
 

@@ -158,6 +158,7 @@ def pid_in(project: Path) -> int:
     return int(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cancel", "cancel a deaf task", "kill"])
 def test_a_cancelled_run_leaves_no_process(project: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setattr(runner, "GRACE", 1.0)
@@ -196,6 +197,7 @@ def test_the_whole_command_with_a_real_run(project: Path, world: World) -> None:
     assert "Look" in world.text and "hello" in world.text and "status of Bench: done" in world.text
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_the_whole_command(project: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "playbooks/setup.yml").write_text(SLOW.replace("TRAP ", ""))
     sent: list[int] = []

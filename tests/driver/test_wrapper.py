@@ -42,6 +42,7 @@ def run(program: Path, *arguments: str, cwd: Path | None = None, **more: str) ->
     )
 
 
+@pytest.mark.slow
 def test_first_use_later_uses_and_changed_requirements(copy: Path, tmp_path: Path) -> None:
     link = tmp_path / "bin" / "pegasus"
     link.parent.mkdir()
@@ -75,6 +76,7 @@ def test_first_use_later_uses_and_changed_requirements(copy: Path, tmp_path: Pat
     assert str(moved) in (moved / ".venv/bin/pip").read_text()
 
 
+@pytest.mark.slow
 def test_an_interrupted_installation_is_made_anew(copy: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as index:  # accepts pip and never answers
         (copy / "requirements.txt").write_text("anything==1\n")
@@ -99,6 +101,7 @@ def test_an_interrupted_installation_is_made_anew(copy: Path) -> None:
     assert not (copy / ".pegasus/venv-installing").exists()
 
 
+@pytest.mark.slow
 def test_two_first_uses_at_once(copy: Path) -> None:
     processes = [
         subprocess.Popen(
@@ -159,6 +162,7 @@ def test_advice_after_pip(tmp_path: Path, log: str, advice: str) -> None:
     assert installer._advice().startswith(advice)
 
 
+@pytest.mark.slow
 def test_what_each_action_imports_is_compiled(copy: Path) -> None:
     """Also where Python is told to write no bytecode: each ansible-playbook would compile hundreds of files anew."""
     installer = bootstrap.Installer(copy)

@@ -1,7 +1,7 @@
 """The life of an environment in the local cloud, from a clean clone, as the README tells it.
 
-The tests of a module run in order and share one environment: building it takes over a minute. Each looks at the effect
-itself (over the wire, over HTTP, at the container engine), not at what Pegasus says of it.
+The tests of a module run in order and share one environment (see conftest.py). Each looks at the effect itself (over
+the wire, over HTTP, at the container engine), not at what Pegasus says of it.
 """
 
 from __future__ import annotations
@@ -123,6 +123,15 @@ def get(url: str, password: str = "") -> Any:
         request_.add_header("Authorization", "Basic " + b64encode(f"admin:{password}".encode()).decode())
     with urllib.request.urlopen(request_, timeout=10) as answer:
         return json.load(answer)
+
+
+def heal(checkout: Checkout) -> str:
+    """Bring the environment to what a test starts from, after one that failed; says why that can't be done, or ''."""
+    run = checkout.driver("setup")
+    grown = [node["index"] for node in run.end.get("report", {}).get("nodes", []) if node["role"] == "server"][SERVERS:]
+    for index in grown if run.code == 0 else []:
+        run = checkout.driver("remove-node", str(index), "--force")
+    return "" if run.code == 0 else f"it couldn't be set up again: {run.why()}"
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +381,7 @@ def test_threads_reach_the_clients_and_nothing_else_changes(checkout, addresses)
         until(lambda a=address: re.search(r"\| Threads:\s*\| 2 ", log_tail(checkout, a)), 40, "two write threads")
 
 
+@pytest.mark.follows("test_threads_reach_the_clients_and_nothing_else_changes")
 def test_wrong_threads_never_reach_a_client(checkout, addresses):
     threads = checkout.path / "threads.yaml"
     good = threads.read_text()
@@ -406,6 +416,7 @@ def test_a_stopped_node_loses_no_record_and_returns(checkout, environment, addre
     assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(300))
 
 
+@pytest.mark.follows("test_threads_reach_the_clients_and_nothing_else_changes")
 def test_copy_threads_is_proven_by_perseus_itself(checkout, addresses):
     edit(checkout.path / "threads.yaml", "write: 2\n", "write: 4\n")
     run = checkout.driver("copy-threads")
@@ -417,6 +428,7 @@ def test_copy_threads_is_proven_by_perseus_itself(checkout, addresses):
     assert run.code == 0 and run.end["changed"] == 0, run.why()
 
 
+@pytest.mark.follows("test_copy_threads_is_proven_by_perseus_itself")
 def test_a_client_that_does_not_take_the_load_over_is_reported(checkout, addresses):
     (address,) = addresses["client"]
     number = process(checkout, address, "perseus")
@@ -496,6 +508,7 @@ def test_a_grown_cluster_is_known_without_a_setup(checkout, environment, config)
     until(lambda: operations(servers[3], config["pegasus_namespace"]) > counted + 20, 30, "the new node is used")
 
 
+@pytest.mark.follows("test_a_grown_cluster_is_known_without_a_setup")
 def test_a_setup_keeps_the_grown_cluster_and_restarts_nothing(checkout, environment):
     before = processes(checkout)
     run = checkout.driver("setup")
@@ -507,6 +520,7 @@ def test_a_setup_keeps_the_grown_cluster_and_restarts_nothing(checkout, environm
     assert again.code == 0 and again.end["changed"] == 0, [r for r in again.records if r.get("status") == "changed"]
 
 
+@pytest.mark.follows("test_a_grown_cluster_is_known_without_a_setup")
 def test_a_removed_node_takes_no_record_with_it(checkout, environment, client):
     keys = [("Test", "removal", number) for number in range(500)]
     for key in keys:
@@ -558,6 +572,7 @@ def test_a_build_that_fails_leaves_what_runs_and_shows_why(checkout, environment
     assert [on_host(checkout, address, "sha256sum", "/opt/perseus/perseus.jar") for address in addresses] == sums
 
 
+@pytest.mark.follows("test_the_clients_alone_follow_their_section_of_the_configuration")
 def test_perseus_is_built_once_handed_over_and_restarted(checkout, environment):
     addresses = of_role(checkout, "BenchmarkClient")
     before = [process(checkout, address, "perseus") for address in addresses]
@@ -649,6 +664,7 @@ def test_what_was_done_is_marked_in_grafana(checkout, addresses, config):
     assert not {"status", "validate"} & found.keys(), "nothing was changed"
 
 
+@pytest.mark.follows("test_the_clients_alone_follow_their_section_of_the_configuration")
 def test_a_stopped_instance_is_skipped_by_name_and_brought_back(checkout, environment):
     run = checkout.driver("setup-clients")
     assert run.code == 0, run.why()

@@ -69,6 +69,12 @@ class Monitored:
         assert run.code == 0, run.why()
 
 
+def heal(checkout: Checkout) -> str:  # noqa: F811
+    """Bring the environment back after a test that failed; returns why that can't be done, or ''."""
+    run = checkout.driver("setup")
+    return "" if run.code == 0 else f"it couldn't be set up again: {run.why()}"
+
+
 @pytest.fixture(scope="module")
 def monitored(checkout: Checkout) -> Iterator[Monitored]:  # noqa: F811
     config = checkout.path / "group_vars/all/config.yml"

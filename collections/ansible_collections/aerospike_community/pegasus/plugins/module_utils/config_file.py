@@ -98,6 +98,7 @@ def _shape_problem(text: str) -> tuple[int, str] | None:
     """What can't be read safely: references (one can stand for itself, or for a billion others) and deep nesting."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=Loader):
+        assert event.start_mark is not None
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             return line, f"found the reference *{event.anchor}, expected the value itself"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins  # Ec2.list hides the type in that class
 import socket
 import threading
 import time
@@ -135,11 +136,11 @@ class Ec2:
 
     # --- Describing ---------------------------------------------------------------------------------------------------
 
-    def _own(self, **more: list[str]) -> list[dict[str, Any]]:
+    def _own(self, **more: builtins.list[str]) -> builtins.list[dict[str, Any]]:
         filters = [{"Name": f"tag:{TAG_ENVIRONMENT}", "Values": [self.environment]}]
         return filters + [{"Name": name.replace("_", "-"), "Values": values} for name, values in more.items()]
 
-    def instances(self) -> list[Instance]:
+    def instances(self) -> builtins.list[Instance]:
         """The environment's instances, those that EC2 still lists as terminated included."""
         reservations = self.list(
             "describe_instances", "Reservations", "describe instances", Filters=self._own(), MaxResults=1000
@@ -147,7 +148,7 @@ class Ec2:
         found = [Instance.from_description(one) for reservation in reservations for one in reservation["Instances"]]
         return sorted(found, key=lambda one: one.order)
 
-    def volumes(self) -> list[dict[str, Any]]:
+    def volumes(self) -> builtins.list[dict[str, Any]]:
         """The environment's volumes that still exist."""
         found = self.list("describe_volumes", "Volumes", "describe volumes", Filters=self._own(), MaxResults=500)
         return [volume for volume in found if volume["State"] not in ("deleting", "deleted")]
@@ -173,7 +174,7 @@ class Ec2:
 
     def wait_for(
         self, ids: set[str], ready: Callable[[Instance], bool], expected: str, timeout: float, *, ending: bool = False
-    ) -> list[Instance]:
+    ) -> builtins.list[Instance]:
         """Wait until each instance of `ids` is `ready`, and return all instances of the environment.
 
         `expected` says in words what is waited for; `timeout` is in seconds. Where the end of the instances is waited

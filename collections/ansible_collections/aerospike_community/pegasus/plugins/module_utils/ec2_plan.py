@@ -422,7 +422,8 @@ def found_rules(permissions: list[dict[str, Any]]) -> set[Rule]:
     rules = set()
     for permission in permissions:
         protocol = str(permission["IpProtocol"])
-        ports = (-1, -1) if protocol == "-1" else (permission.get("FromPort", -1), permission.get("ToPort", -1))
+        given = (permission.get("FromPort", -1), permission.get("ToPort", -1))
+        ports: tuple[int, int] = (-1, -1) if protocol == "-1" else given
         for kind, field_name, key in (
             ("cidr4", "IpRanges", "CidrIp"),
             ("cidr6", "Ipv6Ranges", "CidrIpv6"),

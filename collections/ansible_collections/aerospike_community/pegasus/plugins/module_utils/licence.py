@@ -40,7 +40,7 @@ def licence_problems(path: Path, nodes: int | None, today: date) -> Iterator[str
 
 def read_fields(text: str) -> dict[str, str]:
     """The file's names and values; comments and lines of another form are left out."""
-    fields = {}
+    fields: dict[str, str] = {}
     for line in text.splitlines():
         words = line.split("#")[0].split(None, 1)
         if len(words) == 2 and re.fullmatch(r"[a-z][a-z0-9-]*", words[0]):

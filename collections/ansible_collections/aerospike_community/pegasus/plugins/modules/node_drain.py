@@ -214,7 +214,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    began, lines = time.monotonic(), []
+    began = time.monotonic()
+    lines: list[str] = []
     try:
         drain = Drain(module.params, lines.append)
         able = drain.check()

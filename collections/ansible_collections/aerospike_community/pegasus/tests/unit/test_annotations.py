@@ -199,6 +199,7 @@ def project(tmp_path: Path, grafana: Grafana) -> Project:
     return Project(tmp_path, grafana)
 
 
+@pytest.mark.slow
 def test_a_playbook_that_changes_something_is_a_span(project: Project, grafana: Grafana) -> None:
     before = time.time() * 1000
     done = project.run()
@@ -212,6 +213,7 @@ def test_a_playbook_that_changes_something_is_a_span(project: Project, grafana: 
     assert len(grafana.posted) == 1, "nothing was changed the second time"
 
 
+@pytest.mark.slow
 def test_each_play_of_several_that_changed_something_too(project: Project, grafana: Grafana) -> None:
     project.run("-e", "second=true")
     assert [(span["text"].partition(":")[0], span["tags"][0]) for span in grafana.posted] == [
@@ -219,6 +221,7 @@ def test_each_play_of_several_that_changed_something_too(project: Project, grafa
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_grafana_does_not_take_is_kept_and_told_without_the_password(project: Project, grafana: Grafana) -> None:
     grafana.status = 401
     done = project.run("-vv")
@@ -231,6 +234,7 @@ def test_what_grafana_does_not_take_is_kept_and_told_without_the_password(projec
     assert len(grafana.posted) == 1 and project.kept() == []
 
 
+@pytest.mark.slow
 def test_a_failure_and_check_mode_and_no_environment(project: Project, grafana: Grafana) -> None:
     assert project.run("--check").returncode == 0
     assert grafana.posted == []
@@ -243,16 +247,18 @@ def test_a_failure_and_check_mode_and_no_environment(project: Project, grafana: 
     assert len(grafana.posted) == 1 and not project.state.exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_span_too(project: Project, grafana: Grafana) -> None:
+    started = project.folder / "started"
+    command = json.dumps({"command": f"sh -c 'touch {started}; exec sleep 60'"})
     process = subprocess.Popen(
-        project.command("-e", "command='sleep 60'"), cwd=project.folder, env=project.environment, text=True,
+        project.command("-e", command), cwd=project.folder, env=project.environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "PLAY [Second]" in line:
-            break
-    time.sleep(1.5)
+    deadline = time.monotonic() + 60
+    while not started.exists():
+        assert process.poll() is None and time.monotonic() < deadline, "the play didn't come to its second task"
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     assert grafana.posted[0]["text"].endswith("(failed)")

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.ec2_endpoint import ec2_endpoint
+
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "ec2_provision"
 COLLECTIONS = Path(__file__).resolve().parents[5]
-IMAGE = {
-    "ami_id": "ami-0123456789abcdef0",
-    "name": "debian-12-amd64-test",
-    "owner_id": "136693071363",
-    "architecture": "x86_64",
-    "root_device_name": "/dev/xvda",
-    "public": True,
-    "creation_date": "2026-01-01T00:00:00.000Z",
-}
 PLAYBOOK = """
 - name: Provision
   hosts: localhost
@@ -58,27 +49,10 @@ VARIABLES = {
 }
 
 
-@pytest.fixture
-def endpoint(tmp_path):
-    """moto's server as a process of its own, on a port that it chooses."""
-    amis = tmp_path / "amis.json"
-    amis.write_text(json.dumps([IMAGE]))
-    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    log = tmp_path / "moto.log"
-    with log.open("w") as out:
-        server = subprocess.Popen(
-            command, env={**os.environ, "MOTO_AMIS_PATH": str(amis)}, stdout=out, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"moto's server did not start: {log.read_text()}")
-            time.sleep(0.05)
-        yield found[0]
-    finally:
-        server.terminate()
-        server.wait()
+@pytest.fixture(scope="module")
+def endpoint():
+    with ec2_endpoint() as url:
+        yield url
 
 
 @pytest.fixture
@@ -110,6 +84,7 @@ def recap(done, changed):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path):
     here = {"ec2_provision_endpoint_url": endpoint}
     done, _ = play("--check", **here)
@@ -140,6 +115,7 @@ def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path)
     recap(done, 0)
 
 
+@pytest.mark.slow
 def test_a_wrong_type_is_refused_before_any_call(play):
     secret = "a-secret-of-40-characters-0123456789abcd"
     done, _ = play(pegasus_cluster_nodes="many", ec2_provision_secret_key=secret)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -184,7 +183,6 @@ def test_it_runs_from_the_files_that_the_role_copies(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         assert "reading" in process.stdout.readline()
-        time.sleep(0.3)
         process.terminate()
         assert process.wait(10) == 0
     finally:

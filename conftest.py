@@ -1,0 +1,33 @@
+"""What all tests share: how they are spread over processes, and what is read once."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.loaders
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ec2s_model_is_read_once() -> Iterator[None]:
+    """Each client of EC2 reads its model anew, as it has to in real life: a second of work, for hundreds of clients."""
+    loader = botocore.loaders.JSONFileLoader
+    read = functools.cache(lambda path, load=loader.load_file: load(loader(), path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "load_file", lambda _, path: read(path))
+        yield
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay together, because they share what its fixtures make. So do those that share the engine."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder = os.path.dirname(nodeid.partition("::")[0])  # noqa: PTH120 (an id, no path)
+            return folder if folder == "tests/local_cloud" else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)

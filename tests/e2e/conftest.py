@@ -1,0 +1,72 @@
+"""What the tests of a whole environment share: the hosts' logs after a failure, and a sound start for the next test.
+
+The tests of a module live through one environment's life, in their order, because making an environment takes over a
+minute. Each starts from what `setup` leaves; one that goes on from another test says so with `follows`. After a failure
+the environment is healed before the next test, so that each failure tells of itself and not of the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.host_logs import containers_of, host_logs
+
+
+@dataclass
+class Life:
+    """How far an environment has come."""
+
+    failed: set[str] = field(default_factory=set)
+    checkout: Any = None
+    # Since the last failure nobody has set it up again.
+    unsound: bool = False
+    # Why there is no environment any more.
+    lost: str = ""
+
+
+LIFE: pytest.StashKey[Life] = pytest.StashKey()
+
+
+def life_of(item: pytest.Item) -> tuple[Life, Any]:
+    """The life that a test is part of, and its Python module."""
+    module = item.getparent(pytest.Module)
+    assert module is not None
+    return module.stash.setdefault(LIFE, Life()), module.obj
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    if not report.failed:
+        return report
+    life, _ = life_of(item)
+    life.failed.add(item.name)
+    life.checkout = getattr(item, "funcargs", {}).get("checkout") or life.checkout
+    if call.when == "setup":
+        life.lost = f"it couldn't be made for {item.name}"
+    life.unsound = True
+    if life.checkout is not None:
+        logs = host_logs(containers_of(f"pegasus.local-cloud={life.checkout.state}"))
+        report.sections.append(("The hosts' logs", logs))
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Heal what a failed test has left; skip what can't be tested any more, and say why."""
+    life, module = life_of(item)
+    for mark in item.iter_markers("follows"):
+        assert hasattr(module, mark.args[0]), f"{item.name} follows a test that isn't there"
+        if mark.args[0] in life.failed:
+            pytest.skip(f"it goes on from {mark.args[0]}, which failed")
+    if not {"environment", "monitored"} & set(getattr(item, "fixturenames", ())):
+        return
+    if life.unsound and not life.lost:
+        life.lost = module.heal(life.checkout)
+        life.unsound = False
+    if life.lost:
+        pytest.skip(f"there is no environment: {life.lost}")

@@ -1,0 +1,46 @@
+"""EC2 for tests of what runs outside of their process: moto behind a port. Nothing runs behind its instances."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+
+# As moto's own list has them.
+IMAGE = {
+    "ami_id": "ami-0123456789abcdef0",
+    "name": "debian-12-amd64-test",
+    "owner_id": "136693071363",
+    "architecture": "x86_64",
+    "root_device_name": "/dev/xvda",
+    "public": True,
+    "creation_date": "2026-01-01T00:00:00.000Z",
+}
+
+
+@contextlib.contextmanager
+def ec2_endpoint() -> Iterator[str]:
+    """Serve EC2 with one image on a free port of loopback; gives its URL.
+
+    One call at a time, unlike moto's own server: two launches at once can break moto's generator of addresses, and
+    then one of them gets an answer that is no answer.
+    """
+    from moto.ec2.models import amis
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    before, amis.AMIS = amis.AMIS, [IMAGE]
+    server = make_server(
+        "127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), request_handler=MotoRequestHandler
+    )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        amis.AMIS = before
