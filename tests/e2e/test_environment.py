@@ -26,6 +26,7 @@ import aerospike
 import boto3
 import pytest
 import yaml
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
     InfoError,
     info_pairs,
@@ -216,12 +217,10 @@ def instances(checkout: Checkout) -> dict[str, Ec2Instance]:
     found = {}
     for reservation in ec2(checkout).describe_instances()["Reservations"]:
         for one in reservation["Instances"]:
-            tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
-            if one["State"]["Name"] != "terminated":
-                found[tags["Name"]] = Ec2Instance(
-                    one["InstanceId"], tags["Name"], one["State"]["Name"], one.get("PrivateIpAddress", ""),
-                    tags.get("pegasus:expires", ""),
-                )  # fmt: skip
+            seen = Instance.from_description(one)
+            if seen.state != "terminated":
+                expires = seen.tags.get("pegasus:expires", "")
+                found[seen.name] = Ec2Instance(seen.id, seen.name, seen.state, seen.private_ip, expires)
     return found
 
 
@@ -350,6 +349,31 @@ def client(addresses: dict[str, list[str]]) -> Iterator[Any]:
     connected = aerospike.client({"hosts": [(addresses["server"][0], 3000)]}).connect()
     yield connected
     connected.close()
+
+
+def test_a_host_whose_key_changed_is_not_trusted(checkout, environment, addresses):
+    """Keys are accepted at first contact and checked afterwards. They are kept by instance, not by address."""
+    known = str(checkout.path / ".pegasus/local/Benchmark/known_hosts")
+
+    def knows(name: str) -> bool:
+        return subprocess.run(["ssh-keygen", "-F", name, "-f", known], capture_output=True).returncode == 0
+
+    def connect() -> subprocess.CompletedProcess[str]:
+        command = [checkout.path / "pegasus-driver", "connect-cluster", "2", "--", "hostname"]
+        return subprocess.run(command, cwd=checkout.path, capture_output=True, text=True, timeout=120, check=False)
+
+    assert all(knows(one.id) and not knows(one.address) for one in instances(checkout).values())
+    address = addresses["server"][1]
+    kept = "/root/host-keys"
+    try:
+        # In one go: without keys nobody gets in any more.
+        swap = f"mkdir {kept} && mv /etc/ssh/ssh_host_* {kept} && ssh-keygen -A"
+        on_host(checkout, address, "sh", "-c", f"'{swap}'")
+        refused = connect()
+        assert refused.returncode == 255 and "REMOTE HOST IDENTIFICATION HAS CHANGED" in refused.stderr
+    finally:
+        on_host(checkout, address, "sh", "-c", f"'mv {kept}/* /etc/ssh && rmdir {kept}'")
+    assert connect().returncode == 0
 
 
 def test_a_second_setup_changes_nothing(checkout, environment):
