@@ -144,7 +144,7 @@ def test_the_exporter_says_what_the_log_says(monitored: Monitored) -> None:
 
 def test_clients_have_ids_of_their_own_and_the_same_program(monitored: Monitored) -> None:
     configurations = [monitored.on(number, "cat", "/var/lib/perseus/configuration.yaml") for number in range(CLIENTS)]
-    assert ["perseusId: 1\n" in configurations[0], "perseusId: 2\n" in configurations[1]] == [True, True]
+    assert ["perseusId: 0\n" in configurations[0], "perseusId: 1\n" in configurations[1]] == [True, True]
     sums = {monitored.on(number, "sha256sum", "/opt/perseus/perseus.jar") for number in range(CLIENTS)}
     assert len(sums) == 1
     locale = monitored.on(0, "sh", "-c", "'tr \\\\0 \\\\n < /proc/$(systemctl show -P MainPID perseus)/environ'")
