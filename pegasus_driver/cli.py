@@ -429,7 +429,7 @@ class _Run:
         if self.action.playbook == OWN:
             # group_vars/ lies beside our playbooks; theirs gets it as an inventory without hosts.
             inventories.append(self.host.root / "inventories" / "variables")
-            environ["ANSIBLE_INVENTORY_ENABLED"] = "amazon.aws.aws_ec2,ansible.builtin.yaml"
+            environ["ANSIBLE_INVENTORY_ENABLED"] = "aerospike_community.pegasus.ec2,ansible.builtin.yaml"
         run = self.host.run_factory()(
             Request(
                 root=self.host.root,

@@ -60,9 +60,9 @@ def _connect(role: str) -> Callable[[argparse.Namespace, Host], ExitCode]:
 
         access, hosts = reach(arguments, host)
         target = environment.pick(hosts, role, arguments.node)
-        if not (access.state_dir / "id_ed25519").is_file():
+        if not access.private_key.is_file():
             raise UsageError(
-                f"{access.state_dir / 'id_ed25519'} isn't there, expected the environment's private key",
+                f"{access.private_key} isn't there, expected the environment's private key",
                 "Copy it from the machine that built the environment, mode 0600.",
             )
         command = environment.ssh_command(access, target, ["LogLevel=ERROR", "ServerAliveInterval=15"])

@@ -106,7 +106,7 @@ def _playbook(action: Action) -> str:
     if action.playbook == OWN:
         return (
             "`ansible-playbook -i inventories/local -i inventories/variables PLAYBOOK` with "
-            "`ANSIBLE_INVENTORY_ENABLED=amazon.aws.aws_ec2,ansible.builtin.yaml`"
+            "`ANSIBLE_INVENTORY_ENABLED=aerospike_community.pegasus.ec2,ansible.builtin.yaml`"
         )
     words = ["ansible-playbook", f"playbooks/{action.playbook}"]
     words += ["--tags", ",".join(action.tags)] if action.tags else []

@@ -51,6 +51,13 @@ class Access:
     secret_key: str
     public: bool
     user: str
+    key_file: str = ""  # "": the one that Pegasus made
+    jump: str = ""  # a bastion, user@host:port
+
+    @property
+    def private_key(self) -> Path:
+        """The private key of the hosts, on this machine."""
+        return self.root / Path(self.key_file).expanduser() if self.key_file else self.state_dir / "id_ed25519"
 
     @property
     def state_dir(self) -> Path:
@@ -84,6 +91,8 @@ def access(root: Path, config: Config) -> Access:
         secret_key=text("pegasus_ec2_secret_key"),
         public=text("pegasus_connect_address") == "public",
         user=str(login.get("ansible_user", "admin")),
+        key_file=text("ec2_provision_private_key_file"),
+        jump=text("pegasus_ssh_jump"),
     )
 
 
@@ -94,7 +103,9 @@ def find(access: Access, patience: float = PATIENCE) -> list[EnvironmentHost]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     settings = Settings(
-        connect_timeout=patience, read_timeout=patience, retries={"total_max_attempts": 1 if patience < 5 else 3}
+        connect_timeout=patience,
+        read_timeout=patience,
+        retries={"mode": "standard", "total_max_attempts": 1 if patience < 5 else 5},
     )
     try:
         client = boto3.client(
@@ -170,8 +181,10 @@ def pick(hosts: Sequence[EnvironmentHost], role: str, index: int) -> Environment
 def ssh_command(access: Access, host: EnvironmentHost, options: Sequence[str] = ()) -> list[str]:
     """The ssh command line for a host, with the environment's own key and known hosts and nothing of the user's.
 
+    The way through a bastion is the user's own: ssh's configuration, keys and known hosts count for that.
     A command to run there may be appended. Options as group_vars/aws_ec2.yml gives them to Ansible.
     """
+    through = ["-o", f"ProxyJump={access.jump}"] if access.jump else ["-F", "none"]
     settings = [
         f'UserKnownHostsFile="{access.state_dir / "known_hosts"}"',
         "StrictHostKeyChecking=accept-new",
@@ -182,19 +195,20 @@ def ssh_command(access: Access, host: EnvironmentHost, options: Sequence[str] = 
         *options,
     ]
     flags = [flag for setting in settings for flag in ("-o", setting)]
-    return ["ssh", "-F", "none", "-i", str(access.state_dir / "id_ed25519"), *flags, f"{access.user}@{host.address}"]
+    return ["ssh", *through, "-i", str(access.private_key), *flags, f"{access.user}@{host.address}"]
 
 
-def _host(instance: Mapping[str, Any], public: bool) -> EnvironmentHost:
-    tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
-    index = tags.get("pegasus:index", "")
+def _host(description: Mapping[str, Any], public: bool) -> EnvironmentHost:
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
+
+    instance = Instance.from_description(dict(description))
     return EnvironmentHost(
-        name=tags.get("Name", instance["InstanceId"]),
-        role=tags.get("pegasus:role", ""),
-        index=int(index) if index.isdigit() else 0,
-        address=instance.get("PublicIpAddress" if public else "PrivateIpAddress") or "",
-        state=instance["State"]["Name"],
-        instance_id=instance["InstanceId"],
+        name=instance.name or instance.id,
+        role=instance.role,
+        index=instance.index or 0,
+        address=instance.public_ip if public else instance.private_ip,
+        state=instance.state,
+        instance_id=instance.id,
     )
 
 

@@ -125,9 +125,9 @@ def run_tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
     """Until Ctrl-C, which is its normal end. Raises DriverError for what is wrong before it starts."""
     access, hosts = reach(arguments, host)
     clients = _clients(hosts, arguments.clients)
-    if not (access.state_dir / "id_ed25519").is_file():
+    if not access.private_key.is_file():
         raise UsageError(
-            f"{access.state_dir / 'id_ed25519'} isn't there, expected the environment's private key",
+            f"{access.private_key} isn't there, expected the environment's private key",
             "Copy it from the machine that built the environment, mode 0600.",
         )
     lines: queue.Queue[Line] = queue.Queue()

@@ -27,6 +27,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from xml.sax.saxutils import escape
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan
+
 log = logging.getLogger("pegasus.endpoint")
 
 IMAGE_OWNER = "136693071363"
@@ -490,7 +492,7 @@ def _view(region: str, one: Any) -> Instance:
         one.pegasus_public_key = _text(key.material_public)
     return Instance(
         id=one.id,
-        name=next((tag["value"] for tag in one.get_tags() if tag["key"] == "Name"), ""),
+        name=_name(one),
         type=one.instance_type,
         state=one._state.name,
         address=one.private_ip or "",
@@ -501,6 +503,14 @@ def _view(region: str, one: Any) -> Instance:
         reboot_wanted=getattr(one, "pegasus_reboot", False),
         disks=disk_count(one.instance_type),
     )
+
+
+def _name(one: Any) -> str:
+    """The instance's name, as the roles read it from its tags."""
+    tags = {tag["key"]: tag["value"] for tag in one.get_tags()}
+    return ec2_plan.Instance(
+        one.id, "", one._state.name, one.instance_type, launch_index=int(one.ami_launch_index or 0), tags=tags
+    ).name
 
 
 def describe_own_disks(disk_bytes: int) -> None:

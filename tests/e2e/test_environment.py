@@ -26,6 +26,7 @@ import aerospike
 import boto3
 import pytest
 import yaml
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
     InfoError,
     info_pairs,
@@ -207,12 +208,10 @@ def instances(checkout: Checkout) -> dict[str, Ec2Instance]:
     found = {}
     for reservation in ec2(checkout).describe_instances()["Reservations"]:
         for one in reservation["Instances"]:
-            tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
-            if one["State"]["Name"] != "terminated":
-                found[tags["Name"]] = Ec2Instance(
-                    one["InstanceId"], tags["Name"], one["State"]["Name"], one.get("PrivateIpAddress", ""),
-                    tags.get("pegasus:expires", ""),
-                )  # fmt: skip
+            seen = Instance.from_description(one)
+            if seen.state != "terminated":
+                expires = seen.tags.get("pegasus:expires", "")
+                found[seen.name] = Ec2Instance(seen.id, seen.name, seen.state, seen.private_ip, expires)
     return found
 
 

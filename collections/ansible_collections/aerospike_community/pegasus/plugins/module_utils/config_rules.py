@@ -32,6 +32,7 @@ NAME_KEYS = ("pegasus_cluster_name", "pegasus_client_name", "pegasus_monitoring_
 LONGEST_TTL = 315_360_000  # seconds; the server's limit of ten years
 LARGEST_SET_NAME = 63  # characters
 LARGEST_TAG = (128, 256)  # characters of key and value
+MOST_SPREAD = 7  # instances of a placement group of the strategy spread, in one zone
 MOST_TAGS = 40  # of EC2's 50; Pegasus has its own
 CONTEXTS = ("service", "logging", "network", "namespace", "security", "xdr", "mod-lua")
 
@@ -60,6 +61,7 @@ LIMITS: dict[str, Limits] = {
     "pegasus_client_nodes": Limits(0, 1000),
     "pegasus_replication_factor": Limits(1, 8),
     "ec2_provision_root_volume_gb": Limits(8, 16384, "GiB"),
+    "ec2_provision_zone_count": Limits(1, 6),
     "ec2_provision_timeout": Limits(1, None, "seconds"),
     "aerospike_server_default_ttl": Limits(0, LONGEST_TTL, "seconds"),
     "aerospike_server_nsup_period": Limits(0, LONGEST_TTL, "seconds"),
@@ -108,8 +110,10 @@ FORMS: dict[str, Form] = {
     ),
     "pegasus_region": Form(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", "the name of an EC2 region, such as us-east-1"),
     "pegasus_artifact_source": Form(r"upstream|https?://[^\s/]\S*", "upstream, or the http(s) address of a mirror"),
+    "pegasus_ssh_jump": Form(
+        r"|([^\s@:,]+@)?[^\s@:,/-][^\s@:,/]*(:\d{1,5})?", "user@host or user@host:port, or nothing"
+    ),
     "pegasus_ec2_endpoint_url": Form(r"|https?://[^\s/]\S*", "an http(s) address, or nothing"),
-    "ec2_provision_subnet_id": Form(r"|subnet-[0-9a-f]{8,17}", "a subnet's id, such as subnet-0123456789abcdef0"),
     "ec2_provision_image_owner": Form(r"\d{12}|self|amazon|aws-marketplace", "an account number of 12 digits"),
     **dict.fromkeys(
         tuple(f"ec2_provision_{group}_instance_type" for group in ("cluster", "client", "monitoring")),
@@ -207,6 +211,52 @@ def _zones(values: Values) -> Iterator[Found]:
     for zone in values.get("ec2_provision_zones", []):
         if region and not re.fullmatch(rf"{re.escape(region)}(-[a-z]+-\d+)?[a-z]", str(zone), re.ASCII):
             yield "ec2_provision_zones", f"found {show(zone)}, expected zones of {region}, such as {region}a"
+    for subnet in values.get("ec2_provision_subnet_ids", []):
+        if not re.fullmatch(r"subnet-[0-9a-f]{8,17}", subnet):
+            expected = "subnets' ids, such as subnet-0123456789abcdef0"
+            yield "ec2_provision_subnet_ids", f"found {show(subnet)}, expected {expected}"
+    count = values.get("ec2_provision_zone_count", 1)
+    for key, what in (("ec2_provision_zones", "zones"), ("ec2_provision_subnet_ids", "subnets, each in another zone")):
+        given = values.get(key, [])
+        if given and len(set(given)) < count:
+            yield key, f"found {len(set(given))}, expected {count} {what}, or more (ec2_provision_zone_count)"
+
+
+def _placement(values: Values) -> Iterator[Found]:
+    key = "ec2_provision_placement"
+    placement, zones = values.get(key, "none"), values.get("ec2_provision_zone_count", 1)
+    if placement == "cluster" and zones > 1:
+        yield key, f"found cluster, which is in one zone, expected ec2_provision_zone_count 1 (it is {zones})"
+    nodes = values.get("pegasus_cluster_nodes", 0)
+    if placement == "spread" and nodes > MOST_SPREAD * zones:
+        yield (
+            key,
+            f"found spread for {nodes} nodes, expected at most {MOST_SPREAD} in each zone "
+            f"(ec2_provision_zone_count: {zones})",
+        )
+
+
+def _key(values: Values) -> Iterator[Found]:
+    """Which file is the private key of a given key pair can't be guessed, and a made one has its own place."""
+    name, file = values.get("ec2_provision_key_name"), values.get("ec2_provision_private_key_file")
+    if name and file == "":
+        yield "ec2_provision_private_key_file", f"found nothing, expected the path of the private key of {show(name)}"
+
+
+def _reach(values: Values) -> Iterator[Found]:
+    """How this machine gets to the instances."""
+    address = values.get("pegasus_connect_address")
+    if address == "public" and values.get("ec2_provision_public_address") == "never":
+        yield (
+            "ec2_provision_public_address",
+            "found never, expected always or subnet, because pegasus_connect_address is public",
+        )
+    if address == "private" and values.get("ec2_provision_allowed_cidrs") == []:
+        yield (
+            "ec2_provision_allowed_cidrs",
+            "found nothing, expected the networks that ssh comes from (the VPN's, or the bastion's address), because "
+            "pegasus_connect_address is private: this machine's public address isn't what instances see",
+        )
 
 
 def _servers(values: Values) -> Iterator[Found]:
@@ -308,6 +358,9 @@ RULES: tuple[Callable[[Values], Iterator[Found]], ...] = (
     _tags,
     _networks,
     _zones,
+    _placement,
+    _key,
+    _reach,
     _servers,
     _copies,
     _ranges,

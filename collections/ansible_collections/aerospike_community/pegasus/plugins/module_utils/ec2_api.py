@@ -33,6 +33,8 @@ ADDRESS_SERVICE = "https://checkip.amazonaws.com"
 # EC2 makes things known to its own parts with a delay: a new thing may be unknown to the next call for some seconds.
 VISIBLE_WITHIN = 60.0
 PARALLEL_CALLS = 10
+# The last one begins after a minute or two of pauses at most.
+ATTEMPTS = 8
 
 
 def backoff(timeout: float, first: float = 0.1, longest: float = 5.0) -> Iterable[float]:
@@ -84,38 +86,53 @@ class Ec2:
         import boto3
         from botocore.config import Config
 
+        self._endpoint_url = endpoint_url or None
+        # Throttled and failed calls are tried again after growing, random pauses.
+        self._config = Config(
+            connect_timeout=5,
+            read_timeout=60,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            max_pool_connections=PARALLEL_CALLS,
+        )
+        self._clients: dict[str, Any] = {}
         try:
-            # A session of its own: the default one is shared by everything in the process. A client, no resource: that
+            # A session of its own: the default one is shared by everything in the process. Clients, no resources: those
             # would load a second model.
-            self._client = boto3.session.Session(
+            self._session = boto3.session.Session(
                 aws_access_key_id=access_key or None,
                 aws_secret_access_key=secret_key or None,
                 region_name=region or None,
-            ).client(
-                "ec2",
-                endpoint_url=endpoint_url or None,
-                config=Config(
-                    connect_timeout=5,
-                    read_timeout=60,
-                    retries={"mode": "adaptive", "total_max_attempts": 5},
-                    max_pool_connections=PARALLEL_CALLS,
-                ),
             )
+            self.region = self._client("ec2").meta.region_name
         except Exception as error:
             raise explain(error, "prepare the calls to EC2") from error
-        self.region = self._client.meta.region_name
+
+    def _client(self, service: str) -> Any:
+        with self._lock:  # making one isn't safe in threads
+            if service not in self._clients:
+                self._clients[service] = self._session.client(
+                    service, endpoint_url=self._endpoint_url, config=self._config
+                )
+            return self._clients[service]
 
     # --- Calling ------------------------------------------------------------------------------------------------------
 
     def call(
-        self, operation: str, doing: str, *, until_visible: tuple[str, ...] = (), **parameters: Any
+        self,
+        operation: str,
+        doing: str,
+        *,
+        service: str = "ec2",
+        until_visible: tuple[str, ...] = (),
+        **parameters: Any,
     ) -> dict[str, Any]:
         """Call `operation` (boto3's name); `doing` says what for. Codes in `until_visible` are retried for a while."""
+        client = self._client(service)
         for passed in backoff(VISIBLE_WITHIN if until_visible else 0):
             with self._lock:
-                self.calls[operation] += 1
+                self.calls[f"{operation} (dry run)" if parameters.get("DryRun") else operation] += 1
             try:
-                return getattr(self._client, operation)(**parameters)
+                return getattr(client, operation)(**parameters)
             except Exception as error:
                 if error_code(error) in until_visible and passed < VISIBLE_WITHIN:
                     continue
@@ -139,13 +156,16 @@ class Ec2:
         filters = [{"Name": f"tag:{TAG_ENVIRONMENT}", "Values": [self.environment]}]
         return filters + [{"Name": name.replace("_", "-"), "Values": values} for name, values in more.items()]
 
-    def instances(self) -> list[Instance]:
-        """The environment's instances, those that EC2 still lists as terminated included."""
+    def describe_instances(self) -> list[dict[str, Any]]:
+        """EC2's descriptions of the environment's instances, those that it still lists as terminated included."""
         reservations = self.list(
             "describe_instances", "Reservations", "describe instances", Filters=self._own(), MaxResults=1000
         )
-        found = [Instance.from_description(one) for reservation in reservations for one in reservation["Instances"]]
-        return sorted(found, key=lambda one: one.order)
+        return [one for reservation in reservations for one in reservation["Instances"]]
+
+    def instances(self) -> list[Instance]:
+        """The same, as they are to us, by role and index."""
+        return sorted(map(Instance.from_description, self.describe_instances()), key=lambda one: one.order)
 
     def volumes(self) -> list[dict[str, Any]]:
         """The environment's volumes that still exist."""

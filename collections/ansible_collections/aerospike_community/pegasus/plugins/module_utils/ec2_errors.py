@@ -5,6 +5,7 @@ Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.ht
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +58,9 @@ NEXT_STEP = {
     CREDENTIALS: "Check the access key of this account (aws sts get-caller-identity, AWS_PROFILE, or "
     "ec2_provision_access_key and ec2_provision_secret_key) and this machine's clock.",
     QUOTA: "Ask for fewer or smaller instances, free others, or ask AWS for a higher limit (Service Quotas, EC2).",
-    CAPACITY: "Try another zone (ec2_provision_zones, ec2_provision_subnet_id), another instance type or region, or "
+    CAPACITY: "Try another zone (ec2_provision_zones, ec2_provision_subnet_ids), another instance type or region, or "
     "try again later.",
-    PERMISSION: "Ask the account's administrator for this permission; the role's README lists all that are needed.",
+    PERMISSION: "Ask the account's administrator for this permission; docs/iam-policy.json has all that are needed.",
     CONFIGURATION: "Correct the setting that the message names, then run this again.",
     USAGE: "What exists: ./pegasus-driver status.",
     ENDPOINT: "Check the network and proxy of this machine, and that the endpoint is up; for the local cloud: "
@@ -70,6 +71,11 @@ NEXT_STEP = {
 NEXT_STEP_OF_CODE = {
     "EngineUnavailable": "Start the container engine again (systemctl start docker), then run this again: it goes on "
     "from what exists. Or remove all of it: pegasus-driver local stop.",
+    **dict.fromkeys(
+        ("RequestLimitExceeded", "Throttling", "ThrottlingException"),
+        "This account's calls in this region are too many, those of other tools included. Wait a minute, then run this "
+        "again: it goes on from what exists.",
+    ),
 }
 
 
@@ -86,7 +92,18 @@ class Ec2Problem(Exception):
         self.next_step = self.next_step or NEXT_STEP[self.error_class]
 
     def __str__(self) -> str:
-        return f"{self.message} {self.next_step}"
+        between = "\n" if "\n" in self.message else " "
+        return f"{self.message}{between}{self.next_step}"
+
+
+def joined(problems: Sequence[Ec2Problem]) -> Ec2Problem:
+    """Several problems as one: all that was found, all that can be done, and the class nearest to the cause."""
+    if len(problems) == 1:
+        return problems[0]
+    classes = (CREDENTIALS, ENDPOINT, PERMISSION, QUOTA, CAPACITY, OTHER, CONFIGURATION)
+    worst = min((one.error_class for one in problems), key=classes.index)
+    steps = "\n".join(dict.fromkeys(one.next_step for one in problems))
+    return Ec2Problem(worst, "\n".join(dict.fromkeys(one.message for one in problems)), steps)
 
 
 def error_code(error: Exception) -> str:
@@ -103,6 +120,8 @@ def class_of_code(code: str) -> str:
         return PERMISSION
     if code == "RequestLimitExceeded":
         return OTHER
+    if code == "MaxSpotInstanceCountExceeded":
+        return QUOTA
     if code.endswith(("LimitExceeded", "CountExceeded", "QuotaExceeded")):
         return QUOTA
     if code.startswith("Insufficient"):

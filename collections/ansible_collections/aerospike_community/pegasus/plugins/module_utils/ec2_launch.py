@@ -11,6 +11,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_pl
     TAG_ENVIRONMENT,
     TAG_FIXED,
     TAG_LAUNCH,
+    TAG_NAME,
     TAG_OWNER,
     TAG_ROLE,
     Instance,
@@ -24,6 +25,10 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.expiry
     TIMER_PATH,
     TIMER_UNIT,
 )
+
+# Which nodes a placement group holds: near each other, or each on hardware of its own. The monitor isn't among them:
+# burstable types can't be in a group of the strategy cluster.
+PLACED_ROLES = {"cluster": ("server", "client"), "spread": ("server",)}
 
 # The script knows a length of time only: the same launch, asked for twice, has to be the same to the letter (see
 # client_token).
@@ -50,11 +55,16 @@ class Surroundings:
     owner: str
     key_name: str
     group_id: str
-    subnet_id: str
     root_volume_gb: int
     monitoring_volume_gb: int  # the monitor's, which holds the samples
     expiry_seconds: int
     extra_tags: dict[str, str]
+    root_volume_type: str = "gp3"
+    # Whether instances get a public address: always, never, or (subnet) as their subnet is set up.
+    public_address: str = "subnet"
+    # A placement group, and its strategy (cluster, spread); '' for none.
+    placement_group: str = ""
+    placement: str = ""
 
 
 def user_data(expiry_seconds: int) -> str:
@@ -76,7 +86,8 @@ def run_request(launch: Launch, around: Surroundings, image_id: str, root_device
     """The parameters of RunInstances, without the client token."""
     count = len(launch.indexes)
     tags = shared_tags(around.environment, around.owner, around.extra_tags) | {TAG_ROLE: launch.group.role}
-    own = {TAG_LAUNCH: format_indexes(launch.indexes)} | ({TAG_FIXED: launch.group.fixed} if launch.group.fixed else {})
+    own = {TAG_NAME: launch.group.name, TAG_LAUNCH: format_indexes(launch.indexes)}
+    own |= {TAG_FIXED: launch.group.fixed} if launch.group.fixed else {}
     request: dict[str, Any] = {
         "ImageId": image_id,
         "InstanceType": launch.group.instance_type,
@@ -84,8 +95,6 @@ def run_request(launch: Launch, around: Surroundings, image_id: str, root_device
         "MinCount": count,
         "MaxCount": count,
         "KeyName": around.key_name,
-        "SubnetId": around.subnet_id,
-        "SecurityGroupIds": [around.group_id],
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
         "BlockDeviceMappings": [
@@ -95,7 +104,7 @@ def run_request(launch: Launch, around: Surroundings, image_id: str, root_device
                     "VolumeSize": (
                         around.monitoring_volume_gb if launch.group.role == "monitor" else around.root_volume_gb
                     ),
-                    "VolumeType": "gp3",
+                    "VolumeType": around.root_volume_type,
                     "Encrypted": True,
                     "DeleteOnTermination": True,
                 },
@@ -103,13 +112,33 @@ def run_request(launch: Launch, around: Surroundings, image_id: str, root_device
         ],
         "TagSpecifications": [
             {"ResourceType": "instance", "Tags": tag_list(tags | own)},
-            {"ResourceType": "volume", "Tags": tag_list(tags | {"Name": launch.group.name})},
+            {"ResourceType": "volume", "Tags": tag_list(tags | {TAG_NAME: launch.group.name})},
         ],
     }
+    if around.public_address == "subnet":
+        request |= {"SubnetId": launch.subnet_id, "SecurityGroupIds": [around.group_id]}
+    else:
+        request["NetworkInterfaces"] = [
+            {
+                "DeviceIndex": 0,
+                "SubnetId": launch.subnet_id,
+                "Groups": [around.group_id],
+                "AssociatePublicIpAddress": around.public_address == "always",
+                "DeleteOnTermination": True,
+            }
+        ]
+    if around.placement_group and launch.group.role in PLACED_ROLES[around.placement]:
+        request["Placement"] = {"GroupName": around.placement_group}
     script = user_data(around.expiry_seconds)
     if script:
         request["UserData"] = script
     return request
+
+
+def as_spot(request: dict[str, Any]) -> dict[str, Any]:
+    """The same request for spot instances: EC2 ends them when it wants them back, and doesn't start them again."""
+    options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+    return {**request, "InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": options}}
 
 
 def client_token(request: dict[str, Any], instances: list[Instance], attempt: int = 0) -> str:

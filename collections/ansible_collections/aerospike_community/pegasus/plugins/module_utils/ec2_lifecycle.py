@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_keys, ec2_place, ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import (
+    ec2_keys,
+    ec2_place,
+    ec2_plan,
+    ec2_preflight,
+)
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import (
     Ec2,
     Found,
@@ -19,11 +25,14 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_er
     CAPACITY,
     CONFIGURATION,
     OTHER,
+    QUOTA,
     Ec2Problem,
     error_code,
+    joined,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_launch import (
     Surroundings,
+    as_spot,
     client_token,
     run_request,
     shared_tags,
@@ -31,8 +40,12 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_la
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Group, Instance, Launch
 
+T = TypeVar("T")
+
 # A token answers for a launch whose instances are gone since at most a few times: once per launch within a day.
 TOKEN_ATTEMPTS = 10
+# Resources in one CreateTags call. EC2 takes 1000 and recommends fewer.
+TAGGED_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
@@ -45,18 +58,23 @@ class Wish:
     private_key_file: Path
     image_name: str
     image_owner: str
-    subnet_id: str
+    subnet_ids: list[str]
     zones: list[str]
+    zone_count: int
     allowed_cidrs: list[str]
+    public_address: str  # always, never, subnet
+    placement: str  # none, cluster, spread
     root_volume_gb: int
     monitoring_volume_gb: int
+    root_volume_type: str
     expiry_seconds: int
     tags: dict[str, str]
     timeout: float
+    key_name: str = ""  # a key pair of the user's in EC2, '' for one of our own
 
     @property
     def resource_name(self) -> str:
-        """The name of the security group and of the key pair."""
+        """The name of the security group, of the key pair and of the placement group."""
         return f"pegasus-{self.environment}"
 
 
@@ -69,14 +87,30 @@ class Outcome:
     terminated: list[dict[str, Any]] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    identity: str = ""  # whose credentials these are, where that was asked
 
 
 @dataclass(frozen=True)
 class Place:
-    """What launches need to know; `images` maps an instance type to its image."""
+    """What launches need to know.
 
-    subnet: dict[str, Any]
+    `subnets` are those to use (as many as `zone_count`), then those to fall back on. `images` maps an instance type to
+    its image, `types` to its description.
+    """
+
+    subnets: list[dict[str, Any]]
+    zone_count: int
     images: dict[str, dict[str, Any]]
+    types: dict[str, dict[str, Any]]
+
+    @property
+    def vpc_id(self) -> str:
+        return str(self.subnets[0]["VpcId"])
+
+    def parts(self, launches: list[Launch], live: list[Instance], full: Collection[str] = ()) -> list[Launch]:
+        """The launches by zone, without the zones that turned out to be full; [] when too few are left."""
+        left = [subnet for subnet in self.subnets if subnet["AvailabilityZone"] not in full]
+        return ec2_place.spread(launches, left[: self.zone_count], live) if len(left) >= self.zone_count else []
 
 
 # --- present ----------------------------------------------------------------------------------------------------------
@@ -98,6 +132,9 @@ class Todo:
     cidrs: list[str]
     allow: set[ec2_plan.Rule]
     forbid: set[ec2_plan.Rule]
+    identity: str = ""
+    notes: list[str] = field(default_factory=list)
+    new_placement_group: bool = False
 
     def changes(self, wish: Wish) -> list[str]:
         """All of it as sentences."""
@@ -107,6 +144,8 @@ class Todo:
             said.append(f"import the key pair {wish.resource_name} from {wish.private_key_file}")
         if self.place and not self.group_id:
             said.append(f"make the security group {wish.resource_name}")
+        if self.place and self.new_placement_group:
+            said.append(f"make the placement group {wish.resource_name} ({wish.placement})")
         said += [f"allow {rule.text()}" for rule in sorted(self.allow)]
         said += [f"no longer allow {rule.text()}" for rule in sorted(self.forbid)]
         said += [f"tag {names[one]}: {', '.join(sorted(tags))}" for one, tags in sorted(self.plan.retags.items())]
@@ -117,19 +156,23 @@ class Todo:
 def present(ec2: Ec2, wish: Wish, *, check: bool) -> Outcome:
     """Make what is missing. Refuses, before it makes anything, what it can't do without taking something away."""
     todo = _compare(ec2, wish)
-    outcome = Outcome(changes=todo.changes(wish), notes=todo.plan.notes)
+    outcome = Outcome(changes=todo.changes(wish), notes=todo.plan.notes + todo.notes, identity=todo.identity)
     if check:
         outcome.instances = [instance.record() for instance in todo.live]
         if todo.place:
-            outcome.launched = [one for launch in todo.plan.launches for one in _planned(launch, todo.place)]
+            parts = todo.place.parts(todo.plan.launches, todo.live)
+            outcome.launched = [one for part in parts for one in _planned(part, todo.place)]
         return outcome
     around = _prepare(ec2, wish, todo)
     tags = dict(todo.plan.retags)
     launched: set[str] = set()
     if todo.place and around:
-        fresh = _launch_all(ec2, wish, todo.plan.launches, around, todo.place, todo.known)
-        launched = set(fresh)
-        tags |= fresh
+        fresh = _launch_all(ec2, todo, around, todo.place, outcome.notes)
+        launched = {instance.id for instance in fresh}
+        # One end for all: that of the last one.
+        begin = max((one.launch_time for one in fresh if one.launch_time), default=datetime.now(UTC))
+        end = {ec2_plan.TAG_EXPIRES: ec2_plan.end_of_life(begin, wish.expiry_seconds)}
+        tags |= dict.fromkeys(launched, end)
     _set_tags(ec2, tags)
     _start(ec2, wish, todo.plan.starts)
     live = todo.live
@@ -150,7 +193,7 @@ def present(ec2: Ec2, wish: Wish, *, check: bool) -> Outcome:
 
 
 def _compare(ec2: Ec2, wish: Wish) -> Todo:
-    """Look at what is there and find out what is missing; raises what stands against it. Changes nothing."""
+    """Look at what is there, find out what is missing. Raises all that stands against it at once; changes nothing."""
     found = ec2.find()
     plan = ec2_plan.make_plan(
         wish.groups,
@@ -159,62 +202,131 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
         extra_tags=wish.tags,
         now=datetime.now(UTC),
     )
-    if plan.refusals:
-        raise Ec2Problem(CONFIGURATION, "\n".join(plan.refusals), "Nothing was changed.")
     live = [instance for instance in found.instances if instance.live]
-    new_key = _check_key(wish, found, live)
-    place = _find_place(ec2, wish, plan.launches, live) if plan.launches else None
-    group = _own_group(wish, found, place)
-    cidrs = wish.allowed_cidrs or [own_address()]
+    problems: list[Ec2Problem] = []
+    if plan.refusals:
+        problems.append(Ec2Problem(CONFIGURATION, "\n".join(plan.refusals), "Nothing was changed."))
+
+    def attempt(call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except Ec2Problem as problem:
+            problems.append(problem)
+            return None
+
+    notes: list[str] = []
+    launches = plan.launches
+
+    def nothing() -> None:
+        return None
+
+    new_key, place, cidrs, identity = in_parallel(
+        [
+            lambda: attempt(lambda: _check_key(ec2, wish, found, live)),
+            (lambda: attempt(lambda: _find_place(ec2, wish, launches, live))) if launches else nothing,
+            lambda: wish.allowed_cidrs or attempt(lambda: [own_address()]),
+            (lambda: attempt(lambda: ec2_preflight.identity(ec2, notes))) if launches else nothing,
+        ]
+    )
+    group = attempt(lambda: _own_group(wish, found, place))
     rules = ec2_plan.found_rules(group["IpPermissions"]) if group else set()
     wanted = (
-        ec2_plan.wanted_rules(group["GroupId"] if group else wish.resource_name, cidrs) if group or place else set()
+        ec2_plan.wanted_rules(group["GroupId"] if group else wish.resource_name, cidrs or [])
+        if group or place
+        else set()
     )
-    return Todo(
+    todo = Todo(
         plan=plan,
         live=live,
         known=found.instances,
-        new_key=new_key,
-        key_name=found.keys[0]["KeyName"] if found.keys else wish.resource_name,
+        new_key=bool(new_key),
+        key_name=wish.key_name or (found.keys[0]["KeyName"] if found.keys else wish.resource_name),
         place=place,
         group_id=group["GroupId"] if group else None,
-        cidrs=cidrs,
+        cidrs=cidrs or [],
         allow=wanted - rules,
         forbid=rules - wanted,
+        identity=identity or "",
+        notes=notes,
+        new_placement_group=wish.placement != "none" and not (group and _placement_group_of(group)),
+    )
+    if place:
+        problems += ec2_preflight.problems(
+            ec2,
+            [
+                (part.group, len(part.indexes), _dry_request(wish, todo, part, place))
+                for part in place.parts(launches, live)
+            ],
+            place.types,
+            vpc_id=place.vpc_id,
+            new_key=todo.new_key,
+            new_group=not todo.group_id,
+            notes=notes,
+        )
+    if problems:
+        raise joined(problems)
+    return todo
+
+
+def _dry_request(wish: Wish, todo: Todo, part: Launch, place: Place) -> dict[str, Any]:
+    """A RunInstances as it will be, without what doesn't exist yet."""
+    image = place.images[part.group.instance_type]
+    around = _surroundings(wish, todo, todo.group_id or "")
+    if todo.new_placement_group:
+        around = replace(around, placement_group="")
+    request = run_request(part, around, image["ImageId"], image["RootDeviceName"])
+    if todo.new_key:
+        del request["KeyName"]
+    if not todo.group_id:
+        request.pop("SecurityGroupIds", None)
+        for interface in request.get("NetworkInterfaces", ()):
+            del interface["Groups"]
+    return as_spot(request) if part.group.spot else request
+
+
+def _surroundings(wish: Wish, todo: Todo, group_id: str) -> Surroundings:
+    return Surroundings(
+        environment=wish.environment,
+        owner=wish.owner,
+        key_name=todo.key_name,
+        group_id=group_id,
+        root_volume_gb=wish.root_volume_gb,
+        monitoring_volume_gb=wish.monitoring_volume_gb,
+        expiry_seconds=wish.expiry_seconds,
+        extra_tags=wish.tags,
+        root_volume_type=wish.root_volume_type,
+        public_address=wish.public_address,
+        placement_group="" if wish.placement == "none" else wish.resource_name,
+        placement=wish.placement,
     )
 
 
 def _prepare(ec2: Ec2, wish: Wish, todo: Todo) -> Surroundings | None:
-    """Make key pair and security group as they have to be; returns what launches need, if there are any."""
+    """Make key pair, security and placement group as they have to be; returns what launches need, if there are any."""
 
     def key() -> None:
         if todo.new_key:
             _import_key(ec2, wish)
 
     def group() -> str | None:
-        if todo.group_id:
-            _set_rules(ec2, todo.group_id, add=todo.allow, remove=todo.forbid)
-            return todo.group_id
-        return _make_group(ec2, wish, todo.place.subnet["VpcId"], todo.cidrs) if todo.place else None
+        group_id = todo.group_id
+        if group_id:
+            _set_rules(ec2, group_id, add=todo.allow, remove=todo.forbid)
+        elif todo.place:
+            group_id = _make_group(ec2, wish, todo.place.vpc_id, todo.cidrs)
+        if group_id and todo.place and todo.new_placement_group:
+            _make_placement_group(ec2, wish, group_id)
+        return group_id
 
     _, group_id = in_parallel([key, group])
-    if not todo.place or not group_id:
-        return None
-    return Surroundings(
-        environment=wish.environment,
-        owner=wish.owner,
-        key_name=todo.key_name,
-        group_id=group_id,
-        subnet_id=todo.place.subnet["SubnetId"],
-        root_volume_gb=wish.root_volume_gb,
-        monitoring_volume_gb=wish.monitoring_volume_gb,
-        expiry_seconds=wish.expiry_seconds,
-        extra_tags=wish.tags,
-    )
+    return _surroundings(wish, todo, group_id) if todo.place and group_id else None
 
 
-def _check_key(wish: Wish, found: Found, live: list[Instance]) -> bool:
+def _check_key(ec2: Ec2, wish: Wish, found: Found, live: list[Instance]) -> bool:
     """Whether EC2 lacks the key pair; raises when nodes exist that this machine's private key doesn't open."""
+    if wish.key_name:
+        _check_given_key(ec2, wish, live)
+        return False
     path = wish.private_key_file
     here = path.is_file()
     if not found.keys:
@@ -240,6 +352,44 @@ def _check_key(wish: Wish, found: Found, live: list[Instance]) -> bool:
     if ours != theirs:
         raise Ec2Problem(CONFIGURATION, f"{what}, but {path} is another key: its public key is '{ours}'.", next_step)
     return False
+
+
+def _check_given_key(ec2: Ec2, wish: Wish, live: list[Instance]) -> None:
+    """A key pair of the user's: it is in EC2, its private key is here, and the nodes that exist have it."""
+    name, path = wish.key_name, wish.private_key_file
+    advice = (
+        "Set ec2_provision_key_name to a key pair that EC2 has (aws ec2 describe-key-pairs), or empty it: then Pegasus "
+        "makes one."
+    )
+    keys = ec2.call(
+        "describe_key_pairs",
+        f"look for the key pair {name}",
+        Filters=[{"Name": "key-name", "Values": [name]}],
+        IncludePublicKey=True,
+    )["KeyPairs"]
+    if not keys:
+        raise Ec2Problem(CONFIGURATION, f"ec2_provision_key_name is {name!r}, which {ec2.region} doesn't have.", advice)
+    if not path.is_file():
+        raise Ec2Problem(
+            CONFIGURATION,
+            f"The private key of {name} isn't on this machine: {path} does not exist.",
+            "Set ec2_provision_private_key_file to its path.",
+        )
+    ours, theirs = ec2_keys.public_key_of(path), ec2_keys.normal_key(keys[0].get("PublicKey") or "")
+    if ours != theirs:
+        raise Ec2Problem(
+            CONFIGURATION,
+            f"{path} isn't the private key of EC2's key pair {name}: its public key is '{ours}', EC2's is '{theirs}'.",
+            "Set ec2_provision_private_key_file to the file that belongs to ec2_provision_key_name.",
+        )
+    others = [one for one in live if one.key_name != name]
+    if others:
+        raise Ec2Problem(
+            CONFIGURATION,
+            f"{', '.join(one.name or one.id for one in others)} were launched with the key pair "
+            f"{others[0].key_name!r}, {name!r} was asked for. The key of a node can't be changed.",
+            "Put the old value of ec2_provision_key_name back, or destroy the environment first.",
+        )
 
 
 def _import_key(ec2: Ec2, wish: Wish) -> None:
@@ -278,12 +428,12 @@ def _own_group(wish: Wish, found: Found, place: Place | None) -> dict[str, Any] 
     if not found.groups:
         return None
     group = next((one for one in found.groups if one["GroupName"] == wish.resource_name), found.groups[0])
-    if place and group.get("VpcId") != place.subnet["VpcId"]:
+    if place and group.get("VpcId") != place.vpc_id:
         raise Ec2Problem(
             CONFIGURATION,
             f"The environment's security group {group['GroupId']} is in {group.get('VpcId')}, the subnet "
-            f"{place.subnet['SubnetId']} in {place.subnet['VpcId']}; expected the same VPC.",
-            "Use a subnet of that VPC (ec2_provision_subnet_id), or destroy the environment first.",
+            f"{place.subnets[0]['SubnetId']} in {place.vpc_id}; expected the same VPC.",
+            "Use subnets of that VPC (ec2_provision_subnet_ids), or destroy the environment first.",
         )
     return group
 
@@ -307,6 +457,33 @@ def _make_group(ec2: Ec2, wish: Wish, vpc_id: str, cidrs: list[str]) -> str:
     return group_id
 
 
+def _placement_group_of(group: dict[str, Any]) -> str:
+    """The placement group that an environment's security group says was made with it; '' for none."""
+    return next((tag["Value"] for tag in group.get("Tags", []) if tag["Key"] == ec2_plan.TAG_PLACEMENT), "")
+
+
+def _make_placement_group(ec2: Ec2, wish: Wish, group_id: str) -> None:
+    """Make it, after the security group's tag says so: destroy finds it whenever a run is cut short."""
+    ec2.call(
+        "create_tags",
+        f"tag the security group {group_id}",
+        until_visible=("InvalidGroup.NotFound",),
+        Resources=[group_id],
+        Tags=tag_list({ec2_plan.TAG_PLACEMENT: wish.resource_name}),
+    )
+    try:
+        ec2.call(
+            "create_placement_group",
+            f"make the placement group {wish.resource_name}",
+            GroupName=wish.resource_name,
+            Strategy=wish.placement,
+            TagSpecifications=_tag_specification("placement-group", wish),
+        )
+    except Ec2Problem as problem:
+        if error_code(problem.__cause__ or problem) != "InvalidPlacementGroup.Duplicate":
+            raise
+
+
 def _set_rules(ec2: Ec2, group_id: str, *, add: set[ec2_plan.Rule], remove: set[ec2_plan.Rule]) -> None:
     for operation, doing, rules in (
         ("authorize_security_group_ingress", "open ports of", add),
@@ -323,12 +500,8 @@ def _set_rules(ec2: Ec2, group_id: str, *, add: set[ec2_plan.Rule], remove: set[
 
 
 def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instance]) -> Place:
-    """Look up subnet and images; everything that can be wrong with them is said before anything is paid for."""
+    """Look up subnets and images; everything that can be wrong with them is said before anything is paid for."""
     types = sorted({launch.group.instance_type for launch in launches})
-    subnet_id = wish.subnet_id or next((one.subnet_id for one in live if one.subnet_id), "")
-    which: dict[str, Any] = {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
-    if subnet_id:
-        which = {"SubnetIds": [subnet_id]}
     descriptions, offerings, subnets = in_parallel(
         [
             lambda: ec2.list(
@@ -344,26 +517,80 @@ def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instanc
                 LocationType="availability-zone",
                 Filters=[{"Name": "instance-type", "Values": types}],
             ),
-            lambda: ec2.list(
-                "describe_subnets", "Subnets", f"describe the subnet {subnet_id or 'of each zone'}", **which
-            ),
+            lambda: _subnets(ec2, wish, live),
         ]
     )
+    problems: list[Ec2Problem] = []
+    used = [one.subnet_id for one in live]
+    count = sum(len(launch.indexes) for launch in launches)
+    chosen: list[dict[str, Any]] = []
+    try:
+        offering = ec2_place.usable_subnets(
+            subnets, ec2_place.offered_types(offerings), set(types), wish.zones, preferred=used
+        )
+        chosen = ec2_place.choose_subnets(offering, wish.zone_count, count)
+    except Ec2Problem as problem:
+        problems.append(problem)
     architecture = ec2_place.architectures(descriptions)
-    subnet = ec2_place.choose_subnet(
-        subnets,
-        ec2_place.offered_types(offerings),
-        set(types),
-        sum(len(launch.indexes) for launch in launches),
-        wish.zones,
-    )
     wanted = sorted(set(architecture.values()))
-    images = dict(zip(wanted, in_parallel([lambda one=one: _image(ec2, wish, one) for one in wanted]), strict=True))
-    return Place(subnet, {name: images[architecture[name]] for name in types})
+
+    def image(one: str) -> dict[str, Any] | Ec2Problem:
+        try:
+            return _image(ec2, wish, one)
+        except Ec2Problem as problem:
+            return problem
+
+    images = dict(zip(wanted, in_parallel([lambda one=one: image(one) for one in wanted]), strict=True))
+    problems += [one for one in images.values() if isinstance(one, Ec2Problem)]
+    if problems:
+        raise joined(problems)
+    if used:
+        # Who has nodes already keeps to their zones.
+        chosen = chosen[: wish.zone_count]
+    return Place(
+        chosen,
+        wish.zone_count,
+        {name: images[architecture[name]] for name in types},
+        {one["InstanceType"]: one for one in descriptions},
+    )
+
+
+def _subnets(ec2: Ec2, wish: Wish, live: list[Instance]) -> list[dict[str, Any]]:
+    """The subnets that may be used: the given ones, else those of the nodes that exist, else each zone's default."""
+    found: list[dict[str, Any]] = []
+    named = list(wish.subnet_ids)
+    if not named:
+        named = sorted({one.subnet_id for one in live if one.subnet_id})
+    if named:
+        found = ec2.list("describe_subnets", "Subnets", f"describe the subnets {', '.join(named)}", SubnetIds=named)
+    if wish.subnet_ids or (named and len({one["AvailabilityZone"] for one in found}) >= wish.zone_count):
+        return found
+    default = [{"Name": "default-for-az", "Values": ["true"]}]
+    others = ec2.list("describe_subnets", "Subnets", "describe the subnet of each zone", Filters=default)
+    return found + [one for one in others if one["SubnetId"] not in named]
 
 
 def _image(ec2: Ec2, wish: Wish, architecture: str) -> dict[str, Any]:
-    pattern = wish.image_name.replace("{architecture}", ec2_place.IMAGE_ARCHITECTURE[architecture])
+    """The newest image of that name, or the one that a parameter of Systems Manager names."""
+    pattern = ec2_place.image_name(wish.image_name, architecture)
+    if ec2_place.is_parameter(pattern):
+        answer = ec2.call("get_parameters", f"read the parameter {pattern}", service="ssm", Names=[pattern])
+        ident = next((one["Value"] for one in answer["Parameters"]), "")
+        if not ident:
+            raise Ec2Problem(
+                CONFIGURATION,
+                f"{ec2.region} has no parameter {pattern} of Systems Manager.",
+                "Check ec2_provision_image_name: aws ssm get-parameters-by-path --path /aws/service --recursive lists "
+                "many; or give the pattern of an image's name.",
+            )
+        (image,) = ec2.call("describe_images", f"describe the image {ident}", ImageIds=[ident])["Images"]
+        if image["Architecture"] != architecture:
+            raise Ec2Problem(
+                CONFIGURATION,
+                f"The image {ident} of {pattern} is for {image['Architecture']}, the types are for {architecture}.",
+                "Put {architecture} (amd64, arm64) or {machine} (x86_64, arm64) into ec2_provision_image_name.",
+            )
+        return image
     filters = {"name": pattern, "architecture": architecture, "state": "available"}
     images = ec2.list(
         "describe_images",
@@ -383,81 +610,132 @@ def _planned(launch: Launch, place: Place) -> list[dict[str, Any]]:
         state="planned",
         instance_type=launch.group.instance_type,
         image_id=place.images[launch.group.instance_type]["ImageId"],
-        subnet_id=place.subnet["SubnetId"],
-        zone=place.subnet["AvailabilityZone"],
+        subnet_id=launch.subnet_id,
+        zone=launch.zone,
+        spot=launch.group.spot,
     )
     return [made.record() | {"index": index, "name": f"{launch.group.name}-{index}"} for index in launch.indexes]
 
 
-def _launch_all(
-    ec2: Ec2, wish: Wish, launches: list[Launch], around: Surroundings, place: Place, known: list[Instance]
-) -> dict[str, dict[str, str]]:
-    """Launch all groups at the same time, or none: returns instance id -> the tags that it needs for itself."""
+def _launch_all(ec2: Ec2, todo: Todo, around: Surroundings, place: Place, notes: list[str]) -> list[Instance]:
+    """Launch all groups at the same time, or none. Where a zone is full, all of them go to the next one.
 
-    def one(launch: Launch) -> dict[str, dict[str, str]] | Ec2Problem:
+    Never half of it: what other launches of the same attempt made is taken back.
+    """
+    full: set[str] = set()
+    parts = place.parts(todo.plan.launches, todo.live)
+    while True:
+        made, problems = _launch_parts(ec2, parts, around, place, todo.known, notes)
+        if not problems:
+            return made
+        undone = _take_back(ec2, made)
+        full |= {part.zone for part, problem in problems if problem.error_class == CAPACITY}
+        moved = place.parts(todo.plan.launches, todo.live, full)
+        movable = all(problem.error_class == CAPACITY for _, problem in problems) and not undone.error_class
+        if movable and moved:
+            zones = " and ".join(sorted({part.zone for part in moved}))
+            notes += [
+                f"{part.zone} has no room: {problem.message} Trying {zones} instead.{undone.message}"
+                for part, problem in problems
+            ]
+            parts = moved
+            continue
+        said = [
+            Ec2Problem(
+                problem.error_class,
+                problem.message,
+                f"{problem.next_step} Tried: {', '.join(sorted(full))}."
+                if problem.error_class == CAPACITY
+                else problem.next_step,
+            )
+            for _, problem in problems
+        ]
+        whole = joined(said)
+        raise Ec2Problem(whole.error_class, f"{whole.message}{undone.message}", whole.next_step) from problems[0][1]
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What became of launches that were taken back, as a sentence after others; error_class when they couldn't be."""
+
+    message: str = ""
+    error_class: str = ""
+
+
+def _take_back(ec2: Ec2, made: list[Instance]) -> Undone:
+    if not made:
+        return Undone()
+    ids = sorted(one.id for one in made)
+    try:
+        ec2.call(
+            "terminate_instances",
+            "take back the other launches",
+            until_visible=("InvalidInstanceID.NotFound",),
+            InstanceIds=ids,
+        )
+    except Ec2Problem as problem:
+        said = f" {', '.join(ids)} were launched too, run, and could not be taken back: {problem}"
+        return Undone(said, problem.error_class)
+    return Undone(f" The {len(ids)} instances that this run had launched beside were terminated again.")
+
+
+def _launch_parts(
+    ec2: Ec2, parts: list[Launch], around: Surroundings, place: Place, known: list[Instance], notes: list[str]
+) -> tuple[list[Instance], list[tuple[Launch, Ec2Problem]]]:
+    """Launch all parts at the same time: what was made, and what could not be, with the reason."""
+
+    def one(part: Launch) -> list[Instance] | Ec2Problem:
+        image = place.images[part.group.instance_type]
+        request = run_request(part, around, image["ImageId"], image["RootDeviceName"])
+        own = [instance for instance in known if instance.role == part.group.role]
         try:
-            return _launch(ec2, wish, launch, around, place, [inst for inst in known if inst.role == launch.group.role])
+            if part.group.spot:
+                try:
+                    return _launch(ec2, part, as_spot(request), own)
+                except Ec2Problem as problem:
+                    if problem.error_class not in (CAPACITY, QUOTA):
+                        raise
+                    notes.append(f"No spot instances: {problem.message} On demand instead, at the full price.")
+            return _launch(ec2, part, request, own)
         except Ec2Problem as problem:
             return problem
 
-    results = in_parallel([lambda launch=launch: one(launch) for launch in launches])
-    problems = [result for result in results if isinstance(result, Ec2Problem)]
-    tags = {ident: tags for result in results if not isinstance(result, Ec2Problem) for ident, tags in result.items()}
-    if not problems:
-        return tags
-    problem = problems[0]
-    if tags:
-        undone = f"The {len(tags)} instances that this run had launched for the other groups were terminated again."
-        try:
-            ec2.call("terminate_instances", "take back the launches of the other groups", InstanceIds=sorted(tags))
-        except Ec2Problem as second:
-            undone = f"{', '.join(sorted(tags))} of the other groups run and could not be taken back: {second}"
-        problem = Ec2Problem(problem.error_class, f"{problem.message} {undone}", problem.next_step)
-    if problem.error_class == CAPACITY:
-        problem = Ec2Problem(
-            CAPACITY, problem.message, f"{problem.next_step} The zone was {place.subnet['AvailabilityZone']}."
-        )
-    raise problem
+    results = in_parallel([lambda part=part: one(part) for part in parts])
+    made = [one for result in results if not isinstance(result, Ec2Problem) for one in result]
+    return made, [(part, one) for part, one in zip(parts, results, strict=True) if isinstance(one, Ec2Problem)]
 
 
-def _launch(
-    ec2: Ec2, wish: Wish, launch: Launch, around: Surroundings, place: Place, known: list[Instance]
-) -> dict[str, dict[str, str]]:
-    image = place.images[launch.group.instance_type]
-    request = run_request(launch, around, image["ImageId"], image["RootDeviceName"])
+def _launch(ec2: Ec2, part: Launch, request: dict[str, Any], known: list[Instance]) -> list[Instance]:
     for attempt in range(TOKEN_ATTEMPTS):
         answer = ec2.call(
             "run_instances",
-            launch.text(),
-            until_visible=("InvalidGroup.NotFound", "InvalidKeyPair.NotFound"),
+            part.text(),
+            until_visible=("InvalidGroup.NotFound", "InvalidKeyPair.NotFound", "InvalidPlacementGroup.Unknown"),
             ClientToken=client_token(request, known, attempt),
             **request,
         )
         made = [Instance.from_description(one) for one in answer["Instances"]]
         if any(instance.live for instance in made):
-            break
+            return made
         # EC2 still knows this token from a launch whose instances are gone since.
-    else:
-        raise Ec2Problem(OTHER, f"EC2 answered {TOKEN_ATTEMPTS} times to {launch.text()} with instances that are gone.")
-    now = datetime.now(UTC)
-    return {
-        instance.id: ec2_plan.own_tags(
-            launch.group, launch.indexes[instance.launch_index], instance.launch_time or now, wish.expiry_seconds
-        )
-        for instance in made
-    }
+    raise Ec2Problem(OTHER, f"EC2 answered {TOKEN_ATTEMPTS} times to {part.text()} with instances that are gone.")
 
 
 def _set_tags(ec2: Ec2, tags: dict[str, dict[str, str]]) -> None:
+    """Set each instance's tags, a call for up to TAGGED_AT_ONCE instances that get the same."""
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for ident, own in tags.items():
+        alike.setdefault(tuple(sorted(own.items())), []).append(ident)
     calls = [
-        lambda ident=ident, own=own: ec2.call(
+        lambda some=some, own=own: ec2.call(
             "create_tags",
-            f"tag the instance {ident}",
+            f"tag {len(some)} instances",
             until_visible=("InvalidInstanceID.NotFound",),
-            Resources=[ident],
-            Tags=tag_list(own),
+            Resources=some,
+            Tags=tag_list(dict(own)),
         )
-        for ident, own in tags.items()
+        for own, idents in alike.items()
+        for some in (sorted(idents)[start : start + TAGGED_AT_ONCE] for start in range(0, len(idents), TAGGED_AT_ONCE))
     ]
     if calls:
         in_parallel(calls)
@@ -494,6 +772,8 @@ def absent(ec2: Ec2, timeout: float, roles: tuple[str, ...] = (), *, check: bool
         volume for volume in found.volumes if not ids & {at["InstanceId"] for at in volume.get("Attachments", [])}
     ]
     outcome.changes += [f"delete the volume {volume['VolumeId']}" for volume in orphans]
+    placed = sorted(filter(None, map(_placement_group_of, found.groups)))
+    outcome.changes += [f"delete the placement group {name}" for name in placed]
     outcome.changes += [
         f"delete the security group {group['GroupName']} ({group['GroupId']})" for group in found.groups
     ]
@@ -509,6 +789,8 @@ def absent(ec2: Ec2, timeout: float, roles: tuple[str, ...] = (), *, check: bool
     volumes = ec2.volumes() if found.volumes else []
     for volume in volumes:
         _delete(ec2, "delete_volume", f"the volume {volume['VolumeId']}", timeout, VolumeId=volume["VolumeId"])
+    for name in placed:  # before the security group, whose tag names it
+        _delete(ec2, "delete_placement_group", f"the placement group {name}", timeout, GroupName=name)
     for group in found.groups:
         _delete(
             ec2, "delete_security_group", f"the security group {group['GroupId']}", timeout, GroupId=group["GroupId"]
@@ -526,9 +808,9 @@ def _delete(ec2: Ec2, operation: str, what: str, timeout: float, **which: str) -
             return
         except Ec2Problem as problem:
             code = error_code(problem.__cause__ or problem)
-            if code.endswith(".NotFound"):
+            if code.endswith((".NotFound", "InvalidPlacementGroup.Unknown")):
                 return
-            if code not in ("DependencyViolation", "VolumeInUse", "InvalidGroup.InUse"):
+            if code not in ("DependencyViolation", "VolumeInUse", "InvalidGroup.InUse", "InvalidPlacementGroup.InUse"):
                 raise
             if passed >= timeout:
                 raise Ec2Problem(

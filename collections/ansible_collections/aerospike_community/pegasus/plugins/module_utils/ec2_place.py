@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
@@ -10,6 +11,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_er
     CONFIGURATION,
     Ec2Problem,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance, Launch
 
 # EC2's name of an architecture -> the one in Debian's image names.
 IMAGE_ARCHITECTURE = {"x86_64": "amd64", "arm64": "arm64"}
@@ -39,23 +41,23 @@ def offered_types(offerings: list[dict[str, Any]]) -> dict[str, set[str]]:
     return zones
 
 
-def choose_subnet(
+def usable_subnets(
     subnets: list[dict[str, Any]],
     offered: dict[str, set[str]],
     types: set[str],
-    addresses: int,
     zones: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The first subnet, by zone, whose zone offers all `types` and that has `addresses` free ones.
+    preferred: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """The subnets whose zone offers all `types`, one for each zone, in the order in which zones are used.
 
-    `zones` are those that may be used, the preferred first; empty is any, by name.
-    All instances share a zone: traffic between zones is slower, and paid.
+    `zones` are those that may be used, the preferred first; empty is any, by name. `preferred` are ids of subnets that
+    come before all others: those of the nodes that exist.
     """
     if not subnets:
         raise Ec2Problem(
             CONFIGURATION,
             "This region has no default subnet.",
-            "Set ec2_provision_subnet_id to the subnet to use, or make a default VPC: aws ec2 create-default-vpc.",
+            "Set ec2_provision_subnet_ids to the subnets to use, or make a default VPC: aws ec2 create-default-vpc.",
         )
     ordered = sorted(subnets, key=lambda subnet: (subnet["AvailabilityZone"], subnet["SubnetId"]))
     if zones:
@@ -65,10 +67,11 @@ def choose_subnet(
             raise Ec2Problem(
                 CONFIGURATION,
                 f"Expected a subnet in one of ec2_provision_zones ({', '.join(zones)}); found: {said}.",
-                "Name the zone of one of these in ec2_provision_zones, or a subnet in one of the zones "
-                "(ec2_provision_subnet_id). An environment that has nodes keeps their subnet until it is destroyed.",
+                "Name the zone of one of these in ec2_provision_zones, or subnets in the zones "
+                "(ec2_provision_subnet_ids). An environment that has nodes keeps their subnets until it is destroyed.",
             )
         ordered = sorted(allowed, key=lambda subnet: list(zones).index(subnet["AvailabilityZone"]))
+    ordered.sort(key=lambda subnet: subnet["SubnetId"] not in preferred)
     offering = [subnet for subnet in ordered if types <= offered.get(subnet["AvailabilityZone"], set())]
     if not offering:
         lacking = {
@@ -78,18 +81,77 @@ def choose_subnet(
         raise Ec2Problem(
             CAPACITY,
             f"Expected one zone that offers {', '.join(sorted(types))}; found: {said}.",
-            "Choose other instance types, other zones (ec2_provision_zones), another subnet "
-            "(ec2_provision_subnet_id) or another region.",
+            "Choose other instance types, other zones (ec2_provision_zones), other subnets "
+            "(ec2_provision_subnet_ids) or another region.",
         )
+    return offering
+
+
+def choose_subnets(offering: Sequence[dict[str, Any]], count: int, addresses: int) -> list[dict[str, Any]]:
+    """Subnets with room, as usable_subnets orders them, one for each zone: `count` to use, the rest to fall back on.
+
+    `addresses` is the number of new instances, which are spread evenly over `count` zones.
+    """
+    share = -(-addresses // count)
+    roomy: dict[str, dict[str, Any]] = {}
     for subnet in offering:
-        if subnet.get("AvailableIpAddressCount", addresses) >= addresses:
-            return subnet
-    said = ", ".join(f"{subnet['SubnetId']} has {subnet['AvailableIpAddressCount']}" for subnet in offering)
+        if subnet.get("AvailableIpAddressCount", share) >= share:
+            roomy.setdefault(subnet["AvailabilityZone"], subnet)
+    if len(roomy) >= count:
+        return list(roomy.values())
+    found = ", ".join(
+        f"{subnet['SubnetId']} ({subnet['AvailabilityZone']}) has {subnet.get('AvailableIpAddressCount', '?')}"
+        for subnet in offering
+    )
+    where = "one subnet" if count == 1 else f"each of {count} zones (ec2_provision_zone_count)"
     raise Ec2Problem(
         CAPACITY,
-        f"{addresses} free addresses are needed in one subnet; found: {said}.",
-        "Use a larger subnet (ec2_provision_subnet_id) or ask for fewer nodes.",
+        f"{share} free addresses are needed in {where}; found: {found}.",
+        "Use larger subnets or more zones (ec2_provision_subnet_ids, ec2_provision_zones), or ask for fewer nodes.",
     )
+
+
+def spread(launches: Sequence[Launch], subnets: Sequence[dict[str, Any]], live: Sequence[Instance]) -> list[Launch]:
+    """Divide launches over subnets, so that each role's nodes, `live` ones counted, are spread evenly over the zones.
+
+    The indexes of a part are neighbours. Which of two zones with equally many nodes comes first is the subnets' order.
+    """
+    parts = []
+    for launch in launches:
+        count = {
+            subnet["SubnetId"]: sum(
+                one.role == launch.group.role and one.zone == subnet["AvailabilityZone"] for one in live
+            )
+            for subnet in subnets
+        }
+        new = dict.fromkeys(count, 0)
+        for _ in launch.indexes:
+            chosen = min(count, key=lambda one: count[one])
+            count[chosen] += 1
+            new[chosen] += 1
+        rest = list(launch.indexes)
+        for subnet in subnets:
+            share, rest = rest[: new[subnet["SubnetId"]]], rest[new[subnet["SubnetId"]] :]
+            if share:
+                parts.append(
+                    replace(
+                        launch,
+                        indexes=tuple(share),
+                        subnet_id=subnet["SubnetId"],
+                        zone=subnet["AvailabilityZone"],
+                    )
+                )
+    return parts
+
+
+def image_name(pattern: str, architecture: str) -> str:
+    """The name for one of EC2's architectures: {architecture} is amd64 or arm64, {machine} x86_64 or arm64."""
+    return pattern.replace("{architecture}", IMAGE_ARCHITECTURE[architecture]).replace("{machine}", architecture)
+
+
+def is_parameter(name: str) -> bool:
+    """Whether ec2_provision_image_name names a parameter of Systems Manager; those begin with a slash."""
+    return name.startswith("/")
 
 
 def newest_image(

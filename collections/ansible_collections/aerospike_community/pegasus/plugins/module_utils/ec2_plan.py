@@ -3,10 +3,14 @@
 State lives in EC2's tags alone:
 
 - `pegasus:environment`, `pegasus:role` (server, client, monitor), `pegasus:owner` on everything that is made;
-- `pegasus:launch` on instances: the indexes that their launch was for ("1-3"). It is set by RunInstances itself, so an
-  instance whose launch was interrupted before it got its own index still says which one it should have;
+- `Name` and `pegasus:launch` on instances: their group's name, and the indexes that their launch was for ("1-3"). With
+  the number that EC2 itself gives each instance of a launch (AmiLaunchIndex: 0, 1, 2), the second of "4-6" is number 5
+  and is named Bench-5. RunInstances sets them, so no node needs a call of its own, and an instance whose launch was
+  interrupted has its index too;
+- `pegasus:index`, and then `Name` with the index in it, only where that would give two instances one index;
 - `pegasus:fixed` on servers: the settings that a running cluster can't change (module_utils/fixed_values.py);
-- `pegasus:index`, `Name`, `pegasus:expires` on each instance, set right after the launch.
+- `pegasus:placement-group` on the security group: the name of the placement group that was made with it;
+- `pegasus:expires` on each instance, set right after the launch, one call for 50 instances.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ TAG_INDEX = "pegasus:index"
 TAG_LAUNCH = "pegasus:launch"
 TAG_EXPIRES = "pegasus:expires"
 TAG_FIXED = "pegasus:fixed"
+TAG_PLACEMENT = "pegasus:placement-group"
 TAG_NAME = "Name"
 
 # Also the order in which results list them.
@@ -50,6 +55,8 @@ class Group:
     add: int = 0
     # Value of the tag pegasus:fixed of new nodes; '' for none.
     fixed: str = ""
+    # Whether new nodes are asked for as spot instances first.
+    spot: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,19 +72,37 @@ class Instance:
     public_ip: str = ""
     subnet_id: str = ""
     zone: str = ""
+    key_name: str = ""
+    spot: bool = False
     launch_index: int = 0
     launch_time: datetime | None = None
     state_reason: str = ""
     tags: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
-    def index(self) -> int | None:
+    def own_index(self) -> int | None:
+        """The index in a tag of its own."""
         text = self.tags.get(TAG_INDEX, "")
         return int(text) if text.isdecimal() and int(text) > 0 else None
 
     @property
+    def index(self) -> int | None:
+        """Its own, or the one that its launch says."""
+        if self.own_index:
+            return self.own_index
+        meant = parse_indexes(self.tags.get(TAG_LAUNCH, ""))
+        return meant[self.launch_index] if self.launch_index < len(meant) else None
+
+    @property
     def name(self) -> str:
-        return self.tags.get(TAG_NAME, "")
+        """Such as Bench-5; '' when it has none."""
+        name = self.tags.get(TAG_NAME, "")
+        return f"{name}-{self.index}" if name and self.index and not self.own_index else name
+
+    def full_tags(self) -> dict[str, str]:
+        """The tags as if index and name were tags of each instance's own: what readers of tags expect."""
+        said = {TAG_INDEX: str(self.index), TAG_NAME: self.name} if self.index else {}
+        return {**self.tags, **{key: value for key, value in said.items() if value}}
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -102,6 +127,8 @@ class Instance:
             public_ip=found.get("PublicIpAddress") or "",
             subnet_id=found.get("SubnetId") or "",
             zone=found.get("Placement", {}).get("AvailabilityZone") or "",
+            key_name=found.get("KeyName") or "",
+            spot=found.get("InstanceLifecycle") == "spot",
             launch_index=int(found.get("AmiLaunchIndex") or 0),
             launch_time=found.get("LaunchTime"),
             state_reason=(found.get("StateReason") or {}).get("Message") or "",
@@ -121,16 +148,19 @@ class Instance:
             "instance_type": self.instance_type,
             "image_id": self.image_id,
             "zone": self.zone,
+            "spot": self.spot,
             "expires": self.tags.get(TAG_EXPIRES, ""),
         }
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One RunInstances call: all of `indexes` or none."""
+    """One RunInstances call: all of `indexes` or none. Subnet and zone are set once it is known where."""
 
     group: Group
     indexes: tuple[int, ...]
+    subnet_id: str = ""
+    zone: str = ""
 
     def names(self) -> list[str]:
         return [f"{self.group.name}-{index}" for index in self.indexes]
@@ -138,7 +168,8 @@ class Launch:
     def text(self) -> str:
         names = self.names()
         which = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        return f"launch {len(names)} x {self.group.instance_type} as {which} ({self.group.role})"
+        where = f" in {self.zone}" if self.zone else ""
+        return f"launch {len(names)} x {self.group.instance_type} as {which} ({self.group.role}){where}"
 
 
 @dataclass
@@ -235,29 +266,29 @@ def _refusals(instance: Instance, name: str, instance_type: str, now: datetime) 
 
 
 def _settle_indexes(live: list[Instance]) -> tuple[dict[str, int], list[tuple[int, str, str]]]:
-    """Return the index of each instance, by id, and the pairs that claim the same one.
+    """Return the index of each instance, by id, and the pairs that claim the same one in tags of their own.
 
-    An instance without the index tag was launched by a run that ended before it could set it.
+    Where a launch says an index that another instance has, the later one gets another.
     """
     settled: dict[str, int] = {}
     owner: dict[int, str] = {}
     doubles = []
-    for instance in sorted(live, key=lambda one: one.id):
-        if instance.index is None:
-            continue
-        settled[instance.id] = instance.index
-        if instance.index in owner:
-            doubles.append((instance.index, owner[instance.index], instance.id))
-        owner.setdefault(instance.index, instance.id)
+    for instance in sorted((one for one in live if one.own_index), key=lambda one: one.id):
+        index = instance.own_index or 0
+        settled[instance.id] = index
+        if index in owner:
+            doubles.append((index, owner[index], instance.id))
+        owner.setdefault(index, instance.id)
     homeless = []
-    for instance in sorted((one for one in live if one.index is None), key=lambda one: (one.launch_index, one.id)):
-        meant = parse_indexes(instance.tags.get(TAG_LAUNCH, ""))
-        index = meant[instance.launch_index] if instance.launch_index < len(meant) else 0
-        if index == 0 or index in owner:
+    never = datetime.max.replace(tzinfo=UTC)
+    for instance in sorted(
+        (one for one in live if not one.own_index), key=lambda one: (one.launch_time or never, one.launch_index, one.id)
+    ):
+        if not instance.index or instance.index in owner:
             homeless.append(instance)
             continue
-        settled[instance.id] = index
-        owner[index] = instance.id
+        settled[instance.id] = instance.index
+        owner[instance.index] = instance.id
     for instance in homeless:
         (index,) = _new_indexes(set(owner), 1, ())
         settled[instance.id] = index
@@ -280,18 +311,20 @@ def _missing_tags(
     extra_tags: dict[str, str],
     now: datetime,
 ) -> dict[str, str]:
-    wanted = own_tags(group, index, instance.launch_time or now, expiry_seconds)
+    if instance.index == index and not instance.own_index:
+        wanted = {TAG_NAME: group.name}
+    else:
+        wanted = {TAG_NAME: f"{group.name}-{index}", TAG_INDEX: str(index)}
     # An expiry that was extended since is the truth.
-    if instance.tags.get(TAG_EXPIRES):
-        del wanted[TAG_EXPIRES]
+    if not instance.tags.get(TAG_EXPIRES):
+        wanted[TAG_EXPIRES] = end_of_life(instance.launch_time or now, expiry_seconds)
     wanted |= extra_tags
     return {key: value for key, value in wanted.items() if instance.tags.get(key) != value}
 
 
-def own_tags(group: Group, index: int, launched: datetime, expiry_seconds: int) -> dict[str, str]:
-    """The tags that one instance has for itself."""
-    expires = format_time(launched + timedelta(seconds=expiry_seconds)) if expiry_seconds else "never"
-    return {TAG_NAME: f"{group.name}-{index}", TAG_INDEX: str(index), TAG_EXPIRES: expires}
+def end_of_life(launched: datetime, expiry_seconds: int) -> str:
+    """The tag that says when an instance ends."""
+    return format_time(launched + timedelta(seconds=expiry_seconds)) if expiry_seconds else "never"
 
 
 def format_time(moment: datetime) -> str:

@@ -10,8 +10,10 @@ description:
   - Brings key pair, security group and instances of an environment to what was asked, or removes everything that
     carries the environment's tag.
   - State lives in EC2's tags alone; the module can be killed at any moment and run again.
-  - Each group is launched by one RunInstances call, all of its nodes or none; if one group fails, the groups that were
-    launched with it are taken back.
+  - Each group is launched by one RunInstances call for each zone, all of its nodes or none; if one group fails, the
+    groups that were launched with it are taken back. Where a zone has no room, all go to the next one that may be used.
+  - Credentials, permissions, quota, images, subnets and key are checked before anything is made; all problems are told
+    at once.
   - It never takes a node away to reach a smaller number; it keeps what is there and says so.
 requirements:
   - boto3
@@ -61,6 +63,10 @@ options:
         description: Value of the tag C(pegasus:fixed) of new nodes, with which later runs compare; empty for none.
         type: str
         default: ""
+      spot:
+        description: Whether to ask for spot instances, and for others only where there are none.
+        type: bool
+        default: false
   roles:
     description: With O(state=absent), take the instances of these roles only; empty takes everything.
     type: list
@@ -91,25 +97,49 @@ options:
     description: The environment's private ssh key on this machine, made if neither it nor the key pair in EC2 exists.
       Required when O(state=present).
     type: path
+  key_name:
+    description: A key pair that EC2 has and that stays; O(private_key_file) is its private key. Empty makes one.
+    type: str
+    default: ""
   image_name:
-    description: Pattern of the image's name; C({architecture}) stands for amd64 or arm64. The newest is taken.
+    description: >-
+      Pattern of the image's name, the newest is taken; or, with a slash at its beginning, a parameter of Systems
+      Manager that holds an image's id. C({architecture}) stands for amd64 or arm64, C({machine}) for x86_64 or arm64.
     type: str
     default: debian-12-{architecture}-*
   image_owner:
     description: Account that owns the image.
     type: str
     default: "136693071363"
-  subnet_id:
-    description: Subnet for new instances; empty is the default VPC's, in the first zone that offers all instance types.
-    type: str
-    default: ""
-  zones:
-    description: >-
-      Availability zones that may be used, the preferred first; empty is any. All instances are in one of them. A
-      O(subnet_id), and the subnet of the nodes that exist, has to be in one of them too.
+  subnet_ids:
+    description: Subnets of one VPC for new instances; empty is the default VPC's, in the first zones that offer all
+      instance types.
     type: list
     elements: str
     default: []
+  zones:
+    description: >-
+      Availability zones that may be used, the preferred first; empty is any. The O(subnet_ids), and the subnets of the
+      nodes that exist, have to be in them too.
+    type: list
+    elements: str
+    default: []
+  zone_count:
+    description: Over how many zones each group's nodes are spread, evenly.
+    type: int
+    default: 1
+  placement:
+    description: >-
+      V(cluster) puts servers and clients near each other, V(spread) each server on hardware of its own, by a placement
+      group that goes with the environment.
+    type: str
+    choices: [none, cluster, spread]
+    default: none
+  public_address:
+    description: Whether instances get a public address; V(subnet) is as their subnet is set up.
+    type: str
+    choices: [subnet, always, never]
+    default: subnet
   allowed_cidrs:
     description: Networks that may reach ssh, Grafana and Prometheus; empty is this machine's public address.
     type: list
@@ -123,6 +153,11 @@ options:
     description: Size of the monitor's root volume in GiB.
     type: int
     default: 100
+  root_volume_type:
+    description: Type of the root volumes.
+    type: str
+    choices: [gp3, gp2, standard]
+    default: gp3
   expiry:
     description: Life of new instances, as C(20h 30m), C(90m), C(3600s) or plain seconds; 0 is without end.
     type: str
@@ -189,6 +224,10 @@ notes:
   type: list
   elements: str
   returned: success
+identity:
+  description: Whose credentials were used (an ARN), where something was to be launched and it could be asked.
+  type: str
+  returned: success
 api_calls:
   description: Number of EC2 API calls by name.
   type: dict
@@ -231,18 +270,24 @@ ARGUMENTS: dict[str, Any] = {
             "replace": {"type": "list", "elements": "int", "default": []},
             "add": {"type": "int", "default": 0},
             "fixed": {"type": "str", "default": ""},
+            "spot": {"type": "bool", "default": False},
         },
     },
     "roles": {"type": "list", "elements": "str", "choices": list(ec2_plan.ROLES), "default": []},
     "owner": {"type": "str", "default": ""},
     "private_key_file": {"type": "path", "no_log": False},
+    "key_name": {"type": "str", "default": "", "no_log": False},
     "image_name": {"type": "str", "default": "debian-12-{architecture}-*"},
     "image_owner": {"type": "str", "default": "136693071363"},
-    "subnet_id": {"type": "str", "default": ""},
+    "subnet_ids": {"type": "list", "elements": "str", "default": []},
     "zones": {"type": "list", "elements": "str", "default": []},
+    "zone_count": {"type": "int", "default": 1},
+    "placement": {"type": "str", "choices": ["none", "cluster", "spread"], "default": "none"},
+    "public_address": {"type": "str", "choices": ["subnet", "always", "never"], "default": "subnet"},
     "allowed_cidrs": {"type": "list", "elements": "str", "default": []},
     "root_volume_gb": {"type": "int", "default": 50},
     "monitoring_volume_gb": {"type": "int", "default": 100},
+    "root_volume_type": {"type": "str", "choices": ["gp3", "gp2", "standard"], "default": "gp3"},
     "expiry": {"type": "str", "default": "24h"},
     "tags": {"type": "dict", "default": {}},
     "timeout": {"type": "int", "default": 600},
@@ -260,6 +305,7 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
             tuple(one["replace"]),
             one["add"],
             one["fixed"],
+            one["spot"],
         )
         for one in asked["groups"]
     ]
@@ -275,9 +321,9 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
             cidrs.append(ec2_plan.normal_cidr(cidr))
         except ValueError as error:
             wrong.append(f"ec2_provision_allowed_cidrs: {error}")
-    for name in ("root_volume_gb", "monitoring_volume_gb"):
+    for name, unit in (("root_volume_gb", " (GiB)"), ("monitoring_volume_gb", " (GiB)"), ("zone_count", "")):
         if asked[name] < 1:
-            wrong.append(f"ec2_provision_{name} is {asked[name]}; expected at least 1 (GiB).")
+            wrong.append(f"ec2_provision_{name} is {asked[name]}; expected at least 1{unit}.")
     if wrong:
         raise Ec2Problem(CONFIGURATION, "\n".join(wrong))
     return ec2_lifecycle.Wish(
@@ -287,14 +333,19 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
         private_key_file=Path(asked["private_key_file"]).absolute(),
         image_name=asked["image_name"],
         image_owner=asked["image_owner"],
-        subnet_id=asked["subnet_id"],
+        subnet_ids=asked["subnet_ids"],
         zones=asked["zones"],
+        zone_count=asked["zone_count"],
+        placement=asked["placement"],
+        public_address=asked["public_address"],
         allowed_cidrs=cidrs,
         root_volume_gb=asked["root_volume_gb"],
         monitoring_volume_gb=asked["monitoring_volume_gb"],
+        root_volume_type=asked["root_volume_type"],
         expiry_seconds=expiry_seconds,
         tags=tags,
         timeout=asked["timeout"],
+        key_name=asked["key_name"],
     )
 
 
@@ -320,6 +371,7 @@ def main() -> None:
             "terminated": outcome.terminated,
             "changes": outcome.changes,
             "notes": outcome.notes,
+            "identity": outcome.identity,
             "api_calls": dict(sorted(ec2.calls.items())),
         }
 

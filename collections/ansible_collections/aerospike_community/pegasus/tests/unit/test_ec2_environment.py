@@ -2,119 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import socket
-import threading
 import time
 from collections import Counter
 
-import boto3
-import botocore.client
-import botocore.loaders
 import pytest
-from ansible.module_utils.testing import patch_module_args
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_api, ec2_keys
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_api, ec2_keys, ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
 from botocore.exceptions import ClientError
-from moto import mock_aws
-from moto.ec2.models import amis
-from moto.ec2.models.subnets import Subnet
 
 REGION = "us-east-1"
-IMAGE_OWNER = "136693071363"  # the default: Debian
 GROUPS = [
     {"role": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},
     {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
     {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
 ]
-
-
-def image(architecture, word):
-    """An image as moto's own list has them."""
-    return {
-        "ami_id": f"ami-{word}",
-        "name": f"debian-12-{word}-test",
-        "owner_id": IMAGE_OWNER,
-        "architecture": architecture,
-        "root_device_name": "/dev/xvda",
-        "public": True,
-        "creation_date": "2026-01-01T00:00:00.000Z",
-    }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models_read_once():
-    """Each run makes a client of its own, as in real life; most of that is reading EC2's model, which is kept here."""
-    patch = pytest.MonkeyPatch()
-    loader = botocore.loaders.JSONFileLoader
-    read = functools.cache(lambda path, real=loader.load_file: real(loader(), path))
-    patch.setattr(loader, "load_file", lambda _, path: read(path))
-    yield
-    patch.undo()
-
-
-@pytest.fixture
-def ec2(monkeypatch):
-    """A client of an empty EC2 that has an image for each architecture."""
-    # moto reads this file once, at its import: the content is put in place here, the variable keeps its own list out.
-    monkeypatch.setenv("MOTO_AMIS_PATH", "unused")
-    monkeypatch.setattr(amis, "AMIS", [image("x86_64", "amd64"), image("arm64", "arm64")])
-    # moto gives out addresses with a generator that two launches at the same time can't share.
-    lock, give_address = threading.Lock(), Subnet.get_available_subnet_ip
-
-    def one_at_a_time(subnet, instance):
-        with lock:
-            return give_address(subnet, instance)
-
-    monkeypatch.setattr(Subnet, "get_available_subnet_ip", one_at_a_time)
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    with mock_aws():
-        yield boto3.client("ec2", region_name=REGION)
-
-
-@pytest.fixture
-def run(tmp_path, capsys):
-    """Run the module: returns its result, failed or not."""
-
-    def run_module(check=False, **changed):
-        arguments = {
-            "environment": "Bench",
-            "region": REGION,
-            "groups": GROUPS,
-            "owner": "me",
-            "private_key_file": str(tmp_path / "state" / "id_ed25519"),
-            "allowed_cidrs": ["203.0.113.7"],
-            "access_key": "testing",
-            "secret_key": "testing",
-            "_ansible_check_mode": check,
-            "_ansible_remote_tmp": str(tmp_path),
-            **changed,
-        }
-        capsys.readouterr()
-        with patch_module_args(arguments), pytest.raises(SystemExit):
-            ec2_environment.main()
-        return json.loads(capsys.readouterr().out)
-
-    return run_module
-
-
-@pytest.fixture
-def inject(monkeypatch):
-    """Put a function in the way of an API call: it gets the parameters and a function that makes the real call."""
-
-    def put(operation, function):
-        real = botocore.client.BaseClient._make_api_call
-
-        def in_the_way(self, name, parameters):
-            if name == operation:
-                return function(parameters, lambda: real(self, name, parameters))
-            return real(self, name, parameters)
-
-        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", in_the_way)
-
-    return put
 
 
 def servers(count, **changed):
@@ -125,7 +28,7 @@ def servers(count, **changed):
 def live(ec2):
     """Name -> description of every instance that isn't gone."""
     return {
-        {tag["Key"]: tag["Value"] for tag in one["Tags"]}.get("Name", one["InstanceId"]): one
+        ec2_plan.Instance.from_description(one).name or one["InstanceId"]: one
         for reservation in ec2.describe_instances()["Reservations"]
         for one in reservation["Instances"]
         if one["State"]["Name"] not in ("shutting-down", "terminated")
@@ -176,7 +79,7 @@ def test_the_first_run_makes_everything(ec2, run, tmp_path):
         assert tags["pegasus:environment"] == "Bench"
         assert tags["pegasus:owner"] == "me"
         assert tags["team"] == "a"
-        assert name == f"{name.rsplit('-', 1)[0]}-{tags['pegasus:index']}"
+        assert name == f"{tags['Name']}-{ec2_plan.Instance.from_description(one).index}"
         attribute = ec2.describe_instance_attribute(
             InstanceId=one["InstanceId"], Attribute="instanceInitiatedShutdownBehavior"
         )
@@ -371,8 +274,8 @@ def test_one_group_without_capacity_takes_the_others_back(ec2, run, inject):
     result = run()
     assert result["error_class"] == "capacity"
     assert "launch 1 x c6i.large as BenchClient-1" in result["msg"]
-    assert "The 3 instances that this run had launched for the other groups were terminated again" in result["msg"]
-    assert "ec2_provision_subnet_id" in result["next_step"]
+    assert "The 3 instances that this run had launched beside were terminated again" in result["msg"]
+    assert "ec2_provision_subnet_ids" in result["next_step"]
     assert sorted(live(ec2)) == ["Bench-1"]
     full = False
     assert len(run()["instances"]) == 5
@@ -656,7 +559,7 @@ def test_a_name_with_a_wildcard_is_refused(ec2, run, state):
     [
         ({"groups": servers(1, instance_type="i4i.tiny")}, "i4i.tiny"),
         ({"image_name": "nothing-{architecture}"}, "No image in us-east-1 is named nothing-amd64"),
-        ({"subnet_id": "subnet-0000"}, "subnet-0000"),
+        ({"subnet_ids": ["subnet-0000"]}, "subnet-0000"),
         ({"secret_key": ""}, "Only one of ec2_provision_access_key and ec2_provision_secret_key"),
     ],
 )
@@ -683,10 +586,10 @@ def test_the_zones_say_where_everything_is(ec2, run):
 
 def test_a_subnet_in_none_of_the_zones_is_refused(ec2, run):
     subnets = {one["AvailabilityZone"]: one["SubnetId"] for one in ec2.describe_subnets()["Subnets"]}
-    asked = {"subnet_id": subnets[f"{REGION}b"]}
+    asked = {"subnet_ids": [subnets[f"{REGION}b"]]}
     refused = run(**asked, zones=[f"{REGION}a"])
     assert refused["error_class"] == "configuration"
-    assert f"found: {asked['subnet_id']} in {REGION}b." in refused["msg"]
+    assert f"found: {asked['subnet_ids'][0]} in {REGION}b." in refused["msg"]
     assert live(ec2) == {}
     assert len(run(**asked, zones=[f"{REGION}a", f"{REGION}b"])["instances"]) == 5
 

@@ -141,10 +141,23 @@ def test_all_groups_are_launched():
 def test_an_interrupted_launch_gets_its_indexes(instances, indexes):
     found = plan(instances, expiry=3600)
     assert found.launches == []
-    assert {ident: int(tags[ec2_plan.TAG_INDEX]) for ident, tags in found.retags.items()} == indexes
-    for ident, tags in found.retags.items():
-        assert tags[ec2_plan.TAG_NAME] == f"Bench-{indexes[ident]}"
-        assert tags[ec2_plan.TAG_EXPIRES] == "2026-01-31T13:00:00Z"
+    assert set(found.retags) == set(indexes)
+    for one in instances:
+        if one.id not in indexes:
+            continue
+        made = replace(one, tags=one.tags | found.retags[one.id])
+        assert (made.index, made.name) == (indexes[one.id], f"Bench-{indexes[one.id]}")
+        assert made.tags[ec2_plan.TAG_EXPIRES] == "2026-01-31T13:00:00Z"
+        # A tag of its own only where the launch doesn't say it.
+        assert (ec2_plan.TAG_INDEX in made.tags) == (one.index != made.index)
+        assert made.full_tags()[ec2_plan.TAG_INDEX] == str(made.index)
+        assert made.full_tags()[ec2_plan.TAG_NAME] == made.name
+
+
+def test_a_renamed_group_is_one_tag_for_all_its_nodes():
+    instances = [bare(f"i-{n}", n, launch="1-3") for n in range(3)]
+    tagged = [replace(one, tags=one.tags | {"Name": "Old", ec2_plan.TAG_EXPIRES: "never"}) for one in instances]
+    assert plan(tagged).retags == {f"i-{n}": {"Name": "Bench"} for n in range(3)}
 
 
 def test_more_nodes_than_asked_are_kept_and_named():
@@ -281,14 +294,16 @@ def subnet(zone, free=100):
     return {"SubnetId": f"subnet-{zone}", "AvailabilityZone": zone, "VpcId": "vpc-1", "AvailableIpAddressCount": free}
 
 
+def take(subnets, offered, types, addresses, zones=()):
+    """The subnet of one zone."""
+    return ec2_place.choose_subnets(ec2_place.usable_subnets(subnets, offered, types, zones), 1, addresses)[0]
+
+
 def test_the_first_zone_that_offers_everything_is_taken():
     offered = {"a": {"x"}, "b": {"x", "y"}, "c": {"x", "y", "z"}}
     subnets = [subnet("c"), subnet("b"), subnet("a")]
-    assert ec2_place.choose_subnet(subnets, offered, {"x", "y"}, 5)["AvailabilityZone"] == "b"
-    assert (
-        ec2_place.choose_subnet([subnet("a"), subnet("b", 4), subnet("c")], offered, {"x", "y"}, 5)["SubnetId"]
-        == "subnet-c"
-    )
+    assert take(subnets, offered, {"x", "y"}, 5)["AvailabilityZone"] == "b"
+    assert take([subnet("a"), subnet("b", 4), subnet("c")], offered, {"x", "y"}, 5)["SubnetId"] == "subnet-c"
 
 
 @pytest.mark.parametrize(
@@ -298,7 +313,7 @@ def test_the_first_zone_that_offers_everything_is_taken():
 def test_only_the_asked_zones_are_used_in_their_order(zones, taken):
     offered = {"a": {"x"}, "b": {"x", "y"}, "c": {"x", "y"}}
     subnets = [subnet("a"), subnet("b"), subnet("c")]
-    assert ec2_place.choose_subnet(subnets, offered, {"x", "y"}, 5, zones)["AvailabilityZone"] == taken
+    assert take(subnets, offered, {"x", "y"}, 5, zones)["AvailabilityZone"] == taken
 
 
 @pytest.mark.parametrize(
@@ -310,7 +325,7 @@ def test_only_the_asked_zones_are_used_in_their_order(zones, taken):
 )
 def test_no_asked_zone_fits(zones, error_class, text):
     with pytest.raises(Ec2Problem, match=text) as caught:
-        ec2_place.choose_subnet([subnet("a"), subnet("b")], {"a": {"x"}, "b": {"x", "y"}}, {"x", "y"}, 3, zones)
+        take([subnet("a"), subnet("b")], {"a": {"x"}, "b": {"x", "y"}}, {"x", "y"}, 3, zones)
     assert caught.value.error_class == error_class
 
 
@@ -319,13 +334,63 @@ def test_no_asked_zone_fits(zones, error_class, text):
     [
         ([], {}, "configuration", "no default subnet"),
         ([subnet("a"), subnet("b")], {"a": {"x"}}, "capacity", "a lacks y; b lacks x, y"),
-        ([subnet("a", 2)], {"a": {"x", "y"}}, "capacity", "subnet-a has 2"),
+        ([subnet("a", 2)], {"a": {"x", "y"}}, "capacity", r"subnet-a \(a\) has 2"),
     ],
 )
 def test_no_zone_fits(subnets, offered, error_class, text):
     with pytest.raises(Ec2Problem, match=text) as caught:
-        ec2_place.choose_subnet(subnets, offered, {"x", "y"}, 3)
+        take(subnets, offered, {"x", "y"}, 3)
     assert caught.value.error_class == error_class
+
+
+def test_zones_to_use_come_before_those_to_fall_back_on():
+    subnets = [subnet("a", 10), subnet("b", 1), subnet("c", 2), subnet("d", 9)]
+    assert [one["AvailabilityZone"] for one in ec2_place.choose_subnets(subnets, 2, 4)] == ["a", "c", "d"]
+    with pytest.raises(Ec2Problem, match=r"3 free addresses are needed in each of 3 zones .*subnet-b \(b\) has 1"):
+        ec2_place.choose_subnets(subnets, 3, 9)
+
+
+def test_the_subnets_of_nodes_that_exist_come_first():
+    subnets = [subnet("a"), subnet("b"), subnet("c")]
+    offered = {zone: {"x"} for zone in "abc"}
+    found = ec2_place.usable_subnets(subnets, offered, {"x"}, preferred=["subnet-c"])
+    assert [one["AvailabilityZone"] for one in found] == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("existing", "new", "divided"),
+    [
+        ("", 7, {"a": (1, 2, 3), "b": (4, 5), "c": (6, 7)}),
+        ("", 1, {"a": (1,)}),
+        ("aab", 5, {"a": (1,), "b": (2, 3), "c": (4, 5)}),
+        ("aaa", 2, {"b": (1,), "c": (2,)}),
+    ],
+)
+def test_nodes_are_spread_evenly(existing, new, divided):
+    live = [node(100 + number, zone=zone) for number, zone in enumerate(existing)]
+    strangers = [node(200 + number, role="client", zone="c") for number in range(9)]
+    parts = ec2_place.spread(
+        [Launch(SERVERS, tuple(range(1, new + 1)))], [subnet("a"), subnet("b"), subnet("c")], live + strangers
+    )
+    assert {part.zone: part.indexes for part in parts} == divided
+    assert all(part.subnet_id == f"subnet-{part.zone}" for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "found"),
+    [
+        ("debian-12-{architecture}-*", "x86_64", "debian-12-amd64-*"),
+        (
+            "/aws/service/debian/release/12/latest/{architecture}",
+            "arm64",
+            "/aws/service/debian/release/12/latest/arm64",
+        ),
+        ("al2023-ami-*-{machine}", "x86_64", "al2023-ami-*-x86_64"),
+    ],
+)
+def test_the_name_of_an_image_follows_the_architecture(name, architecture, found):
+    assert ec2_place.image_name(name, architecture) == found
+    assert ec2_place.is_parameter(found) == found.startswith("/aws")
 
 
 def test_architecture_follows_from_the_type():
@@ -347,11 +412,41 @@ def test_the_newest_image_is_taken():
 
 # --- the launch request -----------------------------------------------------------------------------------------------
 
-AROUND = ec2_launch.Surroundings("Bench", "me", "pegasus-Bench", "sg-1", "subnet-1", 50, 100, 3600, {"team": "a"})
+AROUND = ec2_launch.Surroundings("Bench", "me", "pegasus-Bench", "sg-1", 50, 100, 3600, {"team": "a"})
 
 
 def request(indexes=(1, 2, 3), around=AROUND):
-    return ec2_launch.run_request(Launch(SERVERS, indexes), around, "ami-1", "/dev/xvda")
+    return ec2_launch.run_request(Launch(SERVERS, indexes, "subnet-a", "a"), around, "ami-1", "/dev/xvda")
+
+
+@pytest.mark.parametrize(("wish", "associate"), [("always", True), ("never", False)])
+def test_public_addresses_are_given_or_not(wish, associate):
+    asked = request(around=replace(AROUND, public_address=wish))
+    assert "SubnetId" not in asked and "SecurityGroupIds" not in asked
+    (interface,) = asked["NetworkInterfaces"]
+    assert interface["AssociatePublicIpAddress"] is associate
+    assert (interface["SubnetId"], interface["Groups"]) == ("subnet-a", ["sg-1"])
+
+
+@pytest.mark.parametrize(("placement", "roles"), [("cluster", ["server", "client"]), ("spread", ["server"])])
+def test_a_placement_group_holds_the_roles_that_it_is_for(placement, roles):
+    around = replace(AROUND, placement_group="pegasus-Bench", placement=placement)
+    placed = [
+        role
+        for role in ec2_plan.ROLES
+        if ec2_launch.run_request(Launch(replace(SERVERS, role=role), (1,)), around, "ami-1", "/dev/xvda").get(
+            "Placement"
+        )
+    ]
+    assert placed == roles
+
+
+def test_a_spot_request_is_the_same_but_for_the_market():
+    asked = ec2_launch.as_spot(request())
+    market = asked.pop("InstanceMarketOptions")
+    assert market["MarketType"] == "spot"
+    assert market["SpotOptions"]["InstanceInterruptionBehavior"] == "terminate"
+    assert asked == request()
 
 
 def test_the_request_is_all_or_nothing_and_safe():
@@ -367,7 +462,10 @@ def test_the_request_is_all_or_nothing_and_safe():
         "pegasus:role": "server",
         "pegasus:owner": "me",
         "pegasus:launch": "1-3",
+        "Name": "Bench",
     }
+    assert (asked["SubnetId"], asked["SecurityGroupIds"]) == ("subnet-a", ["sg-1"])
+    assert "NetworkInterfaces" not in asked and "Placement" not in asked and "InstanceMarketOptions" not in asked
     assert tags["volume"]["pegasus:environment"] == "Bench"
 
 
@@ -420,7 +518,7 @@ def test_the_user_data_sets_a_timer(tmp_path: Path):
 def test_without_an_expiry_there_is_no_timer():
     around = ec2_launch.Surroundings(**(vars(AROUND) | {"expiry_seconds": 0}))
     assert "UserData" not in request(around=around)
-    assert ec2_plan.own_tags(SERVERS, 1, NOW, 0)[ec2_plan.TAG_EXPIRES] == "never"
+    assert ec2_plan.end_of_life(NOW, 0) == "never"
 
 
 # --- error classes ----------------------------------------------------------------------------------------------------

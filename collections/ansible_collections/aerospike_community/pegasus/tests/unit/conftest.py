@@ -1,0 +1,112 @@
+"""What tests of the modules that call EC2 share: moto as EC2, and the module ec2_environment run as Ansible runs it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+
+import boto3
+import botocore.client
+import botocore.loaders
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
+from moto import mock_aws
+from moto.ec2.models import amis
+from moto.ec2.models.subnets import Subnet
+
+REGION = "us-east-1"
+IMAGE_OWNER = "136693071363"  # the default: Debian
+GROUPS = [
+    {"role": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},
+    {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
+    {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
+]
+
+
+def image(architecture, word):
+    """An image as moto's own list has them."""
+    return {
+        "ami_id": f"ami-{word}",
+        "name": f"debian-12-{word}-test",
+        "owner_id": IMAGE_OWNER,
+        "architecture": architecture,
+        "root_device_name": "/dev/xvda",
+        "public": True,
+        "creation_date": "2026-01-01T00:00:00.000Z",
+    }
+
+
+@pytest.fixture(scope="session")
+def models_read_once():
+    """Each run makes a client of its own, as in real life; most of that is reading EC2's model, which is kept here."""
+    patch = pytest.MonkeyPatch()
+    loader = botocore.loaders.JSONFileLoader
+    read = functools.cache(lambda path, real=loader.load_file: real(loader(), path))
+    patch.setattr(loader, "load_file", lambda _, path: read(path))
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def ec2(monkeypatch, models_read_once):
+    """A client of an empty EC2 that has an image for each architecture."""
+    # moto reads this file once, at its import: the content is put in place here, the variable keeps its own list out.
+    monkeypatch.setenv("MOTO_AMIS_PATH", "unused")
+    monkeypatch.setattr(amis, "AMIS", [image("x86_64", "amd64"), image("arm64", "arm64")])
+    # moto gives out addresses with a generator that two launches at the same time can't share.
+    lock, give_address = threading.Lock(), Subnet.get_available_subnet_ip
+
+    def one_at_a_time(subnet, instance):
+        with lock:
+            return give_address(subnet, instance)
+
+    monkeypatch.setattr(Subnet, "get_available_subnet_ip", one_at_a_time)
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with mock_aws():
+        yield boto3.client("ec2", region_name=REGION)
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Run the module: returns its result, failed or not."""
+
+    def run_module(check=False, **changed):
+        arguments = {
+            "environment": "Bench",
+            "region": REGION,
+            "groups": GROUPS,
+            "owner": "me",
+            "private_key_file": str(tmp_path / "state" / "id_ed25519"),
+            "allowed_cidrs": ["203.0.113.7"],
+            "access_key": "testing",
+            "secret_key": "testing",
+            "_ansible_check_mode": check,
+            "_ansible_remote_tmp": str(tmp_path),
+            **changed,
+        }
+        capsys.readouterr()
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            ec2_environment.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run_module
+
+
+@pytest.fixture
+def inject(monkeypatch):
+    """Put a function in the way of an API call: it gets the parameters and a function that makes the real call."""
+
+    def put(operation, function):
+        real = botocore.client.BaseClient._make_api_call
+
+        def in_the_way(self, name, parameters):
+            if name == operation and not parameters.get("DryRun"):
+                return function(parameters, lambda: real(self, name, parameters))
+            return real(self, name, parameters)
+
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", in_the_way)
+
+    return put
