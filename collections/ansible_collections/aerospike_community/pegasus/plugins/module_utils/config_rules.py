@@ -62,6 +62,7 @@ LIMITS: dict[str, Limits] = {
     "pegasus_replication_factor": Limits(1, 8),
     "ec2_provision_root_volume_gb": Limits(8, 16384, "GiB"),
     "ec2_provision_zone_count": Limits(1, 6),
+    "pegasus_ssh_timeout": Limits(1, None, "seconds"),
     "ec2_provision_timeout": Limits(1, None, "seconds"),
     "aerospike_server_default_ttl": Limits(0, LONGEST_TTL, "seconds"),
     "aerospike_server_nsup_period": Limits(0, LONGEST_TTL, "seconds"),

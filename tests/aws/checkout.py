@@ -1,0 +1,98 @@
+"""A clean copy of the project with an environment for AWS, driven as a user drives it, against a server of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS: dict[str, Any] = {
+    "pegasus_backend": "aws",
+    "pegasus_region": "us-east-1",
+    "pegasus_cluster_name": "Bench",
+    "pegasus_client_name": "BenchClient",
+    "pegasus_monitoring_name": "BenchGrafana",
+    "pegasus_cluster_nodes": 3,
+    "pegasus_client_nodes": 1,
+    "aerospike_server_edition": "community",
+    # Nothing listens there: what the artifact source says stays unchecked.
+    "pegasus_artifact_source": "http://127.0.0.1:9/mirror",
+    "pegasus_connect_address": "private",
+    "pegasus_ssh_timeout": 1,
+    "ec2_provision_allowed_cidrs": ["127.0.0.0/8"],
+    "ec2_provision_public_address": "subnet",
+    "ec2_provision_cluster_instance_type": "i4i.large",
+    "ec2_provision_client_instance_type": "c6i.large",
+    "ec2_provision_monitoring_instance_type": "t3.medium",
+    "ec2_provision_timeout": 60,
+}
+
+
+@dataclass
+class Run:
+    """One finished command of the driver."""
+
+    code: int
+    records: list[dict[str, Any]]
+    stdout: str
+    stderr: str
+    end: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.end = next((one for one in reversed(self.records) if one.get("type") == "end"), {})
+
+    @property
+    def said(self) -> str:
+        """Everything that the ending tells the user."""
+        return json.dumps(self.end)
+
+
+class Checkout:
+    """The copy. `credentials` is what the commands have in their environment."""
+
+    def __init__(self, path: Path, url: str, **settings: Any) -> None:
+        self.path, self.url = path, url
+        self.credentials = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "x" * 40}
+        listing = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
+        for name in subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines():
+            source, target = ROOT / name, path / name
+            if source.is_symlink() or source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+        file = path / "group_vars" / "all" / "config.yml"
+        values = yaml.safe_load(file.read_text()) | SETTINGS | settings
+        file.write_text(yaml.safe_dump(values))
+
+    @property
+    def environ(self) -> dict[str, str]:
+        dropped = ("AWS_", "ANSIBLE_", "PEGASUS_", "MOTO_")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+        return kept | self.credentials | {"AWS_ENDPOINT_URL": self.url, "AWS_EC2_METADATA_DISABLED": "true"}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pegasus_driver", *arguments]
+
+    def driver(self, *arguments: str, timeout: float = 300) -> Run:
+        done = subprocess.run(
+            self.command(*arguments, "--output", "json"),
+            cwd=self.path, env=self.environ, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        return Run(done.returncode, records, done.stdout, done.stderr)
+
+    def provision(self, timeout: float = 300, inventory: str = "aws") -> subprocess.CompletedProcess[str]:
+        """What setup does in EC2, without what it does on the hosts."""
+        program = Path(sys.executable).with_name("ansible-playbook")
+        return subprocess.run(
+            [program, "-i", f"inventories/{inventory}", "playbooks/setup.yml", "--tags", "ec2_provision",
+             "--limit", "localhost"],
+            cwd=self.path, env=self.environ, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
