@@ -276,6 +276,8 @@ ACTIONS: tuple[Action, ...] = (
            "destroy-grafana.yml", prepare=need_cloud),
     Action("extend", "move the end of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),
            variables=lambda arguments: {"ec2_provision_expiry": arguments.duration}, prepare=need_cloud),
+    Action("allow-me", "let this machine in after its address has changed: ssh, Grafana, Prometheus", "allow-me.yml",
+           prepare=need_cloud),
     Action("reap", "terminate the instances that are past their end (with --dry-run: name them)", "reap.yml",
            options=(Option("--all", "look at every environment in the region, not at this one alone"),),
            variables=lambda arguments: {"ec2_provision_reap_all": arguments.all}, prepare=need_cloud),

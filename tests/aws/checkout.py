@@ -22,7 +22,6 @@ SETTINGS: dict[str, Any] = {
     "pegasus_monitoring_name": "BenchGrafana",
     "pegasus_cluster_nodes": 3,
     "pegasus_client_nodes": 1,
-    "aerospike_server_edition": "community",
     # Nothing listens there: what the artifact source says stays unchecked.
     "pegasus_artifact_source": "http://127.0.0.1:9/mirror",
     "pegasus_connect_address": "private",
@@ -88,11 +87,15 @@ class Checkout:
         records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         return Run(done.returncode, records, done.stdout, done.stderr)
 
-    def provision(self, timeout: float = 300, inventory: str = "aws") -> subprocess.CompletedProcess[str]:
+    def provision(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """What setup does in EC2, without what it does on the hosts."""
         program = Path(sys.executable).with_name("ansible-playbook")
+        # A localhost of its own, for --limit doesn't know the implicit one.
+        enabled = "aerospike_community.pegasus.ec2,ansible.builtin.host_list"
         return subprocess.run(
-            [program, "-i", f"inventories/{inventory}", "playbooks/setup.yml", "--tags", "ec2_provision",
-             "--limit", "localhost"],
-            cwd=self.path, env=self.environ, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
+            [program, "-i", "inventories/aws", "playbooks/setup.yml", "--tags", "ec2_provision",
+             "--limit", "localhost", "-i", "localhost,",
+             "-e", f"ansible_python_interpreter={sys.executable}"],
+            cwd=self.path, env={**self.environ, "ANSIBLE_INVENTORY_ENABLED": enabled}, capture_output=True, text=True,
+            timeout=timeout, stdin=subprocess.DEVNULL,
         )  # fmt: skip

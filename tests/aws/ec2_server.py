@@ -1,4 +1,4 @@
-"""EC2 (and STS, SSM, Service Quotas) on a port of loopback: moto's server, with a log of all requests and faults to inject.
+"""EC2 (and STS, SSM, Service Quotas) on a port of loopback: moto's server, with a log of requests and faults to inject.
 
 The instances have addresses of 127.77.0.0/16, where nothing answers: what needs a host fails there at once.
 SIMULATED: moto answers as EC2 does in most things, and launches nothing.
@@ -142,8 +142,7 @@ def _refuse(call: Call, code: str, start_response: Any) -> Iterable[bytes]:
 @contextmanager
 def serving() -> Iterator[Ec2Server]:
     """A server with an image for each architecture and nothing else; what was changed in moto is put back."""
-    from moto.core.base_backend import BackendDict
-    from moto.ec2.models import EC2Backend, amis
+    from moto.ec2.models import EC2Backend, amis, ec2_backends
 
     from pegasus_driver.local_cloud.endpoint import _default_vpc_of
 
@@ -151,7 +150,8 @@ def serving() -> Iterator[Ec2Server]:
     os.environ["MOTO_AMIS_PATH"] = "unused"  # was read at the import; now it keeps moto's own list out
     EC2Backend.create_default_vpc = _default_vpc_of(NETWORK)  # type: ignore[method-assign]
     amis.AMIS = [_image("x86_64", "amd64"), _image("arm64", "arm64")]
-    BackendDict.reset()
+    account = ec2_backends["123456789012"]  # moto's own
+    account.reset()
     server = Ec2Server()
     try:
         yield server
@@ -160,7 +160,7 @@ def serving() -> Iterator[Ec2Server]:
         EC2Backend.create_default_vpc, amis.AMIS = before[:2]  # type: ignore[method-assign]
         os.environ.pop("MOTO_AMIS_PATH")
         os.environ |= {"MOTO_AMIS_PATH": before[2]} if before[2] else {}
-        BackendDict.reset()
+        account.reset()
 
 
 def _image(architecture: str, word: str) -> dict[str, Any]:

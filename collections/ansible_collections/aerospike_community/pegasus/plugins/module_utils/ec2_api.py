@@ -167,6 +167,16 @@ class Ec2:
         """The same, as they are to us, by role and index."""
         return sorted(map(Instance.from_description, self.describe_instances()), key=lambda one: one.order)
 
+    def security_groups(self) -> list[dict[str, Any]]:
+        """The environment's security groups: one, unless somebody tagged another."""
+        return self.list(
+            "describe_security_groups",
+            "SecurityGroups",
+            "describe security groups",
+            Filters=self._own(),
+            MaxResults=1000,
+        )
+
     def volumes(self) -> list[dict[str, Any]]:
         """The environment's volumes that still exist."""
         found = self.list("describe_volumes", "Volumes", "describe volumes", Filters=self._own(), MaxResults=500)
@@ -176,13 +186,7 @@ class Ec2:
         """Look for everything of the environment, at the same time."""
         calls: list[Callable[[], Any]] = [
             self.instances,
-            lambda: self.list(
-                "describe_security_groups",
-                "SecurityGroups",
-                "describe security groups",
-                Filters=self._own(),
-                MaxResults=1000,
-            ),
+            self.security_groups,
             lambda: self.call("describe_key_pairs", "describe key pairs", Filters=self._own(), IncludePublicKey=True)[
                 "KeyPairs"
             ],

@@ -750,6 +750,31 @@ def _start(ec2: Ec2, wish: Wish, stopped: list[Instance]) -> None:
     ec2.call("start_instances", f"start {', '.join(one.name or one.id for one in stopped)}", InstanceIds=sorted(ids))
 
 
+# --- ingress ----------------------------------------------------------------------------------------------------------
+
+
+def allow(ec2: Ec2, allowed_cidrs: list[str], *, check: bool) -> tuple[list[str], list[str]]:
+    """Let exactly these networks reach the environment; none means this machine's own address.
+
+    Returns the changes as sentences, and the networks.
+    """
+    groups = ec2.security_groups()
+    if not groups:
+        raise Ec2Problem(
+            CONFIGURATION, f"{ec2.environment} has no security group in {ec2.region}.", "Set the environment up: setup"
+        )
+    cidrs = allowed_cidrs or [own_address()]
+    changes = []
+    for group in groups:
+        found = ec2_plan.found_rules(group["IpPermissions"])
+        wanted = ec2_plan.wanted_rules(group["GroupId"], cidrs)
+        changes += [f"allow {rule.text()}" for rule in sorted(wanted - found)]
+        changes += [f"no longer allow {rule.text()}" for rule in sorted(found - wanted)]
+        if not check:
+            _set_rules(ec2, group["GroupId"], add=wanted - found, remove=found - wanted)
+    return changes, cidrs
+
+
 # --- absent -----------------------------------------------------------------------------------------------------------
 
 

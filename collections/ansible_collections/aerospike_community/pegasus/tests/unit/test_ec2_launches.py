@@ -12,9 +12,16 @@ import yaml
 from ansible import constants
 from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
+from ansible.module_utils.testing import patch_module_args
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.aerospike_community.pegasus.plugins.inventory import ec2 as inventory_ec2
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_api, ec2_keys, ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import (
+    ec2_api,
+    ec2_keys,
+    ec2_lifecycle,
+    ec2_plan,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_ingress
 from botocore.exceptions import ClientError
 
 REGION = "us-east-1"
@@ -443,6 +450,50 @@ def test_exactly_these_rules_are_there_and_no_others(ec2, run):
         (("GroupId", group["GroupId"]), ("GroupName", "pegasus-Bench"))
     }
     assert all(len(one["SecurityGroups"]) == 1 for one in described(ec2))
+
+
+@pytest.fixture
+def allow(tmp_path, capsys):
+    """Run the module ec2_ingress."""
+
+    def run_module(check=False, **changed):
+        arguments = {
+            "environment": "Bench", "region": REGION, "access_key": "testing", "secret_key": "testing",
+            "_ansible_check_mode": check, "_ansible_remote_tmp": str(tmp_path), **changed,
+        }  # fmt: skip
+        capsys.readouterr()
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            ec2_ingress.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run_module
+
+
+def test_a_machine_whose_address_changed_lets_itself_in(ec2, run, allow, monkeypatch):
+    run(allowed_cidrs=["203.0.113.7"])
+    monkeypatch.setattr(ec2_lifecycle, "own_address", lambda: "198.51.100.9/32")
+    planned = allow(check=True)
+    result = allow()
+    assert (
+        planned["changes"]
+        == result["changes"]
+        == [
+            *(f"allow port {port} from 198.51.100.9/32" for port in (22, 3000, 9090)),
+            *(f"no longer allow port {port} from 203.0.113.7/32" for port in (22, 3000, 9090)),
+        ]
+    )
+    assert "open to 198.51.100.9/32 (this machine's public address) and to nobody else" in result["message"][-1]
+    again = allow()
+    assert again["changed"] is False and again["message"][0].startswith("nothing to change")
+    assert allow(allowed_cidrs=["192.0.2.0/24", "2001:db8::/64"])["cidrs"] == ["192.0.2.0/24", "2001:db8::/64"]
+    assert run(allowed_cidrs=["192.0.2.0/24", "2001:db8::/64"])["changed"] is False
+
+
+def test_nobody_is_let_into_what_does_not_exist(ec2, allow):
+    result = allow(allowed_cidrs=["192.0.2.0/24"])
+    assert result["error_class"] == "configuration"
+    assert "Bench has no security group in us-east-1" in result["msg"]
+    assert "'here' isn't an address range" in allow(allowed_cidrs=["here"])["msg"]
 
 
 def described(ec2):
