@@ -42,6 +42,9 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_pl
 
 T = TypeVar("T")
 
+# Any valid key, for asking whether one may be imported: nothing is made of it.
+SOME_PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqlBkCzjyzMvWEMHZcHvPyFeTsE0fOCyvA3oGWFbUEV dry-run"
+
 # A token answers for a launch whose instances are gone since at most a few times: once per launch within a day.
 TOKEN_ATTEMPTS = 10
 # Resources in one CreateTags call. EC2 takes 1000 and recommends fewer.
@@ -258,14 +261,28 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
                 for part in place.parts(launches, live)
             ],
             place.types,
-            vpc_id=place.vpc_id,
-            new_key=todo.new_key,
-            new_group=not todo.group_id,
-            notes=notes,
+            _to_make(wish, todo, place),
+            notes,
         )
     if problems:
         raise joined(problems)
     return todo
+
+
+def _to_make(wish: Wish, todo: Todo, place: Place) -> dict[str, dict[str, Any]]:
+    """The parameters of the calls that make what launches need, by operation."""
+    calls: dict[str, dict[str, Any]] = {}
+    if todo.new_key:
+        calls["import_key_pair"] = {
+            "KeyName": wish.resource_name,
+            "PublicKeyMaterial": SOME_PUBLIC_KEY,
+            "TagSpecifications": _tag_specification("key-pair", wish),
+        }
+    if not todo.group_id:
+        calls["create_security_group"] = _group_request(wish, place.vpc_id)
+    if todo.new_placement_group:
+        calls["create_placement_group"] = _placement_request(wish)
+    return calls
 
 
 def _dry_request(wish: Wish, todo: Todo, part: Launch, place: Place) -> dict[str, Any]:
@@ -438,15 +455,29 @@ def _own_group(wish: Wish, found: Found, place: Place | None) -> dict[str, Any] 
     return group
 
 
+def _group_request(wish: Wish, vpc_id: str) -> dict[str, Any]:
+    return {
+        "GroupName": wish.resource_name,
+        "Description": f"Pegasus environment {wish.environment}",
+        "VpcId": vpc_id,
+        "TagSpecifications": _tag_specification("security-group", wish),
+    }
+
+
+def _placement_request(wish: Wish) -> dict[str, Any]:
+    return {
+        "GroupName": wish.resource_name,
+        "Strategy": wish.placement,
+        "TagSpecifications": _tag_specification("placement-group", wish),
+    }
+
+
 def _make_group(ec2: Ec2, wish: Wish, vpc_id: str, cidrs: list[str]) -> str:
     try:
         answer = ec2.call(
             "create_security_group",
             f"make the security group {wish.resource_name}",
-            GroupName=wish.resource_name,
-            Description=f"Pegasus environment {wish.environment}",
-            VpcId=vpc_id,
-            TagSpecifications=_tag_specification("security-group", wish),
+            **_group_request(wish, vpc_id),
         )
     except Ec2Problem as problem:
         raise _foreign(
@@ -475,9 +506,7 @@ def _make_placement_group(ec2: Ec2, wish: Wish, group_id: str) -> None:
         ec2.call(
             "create_placement_group",
             f"make the placement group {wish.resource_name}",
-            GroupName=wish.resource_name,
-            Strategy=wish.placement,
-            TagSpecifications=_tag_specification("placement-group", wish),
+            **_placement_request(wish),
         )
     except Ec2Problem as problem:
         if error_code(problem.__cause__ or problem) != "InvalidPlacementGroup.Duplicate":

@@ -19,9 +19,6 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_er
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Group
 
-# Any valid key: nothing is made of it.
-SOME_PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqlBkCzjyzMvWEMHZcHvPyFeTsE0fOCyvA3oGWFbUEV dry-run"
-
 # Letters that an instance type's name begins with -> (name of the quota, its code on demand, its code for spot).
 # Codes: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html
 _STANDARD = ("Standard (A, C, D, H, I, M, R, T, Z)", "L-1216C47A", "L-34B43A08")
@@ -52,16 +49,13 @@ def problems(
     ec2: Ec2,
     launches: Sequence[tuple[Group, int, dict[str, Any]]],
     types: dict[str, dict[str, Any]],
-    *,
-    vpc_id: str,
-    new_key: bool,
-    new_group: bool,
+    make: dict[str, dict[str, Any]],
     notes: list[str],
 ) -> list[Ec2Problem]:
     """What stands against launches: group, number of instances and parameters of RunInstances of each.
 
-    `types` are descriptions of the instance types; `new_key` and `new_group` say that those will be made. What can't be
-    found out is added to `notes`.
+    `types` are descriptions of the instance types, `make` the parameters of other calls that will make something, by
+    operation. What can't be found out is added to `notes`.
     """
     calls: list[Callable[[], list[Ec2Problem]]] = [
         *(
@@ -70,25 +64,14 @@ def problems(
             )
             for group, count, request in launches
         ),
+        *(
+            lambda operation=operation, request=request: _dry_run(
+                ec2, operation, operation.replace("_", " "), **request
+            )
+            for operation, request in make.items()
+        ),
         lambda: _quotas(ec2, launches, types, notes),
     ]
-    if new_key:
-        calls.append(
-            lambda: _dry_run(
-                ec2, "import_key_pair", "import a key pair", KeyName="pegasus", PublicKeyMaterial=SOME_PUBLIC_KEY
-            )
-        )
-    if new_group:
-        calls.append(
-            lambda: _dry_run(
-                ec2,
-                "create_security_group",
-                "make a security group",
-                GroupName="pegasus",
-                Description="Pegasus",
-                VpcId=vpc_id,
-            )
-        )
     return [problem for found in in_parallel(calls) for problem in found]
 
 

@@ -184,9 +184,17 @@ def test_a_spot_request_that_is_wrong_is_not_paid_for_in_full(ec2, run, inject):
     assert live(ec2) == []
 
 
-def test_a_placement_group_comes_and_goes_with_the_environment(ec2, run, inject):
+def test_a_placement_group_that_may_not_be_made_stops_the_launch(ec2, run, monkeypatch):
+    codes = {"CreatePlacementGroup": "UnauthorizedOperation"}
+    dry_runs(monkeypatch, lambda name, parameters: codes.get(name, ""))
+    assert "EC2 refused to create placement group: UnauthorizedOperation" in run(placement="spread")["msg"]
+    assert nothing_was_made(ec2)
+
+
+def test_a_placement_group_comes_and_goes_with_the_environment(ec2, run, inject, monkeypatch):
     """moto knows no placement groups: what is asked is recorded."""
     asked, placed = [], {}
+    dry_runs(monkeypatch, lambda name, parameters: "DryRunOperation" if "Placement" in name else "")
     inject("CreatePlacementGroup", lambda parameters, call: asked.append(("make", parameters["Strategy"])) or {})
     inject("DeletePlacementGroup", lambda parameters, call: asked.append(("delete", parameters["GroupName"])) or {})
 
@@ -342,9 +350,9 @@ def test_missing_permissions_are_said_before_anything_is_made(ec2, run, monkeypa
     dry_runs(monkeypatch, lambda name, parameters: "UnauthorizedOperation" if name in denied else "")
     result = run()
     assert result["error_class"] == "permission"
-    for text in ("launch 3 x i4i.large (server)", "launch 1 x t3.medium (monitor)", "import a key pair"):
+    for text in ("launch 3 x i4i.large (server)", "launch 1 x t3.medium (monitor)", "import key pair"):
         assert f"EC2 refused to {text}: UnauthorizedOperation" in result["msg"], text
-    assert "make a security group" not in result["msg"]
+    assert "create security group" not in result["msg"]
     assert "docs/iam-policy.json" in result["next_step"]
     assert nothing_was_made(ec2)
 
