@@ -1,0 +1,100 @@
+"""No credential in any file, log, event, artifact, output or process list: markers are planted, and searched for."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.aws.checkout import Checkout
+from tests.aws.ec2_server import Ec2Server
+
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "marker0secret0key0that0must0not0appear00",
+    "AWS_SESSION_TOKEN": "marker0session0token0that0must0not0appear",
+}
+PASSWORD = "marker0grafana0password"
+
+
+@contextmanager
+def watched_processes(found: set[str], markers: list[bytes]) -> Iterator[None]:
+    """Look at the command line of every process, over and over; whatever has a marker is kept in `found`."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            for process in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    command = process.read_bytes()
+                except OSError:
+                    continue
+                if any(marker in command for marker in markers):
+                    found.add(command.replace(b"\0", b" ").decode(errors="replace"))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def files_with(folder: Path, markers: list[bytes]) -> list[str]:
+    """Every file below a folder, links not followed, whose content or name has a marker."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        content = path.read_bytes()
+        if any(marker in content or marker in str(path).encode() for marker in markers):
+            found.append(str(path.relative_to(folder)))
+    return found
+
+
+@pytest.mark.parametrize("where", ["environment", "configuration"])
+def test_planted_credentials_appear_nowhere(
+    server: Ec2Server, checkout: Callable[..., Checkout], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A setup that comes as far as ssh, then one that is refused: careless programs tell all about a refusal."""
+    secret = SECRETS["AWS_SECRET_ACCESS_KEY"]
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    settings = {"grafana_prometheus_admin_password": PASSWORD}
+    if where == "configuration":
+        settings |= {"pegasus_ec2_access_key": "AKIAMARKERMARKER", "pegasus_ec2_secret_key": secret}
+        settings |= {"pegasus_ec2_endpoint_url": server.url}
+    project = checkout(**settings)
+    project.credentials |= SECRETS if where == "environment" else {}
+    markers = [one.encode() for one in (*SECRETS.values(), PASSWORD)]
+    written = project.path / "group_vars/all/config.yml"
+    planted = written.read_bytes()
+    assert PASSWORD.encode() in planted
+
+    in_processes: set[str] = set()
+    with watched_processes(in_processes, markers):
+        control = subprocess.Popen(["sleep", "600", PASSWORD])  # the search does find what is there
+        try:
+            runs = [project.driver("setup", "--verbose")]
+            assert runs[0].code == 4, runs[0].said
+            server.faults.append(lambda call, number: "SignatureDoesNotMatch" if call.service == "ec2" else None)
+            runs.append(project.driver("setup", "--verbose"))
+        finally:
+            control.kill()
+            control.wait()
+    assert runs[1].code == 3 and "SignatureDoesNotMatch" in runs[1].said
+    assert [one for one in in_processes if not one.startswith("sleep")] == []
+    assert len(in_processes) == 1
+
+    for run in runs:
+        assert not any(marker.decode() in run.stdout + run.stderr for marker in markers)
+    written.unlink()  # what the user wrote there
+    assert len(list((project.path / ".pegasus" / "runs").iterdir())) == 2
+    assert files_with(tmp_path, markers) == []
