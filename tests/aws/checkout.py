@@ -79,7 +79,7 @@ class Checkout:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "pegasus_driver", *arguments]
 
-    def driver(self, *arguments: str, timeout: float = 300) -> Run:
+    def driver(self, *arguments: str, timeout: float = 900) -> Run:
         done = subprocess.run(
             self.command(*arguments, "--output", "json"),
             cwd=self.path, env=self.environ, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
@@ -87,7 +87,7 @@ class Checkout:
         records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         return Run(done.returncode, records, done.stdout, done.stderr)
 
-    def provision(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def provision(self, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """What setup does in EC2, without what it does on the hosts."""
         program = Path(sys.executable).with_name("ansible-playbook")
         # A localhost of its own, for --limit doesn't know the implicit one.

@@ -34,6 +34,8 @@ STAND_INS: dict[str, Any] = {
     "GetParameters": {"Parameters": [{"Name": "x", "Value": "ami-amd64"}]},
 }
 
+pytestmark = pytest.mark.timeout(1800)  # whole runs of the driver, on a machine that may be busy
+
 
 @pytest.fixture
 def recorded(server: Ec2Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str, dict[str, Any]]]]:

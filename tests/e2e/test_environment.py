@@ -342,6 +342,31 @@ def client(addresses: dict[str, list[str]]) -> Iterator[Any]:
     connected.close()
 
 
+def test_a_host_whose_key_changed_is_not_trusted(checkout, environment, addresses):
+    """Keys are accepted at first contact and checked afterwards. They are kept by instance, not by address."""
+    known = str(checkout.path / ".pegasus/local/Benchmark/known_hosts")
+
+    def knows(name: str) -> bool:
+        return subprocess.run(["ssh-keygen", "-F", name, "-f", known], capture_output=True).returncode == 0
+
+    def connect() -> subprocess.CompletedProcess[str]:
+        command = [checkout.path / "pegasus-driver", "connect-cluster", "2", "--", "hostname"]
+        return subprocess.run(command, cwd=checkout.path, capture_output=True, text=True, timeout=120, check=False)
+
+    assert all(knows(one.id) and not knows(one.address) for one in instances(checkout).values())
+    address = addresses["server"][1]
+    kept = "/root/host-keys"
+    try:
+        # In one go: without keys nobody gets in any more.
+        swap = f"mkdir {kept} && mv /etc/ssh/ssh_host_* {kept} && ssh-keygen -A"
+        on_host(checkout, address, "sh", "-c", f"'{swap}'")
+        refused = connect()
+        assert refused.returncode == 255 and "REMOTE HOST IDENTIFICATION HAS CHANGED" in refused.stderr
+    finally:
+        on_host(checkout, address, "sh", "-c", f"'mv {kept}/* /etc/ssh && rmdir {kept}'")
+    assert connect().returncode == 0
+
+
 def test_a_second_setup_changes_nothing(checkout, environment):
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
