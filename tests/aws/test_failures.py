@@ -212,14 +212,16 @@ def test_an_instance_that_is_lost_in_the_middle(server: Ec2Server, checkout: Mak
 
     def lose(call: Call, number: int) -> None:
         if call.action == "DescribeInstances" and server.count()["ec2:DescribeInstances"] == 5:
-            client, ident = server.client(), next(iter(lost))
+            client, ident = server.client(), launched[0]
+            lost.add(ident)
             threading.Thread(target=lambda: client.terminate_instances(InstanceIds=[ident])).start()
 
+    launched: list[str] = []
     lost: set[str] = set()
 
     def note(call: Call, answer: bytes) -> bytes:
         if call.action == "RunInstances":
-            lost.update(re.findall(r"<instanceId>(i-[0-9a-f]+)</instanceId>", answer.decode())[:1])
+            launched.extend(re.findall(r"<instanceId>(i-[0-9a-f]+)</instanceId>", answer.decode()))
         return answer
 
     server.faults.append(lose)
@@ -229,7 +231,7 @@ def test_an_instance_that_is_lost_in_the_middle(server: Ec2Server, checkout: Mak
     assert run.code == ExitCode.SSH, run.said
     until(lambda: len(live()) == 4)
     assert len(again(project, server, "present").launched) == 1
-    assert len(live()) == 5 and not lost & {one.id for one in live().values()}
+    assert len(live()) == 5 and len(lost) == 1 and not lost & {one.id for one in live().values()}
     again(project, server, "absent")
     nothing_is_left(server, live)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 import threading
@@ -14,11 +15,9 @@ import pytest
 from tests.aws.checkout import Checkout
 from tests.aws.ec2_server import Ec2Server
 
-SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": "marker0secret0key0that0must0not0appear00",
-    "AWS_SESSION_TOKEN": "marker0session0token0that0must0not0appear",
-}
-PASSWORD = "marker0grafana0password"
+# Made anew for each run: this file itself is among those that are searched.
+SECRETS = {"AWS_SECRET_ACCESS_KEY": secrets.token_hex(20), "AWS_SESSION_TOKEN": secrets.token_hex(30)}
+PASSWORD = secrets.token_hex(12)
 
 pytestmark = pytest.mark.timeout(1800)  # whole runs of the driver, on a machine that may be busy
 
