@@ -30,7 +30,7 @@ GROUPS = [
 Make = Callable[..., Checkout]
 Live = Callable[[], dict[str, Any]]
 
-pytestmark = pytest.mark.timeout(1800)  # whole runs of the driver, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # whole runs of the driver, on a machine that may be busy
 
 
 def refuse(code: str, action: str, *, dry: bool = False, more: Callable[[Call], bool] = lambda call: True) -> Any:

@@ -34,7 +34,7 @@ STAND_INS: dict[str, Any] = {
     "GetParameters": {"Parameters": [{"Name": "x", "Value": "ami-amd64"}]},
 }
 
-pytestmark = pytest.mark.timeout(1800)  # whole runs of the driver, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # whole runs of the driver, on a machine that may be busy
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.aws.ec2_server import Ec2Server
 SECRETS = {"AWS_SECRET_ACCESS_KEY": secrets.token_hex(20), "AWS_SESSION_TOKEN": secrets.token_hex(30)}
 PASSWORD = secrets.token_hex(12)
 
-pytestmark = pytest.mark.timeout(1800)  # whole runs of the driver, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # whole runs of the driver, on a machine that may be busy
 
 
 @contextmanager

@@ -391,7 +391,7 @@ def test_a_file_that_is_no_key_is_explained(ec2, run, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.write_text("no key\n")
     result = run(private_key_file=str(wrong))
-    assert result["error_class"] == "configuration"
+    assert result["error_class"] == "usage"
     assert f"Could not read the private key {wrong}" in result["msg"]
 
 
