@@ -82,6 +82,7 @@ class Action:
     locks: bool = True
     launches: bool = False
     needs_hosts: bool = False  # a play that matches no host is a mistake, not a success
+    shows: bool = False  # Grafana is opened in the browser in the end; needs the option NO_OPEN
     prepare: Callable[[Session], str | None] = field(default=lambda session: None)
     conclude: Callable[[Session], None] = field(default=lambda session: None)
 
@@ -188,6 +189,17 @@ def node_index(text: str) -> int:
     return int(text)
 
 
+def duration(text: str) -> str:
+    """A length of time, as it is handed on."""
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
+
+    try:
+        parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def own_playbook(session: Session) -> str | None:
     """Only for environments that may have hosts."""
     need_cloud(session)
@@ -218,8 +230,9 @@ def node_count(text: str) -> int:
 
 NODE = Argument("node", node_index, "the server node's index, as status shows it", example="2", complete="server")
 COUNT = Argument("count", node_count, "how many nodes to add; 1 by default", nargs="?", default=1, example="2")
-DURATION = Argument("duration", str, "life from now on: 4h, 20h 30m, 90m, 3600s; 0 is without end", example="4h")
+DURATION = Argument("duration", duration, "life from now on: 4h, 20h 30m, 90m, 3600s; 0 is without end", example="4h")
 LOSS = Option("--force", "also where more nodes would be down than the replication factor survives")
+NO_OPEN = Option("--no-open", "don't open Grafana in the browser in the end")
 ANEW = Option("--force", "start it anew also if it runs")
 UNASKED = Option("--force", "also without quiesce (Community Edition), or while other nodes are down")
 REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: perseus_client_ref", type=str,
@@ -227,7 +240,7 @@ REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: per
 
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment, or go on with it; changes only what differs", "setup.yml",
-           launches=True, prepare=before_setup),
+           options=(NO_OPEN,), launches=True, shows=True, prepare=before_setup),
     Action("destroy", "remove everything that carries the environment's tag, and nothing else", "destroy.yml",
            prepare=before_destroy, conclude=after_destroy),
     Action("status", "show the environment: nodes, cluster, load, monitoring", "status.yml",
@@ -258,7 +271,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy-threads", "bring threads.yaml to every client and see Perseus take it over", "copy-threads.yml",
            launches=True, prepare=need_cloud),
     Action("setup-grafana", "build Prometheus and Grafana alone, or go on with them", "setup-grafana.yml",
-           launches=True, prepare=before_setup),
+           options=(NO_OPEN,), launches=True, shows=True, prepare=before_setup),
     Action("destroy-grafana", "take the instance of Prometheus and Grafana down, and nothing else",
            "destroy-grafana.yml", prepare=need_cloud),
     Action("extend", "move the end of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),

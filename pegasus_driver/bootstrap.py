@@ -23,7 +23,7 @@ except KeyboardInterrupt:  # Ctrl-C before anything has begun
     sys.exit(130)
 
 # Exit codes of the driver (exit_codes.py can't be imported here).
-CONFIGURATION = 2
+USAGE = 2
 INTERRUPTED = 130
 
 # The wheel of `ansible` unpacks to about 0.5 GB; pip unpacks beside it.
@@ -260,13 +260,13 @@ def main(root: Path) -> int:
         Installer(root).run()
     except BootstrapError as error:
         say(f"pegasus-driver: {error.message}\nnext: {error.next_step}")
-        return CONFIGURATION
+        return USAGE
     except KeyboardInterrupt:
         say("pegasus-driver: interrupted while making .venv; the next start makes it anew")
         return INTERRUPTED
     except OSError as error:
         say(f"pegasus-driver: {error}\nnext: Correct it (the folder {root} has to be writable), then run it again.")
-        return CONFIGURATION
+        return USAGE
     return 0
 
 

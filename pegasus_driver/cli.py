@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import queue
+import shlex
 import sys
 import threading
 import time
@@ -102,6 +103,15 @@ class _Parser(argparse.ArgumentParser):
         self.stdout.write(message)
 
 
+class _Once(argparse.Action):
+    """An option that a second one doesn't override silently."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        if getattr(namespace, self.dest):
+            parser.error(f"{option} is given twice ({getattr(namespace, self.dest)}, {values}); expected one")
+        setattr(namespace, self.dest, values)
+
+
 def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     """The whole command line. Imports nothing heavy: --help has to be quick."""
 
@@ -115,7 +125,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
                         help="auto: a live view on a terminal, lines in a pipe; json: one object per line")  # fmt: skip
     run = Parser(add_help=False)
     which = Parser(add_help=False)
-    which.add_argument("--config", metavar="FILE", default="",
+    which.add_argument("--config", metavar="FILE", default="", action=_Once,
                        help="another environment's settings, laid over config.yml; also PEGASUS_CONFIG")  # fmt: skip
     settings = Parser(add_help=False, parents=[which])
     settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
@@ -132,7 +142,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     for action in ACTIONS:
         sub = commands.add_parser(action.name, help=action.help, description=action.help,
                                   parents=[common, settings, run, *([dry] if action.locks else [])],
-                                  epilog=f"example:\n  ./pegasus-driver {action.usage_example}\n\n{epilog()}",
+                                  epilog=f"{_example(action.usage_example)}\n\n{epilog()}",
                                   formatter_class=raw)  # fmt: skip
         _add_own(sub, action)
         sub.set_defaults(action=action)
@@ -140,27 +150,36 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     for command in COMMANDS:
         sub = commands.add_parser(command.name, help=command.help, parents=[parents[one] for one in command.takes],
                                   description="\n".join(filter(None, (command.help, command.details))),
-                                  epilog=f"example:\n  ./pegasus-driver {command.usage_example}",
+                                  epilog=_example(command.usage_example),
                                   formatter_class=raw)  # fmt: skip
         _add_own(sub, command)
         sub.set_defaults(run_command=command)
         if command.rest:
-            sub.usage = f"pegasus-driver {command.name} [-h] NODE [-- {command.rest}]"
-    local = commands.add_parser("local", help="the local cloud: start, stop, status, image", epilog=epilog(),
-                                description="EC2 on this machine, with containers as instances.",
-                                formatter_class=raw)  # fmt: skip
+            sub.usage = f"pegasus-driver {command.name} [-h] [--config FILE] NODE [-- {command.rest}]"
+    local = commands.add_parser("local", help="the local cloud: start, stop, status, image",
+                                description="The local cloud: EC2 on this machine, with containers as instances.",
+                                epilog=f"{_example('local status')}\n\n{epilog()}", formatter_class=raw)  # fmt: skip
     verbs = local.add_subparsers(dest="verb", metavar="VERB", required=True)
-    start = verbs.add_parser("start", parents=[common], help="start it; setup does this by itself")
+
+    def verb(name: str, help: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, parents=[common], help=help, description=help,
+                                epilog=_example(f"local {name}"), formatter_class=raw)  # fmt: skip
+
+    start = verb("start", "start it; setup does this by itself")
     start.add_argument("--to-remove", action="store_true", help="only so far that its instances can be ended")
-    stop = verbs.add_parser("stop", parents=[common], help="stop it and remove all that it made")
+    stop = verb("stop", "stop it and remove all that it made")
     stop.add_argument("--if-empty", action="store_true", help="only if no instance is left")
-    verbs.add_parser("status", parents=[common], help="what runs, and what a crash left")
-    verbs.add_parser("image", parents=[common], help="build the instances' image and print its tag")
-    mirror = commands.add_parser("mirror", help="a mirror of all parts: fetch, list, serve", epilog=epilog(),
+    verb("status", "what runs, and what a crash left")
+    verb("image", "build the instances' image and print its tag")
+    mirror = commands.add_parser("mirror", help="a mirror of all parts: fetch, list, serve",
                                  description="A mirror of the download sites, for networks that don't reach them.",
-                                 formatter_class=raw)  # fmt: skip
-    mirror_arguments.declare(mirror, common)
+                                 epilog=f"{_example('mirror list')}\n\n{epilog()}", formatter_class=raw)  # fmt: skip
+    mirror_arguments.declare(mirror, common, _example)
     return parser
+
+
+def _example(line: str) -> str:
+    return f"example:\n  ./pegasus-driver {line}"
 
 
 def _add_own(parser: argparse.ArgumentParser, action: Action | Command) -> None:
@@ -186,7 +205,7 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
     try:
         code = _dispatch(arguments, host)
     except SystemExit as error:  # --help and --version
-        code = ExitCode.OK if not error.code else ExitCode.CONFIGURATION
+        code = ExitCode.OK if not error.code else ExitCode.USAGE
     except DriverError as error:
         code = _tell(error, arguments, host)
     except KeyboardInterrupt:
@@ -201,9 +220,16 @@ def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
     if argv[:1] == ["_complete"]:
         return _complete(argv, host)
     words, rest = split_rest(argv)
-    arguments = build_parser(host.stdout).parse_args(words)
+    parser = build_parser(host.stdout)
+    _check_action(words, parser)
+    arguments, unknown = parser.parse_known_args(words)
     arguments.rest, arguments.folder = rest, host.folder
     command = getattr(arguments, "run_command", None)
+    if unknown:
+        advice = f"See ./pegasus-driver {arguments.command} --help"
+        if command and command.rest:
+            advice += ". What is to run on the host follows after '--'"
+        raise UsageError(f"found {' '.join(unknown)!r}, expected nothing more", advice)
     if rest and not (command and command.rest):
         raise UsageError(f"found {' '.join(rest)!r} after '--', expected nothing", f"See {arguments.command} --help")
     if command:
@@ -217,6 +243,22 @@ def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
 
         return run_mirror(arguments, host)
     return run_action(arguments.action, arguments, host)
+
+
+def _check_action(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Raises UsageError where the first word is no action; argparse's own message would list all of them."""
+    import difflib
+
+    from pegasus_driver.completion import subcommands
+
+    names, first = list(subcommands(parser)), words[0] if words else ""
+    if not first or first in (*names, "-h", "--help", "--version"):
+        return
+    near = difflib.get_close_matches(first, names, 1)
+    found = f"found {first!r}, expected an action" + (f"; the nearest is {near[0]}" if near else "")
+    if first.startswith("-"):
+        found += ": options follow it"
+    raise UsageError(found, "See ./pegasus-driver --help")
 
 
 def _complete(argv: Sequence[str], host: Host) -> ExitCode:
@@ -320,6 +362,8 @@ class _Run:
             code, message = ExitCode.INTERRUPTED, ""
         self.signals.raising = False  # the ending is told in full
         self._finish(code, message, problems, steps)
+        if code is ExitCode.OK and self.action.shows and not self.dry_run:
+            self._show_grafana()
         return code
 
     def _steps(self) -> tuple[ExitCode, str]:
@@ -345,7 +389,7 @@ class _Run:
             raise DriverError(
                 f"{self.config.environment} has no host for this ({', '.join(self.record.empty_plays)})",
                 "Build it: ./pegasus-driver setup. What exists: ./pegasus-driver status",
-                ExitCode.CONFIGURATION,
+                ExitCode.USAGE,
             )
         if code is ExitCode.INTERNAL and not self.signals.count:
             self._explain(outcome)
@@ -375,6 +419,7 @@ class _Run:
 
         self.run_folder = make_run_folder(self.host.root, self.action.name, self.host.now())
         self.recorder.open(self.run_folder)
+        self._begin("Start Ansible")  # takes seconds until its first play
         explicit, environ = [], dict(self.host.environ)
         if self.config.explicit:  # the inventory reads the variable, the playbooks need -e
             explicit, environ["PEGASUS_CONFIG"] = ["-e", f"@{self.config.path}"], str(self.config.path)
@@ -486,6 +531,8 @@ class _Run:
         from pegasus_driver.render import Ending
         from pegasus_driver.summary import next_steps
 
+        # Without the file, the commands that are named would be about another environment.
+        options = f" --config {shlex.quote(self.arguments.config)}" if self.arguments.config else ""
         report = self.record.report
         now = self.host.monotonic()
         if code is ExitCode.OK:
@@ -503,12 +550,22 @@ class _Run:
             not_ready=report.problems if report else (),
             message=message,
             existing=self._existing() if code is ExitCode.INTERRUPTED else (),
-            next_steps=steps or next_steps(code, self._name(), self._shown("artifacts/run/stdout")),
+            next_steps=steps or next_steps(code, self._name(), self._shown("artifacts/run/stdout"), options),
             plan=self.record.changes if self.dry_run and self.run_folder else None,
             stages=self.progress.stages,
             run_folder=self._shown(""),
+            options=options,
         )
         self.renderer.finish(ending, now)
+
+    def _show_grafana(self) -> None:
+        """Opens Grafana, whose address the summary has. A program that reads JSON gets no window."""
+        from pegasus_driver.commands import show
+
+        report = self.record.report
+        url = (report.report.get("monitoring") or {}).get("grafana_url") if report else None
+        if url and not self.arguments.no_open and self.arguments.output != "json":
+            show(str(url), self.host)
 
     def _name(self) -> str:
         """The command as the user types it."""
@@ -598,7 +655,7 @@ def _unexpected(error: Exception, host: Host) -> DriverError:
         return DriverError(
             f"the Python module {error.name} isn't installed in {sys.prefix}",
             "Remove .venv and start ./pegasus-driver again: it installs everything anew.",
-            ExitCode.CONFIGURATION,
+            ExitCode.USAGE,
         )
     return DriverError(f"internal error: {type(error).__name__}: {error}", f"Report it, with {log}")
 
@@ -609,7 +666,7 @@ def _tell(error: DriverError, argv: Sequence[str], host: Host) -> ExitCode:
         from pegasus_driver.render import Ending, JsonRenderer
 
         steps = [f"next: {error.next_step}"] if error.next_step else []
-        named = next((word for word in argv if not word.startswith("-")), "")
+        named = argv[0] if not argv[0].startswith("-") else ""
         ending = Ending(error.exit_code, named, "", 0.0, problems=[error.message], next_steps=steps)
         JsonRenderer(host.stdout, host.now).finish(ending, 0.0)
     else:

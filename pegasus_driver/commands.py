@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pegasus_driver.actions import Argument, Option, node_index
-from pegasus_driver.errors import CloudError, ConfigurationError
+from pegasus_driver.errors import CloudError, UsageError
 from pegasus_driver.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _connect(role: str) -> Callable[[argparse.Namespace, Host], ExitCode]:
         access, hosts = reach(arguments, host)
         target = environment.pick(hosts, role, arguments.node)
         if not (access.state_dir / "id_ed25519").is_file():
-            raise ConfigurationError(
+            raise UsageError(
                 f"{access.state_dir / 'id_ed25519'} isn't there, expected the environment's private key",
                 "Copy it from the machine that built the environment, mode 0600.",
             )
@@ -85,15 +85,21 @@ def _open(arguments: argparse.Namespace, host: Host) -> ExitCode:
     url = f"http://{environment.pick(hosts, 'monitor', monitors[0].index).address}:3000"
     host.stdout.write(url + "\n")
     host.stdout.flush()
-    if is_desktop(host.environ) and not host.browse(url):
-        host.stderr.write("found no browser that could be started: open the address yourself\n")
+    show(url, host)
     return ExitCode.OK
 
 
-def is_desktop(environ: Mapping[str, str]) -> bool:
-    """Whether a browser's window would appear in front of the user: a graphical session, not one over ssh."""
+def show(url: str, host: Host) -> None:
+    """Opens an address in the browser, on a desktop only; elsewhere the printed address has to do."""
+    if has_browser(host.environ) and not host.browse(url):
+        host.stderr.write("found no browser that could be started: open the address yourself\n")
+
+
+def has_browser(environ: Mapping[str, str]) -> bool:
+    """Whether a page would appear in front of the user: in the program that BROWSER names, which is the user's own word
+    (editors that work over ssh set it), or in a graphical session that isn't one over ssh."""
     graphical = environ.get("WAYLAND_DISPLAY") or environ.get("DISPLAY")
-    return bool(graphical) and not environ.get("SSH_CONNECTION")
+    return bool(environ.get("BROWSER") or (graphical and not environ.get("SSH_CONNECTION")))
 
 
 def _tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
@@ -146,7 +152,7 @@ COMMANDS: tuple[Command, ...] = (
             takes=("config",), example="connect-client 1", rest="COMMAND ...",
             details="Becomes ssh, with the environment's own key and known hosts. The exit status is that of the "
                     "session or of the command."),
-    Command("open", "open Grafana in the browser; without a desktop, print its address", _open,
+    Command("open", "open Grafana in the browser (or what BROWSER names); without a desktop, print its address", _open,
             takes=("config",)),
     Command("validate", "find every mistake in the configuration; starts nothing", _validate,
             takes=("output", "settings"),
@@ -176,11 +182,11 @@ def split_rest(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def execute(command: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Replaces this process. Raises ConfigurationError if there is no such program."""
+    """Replaces this process. Raises UsageError if there is no such program."""
     try:
         os.execvpe(command[0], list(command), dict(environ))
     except FileNotFoundError:
-        raise ConfigurationError(
+        raise UsageError(
             f"found no program {command[0]!r}, expected it in PATH",
             "Install it (Debian and Ubuntu: apt-get install openssh-client).",
         ) from None

@@ -6,6 +6,7 @@ It never fails and never waits long: a user who pressed TAB wants neither an err
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,20 +27,20 @@ def complete(words: Sequence[str], host: Host) -> list[str]:
     """Candidates for the last of the words, which follow the program's name; it may be empty."""
     from pegasus_driver.cli import build_parser
 
-    *before, part = words or [""]
+    *before, part = _apart(words) or [""]
     parser = build_parser(host.stdout)
     chosen: argparse.ArgumentParser = parser
     position = 0
     arguments: Sequence[Argument] = ()
     skip = False
     for word in before:
-        sub = _subcommands(chosen).get(word)
+        sub = subcommands(chosen).get(word)
         if skip:
             skip = False
         elif word == "--":
             return []
         elif word.startswith("-"):
-            skip = "=" not in word and _takes_value(chosen, word)
+            skip = _takes_value(chosen, word)
         elif sub:
             chosen, position = sub, 0
             entry = sub.get_default("action") or sub.get_default("run_command")
@@ -50,14 +51,29 @@ def complete(words: Sequence[str], host: Host) -> list[str]:
         found = _values(chosen, before[-1])
     elif part.startswith("-"):
         found = [flag for action in chosen._actions for flag in action.option_strings if flag.startswith("--")]
-    elif subs := _subcommands(chosen):
+    elif subs := subcommands(chosen):
         found = list(subs)
     else:
         found = _of_argument(arguments, position, before, host)
-    return [one for one in found if one.startswith(part) or one == FILES]
+    fits = [one for one in found if one.startswith(part) or one == FILES]
+    # A shell that takes "--output=js" for one word wants the whole word back.
+    joined = words[-1].removesuffix(part) if words and words[-1].startswith("--") and not part.startswith("-") else ""
+    return [one if one == FILES else joined + one for one in fits]
 
 
-def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def _apart(words: Sequence[str]) -> list[str]:
+    """--output=js as two words. bash makes three of it: --output, =, js."""
+    found: list[str] = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if word == "=":
+            continue
+        found += [flag, value] if equals and word.startswith("--") else [word]
+    return [*found, ""] if list(words[-1:]) == ["="] else found
+
+
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a parser's actions, or of an action's verbs, by name."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
@@ -92,17 +108,21 @@ def _of_argument(arguments: Sequence[Argument], position: int, before: Sequence[
         return list(SHELLS)
     if argument.complete in ("server", "client"):
         taken = set(before) if argument.nargs in ("*", "+") else set()
-        return [index for index in _indexes(argument.complete, host) if index not in taken]
+        return [index for index in _indexes(argument.complete, before, host) if index not in taken]
     return []
 
 
-def _indexes(role: str, host: Host) -> list[str]:
+def _indexes(role: str, before: Sequence[str], host: Host) -> list[str]:
     """The indexes of one role: from a fresh list, from EC2, or from whatever list there is."""
     from pegasus_driver import config as configuration
     from pegasus_driver import environment
     from pegasus_driver.errors import DriverError
 
-    config = configuration.load(host.root, host.environ, host.folder)
+    environ = dict(host.environ)
+    for flag, value in itertools.pairwise(before):
+        if flag == "--config":
+            environ[configuration.CONFIG_VARIABLE] = value
+    config = configuration.load(host.root, environ, host.folder)
     access = environment.access(host.root, config)
     hosts, at = environment.kept(access)
     if time.time() - at > FRESH and access.state_dir.is_dir():

@@ -66,9 +66,13 @@ role's default, the backend's preset (`inventories/<backend>/group_vars/all.yml`
 refuses it and names the command that rebuilds the cluster (`{rebuild}`).
 
 The same rules run in every action of the driver and in the first play of every playbook. What needs EC2's or the
-artifact source's answer (the instance types' disks, memory and architecture, the room for an index on disk, the
-packages of each part's version, what a running cluster can't change) is checked before anything is launched, and by
-`validate` where they can be asked.
+artifact source's answer (the instance types' disks, memory and architecture, the image, the room for an index on disk,
+the packages of each part's version, Perseus's branch, what a running cluster can't change) is checked before anything
+is launched, and by `validate` where they can be asked, together with all else. A wrong configuration ends the driver
+with exit code 7, whoever finds it.
+
+A newer `aerospike_server_version` is brought to a running cluster node by node. An earlier release (8.0 after 8.1) is
+refused by the nodes that have the newer one, and another edition before anything is launched.
 
 Rules across keys:
 
@@ -77,6 +81,8 @@ Rules across keys:
 - What is on disk needs at least one partition of each disk, no partition has two purposes, and none is beyond
   `nvme_partition_count`. The server's instance type has to have instance-store disks.
 - An index on disk needs 4096 x copies x sprigs x 4 KiB in the cluster, spread over the nodes, within its partitions.
+- Wherever the index is, each sprig takes 5 bytes of memory on every node that has a copy. They, and data in memory, fit
+  into 90 percent of the instance type's memory.
 - `pegasus_replication_factor` is at most `pegasus_cluster_nodes`; the community edition has at most 8 nodes; a licence
   has to be valid today and for that many nodes.
 - `aerospike_server_default_ttl` above 0 sets the server's nsup-period (120 seconds, or `aerospike_server_nsup_period`).

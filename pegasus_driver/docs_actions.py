@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from pegasus_driver.actions import ACTIONS, OWN, Action
 from pegasus_driver.cli import build_parser
 from pegasus_driver.commands import COMMANDS, Command
-from pegasus_driver.exit_codes import MEANINGS, ExitCode
+from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "actions.md"
 # The scripts of the original tool and what stands for them.
@@ -40,6 +41,7 @@ ORIGINALS = {
     "setup-grafana": "grafana_setup.sh",
     "destroy-grafana": "grafana_destroy.sh",
 }
+WITH_VERBS = ("local", "mirror")
 HEAD = """\
 # Actions
 
@@ -51,8 +53,8 @@ Made from the command table by `python -m pegasus_driver.docs_actions`; change i
 def page() -> str:
     """The whole page."""
     entries: list[Action | Command] = [*ACTIONS, *COMMANDS]
-    parts = [HEAD, _overview(entries), _common(), *(_entry(entry) for entry in entries), _local(), _exit_codes()]
-    return "\n".join(parts)
+    parts = [HEAD, _overview(entries), _common(), *(_entry(entry) for entry in entries), *map(_with_verbs, WITH_VERBS)]
+    return "\n".join([*parts, _exit_codes()])
 
 
 def _overview(entries: Sequence[Action | Command]) -> str:
@@ -61,7 +63,8 @@ def _overview(entries: Sequence[Action | Command]) -> str:
         f"| [`{entry.name}`](#{entry.name}) | {entry.help} | {_code(ORIGINALS.get(entry.name, ''))} |"
         for entry in entries
     ]
-    rows.append("| [`local`](#local) | the local cloud: start, stop, status, image | |")
+    parsers = _parsers(build_parser(io.StringIO()))
+    rows += [f"| [`{name}`](#{name}) | {parsers[name].description} | |" for name in WITH_VERBS]
     return "\n".join(rows) + "\n"
 
 
@@ -129,19 +132,23 @@ def _parameters(parser: argparse.ArgumentParser, wanted: Callable[[str], bool]) 
     return ["| argument, option | |", "|---|---|", *rows, ""]
 
 
-def _local() -> str:
-    lines = ["## local", "", "The local cloud: EC2 on this machine, with containers as instances.", ""]
-    lines += ["| verb | does |", "|---|---|"]
-    for action in _parsers(build_parser(io.StringIO()))["local"]._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            lines += [f"| `local {choice.dest}` | {choice.help} |" for choice in action._choices_actions]
-    return "\n".join([*lines, ""])
+def _with_verbs(name: str) -> str:
+    """The section of an action that has verbs."""
+    parser = _parsers(build_parser(io.StringIO()))[name]
+    lines = [f"## {name}", "", str(parser.description), ""]
+    for verb, one in _parsers(parser).items():
+        help = str(one.description)
+        (example,) = re.findall(r"^  (\./pegasus-driver .+)$", str(one.epilog), re.MULTILINE)
+        lines += [f"### {name} {verb}", "", f"{help[0].upper()}{help[1:]}.", "", f"    {example}", ""]
+        lines += _parameters(one, lambda flag: True)
+    return "\n".join(lines)
 
 
 def _exit_codes() -> str:
+    order = ", ".join(str(code.value) for code in BY_CAUSE if code is not ExitCode.INTERRUPTED)
     lines = ["## Exit codes", "", "| code | class | means |", "|---|---|---|"]
     lines += [f"| {code.value} | {code.name.lower()} | {MEANINGS[code]} |" for code in ExitCode]
-    lines += ["", "When several things failed, the lowest number wins: it is nearest to the cause."]
+    lines += ["", f"When several things failed, what is nearest to the cause counts: {order}."]
     return "\n".join([*lines, "`connect-cluster` and `connect-client` exit as ssh does.", ""])
 
 

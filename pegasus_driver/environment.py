@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pegasus_driver.errors import CloudError, ConfigurationError
+from pegasus_driver.errors import CloudError, ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from pegasus_driver.config import Config
@@ -150,18 +150,18 @@ def of_role(hosts: Sequence[EnvironmentHost], role: str) -> list[EnvironmentHost
 
 
 def pick(hosts: Sequence[EnvironmentHost], role: str, index: int) -> EnvironmentHost:
-    """The host with that role and index, when it can be reached. Raises ConfigurationError."""
+    """The host with that role and index, when it can be reached. Raises UsageError."""
     same = of_role(hosts, role)
     for host in same:
         if host.index == index:
             if host.state != "running" or not host.address:
-                raise ConfigurationError(
+                raise UsageError(
                     f"{host.name} ({host.instance_id}) is {host.state}, expected running",
                     "Bring it back: ./pegasus-driver setup. What exists: ./pegasus-driver status",
                 )
             return host
     there = ", ".join(str(host.index) for host in same) or "none"
-    raise ConfigurationError(
+    raise UsageError(
         f"found no {role} with index {index}; there {'is' if len(same) == 1 else 'are'}: {there}",
         "What exists: ./pegasus-driver status. Build it: ./pegasus-driver setup",
     )

@@ -22,13 +22,13 @@ class DriverError(Exception):
 
 
 class UsageError(DriverError):
-    """The command line isn't understood."""
+    """The command line isn't understood, or what it needs isn't there."""
 
-    exit_code = ExitCode.CONFIGURATION
+    exit_code = ExitCode.USAGE
 
 
 class ConfigurationError(DriverError):
-    """config.yml, or a file that it names, is wrong. The message holds one line per error."""
+    """config.yml, -e, or a file that they name, is wrong. The message holds one line per error."""
 
     exit_code = ExitCode.CONFIGURATION
 
@@ -36,7 +36,7 @@ class ConfigurationError(DriverError):
 class LockedError(DriverError):
     """Another action runs on the same environment."""
 
-    exit_code = ExitCode.CONFIGURATION
+    exit_code = ExitCode.USAGE
 
 
 class CloudError(DriverError):

@@ -142,6 +142,8 @@ _WARNINGS = ("warning", "system_warning", "deprecated")
 
 # Modules that say in words what they did, and where.
 SAYING = {"debug": "msg", "chaos_node": "message", "node_drain": "message", "perseus_threads": "message"}
+# Of these, the ones that say the same on many hosts.
+SAYING_ON_EACH_HOST = {"perseus_threads"}
 
 
 def parse(raw: Mapping[str, Any]) -> Iterator[Event]:
@@ -190,6 +192,8 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
     if said and status in ("ok", "changed"):
         items = result.get("results") or [result]  # of a loop, each says something
         told = tuple(line for item in items for line in _lines(_mapping(item).get(said)))
+        if action in SAYING_ON_EACH_HOST:
+            told = tuple(f"{data.get('host', '')}: {line}" for line in told)
         if told:
             yield Note(told, time=time)
     yield HostResult(

@@ -6,38 +6,55 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the exit status says. When several things failed, the lowest number wins: it is nearest to the cause
-    (a host that failed, 5, makes the database not ready, 6).
+    """What the exit status says.
 
     0    OK: the action is done and verified.
     1    INTERNAL: a defect of Pegasus, or Ansible itself couldn't run.
-    2    CONFIGURATION: usage, config.yml, the Python environment, or another action runs on the same environment.
+    2    USAGE: the command line, the Python environment, another action that runs on the same environment, or a node, a
+         key or a file that a command needs and that isn't there. As argparse has it.
     3    EC2: AWS (credentials, quota, capacity, permission, endpoint) or the local cloud (engine,
          port, network, disk space) refused.
     4    SSH: a host can't be reached.
     5    HOST: a step failed on a host.
     6    DATABASE: everything is installed, but the cluster, the load or the monitoring isn't ready.
+    7    CONFIGURATION: config.yml, a file of --config, a value of -e, threads.yaml or the licence is wrong, by itself
+         or for what is there. Whoever finds it, the driver or a play.
     130  INTERRUPTED: Ctrl-C or SIGTERM; what exists stays, and the action can be run again.
     """
 
     OK = 0
     INTERNAL = 1
-    CONFIGURATION = 2
+    USAGE = 2
     EC2 = 3
     SSH = 4
     HOST = 5
     DATABASE = 6
+    CONFIGURATION = 7
     INTERRUPTED = 130
 
+
+# Of several failures the first of these counts: it is nearest to the cause (a host that failed makes the database not
+# ready).
+BY_CAUSE = (
+    ExitCode.INTERNAL,
+    ExitCode.USAGE,
+    ExitCode.CONFIGURATION,
+    ExitCode.EC2,
+    ExitCode.SSH,
+    ExitCode.HOST,
+    ExitCode.DATABASE,
+    ExitCode.INTERRUPTED,
+)
 
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done and verified",
     ExitCode.INTERNAL: "internal error, or Ansible itself couldn't run",
-    ExitCode.CONFIGURATION: "usage, configuration, the Python environment, or another action is running",
+    ExitCode.USAGE: "usage, the Python environment, another action is running, or what the command needs isn't there",
     ExitCode.EC2: "EC2 (credentials, quota, capacity, permission) or the local cloud (engine, port, network, space)",
     ExitCode.SSH: "a host can't be reached by ssh",
     ExitCode.HOST: "a step failed on a host",
     ExitCode.DATABASE: "the cluster, the load or the monitoring isn't ready",
+    ExitCode.CONFIGURATION: "config.yml, --config, -e, threads.yaml or the licence is wrong",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
 }
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pegasus_driver.errors import ConfigurationError, UsageError
+from pegasus_driver.errors import UsageError
 from pegasus_driver.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def word(value: str) -> str:
 
 
 def whole(value: str) -> int:
+    """A number as shells and programs take it: Python's int() takes 1_000 and other scripts' digits, too."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
+        raise ValueError(value)
     return int(value.strip(), 10)
 
 
@@ -293,7 +296,7 @@ def run_import(arguments: argparse.Namespace, host: Host) -> ExitCode:
     path = host.folder / arguments.path
     imported = read_configure(_read(path))
     if not imported.values:
-        raise ConfigurationError(
+        raise UsageError(
             f"{path}: found no variable of the original's configure.sh, expected lines such as VER=8.0.0.4",
             "Give the path of the original tool's configure.sh.",
         )
@@ -302,7 +305,12 @@ def run_import(arguments: argparse.Namespace, host: Host) -> ExitCode:
     if target and target.exists():
         raise UsageError(f"{target} exists", "Name a file that doesn't exist yet, or remove this one.")
     if target:
-        target.write_text(made, encoding="utf-8")
+        try:
+            target.write_text(made, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"{target} can't be written: {error.strerror}", "Name a file in a folder of yours."
+            ) from None
     else:
         host.stdout.write(made)
     for line, remark in imported.remarks:
@@ -323,11 +331,11 @@ def _read(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(
+        raise UsageError(
             f"{path} can't be read: {error.strerror}", "Give the path of the original tool's configure.sh."
         ) from None
     if len(content) > LARGEST:
-        raise ConfigurationError(f"{path} has {len(content)} bytes", "Give the path of the original's configure.sh.")
+        raise UsageError(f"{path} has {len(content)} bytes", "Give the path of the original's configure.sh.")
     return content.decode("utf-8", errors="replace")
 
 
@@ -342,7 +350,9 @@ def _mistakes(made: str, target: Path | None, host: Host) -> list[str]:
         if not target:
             path.write_text(made, encoding="utf-8")
         environ = dict(host.environ) | {configuration.CONFIG_VARIABLE: str(path)}
-        return [problem.text for problem in configuration.examine(host.root, environ, host.folder).report.problems]
+        problems = configuration.examine(host.root, environ, host.folder).report.problems
+        # What went to stdout has no name yet.
+        return [(one if target or one.file != str(path) else replace(one, file="imported")).text for one in problems]
 
 
 def _short(text: str) -> str:

@@ -71,6 +71,18 @@ def holders(root: Path, now: datetime) -> list[str]:
     return found
 
 
+def is_held(path: Path) -> bool:
+    """Whether a living process has a lock on this file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _describe(content: bytes, environment: str, now: datetime) -> str:
     """Who holds the lock, from the lock file's content, which may be half-written."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,20 @@ DISTRIBUTIONS = ("debian12", "debian13", "ubuntu22.04", "ubuntu24.04", "amzn2023
 ARCHITECTURES = ("x86_64", "aarch64")
 
 
-def declare(mirror: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    """Declares the verbs on the parser of `mirror`."""
+def declare(mirror: argparse.ArgumentParser, common: argparse.ArgumentParser, example: Callable[[str], str]) -> None:
+    """Declares the verbs on the parser of `mirror`. example makes a help's last lines of a command line."""
     verbs = mirror.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, help: str, line: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(
+            name,
+            parents=[common],
+            help=help,
+            description=help,
+            epilog=example(f"mirror {line}"),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
     # dest: `folder` is where the user stands, for every command.
     folder: dict[str, Any] = {
         "dest": "mirror",
@@ -22,8 +34,10 @@ def declare(mirror: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
         "metavar": "DIR",
         "help": "the mirror's folder (default: .cache/mirror)",
     }
-    fetch = verbs.add_parser(
-        "fetch", parents=[common], help="download all parts of the configured versions; it goes on where it stopped"
+    fetch = verb(
+        "fetch",
+        "download all parts of the configured versions; it goes on where it stopped",
+        "fetch --distribution debian12 --architecture x86_64",
     )
     fetch.add_argument("--folder", **folder)
     fetch.add_argument(
@@ -43,10 +57,10 @@ def declare(mirror: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
     fetch.add_argument(
         "--from", dest="base", default=UPSTREAM, metavar="URL", help="another mirror instead of the download sites"
     )
-    listing = verbs.add_parser("list", parents=[common], help="what the mirror holds")
+    listing = verb("list", "what the mirror holds", "list --check")
     listing.add_argument("--folder", **folder)
     listing.add_argument("--check", action="store_true", help="compare each file with its checksum")
-    serve = verbs.add_parser("serve", parents=[common], help="serve the mirror to instances until interrupted")
+    serve = verb("serve", "serve the mirror to instances until interrupted", f"serve --port {PORT}")
     serve.add_argument("--folder", **folder)
     serve.add_argument("--address", default="0.0.0.0", help="address to listen on (default: all)")
     serve.add_argument("--port", type=int, default=PORT, help=f"port to listen on (default: {PORT})")

@@ -66,11 +66,12 @@ def _fetch(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
                         fresh = store.fetch(site, file.located.url, path, bar.of(file.located.file))
                     except NotFoundError as error:
                         # A name without a wildcard is known to be there only when it is asked for.
-                        missing.append(f"{file.package} for {', '.join(file.hosts)}: {error}")
+                        hosts = "any host" if part.optional else ", ".join(file.hosts)
+                        missing.append(f"{file.package} for {hosts}: {error}")
                         continue
                     bar.done(file.located.file, fresh)
                     got, kept = got + fresh, kept + (not fresh)
-                if got + kept == had:
+                if got + kept == had and not part.optional:
                     raise ArtifactError(f"no host could have {part.package} {part.version}: {missing[-1]}")
             for address in repositories(host.root, values, base):
                 bar.say(f"git: {address}")
@@ -80,7 +81,7 @@ def _fetch(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
             str(error),
             "What was fetched stays: run the same command again and it goes on. A machine without access to the "
             "download sites takes --from URL of another mirror.",
-            ExitCode.CONFIGURATION,
+            ExitCode.USAGE,
         ) from error
     for line in missing:
         host.stderr.write(f"not published: {line}\n")
@@ -133,7 +134,7 @@ def _list(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
         raise DriverError(
             f"{len(damaged)} files of the mirror are damaged",
             "Fetch them again: ./pegasus-driver mirror fetch",
-            ExitCode.CONFIGURATION,
+            ExitCode.USAGE,
         )
     return ExitCode.OK
 
@@ -142,16 +143,14 @@ def _serve(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
     from pegasus_driver.local_cloud.mirror import Mirror
 
     if not store.folder.is_dir():
-        raise DriverError(
-            f"{store.folder} isn't there", "Fill it: ./pegasus-driver mirror fetch", ExitCode.CONFIGURATION
-        )
+        raise DriverError(f"{store.folder} isn't there", "Fill it: ./pegasus-driver mirror fetch", ExitCode.USAGE)
     try:
         mirror = Mirror(store.folder, arguments.address, arguments.port, wait=0)
     except OSError as error:
         raise DriverError(
             f"can't listen on {arguments.address}:{arguments.port}: {error.strerror or error}",
             "Give another --port, or end what uses this one (ss -ltnp).",
-            ExitCode.CONFIGURATION,
+            ExitCode.USAGE,
         ) from error
     address = "<this machine's address>" if arguments.address == "0.0.0.0" else arguments.address
     text = f"serving {store.folder}; config.yml: pegasus_artifact_source: http://{address}:{mirror.port}"

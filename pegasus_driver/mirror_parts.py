@@ -1,7 +1,7 @@
 """What a mirror has to hold: every file that the roles install from a download site, for each kind of host.
 
-The roles themselves are read for it: each task with the module artifact_package, with the roles' defaults and
-config.yml. So a part that a role gains is mirrored without a change here.
+The roles themselves are read for it: each task with the modules artifact_package, grafana_archive and grafana_plugins,
+with the roles' defaults and config.yml. So a part that a role gains is mirrored without a change here.
 """
 
 from __future__ import annotations
@@ -27,19 +27,25 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host i
 
 ROLES = Path("collections/ansible_collections/aerospike_community/pegasus/roles")
 MODULE = "aerospike_community.pegasus.artifact_package"
+DASHBOARDS = "aerospike_community.pegasus.grafana_archive"
+PLUGINS = "aerospike_community.pegasus.grafana_plugins"
 # A repository isn't a file: git fetches it.
 REPOSITORIES = ("perseus_client_repository",)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one task installs. `directory` and the names may hold {version}, {distribution} and so on."""
+    """What one task installs. `directory` and the names may hold {version}, {distribution} and so on.
+
+    optional: the role does without it where the artifact source doesn't have it.
+    """
 
     package: str
     version: str
     directory: str
     file: str
-    file_rpm: str
+    file_rpm: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,36 @@ def parts(root: Path, values: Mapping[str, Any], base: str = UPSTREAM) -> list[P
     found: dict[Part, None] = {}
     for path in sorted((root / ROLES).glob("*/tasks/*.yml")):
         for task in _tasks(yaml.safe_load(path.read_text(encoding="utf-8"))):
-            arguments = task.get(MODULE)
-            if isinstance(arguments, dict):
-                fields = {name: render(arguments.get(name, ""), known) for name in Part.__dataclass_fields__}
-                found[Part(**fields)] = None
+            found |= dict.fromkeys(_parts_of(task, known))
     return list(found)
+
+
+def _parts_of(task: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[Part]:
+    """What one task installs."""
+    if isinstance(package := task.get(MODULE), dict):
+        names = ("package", "version", "directory", "file", "file_rpm")
+        title, version, directory, file, file_rpm = (render(package.get(name, ""), known) for name in names)
+        yield Part(title, version, directory, file, file_rpm)
+    if isinstance(archive := task.get(DASHBOARDS), dict) and _wanted_by(task, known):
+        directory, _, file = render(archive["url"], known).rpartition("/")
+        yield Part("dashboards", file, directory, file, optional=True)
+    if isinstance(several := task.get(PLUGINS), dict):
+        plugins = _value(several["plugins"], known)
+        for name, version in plugins.items():
+            url = render(several["url"], known).replace("{id}", str(name)).replace("{version}", str(version))
+            directory, _, file = url.rpartition("/")
+            yield Part(str(name), str(version), directory, file, optional=True)
+
+
+def _wanted_by(task: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether a task's condition, a plain one, holds."""
+    return bool(_value("{{ " + str(task["when"]) + " }}", known)) if "when" in task else True
+
+
+def _value(template: str, known: Mapping[str, Any]) -> Any:
+    """What a template that is one expression stands for, in its own type."""
+    expression = template.strip().removeprefix("{{").removesuffix("}}").strip()
+    return Environment(undefined=ChainableUndefined, autoescape=False).compile_expression(expression)(**known)
 
 
 def repositories(root: Path, values: Mapping[str, Any], base: str = UPSTREAM) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pegasus_driver.events import Event, HostResult, HostStats, NoHosts, Problem, Report, Stats, Warning
-from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.exit_codes import BY_CAUSE, ExitCode
 
 # Modules that prove readiness: when one of them fails, all is installed but doesn't work together (yet).
 READINESS_MODULES = ("aerospike_ready", "perseus_ready", "monitoring_ready", "environment_report", "cluster_stable")
@@ -19,6 +19,7 @@ ERROR_CLASSES = {
     "endpoint": ExitCode.EC2,
     "other": ExitCode.EC2,
     "configuration": ExitCode.CONFIGURATION,
+    "usage": ExitCode.USAGE,
     "ssh": ExitCode.SSH,
 }
 
@@ -119,8 +120,10 @@ def classify(result: HostResult) -> ExitCode:
         return ExitCode.SSH
     if result.action == "validate_argument_spec":
         return ExitCode.CONFIGURATION
-    if result.action == "assert" or (result.action == "perseus_threads" and result.result.get("problems")):
-        return ExitCode.CONFIGURATION  # checks of what the user asked for; states are checked by modules of their own
+    if result.action == "assert":
+        return ExitCode.USAGE  # checks of what a command names; states are checked by modules of their own
+    if result.action == "perseus_threads" and result.result.get("problems"):
+        return ExitCode.CONFIGURATION
     command = result.result.get("cmd")
     if isinstance(command, list) and command and str(command[0]).endswith("pegasus-driver"):
         code = result.result.get("rc")
@@ -133,7 +136,7 @@ def exit_code(record: Record, rc: int | None) -> ExitCode:
     """The action's exit code, from what happened and from ansible-playbook's own return code (None: none)."""
     failures = record.failures()
     if failures:
-        return min(failure.code for failure in failures)
+        return min((failure.code for failure in failures), key=BY_CAUSE.index)
     if rc == 0 or (rc is None and record.stats is not None):
         return ExitCode.OK
     return ExitCode.INTERNAL

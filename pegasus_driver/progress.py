@@ -63,6 +63,11 @@ class Stage:
     def failed(self) -> bool:
         return any(host.failed for host in self.hosts.values())
 
+    def done(self, now: float) -> int:
+        """Number of hosts that are through, or seem to be: no event says that a host has done its part of a play."""
+        idle = (host for host in self.hosts.values() if not host.failed and not host.busy)
+        return sum(1 for host in idle if self.ended is not None or now - host.since > IDLE)
+
     def slowest(self) -> tuple[str, HostProgress] | None:
         """The host whose current task runs longest."""
         busy = [(name, host) for name, host in self.hosts.items() if host.busy and not host.failed]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import io
 import json
 import os
@@ -40,6 +41,8 @@ from pegasus_driver.summary import duration, failure_lines, how_to, plan_lines, 
 if TYPE_CHECKING:
     from rich.text import Text
 
+# The event stream in a run's folder.
+EVENTS = "events.ndjson"
 # Plain output says that it is alive after so many silent seconds.
 HEARTBEAT = 30.0
 # A task is called slow in the live view after so many seconds.
@@ -80,6 +83,7 @@ class Ending:
     plan: Sequence[Change] | None = None  # what a dry run found
     stages: Sequence[Stage] = ()
     run_folder: str = ""  # where log, event stream and summary are
+    options: str = ""  # what further commands need to be about the same environment: " --config FILE"
 
     @property
     def headline(self) -> str:
@@ -116,7 +120,7 @@ def ending_blocks(ending: Ending) -> tuple[list[str], list[str]]:
         if ending.not_ready and not ending.failures:
             out += ["", "NOT READY", *(f"  {problem}" for problem in ending.not_ready)]
         if ending.code is ExitCode.OK and ending.plan is None:
-            out += ["", *(f"  {line}" for line in how_to(ending.report))]
+            out += ["", *(f"  {line}" for line in how_to(ending.report, ending.options))]
     error: list[str] = []
     if ending.failures:
         error += ["", *failure_lines(ending.failures)]
@@ -451,7 +455,9 @@ class LiveRenderer:
         else:
             mark, style = self._tick(now), "cyan"
         took = duration((stage.ended if stage.ended is not None else now) - stage.started)
-        detail = "no hosts" if stage.empty else (f"changed {stage.changed}" if stage.changed else "")
+        counts = [f"{stage.done(now)} of {len(stage.hosts)} hosts"] if len(stage.hosts) > 1 else []
+        counts += [f"changed {stage.changed}"] if stage.changed else []
+        detail = "no hosts" if stage.empty else "  ".join(counts)
         rows = [(_columns(f"{mark} {stage.name}", f"{detail}  {took:>9}", width), style)]
         if over and not stage.failed and stage is not self._progress.stages[-1] and len(stage.hosts) < 2:
             return rows
@@ -461,7 +467,7 @@ class LiveRenderer:
             running = self._dash if stage.interrupted else self._tick(now)
             mark = self._fail if role.failed else self._done if finished else running
             slow = "" if finished else _slow(stage.slowest_in(name), now)
-            left = f"    {mark} {name:<20} {_hosts(role, idle):<16} {slow}"
+            left = f"    {mark} {name:<18} {_hosts(role, idle):<14} {slow}"
             ended = role.ended if role.ended is not None else role.active if finished else now
             took = duration(ended - role.started)
             rows.append(
@@ -478,12 +484,15 @@ class LiveRenderer:
 
 
 def _slow(item: tuple[str, Any] | None, now: float, always: bool = False) -> str:
-    """ "Benchmark-2: Start the service 12 s", once it takes long enough to be of interest."""
+    """ "Benchmark-2 12 s: Start the service", once it takes long enough to be of interest.
+
+    The name of the task is last, because a narrow terminal cuts it.
+    """
     if item is None or (not always and now - item[1].since < SLOW):
         return ""
     name, host = item
     retry = f" ({host.retry})" if host.retry else ""
-    return f"{name}: {host.task}{retry} {duration(now - host.since)}"
+    return f"{name} {duration(now - host.since)}{retry}: {host.task}"
 
 
 def _columns(left: str, right: str, width: int) -> str:
@@ -561,7 +570,8 @@ class Recorder:
     def open(self, folder: Path) -> None:
         """Raises OSError."""
         kept = self._file
-        self._folder, self._file = folder, private_file(folder / "events.ndjson")
+        self._folder, self._file = folder, private_file(folder / EVENTS)
+        fcntl.flock(self._file, fcntl.LOCK_SH)  # until it is closed: who tidies up leaves the folder alone
         if isinstance(kept, io.StringIO):
             self._file.write(kept.getvalue())
 

@@ -24,7 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pegasus_driver.lock import private_folder
+from pegasus_driver.lock import is_held, private_folder
+from pegasus_driver.render import EVENTS
 
 RUNS_KEPT = 20
 # Seconds that Ansible gets after an interrupt to end its tasks on the hosts before it is killed.
@@ -65,7 +66,10 @@ class Outcome:
 
 
 def make_run_folder(root: Path, action: str, now: datetime) -> Path:
-    """Makes .pegasus/runs/<UTC time>-<action> (0700) and removes all but the newest RUNS_KEPT. Raises OSError."""
+    """Makes .pegasus/runs/<UTC time>-<action> (0700) and removes all but the newest RUNS_KEPT and those in use.
+
+    Raises OSError.
+    """
     runs = private_folder(private_folder(root / ".pegasus") / "runs")
     name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{action}"
     for attempt in range(1, 100):
@@ -77,7 +81,8 @@ def make_run_folder(root: Path, action: str, now: datetime) -> Path:
         raise OSError(f"{runs} holds 99 runs of one second")
     old = sorted(path for path in runs.iterdir() if _RUN_NAME.fullmatch(path.name) and path != folder)
     for path in old[: -(RUNS_KEPT - 1)]:
-        shutil.rmtree(path, ignore_errors=True)
+        if not is_held(path / EVENTS):
+            shutil.rmtree(path, ignore_errors=True)
     return folder
 
 

@@ -110,14 +110,14 @@ def _monitoring(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def how_to(report: Mapping[str, Any]) -> list[str]:
-    """What a user does next with a running environment."""
+def how_to(report: Mapping[str, Any], options: str = "") -> list[str]:
+    """What a user does next with a running environment. options: " --config FILE", where it was made of one."""
     if not report.get("nodes"):
         return []
     return [
-        "change the load:  edit threads.yaml, then ./pegasus-driver copy-threads",
-        "look again:       ./pegasus-driver status",
-        "take it down:     ./pegasus-driver destroy",
+        f"change the load:  edit threads.yaml, then ./pegasus-driver copy-threads{options}",
+        f"look again:       ./pegasus-driver status{options}",
+        f"take it down:     ./pegasus-driver destroy{options}",
     ]
 
 
@@ -151,6 +151,7 @@ def failure_lines(failures: Sequence[Failure]) -> list[str]:
 
 NEXT_STEPS: dict[ExitCode, str] = {
     ExitCode.INTERNAL: "This is a defect of Pegasus, or Ansible can't run here. Try again with --verbose.",
+    ExitCode.USAGE: "Correct what the message names, then run it again.",
     ExitCode.CONFIGURATION: "Correct what the message names (most is in group_vars/all/config.yml), then run it again.",
     ExitCode.EC2: "Correct what the message names, then run it again: it goes on where it stopped.",
     ExitCode.SSH: "Check that the instance runs and that its security group lets this machine in "
@@ -160,15 +161,15 @@ NEXT_STEPS: dict[ExitCode, str] = {
 }
 
 
-def next_steps(code: ExitCode, action: str, folder: str) -> list[str]:
-    """How to go on after a failure or an interruption."""
+def next_steps(code: ExitCode, action: str, folder: str, options: str = "") -> list[str]:
+    """How to go on after a failure or an interruption. options: as for how_to."""
     if code is ExitCode.OK:
         return []
     lines = [f"next: {NEXT_STEPS[code]}"] if code in NEXT_STEPS else []
     if code is ExitCode.INTERRUPTED:
-        lines.append(f"go on:         ./pegasus-driver {action}")
-    if action != "destroy" and code is not ExitCode.CONFIGURATION:
-        lines.append("take it down:  ./pegasus-driver destroy")
+        lines.append(f"go on:         ./pegasus-driver {action}{options}")
+    if action != "destroy" and code not in (ExitCode.USAGE, ExitCode.CONFIGURATION):
+        lines.append(f"take it down:  ./pegasus-driver destroy{options}")
     if folder:
         lines.append(f"full log:      {folder}")
     return lines

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pegasus_driver import environment
 from pegasus_driver.commands import reach
 from pegasus_driver.environment import Access, EnvironmentHost
-from pegasus_driver.errors import CloudError, ConfigurationError, DriverError
+from pegasus_driver.errors import CloudError, DriverError, UsageError
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.signals import Signals
 from pegasus_driver.tail_view import Pane, Panes, load_reader
@@ -126,7 +126,7 @@ def run_tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
     access, hosts = reach(arguments, host)
     clients = _clients(hosts, arguments.clients)
     if not (access.state_dir / "id_ed25519").is_file():
-        raise ConfigurationError(
+        raise UsageError(
             f"{access.state_dir / 'id_ed25519'} isn't there, expected the environment's private key",
             "Copy it from the machine that built the environment, mode 0600.",
         )
@@ -153,7 +153,7 @@ def run_tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
 
 
 def _clients(hosts: Sequence[EnvironmentHost], indexes: Sequence[int]) -> list[EnvironmentHost]:
-    """The clients to follow. Raises ConfigurationError for an index that isn't there, CloudError if none is."""
+    """The clients to follow. Raises UsageError for an index that isn't there, CloudError if none is."""
     if indexes:
         return [environment.pick(hosts, "client", index) for index in dict.fromkeys(indexes)]
     running = [one for one in environment.of_role(hosts, "client") if one.state == "running" and one.address]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def run_validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
     """Prints the result on stdout: it is what was asked for, with mistakes or without."""
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils import preflight
+
     from pegasus_driver import config as configuration
     from pegasus_driver.cli import configured, extra_arguments
 
@@ -22,17 +24,12 @@ def run_validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
     config = configuration.examine(
         host.root, configured(arguments, host), host.folder, arguments.extra_vars, launching=True
     )
-    problems, unchecked = config.report.problems, []
-    if problems:
-        unchecked.append("what EC2 and the artifact source say: asked once the mistakes above are corrected")
-    else:
-        from ansible_collections.aerospike_community.pegasus.plugins.module_utils import preflight
-
-        unchecked = [one.text for one in preflight.ask(config.report, launching=False)]
-        problems = config.report.problems
+    unchecked = [one.text for one in preflight.ask(config.report, launching=False)]
+    problems = config.report.problems
     code = ExitCode.CONFIGURATION if problems else ExitCode.OK
     if arguments.output == "json":
-        host.stdout.write(json.dumps(_record(config, code, unchecked, host.monotonic() - started)) + "\n")
+        record = _record(config, code, unchecked, host.monotonic() - started)
+        host.stdout.write(json.dumps({"time": host.now().isoformat(), **record}) + "\n")
     else:
         lines = [configuration.problems_text(problems)] if problems else [f"no mistake found in {config.path}"]
         lines += [f"not checked: {text}" for text in unchecked]
@@ -41,14 +38,15 @@ def run_validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
 
 
 def _record(config: Any, code: ExitCode, unchecked: list[str], elapsed: float) -> dict[str, Any]:
-    """The same object that other commands end with, with each mistake in its parts."""
+    """The record that other commands end with, and each mistake in its parts."""
+    from pegasus_driver.render import Ending, end_record
+
+    problems = config.report.problems
+    name = str(config.report.values.get("pegasus_cluster_name", ""))
+    ending = Ending(code, "validate", name, elapsed, problems=[problem.text for problem in problems])
     return {
-        "type": "end",
-        "exit_code": code.value,
-        "result": code.name.lower(),
+        **end_record(ending, 0.0),
         "file": str(config.path),
-        "problems": [problem.text for problem in config.report.problems],
-        "mistakes": [problem.record() for problem in config.report.problems],
+        "mistakes": [problem.record() for problem in problems],
         "unchecked": unchecked,
-        "elapsed": round(elapsed, 3),
     }

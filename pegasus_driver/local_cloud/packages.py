@@ -6,6 +6,7 @@
     <mirror>/dl.grafana.com/oss/release/grafana_<version>_<architecture>.deb
     <mirror>/dl.grafana.com/grafana/release/<version>/grafana_<version>_<build>_linux_<architecture>.deb
     <mirror>/github.com/aerospike/aerospike-monitoring/archive/refs/tags/<version>.tar.gz
+    <mirror>/grafana.com/api/plugins/<id>/versions/<version>/download
     <mirror>/github.com/aerospike-community/aerospike-perseus.git      bare, for git's dumb HTTP protocol
 
 The packages hold Python, so one file serves both architectures under both names. A package's Debian version is
@@ -44,6 +45,7 @@ EXPORTER_VERSIONS = ("1.25.0", "1.34.0")
 GRAFANA_VERSION = "12.4.3"
 GRAFANA_BUILD = "24388279614"  # the build number in upstream's file names (aerolab, cmdClientDoAMS.go)
 DASHBOARDS_TAG = "v3.18.0"
+PLUGIN, PLUGIN_VERSION = "grafana-polystat-panel", "2.1.14"
 PERSEUS_TAG = "v1.0-SIMULATED"
 CLIENT_VERSION = "19.3.0"  # the client on PyPI that Perseus's stand-in uses; requirements-dev.txt pins the same
 
@@ -88,6 +90,7 @@ def build_mirror(root: Path, mirror: Path, say: Say) -> None:
         _build_exporter(staging)
         _build_grafana(staging)
         _build_dashboards(staging)
+        _build_plugin(staging)
         _build_perseus(staging, wheel)
         _build_server(staging)
         _publish(staging, mirror, ours, fingerprint, say)
@@ -258,6 +261,7 @@ def _build_grafana(staging: Path) -> None:
             **_python_files(source / "grafana_simulated", f"{library}/grafana_simulated"),
             "/usr/share/grafana/VERSION": File(f"{GRAFANA_VERSION}\n".encode()),
             "/usr/sbin/grafana-server": File((source / "grafana-server").read_bytes(), 0o755),
+            "/usr/sbin/grafana-cli": File((source / "grafana-cli").read_bytes(), 0o755),
             "/etc/grafana/grafana.ini": File((source / "grafana.ini").read_bytes(), 0o640),
             "/usr/lib/systemd/system/grafana-server.service": File((source / "grafana-server.service").read_bytes()),
         },
@@ -296,6 +300,20 @@ def _build_dashboards(staging: Path) -> None:
     _write_tgz(
         staging / f"github.com/aerospike/aerospike-monitoring/archive/refs/tags/{DASHBOARDS_TAG}.tar.gz", members
     )
+
+
+def _build_plugin(staging: Path) -> None:
+    """An archive laid out as a plugin of Grafana's site. It holds a description and no program."""
+    about = {
+        "id": PLUGIN,
+        "name": f"{PLUGIN} (SIMULATED)",
+        "type": "panel",
+        "info": {"version": PLUGIN_VERSION, "description": _NOTICE},
+    }
+    target = staging / f"grafana.com/api/plugins/{PLUGIN}/versions/{PLUGIN_VERSION}/download"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(f"{PLUGIN}/plugin.json"), json.dumps(about, indent=1) + "\n")
 
 
 # --- Perseus ----------------------------------------------------------------------------------------------------------

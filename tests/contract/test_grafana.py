@@ -2,6 +2,7 @@
 
 import base64
 import http.server
+import io
 import json
 import os
 import re
@@ -22,7 +23,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "pegasus_driver/local_cloud/simulated/grafana"
 sys.path.insert(0, str(SOURCE))
 
-from grafana_simulated import drawing, provisioning, settings  # noqa: E402
+from grafana_simulated import cli, drawing, provisioning, settings  # noqa: E402
 from grafana_simulated.api import Answer, Api, Request  # noqa: E402
 
 
@@ -297,6 +298,35 @@ def test_login_page_leads_home_and_login_is_checked(folder: Folder) -> None:
     assert (answer.status, answer.location) == (302, "/")
     assert call(api, "/login", "POST", {"user": "admin", "password": "pa:ss wörd"}, login="")[0] == 200
     assert call(api, "/login", "POST", {"user": "admin", "password": "no"}, login="")[0] == 401
+
+
+def test_the_password_of_the_configuration_counts_at_the_first_start_only(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = folder.path / "grafana.ini"
+    config.write_text(f"[paths]\ndata = {folder.path / 'data'}\n[security]\nadmin_password = other\n")
+    command = ["--config", str(config), "admin", "reset-admin-password", "--password-from-stdin"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("n:ew\n"))
+    assert cli.main(command) == 1 and "never started" in capsys.readouterr().err
+    old, other, new = ADMIN, basic("admin", "other"), basic("admin", "n:ew")
+    assert call(folder.api(), "/api/user")[1]["login"] == "admin"
+    later = Api(settings.load(config, {}))
+    assert [call(later, "/api/user", login=login)[0] for login in (old, other, new)] == [200, 401, 401]
+    monkeypatch.setattr("sys.stdin", io.StringIO("n:ew\n"))
+    assert cli.main(command) == 0 and "SIMULATED" in capsys.readouterr().out
+    assert [call(later, "/api/user", login=login)[0] for login in (old, other, new)] == [401, 401, 200]
+    monkeypatch.setattr("sys.stdin", io.StringIO("abc\n"))
+    assert cli.main(command) == 1 and "too short" in capsys.readouterr().err
+    assert (folder.path / "data/administrator.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_plugins_are_listed(folder: Folder) -> None:
+    plugins = folder.path / "plugins"
+    about = {"id": "grafana-polystat-panel", "name": "Polystat", "type": "panel", "info": {"version": "2.1.14"}}
+    for name, text in (("good", json.dumps(about)), ("bad", "{")):
+        (plugins / name).mkdir(parents=True)
+        (plugins / name / "plugin.json").write_text(text)
+    assert call(folder.api(plugins=plugins), "/api/plugins") == (200, [{**about, "enabled": True}])
 
 
 def test_pages_list_what_was_provisioned_and_say_simulated(folder: Folder) -> None:

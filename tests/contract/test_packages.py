@@ -139,6 +139,7 @@ def test_grafana_is_offered_under_both_of_upstreams_names(mirror: Path) -> None:
         "/etc/grafana/provisioning/datasources/",
         "/etc/grafana/provisioning/dashboards/",
         "/usr/sbin/grafana-server",
+        "/usr/sbin/grafana-cli",
         "/usr/lib/systemd/system/grafana-server.service",
         "/var/lib/grafana/",
     } <= contents(old).keys()
@@ -152,6 +153,13 @@ def test_the_dashboards_archive_is_laid_out_as_a_tag_and_says_simulated(mirror: 
         assert source is not None
         dashboard = json.loads(source.read())
     assert "SIMULATED" in dashboard["title"] and "SIMULATED" in dashboard["description"]
+
+
+def test_the_plugin_is_laid_out_as_grafanas_site_has_it_and_says_simulated(mirror: Path) -> None:
+    with zipfile.ZipFile(mirror / "grafana.com/api/plugins/grafana-polystat-panel/versions/2.1.14/download") as archive:
+        assert archive.namelist() == ["grafana-polystat-panel/plugin.json"]
+        about = json.loads(archive.read("grafana-polystat-panel/plugin.json"))
+    assert about["info"]["version"] == "2.1.14" and "SIMULATED" in about["name"]
 
 
 def test_no_package_starts_or_enables_anything(mirror: Path, tmp_path: Path) -> None:

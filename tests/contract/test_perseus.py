@@ -733,6 +733,40 @@ def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster:
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
 @pytest.mark.slow
+def test_updates_that_a_full_server_refuses_are_counted_all_the_same(
+    jar: Path, work: Path, simulated_cluster: Callable[..., Any]
+) -> None:
+    """What the alert PerseusCountsUnanswered is for: rows at the full rate, of which the server did nothing."""
+    storage = "storage-engine memory {\n data-size 256M\nstop-writes-used-pct 0\n}"
+    (node,) = simulated_cluster(1, replication_factor=1, storage=storage).nodes
+
+    def change(content: dict) -> None:
+        content["aerospikeConfiguration"].update(namespace="Test")
+        content["aerospikeConfiguration"]["hosts"] = [{"ip": "127.0.0.1", "port": node.port}]
+        content["testConfiguration"].update(recordSize=100_000, writeBatchSize=10)
+
+    def written(outcome: str) -> int:
+        return int(node.stats()[f"client_write_{outcome}"])
+
+    write_config(work, change)
+    set_threads(work, batchWrite=1)
+    with perseus(work, os.environ.copy(), str(jar)) as run:
+        run.row(lambda _: int(node.stats()["data_used_pct"]) >= 1, 60)
+        set_threads(work, update=2)
+        run.row(lambda row: row["Update"] > 10 and not row["Batch Write Size: 10"], 60)
+        assert written("error") == 0
+        assert node.info("set-config:context=namespace;id=Test;stop-writes-used-pct=1") == "ok"
+        until(lambda: written("error") > 0)
+        success, error = written("success"), written("error")
+        counted = sum(run.row()["Update"] for _ in range(3))
+        assert counted > 30
+        assert written("success") == success, "not one was done"
+        until(lambda: written("error") - error >= counted * 0.75)
+        assert node.stats()["stop_writes"] == "true"
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
+@pytest.mark.slow
 def test_load_survives_a_nodes_stop_and_return(jar: Path, work: Path, simulated_cluster: Callable[..., Any]) -> None:
     cluster = simulated_cluster(nodes=3, replication_factor=2)
 

@@ -203,8 +203,8 @@ def loop_device(tmp_path):
 
 def test_a_device_is_marked_and_taken_again_by_the_same_namespace_only(loop_device):
     space = NamespaceConfig("Test", engine="device", storage={"device": [loop_device]})
-    assert devices.open_devices(space, Log()) == 56 * 2**20
-    assert devices.open_devices(space, Log()) == 56 * 2**20
+    assert devices.capacity(space, devices.open_devices(space, Log())) == 56 * 2**20
+    assert devices.capacity(space, devices.open_devices(space, Log())) == 56 * 2**20
     with pytest.raises(ConfigError, match="previous namespace Test now Else"):
         devices.open_devices(NamespaceConfig("Else", engine="device", storage={"device": [loop_device]}), Log())
 
@@ -219,6 +219,8 @@ def test_stop_writes_when_full(simulated_cluster):
             client.put(("Test", "big", number), {"pad": "x" * 1_000_000})
     assert refused.value.code == 8
     assert node.stats()["stop_writes"] == "true"
+    assert node.info("set-config:context=namespace;id=Test;stop-writes-used-pct=0") == "ok"
+    client.put(("Test", "big", "more"), {"pad": "no limit"})
     client.close()
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
-from pegasus_driver.cli import ROOT, build_parser
-from pegasus_driver.exit_codes import MEANINGS, ExitCode
+from pegasus_driver.cli import ROOT, build_parser, main
+from pegasus_driver.commands import split_rest
+from pegasus_driver.completion import subcommands
+from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.lock import environment_lock, lock_path
 from pegasus_driver.runner import LOCK_VARIABLE
@@ -57,6 +63,23 @@ def test_help_of_an_action_has_an_example_that_parses(world: World, action: Acti
     assert build_parser(io.StringIO()).parse_args(action.usage_example.split()).action is action
 
 
+def parsers(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[str, ...]]:
+    """Every action, and every verb of an action that has some."""
+    below = subcommands(parser)
+    for word, sub in below.items():
+        yield from parsers(sub, *words, word)
+    if words:
+        yield words
+
+
+@pytest.mark.parametrize("words", list(parsers(build_parser(io.StringIO()))), ids=" ".join)
+def test_every_help_has_an_example(world: World, words: tuple[str, ...]) -> None:
+    assert world.run(*words, "--help") == 0
+    (line,) = re.findall(r"^example:\n  \./pegasus-driver (.+)$", world.text, re.MULTILINE)
+    assert line.split()[: len(words)] == list(words)
+    build_parser(io.StringIO()).parse_args(split_rest(shlex.split(line))[0])
+
+
 GROW = Action(
     "grow", "for the tests", "setup.yml",
     arguments=(Argument("count", int, "how many", nargs="?", default=1, example="2"),),
@@ -92,19 +115,24 @@ def test_help_imports_nothing_heavy() -> None:
     ("argv", "expected"),
     [
         ([], "required: ACTION"),
-        (["setpu"], "invalid choice: 'setpu'"),
+        (["setpu"], "found 'setpu', expected an action; the nearest is setup\nnext: See ./pegasus-driver --help"),
+        (["--dry-run", "setup"], "found '--dry-run', expected an action: options follow it"),
+        (["setup", "--bogus"], "found '--bogus', expected nothing more\nnext: See ./pegasus-driver setup --help"),
+        (["connect-client", "1", "ls"], "found 'ls', expected nothing more"),
+        (["connect-client", "1", "ls"], "connect-client --help. What is to run on the host follows after '--'"),
         (["stop-node"], "required: NODE"),
         (["stop-node", "zero"], "expected a node's index"),
         (["stop-node", "0"], "expected a node's index"),
         (["setup", "-e", "nonsense"], "expected KEY=VALUE"),
         (["setup", "-e", "@missing.yml"], "missing.yml isn't a file"),
-        (["setup", "-e", "pegasus_cluster_name=x"], "pegasus_cluster_name: found 'x', expected it in a file"),
-        (["setup", "-e", '{"pegasus_backend": "aws"}'], "pegasus_backend: found 'aws', expected it in a file"),
+        (["setup", "--config", "a.yml", "--config", "b.yml"], "--config is given twice (a.yml, b.yml); expected one"),
+        (["extend", "soon"], "'soon' isn't a length of time. Expected 20h 30m"),
+        (["extend", "99999d"], "'99999d' is more than ten years"),
         (["local"], "required: VERB"),
     ],
 )
 def test_usage_errors(world: World, argv: list[str], expected: str) -> None:
-    assert world.run(*argv) == ExitCode.CONFIGURATION
+    assert world.run(*argv) == ExitCode.USAGE == 2
     assert expected in world.errors
     assert "Traceback" not in world.errors and not world.requests and not world.cloud.calls
 
@@ -120,7 +148,12 @@ def test_json_errors_are_json(world: World) -> None:
     (world.root / "group_vars/all/config.yml").write_text("a: [\n")
     assert world.run("setup", "--output", "json") == ExitCode.CONFIGURATION
     (end,) = lines_of(world)
-    assert end["type"] == "end" and end["exit_code"] == 2 and "config.yml:2: " in end["problems"][0]
+    assert (
+        end["type"] == "end"
+        and end["exit_code"] == 7
+        and end["result"] == "configuration"
+        and "config.yml:2: " in end["problems"][0]
+    )
     assert not world.errors
 
 
@@ -165,11 +198,59 @@ def test_setup_as_json(world: World) -> None:
     world.events = GOOD
     assert world.run("setup", "--output=json") == 0
     records = lines_of(world)
-    assert [r["type"] for r in records if r["type"] == "play_started"] == ["play_started"] * 3
+    assert [r["type"] for r in records if r["type"] == "play_started"] == ["play_started"] * 4
     assert {"host": "Bench-1", "status": "changed"}.items() <= next(
         r for r in records if r["type"] == "host_result"
     ).items()
     assert records[-1]["type"] == "end" and records[-1]["report"] == REPORT and records[-1]["exit_code"] == 0
+
+
+GRAFANA = "http://172.31.0.12:3000"
+
+
+@pytest.mark.parametrize("action", ["setup", "setup-grafana"])
+def test_grafana_is_opened_on_a_desktop(world: World, action: str) -> None:
+    world.events, world.environ = GOOD, {"WAYLAND_DISPLAY": "wayland-0"}
+    (world.root / f"playbooks/{action}.yml").touch()
+    assert world.run(action) == 0
+    assert world.browsed == [GRAFANA] and not world.errors
+    assert f"{action} of Bench: done" in world.text
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({}, ["setup"]),
+        ({"DISPLAY": ":10.0", "SSH_CONNECTION": "10.0.0.1 22"}, ["setup"]),
+        ({"DISPLAY": ":0"}, ["setup", "--no-open"]),
+        ({"DISPLAY": ":0"}, ["setup", "--output", "json"]),
+        ({"DISPLAY": ":0"}, ["setup", "--dry-run"]),
+    ],
+)
+def test_grafana_is_not_opened_and_its_address_is_there(
+    world: World, environ: dict[str, str], words: list[str]
+) -> None:
+    world.events, world.environ = GOOD, environ
+    assert world.run(*words) == 0
+    assert not world.browsed and GRAFANA in world.text
+
+
+def test_grafana_is_not_opened_after_a_failure(world: World) -> None:
+    world.events, world.environ, world.rc = (
+        [*GOOD[:-1], failed("Bench-1"), stats(failures={"Bench-1": 1})],
+        {"DISPLAY": ":0"},
+        2,
+    )
+    assert world.run("setup") == ExitCode.HOST
+    assert not world.browsed
+
+
+def test_no_browser_is_told_and_no_failure(world: World) -> None:
+    world.events, world.environ = GOOD, {"DISPLAY": ":0"}
+    host = world.host()
+    host.browse = lambda url: False
+    assert main(["setup"], host) == 0
+    assert "open the address yourself" in world.errors
 
 
 def test_aws_has_no_local_cloud(world: World) -> None:
@@ -190,6 +271,19 @@ def test_a_named_configuration_reaches_playbook_and_inventory(world: World) -> N
     (request,) = world.requests
     assert list(request.arguments) == ["-e", f"@{world.root}/other.yml"]
     assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
+
+
+def test_commands_that_are_shown_are_about_the_environment_of_the_command(world: World) -> None:
+    """Or "take it down" would take another one down."""
+    config = world.root / "group_vars/all/config.yml"
+    (world.root / "other one.yml").write_text(config.read_text().replace("Bench\n", "Other\n"))
+    world.events = GOOD
+    assert world.run("setup", "--config", "other one.yml") == 0
+    for command in ("copy-threads", "status", "destroy"):
+        assert f"./pegasus-driver {command} --config 'other one.yml'\n" in world.text
+    world.rc, world.events = 2, [play("p"), failed("Other-1", msg="m"), stats(failures={"Other-1": 1})]
+    assert world.run("setup", "--config", "other one.yml") == ExitCode.HOST
+    assert "take it down:  ./pegasus-driver destroy --config 'other one.yml'\n" in world.errors
 
 
 def test_a_local_cloud_that_fails(world: World) -> None:
@@ -229,13 +323,18 @@ MODULE = "aerospike_community.pegasus."
             failed("localhost", action=MODULE + "ec2_environment", msg="m", error_class="configuration"),
             ExitCode.CONFIGURATION,
         ),
-        (failed("localhost", action="ansible.builtin.assert", msg="m"), ExitCode.CONFIGURATION),
+        (failed("localhost", action="ansible.builtin.assert", msg="m"), ExitCode.USAGE),
         (
             failed("Bench-1", action="ansible.builtin.validate_argument_spec", msg="m", argument_errors=["x"]),
             ExitCode.CONFIGURATION,
         ),
         (failed("localhost", action="a.b.command", cmd=["/x/pegasus-driver", "local", "start"], rc=3), ExitCode.EC2),
-        (failed("Bench-1", action="ansible.builtin.assert", msg="chaos_nodes: found 9"), ExitCode.CONFIGURATION),
+        (failed("Bench-1", action="ansible.builtin.assert", msg="chaos_nodes: found 9"), ExitCode.USAGE),
+        (failed("localhost", action=MODULE + "ec2_node", msg="found 9", error_class="usage"), ExitCode.USAGE),
+        (
+            failed("localhost", action=MODULE + "validate_configuration", msg="m", error_class="configuration"),
+            ExitCode.CONFIGURATION,
+        ),
         (failed("Bench-1", action=MODULE + "perseus_threads", msg="m", problems=["x"]), ExitCode.CONFIGURATION),
         (failed("Bench-1", action=MODULE + "perseus_threads", msg="m"), ExitCode.HOST),
         (failed("Bench-1", action=MODULE + "cluster_stable", msg="m"), ExitCode.DATABASE),
@@ -255,6 +354,19 @@ def test_exit_code_of_a_failure(world: World, event: dict, code: ExitCode) -> No
     world.events = [play("p"), event, stats(**{kind: {host: 1}})]
     assert world.run("setup") == code
     assert f"FAILED  {host}" in world.errors and f"(exit code {code.value})" in world.errors
+
+
+def test_of_several_classes_the_one_nearest_to_the_cause_counts(world: World) -> None:
+    world.rc = 2
+    wrong = failed("Bench-1", action=MODULE + "perseus_threads", msg="m", problems=["x"])
+    host = failed("Bench-2", action=MODULE + "host_service", msg="m")
+    unready = failed("Bench-3", action=MODULE + "aerospike_ready", msg="m")
+    counts = stats(failures={"Bench-1": 1, "Bench-2": 1, "Bench-3": 1})
+    world.events = [play("p"), unready, host, wrong, counts]
+    assert world.run("setup") == ExitCode.CONFIGURATION
+    world.events = [play("p"), unready, host, stats(failures={"Bench-2": 1, "Bench-3": 1})]
+    assert world.run("setup") == ExitCode.HOST
+    assert set(BY_CAUSE) == set(ExitCode) - {ExitCode.OK} and set(MEANINGS) == set(ExitCode)
 
 
 def test_a_modules_message_is_shown_word_for_word(world: World) -> None:
@@ -414,7 +526,7 @@ def test_an_action_that_met_no_host_is_no_success(world: World) -> None:
     world.cloud.running = True
     (world.root / "playbooks" / "logs.yml").write_text("[]\n")
     world.events = [play("Collect"), raw("playbook_on_no_hosts_matched", play="Collect"), stats()]
-    assert world.run("logs") == ExitCode.CONFIGURATION
+    assert world.run("logs") == ExitCode.USAGE
     assert "Bench has no host for this (Collect)" in world.errors
 
 
@@ -440,7 +552,7 @@ def test_what_an_action_gives_its_playbook(world: World, arguments: list[str], v
 
 @pytest.mark.parametrize("count", ["0", "-1", "two"])
 def test_how_many_nodes_to_add_is_a_number(world: World, count: str) -> None:
-    assert world.run("add-nodes", count) == ExitCode.CONFIGURATION
+    assert world.run("add-nodes", count) == ExitCode.USAGE
     assert not world.requests
 
 
@@ -478,7 +590,7 @@ def test_local_verbs(world: World) -> None:
 def test_a_second_action_is_told_who_runs(world: World) -> None:
     since = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
     with environment_lock(world.root, "Bench", "setup", since):
-        assert world.run("destroy") == ExitCode.CONFIGURATION
+        assert world.run("destroy") == ExitCode.USAGE
         when = since.astimezone().strftime("%H:%M")
         assert f"setup of Bench has been running since {when} (pid {os.getpid()})" in world.errors
         assert world.run("status") == 0  # looks only
@@ -488,7 +600,7 @@ def test_a_second_action_is_told_who_runs(world: World) -> None:
 def test_the_local_cloud_is_not_stopped_under_an_action(world: World) -> None:
     world.cloud.running = True
     with environment_lock(world.root, "Bench", "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
-        assert world.run("local", "stop") == ExitCode.CONFIGURATION
+        assert world.run("local", "stop") == ExitCode.USAGE
         assert "setup of Bench has been running since" in world.errors and "Ctrl-C" in world.errors
         assert world.cloud.calls == []
         # destroy, which holds the lock itself, ends with this one.
@@ -566,6 +678,17 @@ def test_a_second_interrupt_kills(world: World, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("pegasus_driver.render.PlainRenderer.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert world.runs[0].killed
+
+
+def test_an_interrupted_command_names_itself_in_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (world.root / "other.yml").write_text((world.root / "group_vars/all/config.yml").read_text())
+
+    def start(root: Path, say: object, to_remove: bool) -> None:
+        raise KeyboardInterrupt
+
+    world.cloud.start = start  # type: ignore[method-assign,assignment]
+    assert world.run("setup", "--config", "other.yml") == ExitCode.INTERRUPTED
+    assert "go on:         ./pegasus-driver setup --config other.yml\n" in world.errors
 
 
 def test_interrupt_while_the_cloud_starts(world: World) -> None:

@@ -13,7 +13,8 @@ import pytest
 from pegasus_driver import config
 from pegasus_driver.errors import ConfigurationError
 from pegasus_driver.exit_codes import ExitCode
-from tests.driver.fakes import PRESET, World
+from pegasus_driver.summary import how_to
+from tests.driver.fakes import PRESET, World, failed, stats
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +53,17 @@ def test_config_names_another_environment(world: World) -> None:
     assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
 
 
+def test_the_commands_that_are_named_are_about_the_same_environment(world: World) -> None:
+    """`destroy` without the file would take another one down."""
+    text = (world.root / "group_vars/all/config.yml").read_text()
+    (world.root / "other.yml").write_text(text.replace("Bench\n", "Other\n"))
+    world.rc = 2
+    world.events = [failed("Other-1", action="x.y.host_service", msg="m"), stats(failures={"Other-1": 1})]
+    assert world.run("setup", "--config", "other.yml") == ExitCode.HOST
+    assert "./pegasus-driver destroy --config other.yml" in world.errors
+    assert how_to({"nodes": [{}]}, " --config other.yml")[-1].endswith("./pegasus-driver destroy --config other.yml")
+
+
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
@@ -84,8 +96,21 @@ def test_validate_names_mistakes_and_starts_nothing(world: World) -> None:
     assert world.run("validate", "-e", "pegasus_cluster_nodes=0") == ExitCode.CONFIGURATION
     assert "the configuration has 1 mistake:" in world.text
     assert "-e: pegasus_cluster_nodes: found 0, expected a whole number, 1 to 256" in world.text
-    assert "not checked: what EC2 and the artifact source say" in world.text
+    assert "not checked: the instance types" in world.text
     assert not world.requests and not world.cloud.calls and not world.errors
+
+
+def test_a_wrong_configuration_has_a_class_of_its_own(world: World) -> None:
+    """A script can tell it from a misspelled command and from another action at work."""
+    (world.root / "other.yml").write_text("pegasus_cluster_nodes: x\n")
+    threads = (world.root / "threads.yaml").read_text()
+    for wrong in (["--config", "other.yml"], ["--config", "nowhere.yml"], ["-e", "pegasus_cluster_nodes=0"]):
+        assert world.run("validate", *wrong) == world.run("setup", *wrong) == ExitCode.CONFIGURATION == 7
+    (world.root / "threads.yaml").write_text(threads + "nothing: 1\n")
+    assert world.run("validate") == world.run("setup") == ExitCode.CONFIGURATION
+    (world.root / "threads.yaml").write_text(threads)
+    assert world.run("validate") == ExitCode.OK
+    assert world.run("validate", "--confg", "other.yml") == world.run("validate", "-e", "x") == ExitCode.USAGE == 2
 
 
 def test_validate_says_what_it_could_not_check(world: World) -> None:
@@ -103,9 +128,9 @@ def test_validate_says_what_it_could_not_check(world: World) -> None:
 
 
 def test_validate_as_json(world: World) -> None:
-    assert world.run("validate", "--output", "json", "-e", "perseus_client_recordsize=300") == 2
+    assert world.run("validate", "--output", "json", "-e", "perseus_client_recordsize=300") == 7
     record = json.loads(world.text)
-    assert record["type"] == "end" and record["exit_code"] == 2 and record["result"] == "configuration"
+    assert record["type"] == "end" and record["exit_code"] == 7 and record["result"] == "configuration"
     (mistake,) = record["mistakes"]
     assert mistake["key"] == "perseus_client_recordsize" and mistake["nearest"] == "perseus_client_record_size"
     assert mistake["file"] == "-e" and record["problems"] == [mistake["text"]]
@@ -114,7 +139,7 @@ def test_validate_as_json(world: World) -> None:
 
 def test_validate_with_an_unreadable_file_as_json(world: World) -> None:
     (world.root / "group_vars/all/config.yml").write_text("a: [\n")
-    assert world.run("validate", "--output=json") == 2
+    assert world.run("validate", "--output=json") == 7
     assert json.loads(world.text)["mistakes"][0]["line"] == 2
 
 
@@ -165,6 +190,20 @@ def test_ansible_makes_the_values_that_the_artifact_source_is_asked_with() -> No
     assert "http://127.0.0.1:1/download.aerospike.com/artifacts/aerospike-server-enterprise" in done.stdout
 
 
+def test_an_inventory_of_another_backend_is_found_by_the_first_play() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "inventories/aws", "playbooks/validate.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"AWS_EC2_METADATA_DISABLED": "true"},
+    )
+    text = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2, text
+    assert "pegasus_backend: found 'local', but the inventory is that of 'aws', expected the same" in text
+
+
 def test_ansible_finds_the_same_mistakes() -> None:
     """Raw ansible-playbook: merged variables, -e as text, all mistakes at once."""
     arguments = ["-e", "pegasus_cluster_node=4", "-e", "pegasus_cluster_nodes=1", "-e", '{"nvme_partition_count": 200}']
@@ -182,3 +221,18 @@ def test_ansible_finds_the_same_mistakes() -> None:
     assert "-e: pegasus_cluster_node: found an unknown key" in text
     assert "pegasus_replication_factor: found 2, expected at most the number of nodes" in text
     assert "error_class: configuration" in text
+
+
+@pytest.mark.parametrize("count", ["x", "1.5"])
+def test_a_number_of_nodes_that_is_none_is_refused_without_the_driver_too(count: str) -> None:
+    arguments = ["-i", "localhost,", "--start-at-task", "Check how many nodes to add", "-e", f"add_nodes_count={count}"]
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "playbooks/add-nodes.yml", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"add_nodes_count: found {count}, expected how many nodes to add" in done.stdout
+    assert "Could not match supplied host pattern" not in done.stderr

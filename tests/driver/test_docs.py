@@ -17,6 +17,7 @@ from pegasus_driver.commands import COMMANDS
 from pegasus_driver.environment import EnvironmentHost
 from pegasus_driver.events import Event, HostStats, Stats, parse
 from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.local_cloud.cloud import CloudStatus
 from pegasus_driver.outcome import Change, Failure
 from pegasus_driver.progress import Progress
 from pegasus_driver.render import RECORD_TYPES, Beginning, Ending, JsonRenderer
@@ -24,6 +25,7 @@ from pegasus_driver.tail import Line, json_view
 from tests.driver.fakes import REPORT, World, began, failed, ok, play, raw, stats
 
 DOCS = Path(__file__).parents[2] / "docs"
+ONE_OBJECT = "\n## Commands that print one object\n"
 # What stands in these is described elsewhere.
 OPAQUE = ("report", "hosts", "counts", "threads")
 STORY = [
@@ -45,7 +47,8 @@ STORY = [
 def documented() -> dict[str, set[str]]:
     """Record type -> field names, from the page's headings and tables."""
     found: dict[str, set[str]] = {}
-    for part in (DOCS / "events.md").read_text().split("\n### ")[1:]:
+    page, _, _ = (DOCS / "events.md").read_text().partition(ONE_OBJECT)
+    for part in page.split("\n### ")[1:]:
         (kind,) = re.findall(r"^`(\w+)`", part)
         found[kind] = {*re.findall(r"^\| `([\w.\[\]]+)` \|", part, re.MULTILINE)}
     return found
@@ -115,7 +118,7 @@ def test_every_kind_of_event_is_in_the_story() -> None:
 
 
 def test_a_refused_command_gives_the_same_record(world: World) -> None:
-    assert world.run("setpu", "--output", "json") == ExitCode.CONFIGURATION
+    assert world.run("setpu", "--output", "json") == ExitCode.USAGE
     (end,) = [json.loads(line) for line in world.text.splitlines()]
     assert set(end) - {"time", "type"} == {name for name in documented()["end"] if "[]" not in name}
 
@@ -135,3 +138,40 @@ def test_the_page_of_actions_is_current(capsys: pytest.CaptureFixture[str], monk
 @pytest.mark.parametrize("action", [one for one in ACTIONS if one.playbook], ids=lambda action: action.name)
 def test_every_action_is_a_playbook(action: Any) -> None:
     assert (DOCS.parent / "playbooks" / action.playbook).is_file()
+
+
+def objects() -> dict[str, set[str]]:
+    """Command -> field names, of those that print one object."""
+    _, _, page = (DOCS / "events.md").read_text().partition(ONE_OBJECT)
+    found = {}
+    for part in page.split("\n#### ")[1:]:
+        (command,) = re.findall(r"^`([\w ]+)`", part)
+        found[command] = {*re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)}
+    return found
+
+
+def printed(world: World, *words: str) -> dict[str, Any]:
+    assert world.run(*words, "--output", "json") == 0, world.errors
+    (line,) = world.text.splitlines()
+    record: dict[str, Any] = json.loads(line)
+    return record
+
+
+def test_what_other_commands_print_is_documented(world: World, tmp_path: Path) -> None:
+    world.cloud.status = lambda root: CloudStatus(False)  # type: ignore[method-assign,assignment,return-value]
+    wanted = objects()
+    end = {name for name in documented()["end"] if "[]" not in name} | {"time", "type"}
+    assert set(printed(world, "validate")) == end | wanted.pop("validate")
+    status = wanted["local status"]
+    assert set(printed(world, "local", "start")) == status | wanted.pop("local start")
+    for verb in ("stop", "status", "image"):
+        assert set(printed(world, "local", verb)) == wanted.pop(f"local {verb}")
+    assert set(printed(world, "mirror", "list")) == wanted.pop("mirror list")
+    assert set(wanted) == {"mirror fetch", "mirror serve"}  # tests/driver/test_mirror.py asks those
+
+
+def test_every_mistake_has_the_documented_parts(world: World) -> None:
+    assert world.run("validate", "--output", "json", "-e", "pegasus_cluster_nodes=0") == ExitCode.CONFIGURATION
+    (mistake,) = json.loads(world.text)["mistakes"]
+    (row,) = [line for line in (DOCS / "events.md").read_text().splitlines() if line.startswith("| `mistakes`")]
+    assert set(re.findall(r"`(\w+)`", row)) - {"mistakes"} == set(mistake)

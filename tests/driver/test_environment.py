@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from pegasus_driver import config as configuration
 from pegasus_driver import environment
-from pegasus_driver.commands import is_desktop
+from pegasus_driver.commands import has_browser
 from pegasus_driver.environment import Access
 from pegasus_driver.errors import CloudError, ConfigurationError
 from pegasus_driver.exit_codes import ExitCode
@@ -117,13 +118,13 @@ def test_connect_becomes_ssh_with_the_environments_own_files(reachable: World) -
     ],
 )
 def test_connect_refuses(reachable: World, argv: list[str], expected: str) -> None:
-    assert reachable.run(*argv) == ExitCode.CONFIGURATION
+    assert reachable.run(*argv) == ExitCode.USAGE
     assert expected in reachable.errors and not reachable.executed
 
 
 def test_connect_without_the_key(reachable: World) -> None:
     (reachable.root / ".pegasus/local/Bench/id_ed25519").unlink()
-    assert reachable.run("connect-client", "1") == ExitCode.CONFIGURATION
+    assert reachable.run("connect-client", "1") == ExitCode.USAGE
     assert "expected the environment's private key" in reachable.errors
 
 
@@ -137,9 +138,10 @@ def test_open(reachable: World) -> None:
     assert reachable.run("open") == ExitCode.EC2 and "no monitoring host" in reachable.errors
 
 
-def test_a_desktop_is_where_a_window_would_appear() -> None:
-    assert is_desktop({"WAYLAND_DISPLAY": "wayland-0"}) and is_desktop({"DISPLAY": ":0"})
-    assert not is_desktop({}) and not is_desktop({"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "a b"})
+def test_a_browser_is_where_a_window_would_appear_or_where_the_user_names_one() -> None:
+    assert has_browser({"WAYLAND_DISPLAY": "wayland-0"}) and has_browser({"DISPLAY": ":0"})
+    assert not has_browser({}) and not has_browser({"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "a b"})
+    assert has_browser({"BROWSER": "w3m"}) and has_browser({"BROWSER": "helper", "SSH_CONNECTION": "a b"})
 
 
 # --- completion -----------------------------------------------------------------------------------------------------
@@ -152,6 +154,9 @@ def test_a_desktop_is_where_a_window_would_appear() -> None:
         (["local", "st"], ["start", "stop", "status"]),
         (["setup", "--out"], ["--output"]),
         (["setup", "--output", "j"], ["json"]),
+        (["setup", "--output=j"], ["--output=json"]),
+        (["setup", "--output", "=", "j"], ["json"]),
+        (["setup", "--output", "="], ["auto", "plain", "json"]),
         (["setup", "--output=json", ""], []),
         (["setup", ""], []),
         (["stop-node", ""], ["1", "2"]),
@@ -174,6 +179,18 @@ def test_completion(reachable: World, words: list[str], expected: list[str] | No
         assert reachable.text.split() == expected
 
 
+@pytest.mark.parametrize("words", [["--config", "other.yml", ""], ["--config=other.yml", ""]])
+def test_completion_of_the_environment_that_the_line_names(reachable: World, words: list[str]) -> None:
+    config = reachable.root / "group_vars/all/config.yml"
+    (reachable.root / "other.yml").write_text(config.read_text().replace("Bench\n", "Other\n"))
+    environment.keep(access_of(reachable), HOSTS)
+    other = replace(access_of(reachable), environment="Other")
+    other.state_dir.mkdir()
+    environment.keep(other, [replace(HOSTS[0], index=7)])
+    assert reachable.run("_complete", "--", "stop-node", *words) == 0
+    assert reachable.text.split() == ["7"]
+
+
 def test_completion_is_quick_and_silent_without_ec2(reachable: World) -> None:
     access = access_of(reachable)
     environment.keep(access, HOSTS)
@@ -193,7 +210,7 @@ def test_completion_is_quick_and_silent_without_ec2(reachable: World) -> None:
 def test_completion_scripts(world: World, shell: str) -> None:
     assert world.run("completion", shell) == 0
     assert "_complete --" in world.text and "2>/dev/null" in world.text
-    assert world.run("completion", "tcsh") == ExitCode.CONFIGURATION
+    assert world.run("completion", "tcsh") == ExitCode.USAGE
     assert "found 'tcsh', expected bash, zsh, fish" in world.errors
 
 
@@ -215,6 +232,35 @@ def test_bash_completes(tmp_path: Path) -> None:
         "./pegasus-driver setup --output pl:plain",
         f"{ROOT}/pegasus-driver run mi:mine.yml",
     ]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh isn't installed")
+def test_zsh_completes(tmp_path: Path) -> None:
+    """In a real zsh, with the real program; compadd and _files are what its editor would be given."""
+    script = f"""
+        cd {ROOT}; compdef() {{ }}; compadd() {{ print -- "$@" }}; _files() {{ print files }}
+        source <({ROOT}/pegasus-driver completion zsh)
+        try() {{ words=("$@"); CURRENT=$#; _pegasus_driver }}
+        try ./pegasus-driver stop-
+        try ./pegasus-driver completion ""
+        try ./pegasus-driver run ""
+    """
+    done = subprocess.run(["zsh", "-f", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["-- stop-node", "-- bash zsh fish", "files"], done.stderr
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish isn't installed")
+def test_fish_completes(tmp_path: Path) -> None:
+    """In a real fish, with the real program."""
+    script = f"""
+        cd {ROOT}; ./pegasus-driver completion fish | source
+        complete -C "./pegasus-driver stop-"; complete -C "./pegasus-driver completion "
+        cd {tmp_path}; touch mine.yml; complete -C "{ROOT}/pegasus-driver run mi"
+    """
+    environ = {**os.environ, "HOME": str(tmp_path)}
+    argv = ["fish", "--no-config", "-c", script]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60, env=environ)
+    assert done.stdout.splitlines() == ["stop-node", "bash", "fish", "zsh", "mine.yml"], done.stderr
 
 
 def test_a_tab_installs_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def test_the_command_writes_a_file_once(world: World) -> None:
     assert f"configure.sh:{last}: found the command 'aerolab config backend" in world.errors
     assert "next: ./pegasus-driver validate --config new.yml" in world.errors
     assert yaml.safe_load((world.root / "new.yml").read_text())["pegasus_cluster_name"] == "Load"
-    assert world.run("import-config", "configure.sh", "--to", "new.yml") == ExitCode.CONFIGURATION
+    assert world.run("import-config", "configure.sh", "--to", "new.yml") == ExitCode.USAGE
     assert "exists" in world.errors
 
 
@@ -214,5 +215,19 @@ def test_the_command_prints_and_tells_mistakes(world: World) -> None:
 def test_files_that_are_no_configure(world: World, name: str, content: str | None) -> None:
     if content is not None:
         (world.root / name).write_text(content)
-    assert world.run("import-config", name) == ExitCode.CONFIGURATION
+    assert world.run("import-config", name) == ExitCode.USAGE
     assert "configure.sh" in world.errors and not world.text
+
+
+def test_what_only_python_takes_for_a_number_is_left_out() -> None:
+    found = read_configure("RECORD_SIZE=1_000\nBATCH_READ_SIZE=\u0663\nMAX_RANGE=+100\nNORMAL_RANGE=' 10 '\n")
+    assert found.values == {"perseus_client_max_time_range": 100, "perseus_client_normal_time_range": 10}
+    assert [line for line, _ in found.remarks] == [1, 2]
+
+
+def test_a_place_that_cant_be_written_and_a_file_without_a_name(world: World) -> None:
+    (world.root / "configure.sh").write_text("CLUSTER_NAME=a/b\n")
+    assert world.run("import-config", "configure.sh", "--to", "nowhere/new.yml") == ExitCode.USAGE
+    assert "nowhere/new.yml can't be written: No such file or directory" in world.errors
+    assert world.run("import-config", "configure.sh") == ExitCode.CONFIGURATION
+    assert re.search(r"^imported:\d+: pegasus_cluster_name: found 'a/b'", world.errors, re.MULTILINE)

@@ -21,8 +21,11 @@ from pegasus_driver.cli import ROOT
 from pegasus_driver.mirror_download import Site, Store
 from pegasus_driver.mirror_parts import ROLES, parts, repositories
 from tests.driver.fakes import CONFIG, World
+from tests.driver.test_docs import objects
 
 SERVER = "download.aerospike.com/artifacts/aerospike-server-enterprise"
+DASHBOARDS = "github.com/aerospike/aerospike-monitoring/archive/refs/tags/v3.18.0.tar.gz"
+PLUGIN = "grafana.com/api/plugins/grafana-polystat-panel/versions/2.1.14/download"
 EXPORTER = "download.aerospike.com/artifacts/aerospike-prometheus-exporter"
 CONFIGURED = CONFIG + "aerospike_server_version: 8.0.0.4\n"
 
@@ -91,6 +94,8 @@ def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstre
     site.put(f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter_1.34.0-1_amd64.deb", b"exporter deb")
     site.put(f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter-1.34.0-1.x86_64.rpm", b"exporter rpm", checksum=False)
     site.put("dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb", b"grafana " * 500, checksum=False)
+    site.put(DASHBOARDS, b"dashboards", checksum=False)
+    site.put(PLUGIN, b"plugin", checksum=False)
     work = tmp_path / "work"
     git = ["git", "-C", str(work), "-c", "user.name=t", "-c", "user.email=t@localhost"]
     subprocess.run(["git", "init", "-q", "-b", "master", str(work)], check=True)
@@ -135,7 +140,9 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
 ) -> None:
     assert fetch(world, upstream) == 0, world.err.getvalue()
     mirror = project_with_roles / ".cache/mirror"
-    names = {str(path.relative_to(mirror)) for path in mirror.rglob("*") if path.suffix in (".tgz", ".deb", ".rpm")}
+    suffixes = (".tgz", ".deb", ".rpm", ".gz", "")
+    names = {str(path.relative_to(mirror)) for path in mirror.rglob("*") if path.is_file() and path.suffix in suffixes}
+    names = {name for name in names if ".git/" not in name}
     server = f"{SERVER}/8.0.0.4/aerospike-server-enterprise_8.0.0.4_tools-11.2.2"
     assert names == {
         f"{server}_debian12_x86_64.tgz",
@@ -144,6 +151,8 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
         f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter_1.34.0-1_amd64.deb",
         f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter-1.34.0-1.x86_64.rpm",
         "dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb",
+        DASHBOARDS,
+        PLUGIN,
     }
     # A listing is read once for all kinds of hosts.
     assert [path for path, _ in upstream.asked].count(f"/{SERVER}/8.0.0.4/") == 1
@@ -157,7 +166,7 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
 
     upstream.asked.clear()
     assert fetch(world, upstream) == 0
-    assert not [path for path, _ in upstream.asked if path.endswith((".tgz", ".deb", ".rpm"))]
+    assert not [path for path, _ in upstream.asked if path.endswith((".tgz", ".deb", ".rpm", ".gz", "/download"))]
 
 
 def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, upstream: Upstream) -> None:
@@ -224,6 +233,30 @@ def test_a_file_that_is_missing_for_some_hosts_only_is_named(
     assert "no host could have grafana 12.4.3" in world.err.getvalue()
 
 
+def test_what_the_roles_can_do_without_is_named_and_no_error(
+    project_with_roles: Path, world: World, upstream: Upstream
+) -> None:
+    (upstream.folder / DASHBOARDS).unlink()
+    (upstream.folder / PLUGIN).unlink()
+    assert fetch(world, upstream, "--distribution", "debian12") == 0
+    said = world.err.getvalue()
+    assert "not published: dashboards for any host: found nothing" in said
+    assert "not published: grafana-polystat-panel for any host: found nothing" in said
+
+
+def test_what_config_yml_does_without_is_not_fetched() -> None:
+    def names(**values: Any) -> set[str]:
+        return {part.package for part in parts(ROOT, values) if part.optional}
+
+    assert names() == {"dashboards", "grafana-polystat-panel"}
+    assert names(grafana_prometheus_stack_version="", grafana_prometheus_plugins={}) == set()
+    (pinned,) = [
+        part for part in parts(ROOT, {"grafana_prometheus_stack_version": "v3.17.0"}) if part.package == "dashboards"
+    ]
+    assert pinned.directory == "https://github.com/aerospike/aerospike-monitoring/archive/refs/tags"
+    assert pinned.file == "v3.17.0.tar.gz"
+
+
 def test_a_site_that_fails_is_tried_again_then_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror_download, "TRIES", 2)
     with pytest.raises(mirror_download.ArtifactError, match=r"http://127.0.0.1:9/x can't be read: .*\(2 tries\)"):
@@ -236,7 +269,7 @@ def test_list_shows_and_checks(project_with_roles: Path, world: World, upstream:
     assert fetch(world, upstream, "--distribution", "debian12") == 0
     assert world.run("mirror", "list", "--check", "--output", "json") == 0
     record = json.loads(world.out.getvalue().splitlines()[-1])
-    assert record["damaged"] == [] and len(record["files"]) == 3
+    assert record["damaged"] == [] and len(record["files"]) == 5
     grafana = project_with_roles / ".cache/mirror/dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb"
     grafana.write_bytes(b"changed")
     assert world.run("mirror", "list", "--check") == 2
@@ -248,11 +281,14 @@ def test_list_shows_and_checks(project_with_roles: Path, world: World, upstream:
 def test_serve_offers_what_was_fetched(
     project_with_roles: Path, world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fetch(world, upstream, "--distribution", "debian12") == 0
+    documented = objects()
+    assert fetch(world, upstream, "--distribution", "debian12", "--output", "json") == 0
+    assert set(json.loads(world.out.getvalue())) == documented["mirror fetch"]
     seen: list[bytes] = []
 
     def look() -> None:
         record = json.loads(world.out.getvalue().splitlines()[-1])
+        assert set(record) == documented["mirror serve"]
         with urllib.request.urlopen(f"http://127.0.0.1:{record['port']}/{SERVER}/8.0.0.4/", timeout=5) as answer:
             seen.append(answer.read())
         raise KeyboardInterrupt

@@ -111,10 +111,29 @@ def test_the_live_view(live: LiveRenderer) -> None:
     assert view[2].startswith("✔ Bring up the instances")
     assert view[3].startswith("✘ Set up the hosts")
     server = next(line for line in view if "server " in line)
-    assert "1 of 2 hosts" in server and "B-2: Install (try 2 of 5) 9.8 s" in server
+    assert "1 of 2 hosts" in server and "B-2 9.8 s (try 2 of 5): Install" in server
     assert any("client" in line and "1 failed" in line for line in view)
     assert all(len(line) <= 96 for line in view)
     live.finish(Ending(ExitCode.HOST, "setup", "Bench", 10.0), 10.0)
+
+
+def test_a_narrow_view_keeps_the_slowest_hosts_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    live = LiveRenderer(Terminal(), Terminal())
+    task = "Prepare | Install the server and its tools from the archive"
+    feed(live, (0.0, play("Set up the hosts")), (0.0, began("Benchmark-2", task, "aerospike_server")))
+    (row,) = [line for line in live.view(12.0).plain.splitlines() if "aerospike_server" in line]
+    assert "Benchmark-2 12 s: Pre" in row and len(row) <= 76
+
+
+def test_a_stage_counts_its_hosts(live: LiveRenderer) -> None:
+    feed(live, (0.0, play("Set up the hosts")), *((0.0, began(f"B-{n}", "Wait", "")) for n in (1, 2, 3)))
+    assert "0 of 3 hosts" in live.view(1.0).plain.splitlines()[2]
+    feed(live, (2.0, ok("B-1", "Wait", "")), (2.0, failed("B-2", "Wait", "", msg="m")))
+    assert "0 of 3 hosts" in live.view(2.5).plain.splitlines()[2], "it may be about to begin another task"
+    assert "1 of 3 hosts" in live.view(5.0).plain.splitlines()[2], "a failed host isn't done"
+    feed(live, (6.0, ok("B-3", "Wait", "")), (6.0, stats(ok={"B-1": 1})))
+    assert "2 of 3 hosts" in live.view(6.0).plain.splitlines()[2]
 
 
 def test_the_live_view_fits_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,3 +216,11 @@ def test_a_modules_warning_is_told() -> None:
         "C-1", "t", "r", action="a.b.perseus_ready", warnings=["the database on 10.0.0.3 is stopped: it is skipped"]
     )
     assert [one.text for one in parse(looked) if isinstance(one, Warning)] == looked["event_data"]["res"]["warnings"]
+
+
+def test_what_each_of_many_hosts_says_is_told_with_its_name() -> None:
+    proven = ok(
+        "BenchClient-2", action="aerospike_community.pegasus.perseus_threads", message="the load runs", changed=True
+    )
+    (note,) = [event for event in parse(proven) if isinstance(event, Note)]
+    assert note.lines == ("BenchClient-2: the load runs",)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.render import Ending, Recorder
+from pegasus_driver.runner import make_run_folder
 from tests.driver.fakes import Instance, World, began, failed, ok, play, raw, stats
 
 MODULE = "aerospike_community.pegasus."
@@ -88,7 +91,7 @@ def test_a_dry_run_as_records(world: World) -> None:
 
 @pytest.mark.parametrize("action", ["status", "logs"])
 def test_what_changes_nothing_has_no_dry_run(world: World, action: str) -> None:
-    assert world.run(action, "--dry-run") == ExitCode.CONFIGURATION
+    assert world.run(action, "--dry-run") == ExitCode.USAGE
     assert "--dry-run" in world.errors
 
 
@@ -137,7 +140,7 @@ def test_timings_of_stages_and_roles(world: World) -> None:
     assert world.run("setup", "--output", "json") == 0
     stages = json.loads(world.text.splitlines()[-1])["stages"]
     assert [stage["name"] for stage in stages] == [
-        "Start the local cloud", "Bring up the instances", "Set up the hosts",
+        "Start the local cloud", "Start Ansible", "Bring up the instances", "Set up the hosts",
     ]  # fmt: skip
     last = stages[-1]
     assert (last["hosts"], last["changed"], last["failed"]) == (2, 2, 0) and last["seconds"] >= 0
@@ -177,6 +180,20 @@ def test_a_record_that_can_not_be_written_is_no_failure(world: World, monkeypatc
     assert "done in" in world.text
 
 
+def test_a_run_that_goes_on_keeps_its_folder(tmp_path: Path) -> None:
+    """A status each minute beside a long setup makes more folders than are kept."""
+    first = datetime(2026, 11, 24, tzinfo=UTC)
+    folder, other = (make_run_folder(tmp_path, "setup", first + timedelta(seconds=number)) for number in range(2))
+    recorder = Recorder(lambda: first)
+    recorder.open(folder)
+    for number in range(2, 30):
+        make_run_folder(tmp_path, "status", first + timedelta(seconds=number))
+    assert folder.is_dir() and not other.exists()
+    recorder.finish(Ending(ExitCode.OK, "setup", "Bench", 1.0), 1.0)
+    make_run_folder(tmp_path, "status", first + timedelta(seconds=30))
+    assert not folder.exists()
+
+
 # --- one's own playbook, logs ---------------------------------------------------------------------------------------
 
 
@@ -192,7 +209,7 @@ def test_ones_own_playbook(world: World) -> None:
     assert "run mine/own.yml --tags a,b --limit cluster of Bench: done" in world.text
     assert world.run("run", "mine/own.yml", "--dry-run") == 0
     assert list(world.requests[-1].arguments) == ["--check", "--diff"]
-    assert world.run("run", "nothing.yml") == ExitCode.CONFIGURATION
+    assert world.run("run", "nothing.yml") == ExitCode.USAGE
     assert "nothing.yml isn't a file, expected a playbook" in world.errors
 
 

@@ -147,8 +147,8 @@ def test_a_reader_that_has_enough_ends_it(ssh: World) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "expected"),
     [
-        (["tail", "3"], ExitCode.CONFIGURATION, "found no client with index 3; there are: 1, 2"),
-        (["tail", "one"], ExitCode.CONFIGURATION, "expected a node's index"),
+        (["tail", "3"], ExitCode.USAGE, "found no client with index 3; there are: 1, 2"),
+        (["tail", "one"], ExitCode.USAGE, "expected a node's index"),
     ],
 )
 def test_wrong_clients(reachable: World, argv: list[str], code: ExitCode, expected: str) -> None:

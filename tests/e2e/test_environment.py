@@ -156,6 +156,7 @@ def environment(checkout: Checkout) -> dict[str, Any]:
     """The first command of the README."""
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
+    assert [one["text"] for one in run.records if one["type"] == "warning" and not one["deprecation"]] == []
     return run.end["report"]
 
 
@@ -187,6 +188,18 @@ def ec2(checkout: Checkout) -> Any:
         "ec2", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
         aws_access_key_id="local", aws_secret_access_key="not-a-secret",
     )  # fmt: skip
+
+
+def reached(checkout: Checkout, address: str) -> bool:
+    try:
+        return on_host(checkout, address, "true") == ""
+    except subprocess.CalledProcessError:
+        return False
+
+
+def block_devices(checkout: Checkout, address: str, pattern: str) -> int:
+    """How many block devices of a host match; lsblk would list those of the machine that all containers share."""
+    return len(on_host(checkout, address, "find", "/dev", "-type", "b", "-regex", f"'{pattern}'").split())
 
 
 @dataclass(frozen=True)
@@ -394,6 +407,8 @@ def test_a_stopped_node_loses_no_record_and_returns(checkout, environment, addre
 
     status = checkout.driver("status")
     assert status.code == 0 and status.end["report"]["cluster"]["stable"] is False
+    assert [node["service"] for node in status.end["report"]["nodes"] if node["role"] == "server"][1] == "stopped"
+    assert "Benchmark-2: database: expected running, found stopped" in told(status)
 
     run = checkout.driver("restart-node", "2")
     assert run.code == 0, run.why()
@@ -406,7 +421,7 @@ def test_copy_threads_is_proven_by_perseus_itself(checkout, addresses):
     edit(checkout.path / "threads.yaml", "write: 2\n", "write: 4\n")
     run = checkout.driver("copy-threads")
     assert run.code == 0, run.why()
-    assert "took threads.yaml over" in told(run)
+    assert "the load of threads.yaml runs" in told(run)
     for address in addresses["client"]:
         until(lambda a=address: re.search(r"\| Threads:\s*\| 4 ", log_tail(checkout, a)), 40, "four write threads")
     run = checkout.driver("copy-threads")
@@ -424,7 +439,7 @@ def test_a_client_that_does_not_take_the_load_over_is_reported(checkout, address
     finally:
         on_host(checkout, address, "kill", "-CONT", str(number))
     assert run.code == 5, run.why()
-    assert "BenchmarkClient-1" in told(run) and "has not read the new file" in told(run)
+    assert "BenchmarkClient-1" in told(run) and re.search(r"its process has \d+ workload threads", told(run))
     assert checkout.driver("copy-threads").code == 0
 
 
@@ -623,6 +638,35 @@ def test_reaping_takes_what_is_past_its_end_and_names_what_it_cannot_read(checko
     assert checkout.driver("reap").end["changed"] == 0
 
 
+@pytest.mark.follows("test_copy_threads_is_proven_by_perseus_itself")
+@pytest.mark.follows("test_a_killed_node_is_missed_and_brought_back")
+@pytest.mark.follows("test_a_removed_node_takes_no_record_with_it")
+def test_what_was_done_is_marked_in_grafana(checkout, addresses, config):
+    """Every action above, from its start to its end; the phases of a setup too."""
+
+    def marked(tag: str) -> list[dict[str, Any]]:
+        url = f"http://{addresses['monitor'][0]}:3000/api/annotations?limit=5000&tags=Benchmark&tags={tag}"
+        return get(url, config["grafana_prometheus_admin_password"])
+
+    spans = marked("pegasus")
+    found: dict[str, set[str]] = {}
+    for span in spans:
+        action, _, what = span["text"].partition(": ")
+        found.setdefault(action, set()).add(what)
+    assert {
+        "setup", "copy-threads", "stop-node", "restart-node", "kill-node", "add-nodes", "remove-node", "setup-clients",
+        "build-clients", "rerun-clients", "extend", "reap",
+    } <= found.keys()  # fmt: skip
+    assert any("Benchmark-2" in what for what in found["stop-node"])
+    assert any("Benchmark-3" in what for what in found["kill-node"])
+    assert any("Benchmark-4" in what for what in found["remove-node"])
+    assert any(" -> " in what for what in found["copy-threads"])
+    phases = {span["text"].partition(": ")[0] for span in marked("pegasus-phase")}
+    assert {"setup, Bring up the instances", "setup, Set up the hosts"} <= phases
+    assert all(span["timeEnd"] > span["time"] for span in spans)
+    assert not {"status", "validate"} & found.keys(), "nothing was changed"
+
+
 @pytest.mark.follows("test_the_clients_alone_follow_their_section_of_the_configuration")
 def test_a_stopped_instance_is_skipped_by_name_and_brought_back(checkout, environment):
     run = checkout.driver("setup-clients")
@@ -636,6 +680,30 @@ def test_a_stopped_instance_is_skipped_by_name_and_brought_back(checkout, enviro
     run = checkout.driver("setup-clients")
     assert run.code == 0, run.why()
     assert instances(checkout)["BenchmarkClient-2"].state == "running"
+
+
+def test_a_node_that_returns_with_blank_disks_is_prepared_again(checkout, environment):
+    """A stop and a start of its instance, as in the EC2 console: instance-store disks are blank then."""
+    if not json.loads((checkout.state / "facts.json").read_text())["disks"]:
+        pytest.skip("the local cloud attaches no disks on this machine, so there is nothing on disk")
+    before = processes(checkout)
+    node = instances(checkout)["Benchmark-3"]
+    ec2(checkout).stop_instances(InstanceIds=[node.id])
+    until(lambda: instances(checkout)["Benchmark-3"].state == "stopped", 60, "a stopped node")
+    run = checkout.driver("restart-node", "3")
+    assert run.code != 0 and "the instance of Benchmark-3 is stopped" in told(run), run.why()
+    ec2(checkout).start_instances(InstanceIds=[node.id])
+    until(lambda: instances(checkout)["Benchmark-3"].state == "running", 60, "a node that runs again")
+    address = instances(checkout)["Benchmark-3"].address
+    until(lambda: reached(checkout, address), 60, "ssh")
+    disks, partitions = "/dev/loop[0-9]+", "/dev/loop[0-9]+p[0-9]+"
+    assert block_devices(checkout, address, partitions) == 0
+    run = checkout.driver("restart-node", "3")
+    assert run.code == 0, run.why()
+    assert block_devices(checkout, address, partitions) == 5 * block_devices(checkout, address, disks) > 0
+    assert len({stable_key(one, SERVERS) for one in of_role(checkout, "Benchmark")}) == 1
+    after = processes(checkout)
+    assert {name for name in before if before[name] != after[name]} == {"Benchmark-3"}
 
 
 def test_each_part_is_taken_and_made_alone(checkout, environment):

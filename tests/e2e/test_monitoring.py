@@ -28,6 +28,7 @@ class Monitored:
         self.clone, self.report = clone, report
         nodes = {(node["role"], node["index"]): node for node in report["nodes"]}
         self.clients = [nodes["client", index] for index in range(1, CLIENTS + 1)]
+        self.servers = [nodes["server", index]["address"] for index in (1, 2)]
         self.monitor = nodes["monitor", 1]["address"]
         self.prometheus, self.grafana = f"http://{self.monitor}:9090", f"http://{self.monitor}:3000"
 
@@ -53,6 +54,10 @@ class Monitored:
     def on(self, client: int, *command: str) -> str:
         return on_host(self.clone, self.clients[client]["address"], *command)
 
+    def ask_servers(self, question: str) -> list[str]:
+        """An info command's answer of every server node."""
+        return [on_host(self.clone, server, "asinfo", "-v", f"'{question}'").strip() for server in self.servers]
+
     def set_threads(self, **threads: int) -> None:
         """copy-threads with some workloads' numbers changed."""
         path = self.clone.path / "threads.yaml"
@@ -74,12 +79,16 @@ def heal(checkout: Checkout) -> str:  # noqa: F811
 def monitored(checkout: Checkout) -> Iterator[Monitored]:  # noqa: F811
     config = checkout.path / "group_vars/all/config.yml"
     text = config.read_text()
-    assert "pegasus_client_nodes: 1 " in text and "pegasus_cluster_nodes: 3 " in text
-    config.write_text(
-        text.replace("pegasus_client_nodes: 1 ", f"pegasus_client_nodes: {CLIENTS} ").replace(
-            "pegasus_cluster_nodes: 3 ", "pegasus_cluster_nodes: 2 "
-        )
-    )
+    for old, new in (
+        ("pegasus_client_nodes: 1 ", f"pegasus_client_nodes: {CLIENTS} "),
+        ("pegasus_cluster_nodes: 3 ", "pegasus_cluster_nodes: 2 "),
+        # So small that a test can fill a percent of it.
+        ("# pegasus_data_storage: disk ", "pegasus_data_storage: memory "),
+        ('aerospike_server_data_size: "" ', "aerospike_server_data_size: 512M "),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    config.write_text(text)
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
     yield Monitored(checkout, run.end["report"])
@@ -161,6 +170,29 @@ def test_an_alert_fires_when_the_threads_stop(monitored: Monitored) -> None:
     texts = [span["text"] for span in sorted(spans, key=lambda span: span["time"])]
     assert len(texts) == 2 and "write 1 -> 0" in texts[0] and "write 0 -> 1" in texts[1], texts
     assert all(span["timeEnd"] > span["time"] for span in spans)
+
+
+def test_an_alert_fires_when_the_servers_refuse_what_perseus_counts(monitored: Monitored) -> None:
+    """A full namespace refuses updates; Perseus ignores why an update fails, and counts it at its full rate."""
+
+    def refuse_when_full(percent: int) -> None:
+        limit = f"set-config:context=namespace;id=Test;stop-writes-used-pct={percent}"
+        assert monitored.ask_servers(limit) == ["ok", "ok"]
+
+    monitored.set_threads(read=0, batchRead=0, batchWrite=3)
+    until(lambda: all("data_used_pct=0;" not in answer for answer in monitored.ask_servers("namespace/Test")), 180,
+          "a percent of the namespace is used")  # fmt: skip
+    monitored.set_threads(write=0, batchWrite=0, update=3)
+    until(lambda: monitored.value("pegasus:records_unanswered:share") < 0.25, 90, "updates are answered")
+    assert not monitored.firing("PerseusCountsUnanswered")
+    refuse_when_full(1)
+    until(lambda: monitored.firing("PerseusCountsUnanswered"), 90, "PerseusCountsUnanswered fires")
+    assert monitored.firing("AerospikeStopWrites")
+    assert monitored.value("pegasus:records_failed:rate") > 10, "the servers counted what they refused"
+    assert monitored.value("sum(perseus_operations_per_second)") > 10, "Perseus says that all is well"
+    refuse_when_full(70)
+    monitored.set_threads(write=1, read=1, update=1, batchRead=1)
+    until(lambda: not monitored.firing("PerseusCountsUnanswered"), 90, "PerseusCountsUnanswered ends")
 
 
 def test_an_alert_fires_when_perseus_reads_its_threads_no_more(monitored: Monitored) -> None:

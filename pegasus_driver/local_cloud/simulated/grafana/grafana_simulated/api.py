@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import json
 import re
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from grafana_simulated import NOTICE, drawing, pages, version
+from grafana_simulated.account import Account
 from grafana_simulated.annotations import AnnotationError, Annotations
 from grafana_simulated.provisioning import (
     Dashboard,
@@ -24,6 +24,7 @@ from grafana_simulated.provisioning import (
     DataSource,
     ProvisioningError,
     read_data_sources,
+    read_plugins,
     read_providers,
     uid_of,
 )
@@ -76,8 +77,11 @@ class Api:
         """ProvisioningError when a provisioning file can't be used."""
         self.settings = settings
         self.sources = read_data_sources(settings.provisioning)
+        self._plugins = read_plugins(settings.plugins)
         self._dashboards = Dashboards(read_providers(settings.provisioning))
         self._lock = threading.Lock()
+        self._account = Account(settings.data)
+        self._account.ensure(settings.admin_user, settings.admin_password)
         self.annotations = Annotations(settings.data / "annotations.json", settings.admin_user)
 
     def dashboards(self) -> list[Dashboard]:
@@ -107,11 +111,11 @@ class Api:
                 return
             raise Refused(401, "Unauthorized")
         try:
-            given = base64.b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
-        except binascii.Error:
-            given = b""
-        expected = f"{self.settings.admin_user}:{self.settings.admin_password}".encode()
-        if not hmac.compare_digest(given, expected):
+            given = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
+        except (binascii.Error, UnicodeDecodeError):
+            given = ""
+        user, _, password = given.partition(":")
+        if not self._account.accepts(user, password):
             raise Refused(401, "Invalid username or password")
 
     # --- pages ---
@@ -152,7 +156,7 @@ class Api:
         return Answer(200, ("\n".join(lines) + "\n").encode(), "text/plain; version=0.0.4; charset=utf-8")
 
     def user(self, request: Request, query: dict[str, list[str]]) -> Answer:
-        login = self.settings.admin_user
+        login = self._account.user
         return _json(
             {
                 "id": 1,
@@ -171,6 +175,9 @@ class Api:
 
     def org(self, request: Request, query: dict[str, list[str]]) -> Answer:
         return _json({"id": 1, "name": "Main Org."})
+
+    def plugins(self, request: Request, query: dict[str, list[str]]) -> Answer:
+        return _json(self._plugins)
 
     def reload(self, request: Request, query: dict[str, list[str]], kind: str) -> Answer:
         try:
@@ -341,6 +348,7 @@ _ROUTES: tuple[tuple[str, str, bool, Handler], ...] = (
     ("GET", r"/metrics", True, Api.metrics),
     ("GET", r"/api/user", False, Api.user),
     ("GET", r"/api/org", False, Api.org),
+    ("GET", r"/api/plugins", False, Api.plugins),
     ("POST", r"/api/admin/provisioning/(dashboards|datasources)/reload", False, Api.reload),
     ("GET", r"/api/search", False, Api.search),
     ("GET", r"/api/folders", False, Api.folders),

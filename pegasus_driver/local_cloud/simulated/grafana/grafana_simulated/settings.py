@@ -23,6 +23,7 @@ class Settings:
     admin_password: str = "admin"
     anonymous: bool = False
     data: Path = Path("/var/lib/grafana")
+    plugins: Path = Path("/var/lib/grafana/plugins")
     provisioning: Path = Path("/etc/grafana/provisioning")
 
 
@@ -55,6 +56,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         admin_password=value("security", "admin_password", "admin"),
         anonymous=value("auth.anonymous", "enabled", "false").lower() == "true",
         data=Path(value("paths", "data", str(Settings.data))),
+        plugins=Path(value("paths", "plugins", str(Settings.plugins))),
         provisioning=Path(value("paths", "provisioning", str(Settings.provisioning))),
     )
 

@@ -1,9 +1,9 @@
-"""Raw devices of `storage-engine device`: opened, checked and marked as the real server does. Data stays in memory."""
+"""Raw devices and files of a storage engine: opened, checked and marked as the real server does. See journal.py."""
 
 import os
 import stat
 import struct
-from pathlib import Path
+from dataclasses import dataclass
 
 from .config import ConfigError, NamespaceConfig
 from .log import Log
@@ -13,28 +13,44 @@ MAGIC = b"PEGASUS SIMULATED ASD"
 HEADER = struct.Struct(">32s32s")
 
 
-def open_devices(namespace: NamespaceConfig, log: Log) -> int:
-    """The namespace's capacity in bytes. Raises ConfigError for what the real server crashes on."""
-    if namespace.engine == "memory" and not namespace.devices and not namespace.files:
-        return namespace.storage.get("data-size", 0)
+@dataclass(frozen=True)
+class Device:
+    """What holds data; `size` in bytes, header included."""
+
+    path: str
+    size: int
+
+
+def capacity(namespace: NamespaceConfig, devices: list[Device]) -> int:
+    """How much data a namespace may hold, in bytes."""
+    return sum(one.size - HEADER_SIZE for one in devices) if devices else namespace.storage.get("data-size", 0)
+
+
+def open_devices(namespace: NamespaceConfig, log: Log) -> list[Device]:
+    """The namespace's devices or files; none where its data is in memory alone.
+
+    Raises ConfigError for what the real server crashes on.
+    """
     if namespace.files:
-        filesize = namespace.storage["filesize"]
-        for path in namespace.files:
-            open_file(path)
-        return filesize * len(namespace.files)
-    return sum(open_device(namespace, path, log) for path in namespace.devices)
+        return [open_file(namespace, path, namespace.storage["filesize"], log) for path in namespace.files]
+    return [open_device(namespace, path, log) for path in namespace.devices]
 
 
-def open_file(path: str) -> None:
-    """A storage file is made when it's missing. It stays empty: the data is in memory."""
+def open_file(namespace: NamespaceConfig, path: str, size: int, log: Log) -> Device:
+    """A storage file, made when it's missing, as long as it's configured."""
     try:
-        Path(path).open("ab").close()
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise refuse(f"unable to open file {path}: {error.strerror}") from error
+    try:
+        os.ftruncate(handle, size)
+        return mark(namespace, path, handle, size, log)
+    finally:
+        os.close(handle)
 
 
-def open_device(namespace: NamespaceConfig, path: str, log: Log) -> int:
-    """The size of one device, with our header on it."""
+def open_device(namespace: NamespaceConfig, path: str, log: Log) -> Device:
+    """A raw device."""
     try:
         handle = os.open(path, os.O_RDWR)
     except OSError as error:
@@ -42,18 +58,23 @@ def open_device(namespace: NamespaceConfig, path: str, log: Log) -> int:
     try:
         if not stat.S_ISBLK(os.fstat(handle).st_mode):
             raise refuse(f"{path}: is not a block device, a regular file needs 'file' and 'filesize'")
-        size = os.lseek(handle, 0, os.SEEK_END)
-        if size <= HEADER_SIZE:
-            raise refuse(f"{path} size {size} must be greater than header size {HEADER_SIZE}")
+        return mark(namespace, path, handle, os.lseek(handle, 0, os.SEEK_END), log)
+    finally:
+        os.close(handle)
+
+
+def mark(namespace: NamespaceConfig, path: str, handle: int, size: int, log: Log) -> Device:
+    """Put our header on an erased device, or find it there."""
+    if size <= HEADER_SIZE:
+        raise refuse(f"{path} size {size} must be greater than header size {HEADER_SIZE}")
+    try:
         check_header(namespace.name, path, os.pread(handle, HEADER_SIZE, 0), namespace.storage)
         os.pwrite(handle, HEADER.pack(MAGIC, namespace.name.encode()), 0)
         os.fsync(handle)
     except OSError as error:
         raise refuse(f"{path}: DEVICE FAILED: errno {error.errno} ({error.strerror})") from error
-    finally:
-        os.close(handle)
-    log.info("drv_ssd", f"opened device {path}: usable size {size - HEADER_SIZE} (SIMULATED: data is kept in memory)")
-    return size - HEADER_SIZE
+    log.info("drv_ssd", f"opened device {path}: usable size {size - HEADER_SIZE} (SIMULATED)")
+    return Device(path, size)
 
 
 def check_header(name: str, path: str, header: bytes, storage: dict[str, object]) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 from . import clock
 from . import fabric as messages
 from .clustering import Cluster, Clustering
-from .config import NODES_MAX, Config
-from .devices import open_devices
+from .config import NODES_MAX, Config, NamespaceConfig
+from .devices import capacity, open_devices
 from .fabric import Fabric
 from .heartbeat import Heartbeat
 from .info import Info
+from .journal import FLUSH_SECONDS, Journal
 from .log import Log
 from .migration import Migrator
 from .partitions import FULL, NONE, PART, Copies, Report, Table, build_rows
@@ -49,8 +50,12 @@ class Node:
             config.service.get("node-id"), fabric_port, config.service.get("node-id-interface", "")
         )
         self.incarnation = secrets.token_hex(6)
-        self.namespaces = {one.name: Namespace(one, open_devices(one, log)) for one in config.namespaces}
-        self.copies = {name: Copies() for name in self.namespaces}
+        self.namespaces = {one.name: open_namespace(one, log) for one in config.namespaces}
+        # What devices held may be old: it's sent to whoever is master.
+        self.copies = {
+            name: Copies(states=bytearray(PART if records else NONE for records in one.partitions))
+            for name, one in self.namespaces.items()
+        }
         self.tables: dict[str, Table] = {}
         self.partition_generation = -1
         self.rebalance_generation = 0
@@ -124,6 +129,7 @@ class Node:
                 self.clustering.run(),
                 self.migrator.run(),
                 self.nsup(),
+                self.flush(),
                 self.ticker(),
             )
         ]
@@ -138,6 +144,8 @@ class Node:
         self.fabric.stop()
         for client in list(self.clients):
             client.close()
+        for namespace in self.namespaces.values():
+            namespace.flush()
 
     def describe(self) -> dict[str, Any]:
         """What our heartbeats say beside addresses."""
@@ -253,6 +261,12 @@ class Node:
             if time.monotonic() >= raid:
                 raid = time.monotonic() + TOMBSTONE_SECONDS_MAX / 10
 
+    async def flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            for namespace in self.namespaces.values():
+                namespace.flush()
+
     async def ticker(self) -> None:
         while True:
             await asyncio.sleep(self.config.service.get("ticker-interval", TICKER_SECONDS) or 3600)
@@ -274,6 +288,16 @@ class Node:
                     + (f"remaining ({sending},{receiving},0)" if sending or receiving else "complete"),
                     "ticker.c:450",
                 )
+
+
+def open_namespace(config: NamespaceConfig, log: Log) -> Namespace:
+    """A namespace with what its devices hold. Raises ConfigError."""
+    devices = open_devices(config, log)
+    journal = Journal(devices, bool(config.storage.get("cold-start-empty"))) if devices else None
+    namespace = Namespace(config, capacity(config, devices), journal)
+    if devices:
+        log.info("drv_ssd", f"{{{config.name}}} loaded: objects {namespace.objects} (SIMULATED)")
+    return namespace
 
 
 def bound(section: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Records in memory, by namespace and partition.
+"""Records in memory, by namespace and partition; those of a namespace with devices are in its journal too.
 
 A record's bins are kept as the very bytes of the response operations, one after another: a full read is a copy, and a
 record costs a few hundred bytes and no dictionary.
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from . import clock, wire
 from .config import NamespaceConfig
+from .journal import DROP, PUT, Journal, device_of
 
 PARTITIONS = 4096
 # Sent between nodes for each record: digest, generation, void time, last update, flags, set, key, number of bins.
@@ -115,8 +116,8 @@ def partition_of(digest: bytes) -> int:
 class Namespace:
     """A namespace's records and counters on this node."""
 
-    def __init__(self, config: NamespaceConfig, capacity: int) -> None:
-        """`capacity` is in bytes: data-size, or the sum of the devices."""
+    def __init__(self, config: NamespaceConfig, capacity: int, journal: Journal | None = None) -> None:
+        """`capacity` is in bytes: data-size, or the sum of the devices, which `journal` writes to."""
         self.config = config
         self.name = config.name
         self.capacity = capacity
@@ -129,6 +130,36 @@ class Namespace:
         # Truncation times by set (b"": the whole namespace), milliseconds since 2010.
         self.truncated: dict[bytes, int] = {}
         self._set_names: dict[bytes, bytes] = {}
+        self._journal: Journal | None = None
+        if journal:
+            self.load(journal)
+
+    def load(self, journal: Journal) -> None:
+        """Takes over what the devices hold, and writes each change to them from then on."""
+        count = len(journal.logs)
+        for number, kind, content in journal.load():
+            if kind == PUT:
+                for digest, record in unpack_records(content):
+                    self.put(digest, record)
+            elif kind == DROP:  # what this device has of the partition: the others tell for themselves
+                partition = self.partitions[int.from_bytes(content, "big")]
+                for digest in [digest for digest in partition if device_of(digest, count) == number]:
+                    self.remove(digest)
+            else:
+                self.remove(content)
+        journal.records = self.on_device
+        self._journal = journal
+
+    def on_device(self, number: int, count: int) -> Iterator[bytes]:
+        """The packed records that device `number` of `count` holds."""
+        for partition in self.partitions:
+            for digest, record in partition.items():
+                if device_of(digest, count) == number:
+                    yield pack_record(digest, record)
+
+    def flush(self) -> None:
+        if self._journal:
+            self._journal.flush()
 
     def get(self, digest: bytes) -> Record | None:
         """The record or tombstone, if there is one that hasn't expired."""
@@ -148,6 +179,8 @@ class Namespace:
             self._count(old, -1)
         partition[digest] = record
         self._count(record, 1)
+        if self._journal:
+            self._journal.put(digest, pack_record(digest, record))
 
     def merge(self, digest: bytes, record: Record) -> bool:
         """Stores `record` if it's newer than what is there and not truncated. Says whether it was stored."""
@@ -163,11 +196,15 @@ class Namespace:
         old = self.partitions[partition_of(digest)].pop(digest, None)
         if old is not None:
             self._count(old, -1)
+            if self._journal:
+                self._journal.remove(digest)
 
     def drop_partition(self, partition: int) -> None:
-        for record in self.partitions[partition].values():
+        dropped, self.partitions[partition] = self.partitions[partition], {}
+        for record in dropped.values():
             self._count(record, -1)
-        self.partitions[partition] = {}
+        if self._journal and dropped:
+            self._journal.drop(partition)
 
     def truncate_time(self, set_name: bytes) -> int:
         return max(self.truncated.get(b"", 0), self.truncated.get(set_name, 0)) if self.truncated else 0
@@ -218,7 +255,8 @@ class Namespace:
 
     @property
     def stop_writes(self) -> bool:
-        return self.used_pct >= self.config.stop_writes_used_pct
+        """Whether it is full; a limit of 0 is none."""
+        return 0 < self.config.stop_writes_used_pct <= self.used_pct
 
     def _count(self, record: Record, sign: int) -> None:
         self.used_bytes += sign * record.size

@@ -49,8 +49,15 @@ class ActionModule(ActionBase):
         )
         for key in configuration.FILE_ONLY_KEYS:
             self._compare_with_inventory(report, key, variables)
+        backend, known = report.values.get("pegasus_backend"), variables.get("pegasus_inventory_backend")
+        if backend and known and backend != known:
+            report.add(
+                "pegasus_backend",
+                f"found {backend!r}, but the inventory is that of {known!r}, expected the same: "
+                f"run with -i inventories/{backend}, or change it",
+            )
         unchecked = []
-        if asked["ask"] != "never" and not report.problems:
+        if asked["ask"] != "never":
             unchecked = preflight.ask(report, launching=asked["ask"] == "required")
         result |= {
             "problems": [problem.record() for problem in report.problems],

@@ -141,11 +141,19 @@ class Settings:
     @property
     def dialect(self) -> Dialect:
         """How this version spells things."""
-        release = release_of(self.version)
-        for since, dialect in DIALECTS:
-            if release >= since:
-                return dialect
-        raise ConfError(f"version {self.version}: expected {'.'.join(map(str, DIALECTS[-1][0]))} or newer")
+        return dialect_of(self.version)
+
+
+def dialect_of(version: str) -> Dialect:
+    """How a version spells things.
+
+    :raises ConfError: it is older than all that are known
+    """
+    release = release_of(version)
+    for since, dialect in DIALECTS:
+        if release >= since:
+            return dialect
+    raise ConfError(f"version {version}: expected {'.'.join(map(str, DIALECTS[-1][0]))} or newer")
 
 
 def release_of(version: str) -> tuple[int, int]:
@@ -196,7 +204,7 @@ def configuration_problems(settings: Settings, nodes: int = 0) -> list[str]:
             demand(s.edition != "community", f"{name}: an index on disk needs the enterprise edition")
     demand(
         bool(re.fullmatch(rf"[^\s;:,\"'{{}}#]{{1,{LARGEST_NAME}}}", s.namespace)),
-        f"namespace: expected 1 to {LARGEST_NAME} characters, no blanks and none of ;:,\"'{{}}#, found '{s.namespace}'",
+        f"namespace: expected 1 to {LARGEST_NAME} characters, no blanks and none of ;:,\"'{{}}#, found {s.namespace!r}",
     )
     demand(
         bool(re.fullmatch(rf"[^\s;:\"'{{}}#]{{1,{LARGEST_CLUSTER_NAME}}}", s.cluster_name)),

@@ -58,7 +58,8 @@ def answering(hosts: Sequence[str], port: int) -> list[str]:
 
 def skipped(host: str) -> str:
     """What users read of a node that is left out because it doesn't answer."""
-    return f"the database on {host} is stopped: it is skipped (restart-node brings it back)"
+    advice = "restart-node brings it back; setup does where its instance is stopped"
+    return f"the database on {host} is stopped: it is skipped ({advice})"
 
 
 def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrated: bool = False) -> str:

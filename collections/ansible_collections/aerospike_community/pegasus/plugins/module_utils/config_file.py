@@ -7,6 +7,7 @@ Only for the control machine: it needs PyYAML.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,10 @@ DEEPEST = 20  # levels of nesting; a parser that calls itself has an end
 LARGEST = 1_000_000  # bytes
 # What PyYAML's constructors raise for a value that isn't of its own tag (2026-99-99, `!!timestamp x`, `!!bool x`).
 VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_PLAIN_NUMBER = re.compile(
+    r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF|nan|NaN|NAN)"
+)
 FORM = "Each line is `key: value`, with spaces for indentation and quotes around text that holds ': ' or '#'."
 
 
@@ -48,7 +53,8 @@ def read_config(path: Path) -> ConfigFile:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return _unreadable(file, 0, "found no such file, expected one (git checkout restores the shipped one)")
+        shipped = " (git checkout restores the shipped one)" if path.name == "config.yml" else ""
+        return _unreadable(file, 0, f"found no such file, expected one{shipped}")
     except (OSError, ValueError) as error:
         return _unreadable(file, 0, f"found a file that can't be read ({error}), expected text")
     return parse_config(content, file)
@@ -132,6 +138,8 @@ def _take(loader: Any, node: Any, file: ConfigFile) -> None:
         file.lines[key] = line
         twice = list(_twice(value_node))
         file.problems += [(key, at, f"found {show(name)} twice in it, expected it once") for name, at in twice]
+        secret = any(word in key for word in ("password", "secret"))
+        file.problems += [(key, at, text) for text, at in _odd_numbers(loader, value_node, secret)]
         try:
             file.values[key] = loader.construct_object(value_node, deep=True)
         except yaml.YAMLError as error:
@@ -139,6 +147,21 @@ def _take(loader: Any, node: Any, file: ConfigFile) -> None:
             file.problems.append((key, line, f"found {problem}, expected a plain value"))
         except VALUE_ERRORS as error:
             file.problems.append((key, line, f"found a value that YAML can't read ({error}), expected a plain value"))
+
+
+def _odd_numbers(loader: Any, node: Any, secret: bool) -> Iterator[tuple[str, int]]:
+    """Numbers that YAML reads as others than people do (010 is 8, 1:30 is 90), anywhere below a node."""
+    if isinstance(node, yaml.CollectionNode):
+        for child in node.value:
+            for one in child if isinstance(child, tuple) else (child,):
+                yield from _odd_numbers(loader, one, secret)
+    elif node.tag in _NUMBERS and not _PLAIN_NUMBER.fullmatch(node.value):
+        try:
+            read = show(loader.construct_object(node))
+        except VALUE_ERRORS:
+            return  # told as a value that YAML can't read
+        found = "a number that YAML reads as another" if secret else f"{node.value}, which YAML reads as {read}"
+        yield f"found {found}, expected a plain number, or quotes around text", node.start_mark.line + 1
 
 
 def _twice(node: Any) -> Iterator[tuple[str, int]]:

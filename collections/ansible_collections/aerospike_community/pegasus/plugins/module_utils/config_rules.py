@@ -102,6 +102,10 @@ class Form:
 _DURATION_UNIT = r"(\d+(ms|s|m|h|d|w|y))+"
 FORMS: dict[str, Form] = {
     **dict.fromkeys(NAME_KEYS, Form(ec2_plan.NAME.pattern, NAME_EXPECTED)),
+    "pegasus_namespace": Form(
+        rf"(?=[!-~]+$)[^\s;:,\"'{{}}#]{{1,{aerospike_conf.LARGEST_NAME}}}",
+        f"1 to {aerospike_conf.LARGEST_NAME} characters of ASCII, no blanks and none of ;:,\"'{{}}#",
+    ),
     "pegasus_region": Form(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", "the name of an EC2 region, such as us-east-1"),
     "pegasus_artifact_source": Form(r"upstream|https?://[^\s/]\S*", "upstream, or the http(s) address of a mirror"),
     "pegasus_ec2_endpoint_url": Form(r"|https?://[^\s/]\S*", "an http(s) address, or nothing"),
@@ -140,7 +144,7 @@ def limit_problem(key: str, value: object, kind: str) -> str:
     if key in LIMITS and isinstance(value, (int, float)) and not LIMITS[key].hold(value):
         whole = "a whole number, " if kind == "int" else ""
         return f"found {show(value)}, expected {whole}{LIMITS[key].text}"
-    if key in FORMS and not re.fullmatch(FORMS[key].pattern, str(value)):
+    if key in FORMS and not re.fullmatch(FORMS[key].pattern, str(value), re.ASCII):
         found = "an unfit text" if key in SECRETS else show(value)
         return f"found {found}, expected {FORMS[key].expected}"
     if key in NAME_KEYS and not isinstance(value, str):
@@ -201,7 +205,7 @@ def _networks(values: Values) -> Iterator[Found]:
 def _zones(values: Values) -> Iterator[Found]:
     region = values.get("pegasus_region")
     for zone in values.get("ec2_provision_zones", []):
-        if region and not re.fullmatch(rf"{re.escape(region)}(-[a-z]+-\d+)?[a-z]", zone):
+        if region and not re.fullmatch(rf"{re.escape(region)}(-[a-z]+-\d+)?[a-z]", str(zone), re.ASCII):
             yield "ec2_provision_zones", f"found {show(zone)}, expected zones of {region}, such as {region}a"
 
 

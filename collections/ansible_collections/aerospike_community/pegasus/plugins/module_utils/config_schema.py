@@ -13,6 +13,7 @@ import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,8 @@ def show(value: object) -> str:
         return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, date):  # a datetime is one, too
+        return value.isoformat()
     try:
         text = repr(value)
     except ValueError:  # a number of more digits than Python prints
@@ -210,7 +213,7 @@ def _wrong_type(option: Option, value: object) -> str | bool:
     if kind in ("str", "path"):
         if isinstance(value, str):
             return "" if value.isprintable() or kind == "str" else " of printable characters"
-        if isinstance(value, (bool, float)):
+        if isinstance(value, (bool, float, date)):
             return ": put it between quotes, or YAML reads it as something else"
         return not isinstance(value, int)
     if kind == "int":

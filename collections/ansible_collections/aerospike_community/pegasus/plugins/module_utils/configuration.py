@@ -56,7 +56,7 @@ Resolve = Callable[[Mapping[str, Any]], Callable[[str], Any]]
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One mistake. `file` is a path or "-e"; line 0 where there is none; message is "found ..., expected ..."."""
+    """One mistake. `file` is a path, "-e" or "-e @path"; line 0: none; message is "found ..., expected ..."."""
 
     file: str
     line: int
@@ -69,7 +69,7 @@ class Problem:
         """The problem as one line."""
         where = f"{self.file}:{self.line}" if self.line else self.file
         said = f"{self.key}: {self.message}" if self.key else self.message
-        return f"{where}: {said}"
+        return " ".join(f"{where}: {said}".splitlines())
 
     def record(self) -> dict[str, Any]:
         """The problem for a program."""
@@ -119,22 +119,24 @@ class Places:
         return Problem(self.name(self.files[0].path), 0, key, message, near)
 
 
-def extra_values(arguments: Iterable[str], folder: Path) -> ConfigFile:
-    """Read values of ``-e``: ``key=value key2=value``, JSON or YAML between braces, or ``@file``.
+def extra_values(arguments: Iterable[str], folder: Path) -> list[ConfigFile]:
+    """Read values of ``-e``: ``key=value key2=value``, JSON or YAML between braces, or ``@file``. The later ones win.
 
     :param folder: from where a file is meant
     """
-    extra = ConfigFile(Path(EXTRA))
+    extra = []
     for argument in arguments:
         if argument.startswith("@"):
             one = read_config(folder / argument[1:])
-        elif argument[:1] in ("{", "["):
-            one = parse_config(argument.encode(errors="surrogateescape"), ConfigFile(Path(EXTRA)))
+            one.path = Path(f"{EXTRA} {argument}")
         else:
-            one = _assignments(argument)
-        extra.problems += [(key, 0, f"{text} (-e {argument[:60]})") for key, _, text in one.problems]
-        extra.values |= one.values
-        extra.lines |= dict.fromkeys(one.lines, 0)
+            if argument[:1] in ("{", "["):
+                one = parse_config(argument.encode(errors="surrogateescape"), ConfigFile(Path(EXTRA)))
+            else:
+                one = _assignments(argument)
+            one.problems = [(key, 0, f"{text} ({EXTRA} {argument[:60]})") for key, _, text in one.problems]
+            one.lines = dict.fromkeys(one.lines, 0)
+        extra.append(one)
     return extra
 
 
@@ -157,7 +159,7 @@ def _assignments(argument: str) -> ConfigFile:
 def examine(
     root: Path,
     config: Path | None,
-    extra: ConfigFile,
+    extra: Sequence[ConfigFile],
     resolve: Resolve,
     *,
     schema: Mapping[str, Option] | None = None,
@@ -181,7 +183,7 @@ def examine(
     backend = _backend(files)
     preset_path = Path("inventories") / backend / "group_vars" / "all.yml"
     preset = _plain_file(root / preset_path) if backend else {}
-    places = Places(root, [*files, extra], str(preset_path), frozenset(preset) | frozenset(wiring))
+    places = Places(root, [*files, *extra], str(preset_path), frozenset(preset) | frozenset(wiring))
     report = Report(files=files, places=places)
 
     _file_problems(report, files, extra, schema, wiring)
@@ -193,10 +195,11 @@ def examine(
         raw |= {key: _as_given(value) for key, value in file.values.items()}
     raw |= wiring
     raw |= {key: merged[key] for key in schema if merged and key in merged}
-    for key, value in extra.values.items():
+    overrides = {key: value for one in extra for key, value in one.values.items()}
+    for key, value in overrides.items():
         raw[key] = _as_given(from_text(schema[key], value) if key in schema else value)
     report.value = resolve(raw)
-    given = set(preset).union(extra.values, *(file.values for file in files)) - (set(wiring) - set(extra.values))
+    given = set(preset).union(overrides, *(file.values for file in files)) - (set(wiring) - set(overrides))
     _value_problems(report, raw, given, schema)
     for key, message in config_rules.problems(report.values):
         report.add(key, message)
@@ -224,18 +227,23 @@ def _plain_file(path: Path) -> dict[str, Any]:
 def _file_problems(
     report: Report,
     files: Sequence[ConfigFile],
-    extra: ConfigFile,
+    extra: Sequence[ConfigFile],
     schema: Mapping[str, Option],
     wiring: Mapping[str, Any],
 ) -> None:
     """What is wrong with the files as such: form, unknown keys, keys that don't belong there."""
     assert report.places is not None
-    for file in [*files, extra]:
+    for file in [*files, *extra]:
+        overriding = any(file is one for one in extra)
         name = report.places.name(file.path)
         report.problems += [Problem(name, line, key, text) for key, line, text in file.problems]
         for key in file.values:
             line = file.lines.get(key, 0)
-            if file is extra and key not in schema and (key.startswith("ansible_") or _in_playbooks(report, key)):
+            if (
+                overriding
+                and key not in schema
+                and (key.startswith("ansible_") or key in wiring or _in_playbooks(report, key))
+            ):
                 continue  # Ansible's own, or a playbook's
             if key not in schema:
                 near = nearest(key, [one for one in schema if one not in wiring])
@@ -243,23 +251,23 @@ def _file_problems(
                 report.problems.append(
                     Problem(name, line, key, f"found an unknown key, expected a known one{hint}", near)
                 )
-            elif file is extra and key in FILE_ONLY_KEYS:
+            elif overriding and key in FILE_ONLY_KEYS:
                 report.problems.append(
                     Problem(
                         name,
-                        0,
+                        line,
                         key,
-                        f"found {show(extra.values[key])}, expected it in a file: the inventory reads it there, and "
+                        f"found {show(file.values[key])}, expected it in a file: the inventory reads it there, and "
                         "doesn't see -e. Name another file: --config other.yml",
                     )
                 )
-            elif file is not extra and key in wiring:
+            elif not overriding and key in wiring:
                 report.problems.append(
                     Problem(
                         name, line, key, "found a value that Pegasus derives itself, expected none: remove the line"
                     )
                 )
-            elif file is not extra and key in RUN_KEYS:
+            elif not overriding and key in RUN_KEYS:
                 report.problems.append(
                     Problem(name, line, key, f"found it in a file, expected it for one run only: -e {key}=...")
                 )
@@ -282,9 +290,9 @@ def _file_problems(
 
 
 def _in_playbooks(report: Report, key: str) -> bool:
-    """Whether a playbook has a variable of this name."""
+    """Whether a playbook reads a variable of this name that need not be given: `key | default(...)`."""
     assert report.places is not None
-    word = re.compile(rf"\b{re.escape(key)}\b")
+    word = re.compile(rf"\b{re.escape(key)} *\| *default\(")
     files = (report.places.root / "playbooks").glob("**/*.yml")
     return bool(re.fullmatch(r"\w+", key)) and any(word.search(path.read_text(encoding="utf-8")) for path in files)
 
@@ -319,7 +327,7 @@ def _value_problems(report: Report, raw: Mapping[str, Any], given: set[str], sch
 def file_problems(report: Report, root: Path, today: date) -> list[Problem]:
     """What is wrong with threads.yaml and the licence."""
     assert report.places is not None
-    found = list(_threads_problems(report, root / THREADS))
+    found = list(_threads_problems(report, root / _threads_file(report)))
     values, key = report.values, "aerospike_server_features_file"
     if values.get(key) and values.get("aerospike_server_edition") == "enterprise":
         path = Path(str(values[key])).expanduser()
@@ -327,6 +335,14 @@ def file_problems(report: Report, root: Path, today: date) -> list[Problem]:
         messages = licence_problems(path, values.get("pegasus_cluster_nodes"), today)
         found += [report.places.problem(key, message) for message in messages]
     return found
+
+
+def _threads_file(report: Report) -> str | Path:
+    """The file of the live load: threads.yaml, unless -e names another."""
+    try:
+        return str(report.value("perseus_client_threads_file"))
+    except LookupError:
+        return THREADS
 
 
 def _threads_problems(report: Report, path: Path) -> Iterator[Problem]:
@@ -346,7 +362,7 @@ def _threads_problems(report: Report, path: Path) -> Iterator[Problem]:
         return
     for workload, key in WORKLOAD_NEEDS.items():
         if threads[workload] and report.values.get(key) is False:
-            line = next((n for n, at in enumerate(text.splitlines(), 1) if at.startswith(f"{workload}:")), 0)
+            line = next((n for n, at in enumerate(text.splitlines(), 1) if re.match(rf"\ufeff?{workload} *:", at)), 0)
             yield Problem(
                 name,
                 line,

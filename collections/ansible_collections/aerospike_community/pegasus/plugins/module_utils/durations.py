@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 UNIT_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_PART = re.compile(r"(\d+)\s*([dhms])")
-_WHOLE = re.compile(r"(?:\d+\s*[dhms]\s*)+")
+_PART = re.compile(r"(\d{1,12})\s*([dhms])", re.ASCII)
+_WHOLE = re.compile(r"(?:\d{1,12}\s*[dhms]\s*)+", re.ASCII)
+LONGEST = 3650 * UNIT_SECONDS["d"]  # beyond it, dates overflow; 0 is for what shall have no end
 FORMS = "20h 30m, 90m, 3600s, 2d, plain seconds, or 0 for never"
 
 
@@ -17,15 +18,21 @@ def parse_duration(text: str | int) -> int:
     Raises ValueError with what was found and what is expected.
     """
     said = str(text).strip().lower()
-    if re.fullmatch(r"\d+", said):
-        return int(said)
+    if re.fullmatch(r"\d{1,12}", said, re.ASCII):
+        return _limited(text, int(said))
     if not _WHOLE.fullmatch(said):
         raise ValueError(f"{text!r} isn't a length of time. Expected {FORMS}.")
     parts = _PART.findall(said)
     units = [unit for _, unit in parts]
     if len(set(units)) != len(units):
         raise ValueError(f"{text!r} names a unit twice. Expected {FORMS}.")
-    return sum(int(number) * UNIT_SECONDS[unit] for number, unit in parts)
+    return _limited(text, sum(int(number) * UNIT_SECONDS[unit] for number, unit in parts))
+
+
+def _limited(text: str | int, seconds: int) -> int:
+    if seconds > LONGEST:
+        raise ValueError(f"{text!r} is more than ten years. Expected at most {LONGEST // UNIT_SECONDS['d']}d; {FORMS}.")
+    return seconds
 
 
 def format_duration(seconds: int) -> str:

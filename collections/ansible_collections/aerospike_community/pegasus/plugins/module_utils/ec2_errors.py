@@ -10,6 +10,7 @@ from typing import Any
 
 CREDENTIALS, QUOTA, CAPACITY, PERMISSION = "credentials", "quota", "capacity", "permission"
 CONFIGURATION, ENDPOINT, OTHER = "configuration", "endpoint", "other"
+USAGE = "usage"  # what a command names, or needs on this machine, isn't there
 
 _CREDENTIAL_CODES = {
     "AuthFailure",
@@ -60,6 +61,7 @@ NEXT_STEP = {
     "try again later.",
     PERMISSION: "Ask the account's administrator for this permission; the role's README lists all that are needed.",
     CONFIGURATION: "Correct the setting that the message names, then run this again.",
+    USAGE: "What exists: ./pegasus-driver status.",
     ENDPOINT: "Check the network and proxy of this machine, and that the endpoint is up; for the local cloud: "
     "pegasus-driver local status, pegasus-driver local start.",
     OTHER: "Run this again with -vvv for details; what was made already is found again by its tags.",

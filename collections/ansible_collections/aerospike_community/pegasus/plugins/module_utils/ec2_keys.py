@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import USAGE, Ec2Problem
 
 
 def _ssh_keygen(arguments: list[str], doing: str, next_step: str) -> str:
@@ -15,15 +15,13 @@ def _ssh_keygen(arguments: list[str], doing: str, next_step: str) -> str:
         )
     except FileNotFoundError:
         raise Ec2Problem(
-            CONFIGURATION, f"Could not {doing}: there is no ssh-keygen on this machine.", "Install the OpenSSH client."
+            USAGE, f"Could not {doing}: there is no ssh-keygen on this machine.", "Install the OpenSSH client."
         ) from None
     except subprocess.TimeoutExpired:
-        raise Ec2Problem(CONFIGURATION, f"Could not {doing}: ssh-keygen did not end within 30 s.", next_step) from None
+        raise Ec2Problem(USAGE, f"Could not {doing}: ssh-keygen did not end within 30 s.", next_step) from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise Ec2Problem(
-            CONFIGURATION, f"Could not {doing}: ssh-keygen said {said[-1] if said else 'nothing'!r}.", next_step
-        )
+        raise Ec2Problem(USAGE, f"Could not {doing}: ssh-keygen said {said[-1] if said else 'nothing'!r}.", next_step)
     return done.stdout
 
 
@@ -34,7 +32,7 @@ def make_key(path: Path, comment: str) -> None:
         # A public key without its private one is of no use, and ssh-keygen would put its own in its place anyway.
         path.with_name(f"{path.name}.pub").unlink(missing_ok=True)
     except OSError as error:
-        raise Ec2Problem(CONFIGURATION, f"Could not make the folder {path.parent}: {error}.") from error
+        raise Ec2Problem(USAGE, f"Could not make the folder {path.parent}: {error}.") from error
     _ssh_keygen(
         ["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)],
         f"make the key pair {path}",
@@ -48,7 +46,7 @@ def public_key_of(path: Path) -> str:
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
     except OSError as error:
-        raise Ec2Problem(CONFIGURATION, f"Could not read the private key {path}: {error}.") from error
+        raise Ec2Problem(USAGE, f"Could not read the private key {path}: {error}.") from error
     # -P: a key with a passphrase fails at once instead of asking.
     text = _ssh_keygen(
         ["-y", "-P", "", "-f", str(path)],

@@ -12,6 +12,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_ap
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
     CONFIGURATION,
     OTHER,
+    USAGE,
     Ec2Problem,
 )
 
@@ -57,7 +58,7 @@ def run(module: AnsibleModule, work: Callable[[dict[str, Any]], dict[str, Any]])
     except ImportError as error:
         module.fail_json(
             msg=f"A Python library is missing: {error}. Expected boto3 beside Ansible: see requirements.txt.",
-            error_class=CONFIGURATION,
+            error_class=USAGE,
             next_step="pip install -r requirements.txt",
         )
     except Exception as error:

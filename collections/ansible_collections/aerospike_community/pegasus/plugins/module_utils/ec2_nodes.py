@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import format_duration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2, in_parallel
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import USAGE, Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_launch import tag_list
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
 
@@ -30,7 +30,7 @@ def choose(instances: Sequence[Instance], role: str, indexes: Sequence[int]) -> 
         said = ", ".join(str(one) for one in sorted(one.index for one in own if one.live)) or "none"
         found = f"found {', '.join(map(str, unknown))}" if unknown else "found no index"
         raise Ec2Problem(
-            CONFIGURATION,
+            USAGE,
             f"{found}; expected the index of a {role} node that exists: {said}.",
             "./pegasus-driver status lists the nodes with their indexes. Without the driver: -e chaos_nodes=2",
         )
@@ -69,9 +69,7 @@ def extend(ec2: Ec2, seconds: int, now: datetime, *, check: bool) -> Extension:
     inside it can't be reached."""
     live = [one for one in ec2.instances() if one.live]
     if not live:
-        raise Ec2Problem(
-            CONFIGURATION, f"{ec2.environment} has no instance whose life could be extended.", "Set it up: setup"
-        )
+        raise Ec2Problem(USAGE, f"{ec2.environment} has no instance whose life could be extended.", "Set it up: setup")
     extension = Extension(ec2_plan.format_time(now + timedelta(seconds=seconds)) if seconds else "never")
     moved = [one for one in live if one.state in ("running", "pending")]
     extension.moved = {one.name or one.id: one.tags.get(ec2_plan.TAG_EXPIRES, "") for one in moved}

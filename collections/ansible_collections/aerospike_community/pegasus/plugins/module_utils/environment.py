@@ -8,6 +8,8 @@ from typing import Any
 
 # Clients and servers are asked one after the other, so their windows differ; a lost or a doubled load is far outside.
 LOAD_TOLERANCE = 0.35
+# What systemd calls a database that doesn't run, in a user's words.
+STOPPED = {"inactive": "stopped", "failed": "killed or failed"}
 ROLE_OF_GROUP = {"cluster": "server", "clients": "client", "monitoring": "monitor"}
 
 
@@ -115,7 +117,7 @@ def _service(host: dict[str, Any]) -> str:
     if result is None:
         return ""
     if result.get("failed"):
-        return "not ready"
+        return STOPPED.get(result.get("service_state", ""), "not ready")
     return {"server": "in the cluster", "client": "under load", "monitor": "scraping"}[host["role"]]
 
 
@@ -123,6 +125,13 @@ def _cluster(servers: list[dict[str, Any]], agreed: dict[str, Any], problems: li
     answers = {}
     for host in servers:
         result = host.get("server")
+        if result is not None and result.get("failed") and result.get("service_state") in STOPPED:
+            why = _failure(result)  # begins with the server's own words where it had some
+            said = f": {why}" if "CRITICAL" in why or "FAILED" in why else ""
+            state = STOPPED[result["service_state"]]
+            found = f"{state} (./pegasus-driver restart-node {host['index']} starts it){said}"
+            problems.append(Problem(host["name"], "database", "running", found))
+            continue
         if result is None or result.get("failed"):
             problems.append(Problem(host["name"], "cluster-stable", f"size {len(servers)} and a key", _failure(result)))
             continue

@@ -8,6 +8,7 @@ The tag's value is text such as ``namespace=Test ttl=0 data=disk ...``: EC2 show
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,13 +17,21 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.disk_p
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import TAG_FIXED, format_indexes
 
 REBUILD = "./pegasus-driver destroy-cluster && ./pegasus-driver setup-cluster"
+
+
+def rebuild_command(config: str = "") -> str:
+    """The command that builds a cluster anew; without the file of --config it would take another environment."""
+    return REBUILD.replace("-cluster", f"-cluster --config {shlex.quote(config)}") if config else REBUILD
+
+
 LONGEST = 256  # characters of a tag's value
-LONGEST_LIST = 40  # of a list of partitions; of a longer one only a digest is kept
+LONGEST_LIST = 20  # of a list of partitions; of a longer one only a digest is kept
 
 _DATA = "what is stored is bound to it"
 _PARTITIONS = "the disks are partitioned already, and a new layout erases them"
 # Word in the tag -> (key, why it can't be changed, for which storages it means something).
 FIXED: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "edition": ("aerospike_server_edition", "the nodes of a cluster, and what they stored, are of one edition", ()),
     "namespace": ("pegasus_namespace", "the server can't rename a namespace; its data would be lost", ()),
     "copies": ("pegasus_replication_factor", "all nodes of a namespace need the same, at all times", ()),
     "ttl": ("aerospike_server_default_ttl", "records keep the life that they were written with", ()),
@@ -48,18 +57,21 @@ def tag_value(values: Mapping[str, Any]) -> str:
     return " ".join(words)[:LONGEST]
 
 
-def changed_values(tag: str, values: Mapping[str, Any], cluster: str) -> Iterator[tuple[str, str]]:
-    """Compare a running cluster's tag with what is asked now; yields (key, what is wrong)."""
+def changed_values(tag: str, values: Mapping[str, Any], cluster: str, config: str = "") -> Iterator[tuple[str, str]]:
+    """Compare a running cluster's tag with what is asked now; yields (key, what is wrong). config: file of --config."""
     kept = dict(word.split("=", 1) for word in tag.split(" ") if "=" in word)
     asked = dict(word.split("=", 1) for word in tag_value(values).split(" ") if "=" in word)
-    for word, old in kept.items():
-        if word in asked and word in FIXED and asked[word] != old:
-            key, reason, _ = FIXED[word]
+    for word in FIXED:
+        if word not in asked or word not in kept:
+            continue
+        old, (key, reason, _) = kept[word], FIXED[word]
+        if asked[word] != _normal(key, old):
             was = "other partitions" if old.startswith("digest:") else show(_plain(old))
             yield (
                 key,
                 f"found {show(values[key])}, expected {was}, with which the cluster {cluster} runs: it can't be "
-                f"changed, because {reason}. Put the old value back, or build the cluster anew: {REBUILD}",
+                f"changed, because {reason}. Put the old value back, or build the cluster anew: "
+                f"{rebuild_command(config)}",
             )
 
 
@@ -77,4 +89,4 @@ def _plain(text: str) -> Any:
     return int(text) if text.isdecimal() else text
 
 
-__all__ = ["FIXED", "REBUILD", "TAG_FIXED", "changed_values", "tag_value"]
+__all__ = ["FIXED", "REBUILD", "TAG_FIXED", "changed_values", "rebuild_command", "tag_value"]

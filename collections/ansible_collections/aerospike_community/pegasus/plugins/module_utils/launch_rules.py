@@ -7,6 +7,7 @@ Like config_rules: a value that isn't known is absent, and the rules that need i
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -40,6 +41,7 @@ STORAGES = {
 }
 PARTITIONS = 4096  # of a namespace's data; not those of a disk
 SPRIG_BLOCK = 4096  # bytes of one sprig in an index on flash, at least
+SPRIG_ROOT = 5  # bytes of one sprig in memory, wherever its index is (as_sprig in the server's public source: 40 bits)
 MOST_MEMORY_PERCENT = 90  # of an instance's memory for data: the system and the indexes need the rest
 # EC2's name of an architecture -> the one in Aerospike's file names.
 PACKAGE_ARCHITECTURE = {"x86_64": "x86_64", "arm64": "aarch64"}
@@ -51,13 +53,23 @@ _DISTRIBUTIONS = (
 )
 
 
-def problems(values: Values, types: Mapping[str, Mapping[str, Any]], instances: Sequence[Instance]) -> list[Found]:
+def problems(
+    values: Values,
+    types: Mapping[str, Mapping[str, Any]],
+    instances: Sequence[Instance],
+    images: Sequence[Mapping[str, Any]] | None = None,
+    config: str = "",
+) -> list[Found]:
     """Everything that EC2's answers say against a configuration.
 
     :param types: elements of DescribeInstanceTypes by name, as far as EC2 knows the types
     :param instances: the environment's instances
+    :param images: what DescribeImages finds for the image's name; None when it wasn't asked
+    :param config: the file of --config, for the commands that messages name
     """
-    found = [*_types(values, types), *_running(values, instances)]
+    found = [*_types(values, types), *_running(values, instances, config)]
+    if images is not None and not any(one.live for one in instances):  # what exists needs no image any more
+        found += _images(values, types, images)
     described = types.get(str(values.get(SERVER_TYPE)))
     if described:
         found += [*_disks(values, described), *_memory(values, described)]
@@ -77,6 +89,26 @@ def _types(values: Values, types: Mapping[str, Mapping[str, Any]]) -> Iterator[F
             ec2_place.architectures([dict(types[name])])
         except Ec2Problem as problem:
             yield key, f"found {show(name)}, expected a type whose architecture has packages: {problem.message}"
+
+
+def _images(
+    values: Values, types: Mapping[str, Mapping[str, Any]], images: Sequence[Mapping[str, Any]]
+) -> Iterator[Found]:
+    """An image for each architecture of the instance types."""
+    there = {image.get("Architecture") for image in images}
+    wanted: dict[str, str] = {}  # architecture -> the first type that has it
+    for name in (values.get(key) for key in TYPE_KEYS):
+        with contextlib.suppress(Ec2Problem):  # told by _types
+            for architecture in ec2_place.architectures([dict(types[name])] if name in types else []).values():
+                wanted.setdefault(architecture, str(name))
+    for architecture, name in wanted.items():
+        if architecture not in there:
+            pattern = str(values["ec2_provision_image_name"])
+            yield (
+                "ec2_provision_image_name",
+                f"found {show(pattern)}, expected the name of an image for {architecture} (of {name}) in "
+                f"{values.get('pegasus_region', 'this region')}, owned by {values.get('ec2_provision_image_owner')}",
+            )
 
 
 def disks_of(described: Mapping[str, Any]) -> list[int]:
@@ -155,47 +187,71 @@ def _flash(values: Values, purpose: str, budget: int) -> Iterator[Found]:
         )
 
 
-def sprig_bytes(sprigs: int, copies: int, nodes: int) -> int:
-    """Bytes that each node needs for the sprigs of an index on flash: one block for each, spread over the nodes."""
-    return -(-PARTITIONS * min(copies, nodes) * sprigs * SPRIG_BLOCK // nodes)
+def sprig_bytes(sprigs: int, copies: int, nodes: int, each: int = SPRIG_BLOCK) -> int:
+    """Bytes that each node needs for sprigs of `each` bytes: those of all partitions' copies, spread over the nodes."""
+    return -(-PARTITIONS * min(copies, nodes) * sprigs * each // nodes)
 
 
-def largest_sprigs(budget: int, copies: int, nodes: int) -> int:
+def largest_sprigs(budget: int, copies: int, nodes: int, each: int = SPRIG_BLOCK) -> int:
     """The largest number of sprigs, a power of two, that fits into a node's budget (bytes); 0 when none does."""
     smallest, largest = aerospike_conf.SPRIGS
     fitting = 0
     sprigs = smallest
-    while sprigs <= largest and sprig_bytes(sprigs, copies, nodes) <= budget:
+    while sprigs <= largest and sprig_bytes(sprigs, copies, nodes, each) <= budget:
         fitting = sprigs
         sprigs *= 2
     return fitting
 
 
 def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
-    """Data in memory has to fit into it."""
-    if values.get("pegasus_data_storage") != "memory" or not values.get("aerospike_server_data_size"):
-        return
+    """What is known of a node's memory before there are records: the roots of all sprigs, and data in memory."""
     memory = int((described.get("MemoryInfo") or {}).get("SizeInMiB", 0)) * aerospike_conf.MIB
-    try:
-        size = aerospike_conf.size_bytes(values["aerospike_server_data_size"])
-    except aerospike_conf.ConfError:
+    if not memory:
         return
-    if memory and size > memory * MOST_MEMORY_PERCENT // 100:
-        yield (
-            "aerospike_server_data_size",
-            f"found {values['aerospike_server_data_size']}, expected at most {MOST_MEMORY_PERCENT} percent of the "
-            f"{_gib(memory)} of {values[SERVER_TYPE]}",
-        )
+    room, of_type = memory * MOST_MEMORY_PERCENT // 100, f"the {_gib(memory)} of {values[SERVER_TYPE]}"
+    needed = ("aerospike_server_partition_tree_sprigs", "pegasus_replication_factor", "pegasus_cluster_nodes")
+    roots = 0
+    if all(one in values for one in needed):
+        sprigs, copies, nodes = (values[one] for one in needed)
+        roots = sprig_bytes(sprigs, copies, nodes, SPRIG_ROOT)
+        if roots > room:
+            yield (
+                "aerospike_server_partition_tree_sprigs",
+                f"found {sprigs}, which need {_gib(roots)} of memory on each node, wherever the index is, expected "
+                f"at most {largest_sprigs(room, copies, nodes, SPRIG_ROOT)}, for {MOST_MEMORY_PERCENT} percent of "
+                f"{of_type}",
+            )
+            return
+    if values.get("pegasus_data_storage") != "memory":
+        return
+    asked = values.get("aerospike_server_data_size")
+    try:
+        if asked and aerospike_conf.size_bytes(asked) > room - roots:
+            beside = f", less {_gib(roots)} for the sprigs" if roots > aerospike_conf.GIB // 10 else ""
+            yield (
+                "aerospike_server_data_size",
+                f"found {asked}, expected at most {MOST_MEMORY_PERCENT} percent of {of_type}{beside}",
+            )
+        if not asked and "aerospike_server_version" in values:
+            smallest = aerospike_conf.dialect_of(values["aerospike_server_version"]).smallest_data
+            if smallest > room - roots:
+                yield (
+                    SERVER_TYPE,
+                    f"found {show(values[SERVER_TYPE])} with {_gib(memory)} of memory, expected a type with room for "
+                    f"the least of data in memory ({smallest // aerospike_conf.MIB} MiB)",
+                )
+    except aerospike_conf.ConfError:
+        return  # told by config_rules
 
 
-def _running(values: Values, instances: Sequence[Instance]) -> Iterator[Found]:
+def _running(values: Values, instances: Sequence[Instance], config: str) -> Iterator[Found]:
     """What a running cluster can't change."""
     tags = {
         one.tags[TAG_FIXED]: one for one in instances if one.live and one.role == "server" and TAG_FIXED in one.tags
     }
     seen = set()
     for tag in tags:
-        for found in changed_values(tag, values, str(values.get("pegasus_cluster_name", ""))):
+        for found in changed_values(tag, values, str(values.get("pegasus_cluster_name", "")), config):
             if found not in seen:
                 seen.add(found)
                 yield found

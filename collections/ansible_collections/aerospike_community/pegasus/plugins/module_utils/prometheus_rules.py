@@ -53,9 +53,13 @@ def _recording(namespace: str, window: str) -> list[dict[str, Any]]:
     selector = f'ns="{namespace}"' if namespace else ""
     queries = "|".join(QUERIES)
     claimed = f'sum by (cluster) (rate(perseus_records_total{{workload!~"{queries}"}}[{window}]))'
+    # Servers that have been read within the last hour and count nothing any more answer nothing: without this a
+    # cluster that is dead would have no difference at all. Servers that were never read say nothing either way.
+    none = '0 * count by (cluster) (max_over_time(up{job="aerospike"}[1h]) == 1)'
+    answered = f"{sum_of(ANSWERED_COUNTERS, selector, window)} or on (cluster) {none}"
     return [
         {"record": "pegasus:records_claimed:rate", "expr": claimed},
-        {"record": "pegasus:records_answered:rate", "expr": sum_of(ANSWERED_COUNTERS, selector, window)},
+        {"record": "pegasus:records_answered:rate", "expr": answered},
         {"record": "pegasus:records_failed:rate", "expr": sum_of(FAILED_COUNTERS, selector, window)},
         {
             # Perseus counts failed operations as done: what no server answered is the difference.

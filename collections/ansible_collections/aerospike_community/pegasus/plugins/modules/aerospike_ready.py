@@ -98,6 +98,10 @@ waited:
   description: Seconds until it was ready.
   returned: success
   type: float
+service_state:
+  description: What systemd says of the service, as in C(ActiveState).
+  returned: failure
+  type: str
 journal:
   description: The telling lines of the server's log.
   returned: failure
@@ -209,8 +213,10 @@ def gone(state: UnitState, restarts: int) -> bool:
     return state.loaded and (state.active in ("failed", "inactive") or state.restarts > restarts)
 
 
-def failure(node: Node, systemd: Systemd, service: str, timeout: float, finding: str) -> tuple[str, list[str]]:
-    """Return the message of a node that didn't become ready, and the log lines that explain it."""
+def failure(
+    node: Node, systemd: Systemd, service: str, timeout: float, finding: str
+) -> tuple[str, list[str], UnitState]:
+    """Return the message of a node that didn't become ready, the log lines that explain it, and its service's state."""
     state = systemd.state(service)
     lines = telling_lines(systemd.log_lines(service, since=max(0.0, state.started_at - 1)))
     first = f"{lines[0]}\n" if lines and ("CRITICAL" in lines[0] or "FAILED" in lines[0]) else ""
@@ -219,6 +225,7 @@ def failure(node: Node, systemd: Systemd, service: str, timeout: float, finding:
         f"within {timeout:g} seconds, {finding}. Look at "
         f"'journalctl -u {service}' on this host, and whether ports 3000 to 3003 are open between the nodes",
         lines,
+        state,
     )
 
 
@@ -244,8 +251,9 @@ def main() -> None:
         module.exit_json(changed=False, waited=round(time.monotonic() - started, 2), **report)
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
-    text, lines = failure(node, systemd, params["service"], params["timeout"], finding)
-    module.fail_json(msg=text, journal=lines, check="cluster-stable", expected=params["size"], found=finding)
+    text, lines, state = failure(node, systemd, params["service"], params["timeout"], finding)
+    found = {"check": "cluster-stable", "expected": params["size"], "found": finding}
+    module.fail_json(msg=text, journal=lines, service_state=state.active, **found)
 
 
 if __name__ == "__main__":

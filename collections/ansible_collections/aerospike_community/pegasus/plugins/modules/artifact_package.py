@@ -50,6 +50,12 @@ options:
     type: list
     elements: str
     default: []
+  downgrade_refusal:
+    description: >-
+      Why an earlier release (the first two numbers of a version) may not replace what is installed, and what to do
+      instead. Empty lets it.
+    type: str
+    default: ""
   checksum:
     description: >-
       V(auto) verifies the .sha256 beside the file where there is one, V(required) demands it; or the SHA-256 itself.
@@ -108,6 +114,10 @@ host:
   description: The host, with distribution, architecture, deb_architecture, memory_bytes and cpus.
   returned: success
   type: dict
+error_class:
+  description: C(configuration) where an earlier release is refused.
+  returned: failure
+  type: str
 """
 
 import socket
@@ -127,6 +137,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifa
     fill,
     host_values,
     locate,
+    order,
     satisfies,
     sha256_of,
 )
@@ -139,6 +150,10 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_p
 )
 
 TRIES = 3
+
+
+class DowngradeError(ArtifactError):
+    """An earlier release is asked for than the one that is installed."""
 
 
 class Site:
@@ -188,13 +203,14 @@ class Site:
         )
 
 
-def install(module: AnsibleModule, manager, values: dict[str, str]) -> dict[str, object]:
-    """Download, verify and install; return what was installed."""
+def install(module: AnsibleModule, manager, values: dict[str, str], previous: str) -> dict[str, object]:
+    """Download, verify and install in place of the version `previous`; return what was installed."""
     params = module.params
     site = Site(params["timeout"])
     name = params["file_rpm"] if manager.format == "rpm" and params["file_rpm"] else params["file"]
     asked = params["version"]
     found = locate(params["directory"], name, asked, values, site.text)
+    check_downgrade(previous, found.version, params["downgrade_refusal"])
     result: dict[str, object] = {"version": found.version, "file": found.file, "url": found.url, "verified": False}
     if module.check_mode:
         return result
@@ -225,6 +241,18 @@ def install(module: AnsibleModule, manager, values: dict[str, str]) -> dict[str,
     return result
 
 
+def check_downgrade(previous: str, version: str, refusal: str) -> None:
+    """Raise DowngradeError where a version is of an earlier release than the installed one, and that is refused."""
+    if refusal and previous and release(version) < release(previous):
+        kept = ".".join(previous.split(".")[:2])
+        raise DowngradeError(f"found {previous} installed, expected {kept} or newer: {refusal}")
+
+
+def release(version: str) -> tuple:
+    """The first two numbers of a version, in a form that sorts."""
+    return order(".".join(version.split(".")[:2]))
+
+
 def names(params: dict) -> list[str]:
     """The packages that are asked for, without versions."""
     return [params["package"], *(package.partition("=")[0] for package in params["with_packages"])]
@@ -253,6 +281,7 @@ def main() -> None:
             "file": {"type": "str", "required": True},
             "file_rpm": {"type": "str", "default": ""},
             "install": {"type": "list", "elements": "str", "default": []},
+            "downgrade_refusal": {"type": "str", "default": ""},
             "checksum": {"type": "str", "default": "auto"},
             "timeout": {"type": "int", "default": 30},
         },
@@ -268,9 +297,10 @@ def main() -> None:
         beside = all(is_there(package, installed) for package in params["with_packages"])
         changed = not (previous and satisfies(previous, params["version"]) and beside)
         if changed:
-            result = install(module, manager, host_values(host, manager.format))
+            result = install(module, manager, host_values(host, manager.format), previous)
     except (ArtifactError, PackageError, OSError, ValueError) as error:
-        module.fail_json(msg=f"{params['package']} {params['version']}: {error}")
+        more = {"error_class": "configuration"} if isinstance(error, DowngradeError) else {}
+        module.fail_json(msg=f"{params['package']} {params['version']}: {error}", **more)
     module.exit_json(
         changed=changed, package=params["package"], previous_version=previous, host=host.as_dict(), **result
     )

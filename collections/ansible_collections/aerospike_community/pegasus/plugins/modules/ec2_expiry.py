@@ -40,7 +40,7 @@ expires: {description: The new end, as it stands in the tag., type: str, returne
 instances: {description: Names of the instances whose end was moved., type: list, elements: str, returned: success}
 message: {description: What was done or seen., type: list, elements: str, returned: success}
 error_class:
-  description: One of credentials, quota, capacity, permission, configuration, endpoint, other.
+  description: One of credentials, quota, capacity, permission, usage, configuration, endpoint, other.
   type: str
   returned: failure
 next_step: {description: What to do about the failure., type: str, returned: failure}
@@ -52,7 +52,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_nodes
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import USAGE, Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
     CONNECTION_ARGUMENTS,
     connect,
@@ -74,7 +74,7 @@ def main() -> None:
         try:
             seconds = parse_duration(asked["duration"])
         except ValueError as error:
-            raise Ec2Problem(CONFIGURATION, str(error), "For example: extend 4h") from error
+            raise Ec2Problem(USAGE, str(error), "For example: extend 4h") from error
         extension = ec2_nodes.extend(connect(asked), seconds, datetime.now(UTC), check=module.check_mode)
         verb = "would end" if module.check_mode else "ends"
         when = "never" if extension.end == "never" else f"at {extension.end}"

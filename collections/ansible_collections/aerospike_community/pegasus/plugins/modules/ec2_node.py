@@ -60,7 +60,7 @@ nodes:
   returned: success
 message: {description: What was done or seen., type: list, elements: str, returned: success}
 error_class:
-  description: One of credentials, quota, capacity, permission, configuration, endpoint, other.
+  description: One of credentials, quota, capacity, permission, usage, configuration, endpoint, other.
   type: str
   returned: failure
 next_step: {description: What to do about the failure., type: str, returned: failure}
@@ -70,7 +70,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_nodes, ec2_plan
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import USAGE, Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
     CONNECTION_ARGUMENTS,
     connect,
@@ -104,13 +104,11 @@ def main() -> None:
         ended = [one for one in chosen if not one.live]
         if ended and asked["expect"] != "any":
             said = "; ".join(ec2_nodes.ended_text(one) for one in ended)
-            raise Ec2Problem(CONFIGURATION, f"{said}; expected a node that exists.", "status lists the nodes.")
+            raise Ec2Problem(USAGE, f"{said}; expected a node that exists.", "status lists the nodes.")
         still = [one for one in chosen if one.state != "running" and asked["expect"] == "running"]
         if still:
             said = "; ".join(f"the instance of {one.name} is {one.state}" for one in still)
-            raise Ec2Problem(
-                CONFIGURATION, f"{said}; expected it to run.", "setup starts it and prepares its disks anew."
-            )
+            raise Ec2Problem(USAGE, f"{said}; expected it to run.", "setup starts it and prepares its disks anew.")
         lines = [f"{ec2_nodes.ended_text(one)} already; nothing was done" for one in ended]
         lines += [
             f"{one.name} is skipped: its instance is {one.state} (setup starts it again)"

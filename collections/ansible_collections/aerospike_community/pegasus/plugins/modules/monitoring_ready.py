@@ -154,9 +154,9 @@ class Monitoring:
         except HTTPError as error:
             if error.code in REFUSED:
                 raise NotYetError(
-                    f"{url}: Grafana refuses the user {self.params['grafana_user']} (HTTP {error.code}). It takes "
-                    f"the password of its configuration only at its first start: set the old one in "
-                    f"grafana_prometheus_admin_password, or run 'grafana-cli admin reset-admin-password' on this host",
+                    f"{url}: Grafana refuses the user {self.params['grafana_user']} (HTTP {error.code}): it has "
+                    f"another password than grafana_prometheus_admin_password. 'pegasus-driver setup-grafana' gives it "
+                    f"that one; the user's name stays the one of Grafana's first start",
                     service,
                     final=True,
                 ) from error
@@ -172,6 +172,18 @@ class Monitoring:
 def log_of(service: str, module: AnsibleModule) -> list[str]:
     """The most telling lines of a service's log; none where no service is to blame."""
     return telling_lines(Systemd(module.run_command).log_lines(service, count=100), 6) if service else []
+
+
+def never(service: str, systemd: Systemd) -> str:
+    """Why a service will not answer without help; empty where it may yet, and where none is to blame."""
+    if not service:
+        return ""
+    state = systemd.state(service)
+    if not state.loaded:
+        return f"; {service} isn't installed here: setup-grafana goes on with it"
+    if state.active in ("inactive", "failed"):
+        return f"; {service} is {state.describe()}: setup-grafana starts it"
+    return ""
 
 
 def reached_at(url: str, address: str) -> str:
@@ -201,7 +213,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    monitoring = Monitoring(module.params)
+    monitoring, systemd = Monitoring(module.params), Systemd(module.run_command)
     deadline = time.monotonic() + module.params["timeout"]
     refused = 0
     while True:
@@ -211,12 +223,13 @@ def main() -> None:
         except NotYetError as error:
             # Grafana counts wrong logins and locks the user out: two in a row are no accident of its start.
             refused = refused + 1 if error.final else 0
-            if refused >= 2 or time.monotonic() > deadline:
+            why = never(error.service, systemd) if not error.final else ""
+            if refused >= 2 or why or time.monotonic() > deadline:
                 lines = log_of(error.service, module)
                 shown = "".join(f"\n  {line}" for line in lines)
                 log = f"\nIn the log of {error.service}, most telling first:{shown}" if lines else ""
                 module.fail_json(
-                    msg=f"The monitoring is not ready: {error}{log}",
+                    msg=f"The monitoring is not ready: {error}{why}{log}",
                     targets=monitoring.targets,
                     dashboards=monitoring.dashboards,
                     versions=monitoring.versions,

@@ -111,6 +111,11 @@ class Drain:
             )
         return False
 
+    def tell_plan(self, able: bool) -> None:
+        """Say what would be done, for check mode. able: what check() returned."""
+        if able and self.others:
+            self.say(f"it would be quiesced: {len(self.others)} nodes would own all partitions")
+
     def quiesce(self) -> None:
         """Hand the targets' work to the others.
 
@@ -214,7 +219,9 @@ def main() -> None:
     try:
         drain = Drain(module.params, lines.append)
         able = drain.check()
-        if not module.check_mode:
+        if module.check_mode:
+            drain.tell_plan(able)
+        else:
             if drain.others:
                 # Before anything is asked of it: a cluster that isn't stable can't hand anything over.
                 wait_until_stable(drain.alive, drain.port, module.params["timeout"])

@@ -43,7 +43,8 @@ before: {description: "The same before; empty where there was no file, or no goo
 proof:
   description: >-
     What shows that the load is the new one. C(process), its process has exactly as many workload threads as the file
-    asks for, and since the file was in place as many of them began and ended as the change asks for; C(threads row),
+    asks for, and since the file was in place as many of them began and ended as the change asks for, or, where the load
+    stays as it was, it printed a row; C(threads row),
     Perseus printed these counts after the file was in place. Empty where nothing was asked to be proven.
   returned: success
   type: str
@@ -72,10 +73,7 @@ LOOK_BACK_BYTES = 128 * 1024
 # How Java names threads that got no name of their own, which a kernel shows. Only Perseus's workload threads are such:
 # its timers are pool-N-thread-M, the client's tend and Aerospike-N (Perseus 935c175, client 7.1.0, JDK 17).
 WORKLOAD_THREAD = re.compile(r"Thread-\d+")
-SHOWN = {
-    "process": "its process runs the threads that the file asks for",
-    "threads row": "its Threads row has the new counts",
-}
+SEEN_IN = {"process": "its process's threads", "threads row": "its Threads row"}
 
 
 class NotTakenOverError(Exception):
@@ -94,6 +92,7 @@ class Proof:
         self.table.feed_all(self.follower.lines())
         self.columns = {column.workload for column in self.table.columns}
         self.table.threads = {}
+        self.alive = False  # whether it printed a row since
         self.threads_before = self.workload_threads() or set()
         self.began = time.monotonic()
 
@@ -104,7 +103,7 @@ class Proof:
         :raises NotTakenOverError: nothing did within ``timeout`` seconds, or Perseus ended
         """
         while True:
-            self.table.feed_all(self.follower.lines())
+            self.alive = bool(self.table.feed_all(self.follower.lines())) or self.alive
             printed = self.table.threads
             if printed and all(new[name] == count for name, count in printed.items() if name in new):
                 return "threads row"
@@ -121,7 +120,8 @@ class Proof:
         """Whether the process's workload threads are those of the new load. They don't tell whose they are, so beside
         their number as many must have begun and ended as the change asks for: write 1, read 0 isn't write 0, read 1.
 
-        A workload without a column is off, and has no threads whatever the file says.
+        Where no thread has to begin or end, a row shows that the process isn't stuck. A workload without a column is
+        off, and has no threads whatever the file says.
         """
         if not self.columns:
             return False
@@ -131,6 +131,7 @@ class Proof:
             len(threads) == sum(count for name, count in new.items() if name in self.columns)
             and len(begun) >= sum(count for count in change if count > 0)
             and len(ended) >= -sum(count for count in change if count < 0)
+            and (any(change) or self.alive)
         )
 
     def workload_threads(self) -> set[str] | None:
@@ -217,7 +218,7 @@ def set_load(module: AnsibleModule, path: Path, threads: dict[str, int]) -> dict
         return {**result, "proof": "", "seconds": 0.0, "message": ""}
     kind = proof.wait(counts_of(old), threads, params["timeout"])
     seconds = round(time.monotonic() - proof.began, 2)
-    message = f"Perseus took threads.yaml over: {SHOWN[kind]}, {seconds:.1f} s after it was there"
+    message = f"the load of threads.yaml runs, {seconds:.1f} s after the file was there (seen in {SEEN_IN[kind]})"
     return {**result, "proof": kind, "seconds": seconds, "message": message}
 
 

@@ -117,7 +117,8 @@ def test_a_failed_service_ends_the_wait_and_its_critical_line_comes_first(monkey
     systemd = Systemd(Service("failed", "INFO a\nCRITICAL (config): line 34 :: unknown config parameter name\nINFO b"))
     report, finding = subject.wait(node(), systemd, "aerospike", 600)
     assert report is None and "service aerospike is failed" in finding
-    text, lines = subject.failure(node(), systemd, "aerospike", 600, finding)
+    text, lines, state = subject.failure(node(), systemd, "aerospike", 600, finding)
+    assert state.active == "failed"
     assert text.splitlines()[0] == lines[0] == "CRITICAL (config): line 34 :: unknown config parameter name"
     assert "expected a stable cluster of 3 within 600 seconds, found 127.0.0.1:3000 does not answer" in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import tarfile
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import artifacts, host_packages
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import artifacts, fixed_values, host_packages
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifacts import ArtifactError, NotFoundError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import distribution_token, read_host
 from ansible_collections.aerospike_community.pegasus.plugins.modules import artifact_package as subject
 
+ROLE = Path(__file__).resolve().parents[2] / "roles/aerospike_server"
 VALUES = {"distribution": "debian12", "architecture": "x86_64", "deb_architecture": "amd64", "format": "deb"}
 SITE = "http://mirror/download.aerospike.com/artifacts/aerospike-server-community"
 FILE = "aerospike-server-community_{version}_tools-*_{distribution}_{architecture}.tgz"
@@ -262,7 +264,9 @@ class Manager:
             self.have[name] = version
 
 
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: str | None, **params: Any) -> dict[str, Any]:
+def install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: str | None, previous: str = "", **params: Any
+) -> dict[str, Any]:
     """Install from a site in a folder; ``published`` is the text of the .sha256 file, '' for the right one."""
     source = tmp_path / "a_1.0_debian12.tgz"
     tar(source, **{"a/a_1.0-1_amd64.deb": "x", "a/tools_9-1_amd64.deb": "y"})
@@ -278,10 +282,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: str | No
     values = {
         "package": "a", "with_packages": ["tools"], "version": "1.0", "directory": "http://s/{version}", "file_rpm": "",
         "file": "a_{version}_{distribution}.tgz", "install": ["a_*.{format}", "tools_*.{format}"],
-        "checksum": "auto", "timeout": 1,
+        "checksum": "auto", "timeout": 1, "downgrade_refusal": "",
     }  # fmt: skip
     module = SimpleNamespace(params={**values, **params}, check_mode=False)
-    return subject.install(module, Manager(), VALUES)  # type: ignore[arg-type]
+    return subject.install(module, Manager(), VALUES, previous)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("published", "verified"), [("", True), (None, False)])
@@ -310,6 +314,65 @@ def test_a_package_beside_it_has_to_have_its_version(tmp_path: Path, monkeypatch
         install(tmp_path, monkeypatch, "", with_packages=["tools=8"])
 
 
+@pytest.mark.parametrize(
+    ("previous", "asked", "refused"),
+    [
+        ("", "1.0", False),
+        ("0.9", "1.0", False),
+        ("1.0.0.8", "1.0", False),
+        ("1.1", "1.0", True),
+        ("1.10.0.1", "1.9.0.1", True),
+        ("1.9.0.1", "1.10.0.1", False),
+        ("10.0", "9.1", True),
+    ],
+)
+def test_an_earlier_release_is_refused_where_a_role_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, previous: str, asked: str, refused: bool
+) -> None:
+    if not refused:
+        subject.check_downgrade(previous, asked, "because")
+    else:
+        with pytest.raises(subject.DowngradeError, match=rf"found {previous} installed, expected .* or newer: because"):
+            subject.check_downgrade(previous, asked, "because")
+    subject.check_downgrade(previous, asked, "")
+    if asked == "1.0":
+        # Before anything is downloaded, and in check mode too.
+        with pytest.raises(subject.DowngradeError) if refused else contextlib.nullcontext():
+            install(tmp_path, monkeypatch, "", previous, downgrade_refusal="because")
+
+
+def test_a_refused_release_is_a_wrong_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way: the role's words, the class that the driver's exit code comes from, the command that rebuilds."""
+    (task,) = [
+        one["aerospike_community.pegasus.artifact_package"]
+        for one in yaml.safe_load((ROLE / "tasks/prepare.yml").read_text())
+        if "aerospike_community.pegasus.artifact_package" in one
+    ]
+    refusal = task["downgrade_refusal"].replace("{{ __aerospike_server_config }}", "")
+    told: dict[str, Any] = {}
+
+    class Ended(Exception):
+        pass
+
+    def fail(**result: Any) -> None:
+        told.update(result)
+        raise Ended
+
+    manager = Manager()
+    manager.have = {"a": "8.1.0.3-1+simulated"}
+    params = {"package": "a", "with_packages": [], "version": "8.0.0.4", "directory": "http://s", "timeout": 1,
+              "file": "a.tgz", "file_rpm": "", "install": [], "checksum": "auto",
+              "downgrade_refusal": refusal}  # fmt: skip
+    module = SimpleNamespace(params=params, run_command=None, fail_json=fail)
+    monkeypatch.setattr(subject, "AnsibleModule", lambda **_: module)
+    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    with pytest.raises(Ended):
+        subject.main()
+    assert told["error_class"] == "configuration"
+    assert "a 8.0.0.4: found 8.1.0.3 installed, expected 8.1 or newer" in told["msg"]
+    assert "aerospike_server_version" in told["msg"] and fixed_values.REBUILD in told["msg"]
+
+
 @pytest.mark.parametrize(("tools", "changed"), [("tools", False), ("tools=9", False), ("tools=8", True)])
 def test_other_tools_than_the_asked_ones_are_replaced(
     monkeypatch: pytest.MonkeyPatch, tools: str, changed: bool
@@ -334,5 +397,5 @@ def test_other_tools_than_the_asked_ones_are_replaced(
 
 def test_documentation_is_yaml_with_every_option() -> None:
     options = yaml.safe_load(subject.DOCUMENTATION)["options"]
-    expected = "package with_packages version directory file file_rpm install checksum timeout"
+    expected = "package with_packages version directory file file_rpm install checksum timeout downgrade_refusal"
     assert set(options) == set(expected.split())

@@ -12,7 +12,10 @@ import pytest
 import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import configuration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_file import ConfigFile, parse_config
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import load_schema
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import (
+    load_schema,
+    value_problems,
+)
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +24,16 @@ SCHEMA = load_schema()
 TODAY = date(2026, 11, 25)
 THREADS = (ROOT / "threads.yaml").read_text()
 AWS = "pegasus_backend: aws\n"
+
+
+class Raw(str):
+    """A value as it stands in the file, without the quotes that a writer of YAML would put around it."""
+
+
+yaml.SafeDumper.add_representer(
+    Raw,
+    lambda dumper, value: dumper.represent_scalar(dumper.resolve(yaml.ScalarNode, str(value), (True, False)), value),
+)
 
 
 def no_templates(raw: Any) -> Callable[[str], Any]:
@@ -51,12 +64,18 @@ class Project:
         self.config.write_text(yaml.safe_dump(values, sort_keys=False))
         return self.examine(*extra, **options).problems
 
-    def examine(self, *extra: str, config: Path | None = None, launching: bool = True) -> configuration.Report:
+    def examine(
+        self,
+        *extra: str,
+        config: Path | None = None,
+        launching: bool = True,
+        resolve: configuration.Resolve = no_templates,
+    ) -> configuration.Report:
         return configuration.examine(
             self.root,
             config,
             configuration.extra_values(extra, self.root),
-            no_templates,
+            resolve,
             schema=SCHEMA,
             launching=launching,
             today=TODAY,
@@ -74,6 +93,12 @@ DISK_INDEX = {
     "nvme_partition_primary_index_partitions": "1",
     "nvme_partition_data_partitions": "2-5",
 }
+SECOND_INDEX = {
+    "pegasus_secondary_index_storage": "disk",
+    "pegasus_data_storage": "disk",
+    "nvme_partition_secondary_index_partitions": "1",
+    "nvme_partition_data_partitions": "2-5",
+}
 MEMORY = {"pegasus_data_storage": "memory"}
 COMMUNITY = {"aerospike_server_edition": "community"}
 
@@ -86,6 +111,9 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"pegasus_artifact_source": "http://m:8"}, {"pegasus_artifact_source": "upstraem"}, "pegasus_artifact_source", "mirror"),
     ({"pegasus_connect_address": "private"}, {"pegasus_connect_address": "vpn"}, "pegasus_connect_address", "public or private"),
     ({"ec2_provision_expiry": "20h 30m"}, {"ec2_provision_expiry": "a day"}, "ec2_provision_expiry", "expected 20h 30m"),
+    ({"ec2_provision_expiry": "3650d"}, {"ec2_provision_expiry": "3651d"}, "ec2_provision_expiry", "expected at most 3650d"),
+    ({"ec2_provision_expiry": "90m"}, {"ec2_provision_expiry": "9" * 5000 + "d"}, "ec2_provision_expiry", "expected 20h 30m"),
+    ({"pegasus_ec2_endpoint_url": "http://127.0.0.1:4570"}, {"pegasus_ec2_endpoint_url": "localhost"}, "pegasus_ec2_endpoint_url", "http(s) address"),
     ({"ec2_provision_expiry": 0}, {"ec2_provision_expiry": "1h 2h"}, "ec2_provision_expiry", "or 0 for never"),
     ({"ec2_provision_tags": {"team": "a"}}, {"ec2_provision_tags": {"pegasus:role": "x"}}, "ec2_provision_tags", "pegasus:"),
     ({"ec2_provision_tags": {}}, {"ec2_provision_tags": {"a": None}}, "ec2_provision_tags", "expected text"),
@@ -109,6 +137,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "ec2_provision_zones",
         "found 'us-west-2a', expected zones of us-east-1",
     ),
+    ({"ec2_provision_zones": []}, {"ec2_provision_zones": [1]}, "ec2_provision_zones", "found 1, expected zones of us-east-1"),
     ({"ec2_provision_zones": []}, {"ec2_provision_zones": ["us-east-1"]}, "ec2_provision_zones", "such as us-east-1a"),
     ({"ec2_provision_image_owner": "self"}, {"ec2_provision_image_owner": "debian"}, "ec2_provision_image_owner", "12 digits"),
     ({"ec2_provision_root_volume_gb": 8}, {"ec2_provision_root_volume_gb": 7}, "ec2_provision_root_volume_gb", "8 to 16384 GiB"),
@@ -118,6 +147,8 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "ec2_provision_cluster_instance_type",
         "an EC2 instance type",
     ),
+    ({"ec2_provision_client_instance_type": "c6i.large"}, {"ec2_provision_client_instance_type": "c6i"}, "ec2_provision_client_instance_type", "an EC2 instance type"),
+    ({"ec2_provision_monitoring_instance_type": "t3.large"}, {"ec2_provision_monitoring_instance_type": "T3.large"}, "ec2_provision_monitoring_instance_type", "an EC2 instance type"),
     # names
     ({"pegasus_cluster_name": "A_b-1.c"}, {"pegasus_cluster_name": "a/b"}, "pegasus_cluster_name", "letters, digits"),
     ({"pegasus_cluster_name": "run"}, {"pegasus_cluster_name": "runs"}, "pegasus_cluster_name", "not locks, runs, local-cloud"),
@@ -178,6 +209,25 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "needs the enterprise edition",
     ),
     (DISK_INDEX, {**DISK_INDEX, **COMMUNITY}, "pegasus_primary_index_storage", "needs the enterprise edition"),
+    (
+        {**SECOND_INDEX, "aerospike_server_edition": "enterprise"},
+        {**SECOND_INDEX, **COMMUNITY},
+        "pegasus_secondary_index_storage",
+        "needs the enterprise edition",
+    ),
+    (
+        SECOND_INDEX,
+        {**SECOND_INDEX, "nvme_partition_secondary_index_partitions": "2"},
+        "nvme_partition_secondary_index_partitions",
+        "partition 2 is for data and for secondary-index",
+    ),
+    (
+        {"aerospike_server_heartbeat_interval": 150, "aerospike_server_heartbeat_timeout": 10},
+        {"aerospike_server_heartbeat_interval": 50, "aerospike_server_heartbeat_timeout": 10},
+        "aerospike_server_heartbeat_timeout",
+        "at least 1500 milliseconds",
+    ),
+    ({"nvme_partition_mount_root": "/mnt/x"}, {"nvme_partition_mount_root": "mnt"}, "nvme_partition_mount_root", "an absolute path"),
     (MEMORY, {**DISK_INDEX, **MEMORY}, "pegasus_primary_index_storage", "data in memory wants both indexes in memory"),
     (
         MEMORY,
@@ -219,6 +269,16 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"grafana_prometheus_grafana_version": "12.4.3"}, {"grafana_prometheus_grafana_version": "latest"}, "grafana_prometheus_grafana_version", "exact version"),
     ({"grafana_prometheus_scrape_interval": "1m30s"}, {"grafana_prometheus_scrape_interval": "5 s"}, "grafana_prometheus_scrape_interval", "such as 5s"),
     ({"grafana_prometheus_dashboards": ["cluster"]}, {"grafana_prometheus_dashboards": ["clusters"]}, "grafana_prometheus_dashboards", "did you mean cluster?"),
+    ({"grafana_prometheus_exporter_version": "1.*"}, {"grafana_prometheus_exporter_version": "v1"}, "grafana_prometheus_exporter_version", "1.34.0"),
+    ({"grafana_prometheus_retention": "2w"}, {"grafana_prometheus_retention": "long"}, "grafana_prometheus_retention", "such as 15d"),
+    ({"grafana_prometheus_admin_user": "me"}, {"grafana_prometheus_admin_user": "a:b"}, "grafana_prometheus_admin_user", "without blanks and colons"),
+    # numbers and dates that YAML reads in its own way
+    ({"pegasus_cluster_nodes": 8}, {"pegasus_cluster_nodes": Raw("010")}, "pegasus_cluster_nodes", "found 010, which YAML reads as 8"),
+    ({"ec2_provision_expiry": 90}, {"ec2_provision_expiry": Raw("1:30")}, "ec2_provision_expiry", "found 1:30, which YAML reads as 90, expected a plain number, or quotes"),
+    ({"pegasus_namespace": "0x10"}, {"pegasus_namespace": Raw("0x10")}, "pegasus_namespace", "found 0x10, which YAML reads as 16"),
+    ({"perseus_client_read_hit_ratio": Raw("1.0e-05")}, {"perseus_client_read_hit_ratio": Raw("1:30.5")}, "perseus_client_read_hit_ratio", "found 1:30.5"),
+    ({"aerospike_server_version": "8.0"}, {"aerospike_server_version": Raw("2026-01-02")}, "aerospike_server_version", "found 2026-01-02, expected text: put it between quotes"),
+    ({"aerospike_server_version": "8.0.0.4"}, {"aerospike_server_version": "\uff18.0.0.4"}, "aerospike_server_version", "an exact version"),
     # keys
     ({}, {"pegasus_cluster_node": 3}, "pegasus_cluster_node", "did you mean pegasus_cluster_nodes?"),
     ({}, {"CLUSTER_NAME": "x"}, "CLUSTER_NAME", "did you mean pegasus_cluster_name?"),
@@ -245,6 +305,42 @@ def test_each_rule(project: Project, good: dict[str, Any], bad: dict[str, Any], 
             assert lines[problem.line - 1].startswith(f"{problem.key}:")
         else:
             assert not any(line.startswith(f"{problem.key}:") for line in lines)
+
+
+def test_every_rule_has_a_row() -> None:
+    """A value that passes and one that fails: each form, each limit (below), and each rule across fields."""
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils import config_rules
+
+    keys = {key for _, bad, key, _ in RULES if key in bad}
+    assert set(config_rules.FORMS) <= keys
+    base = {key: option.default for key, option in SCHEMA.items() if option.default is not None}
+    base |= yaml.safe_load((ROOT / "group_vars/all/config.yml").read_text())
+    refusing = {
+        rule.__name__ for _, bad, _, _ in RULES for rule in config_rules.RULES if _refuses(rule, {**base, **bad})
+    }
+    assert refusing == {rule.__name__ for rule in config_rules.RULES}
+
+
+def _refuses(rule: Any, values: dict[str, Any]) -> bool:
+    """Whether a rule finds something; values that have a wrong type never come to it."""
+    right = (
+        {key: value for key, value in values.items() if not list(value_problems(SCHEMA[key], value))}
+        if all(key in SCHEMA for key in values)
+        else {}
+    )
+    return bool(list(rule(right)))
+
+
+def test_a_number_that_is_a_secret_isnt_shown(project: Project) -> None:
+    (problem,) = project.check({"grafana_prometheus_admin_password": Raw("01234567")})
+    assert "found a number that YAML reads as another" in problem.message and "1234567" not in problem.text
+
+
+def test_a_message_is_one_line(project: Project) -> None:
+    changes = {"pegasus_namespace": "a\nb", "ec2_provision_tags": {"x\ny": None}, "a\nb": 1}
+    changes["aerospike_server_extra_settings"] = {"service": {"x": "a\nb"}}
+    problems = project.check(changes)
+    assert len(problems) >= 4 and all(len(problem.text.splitlines()) == 1 for problem in problems)
 
 
 def test_every_limit_and_form_is_of_a_known_key() -> None:
@@ -304,6 +400,7 @@ def test_nothing_follows_from_a_value_that_isnt_known(project: Project) -> None:
         ("- a\n- b\n", 1, "expected lines of `key: value`"),
         ("pegasus_namespace: a\npegasus_namespace: b\n", 2, "found it again (first on line 1)"),
         ("ec2_provision_tags: {a: 1,\n  a: 2}\n", 2, "found 'a' twice in it"),
+        ("ec2_provision_tags:\n  a: [1_0]\n", 2, "found 1_0, which YAML reads as 10"),
         ("1: 2\n", 1, "found '1' as a key"),
         ("[a, b]: 2\n", 1, "found a structure as a key"),
         ("a: &x [*x]\n", 1, "found the reference *x"),
@@ -367,7 +464,7 @@ def test_values_of_the_command_line_follow_the_same_rules(project: Project, extr
         assert problems == []
         return
     assert [problem for problem in problems if problem.key == key and said in problem.message], problems
-    assert all(problem.file == "-e" and "expected" in problem.message for problem in problems)
+    assert all(problem.file.partition(" ")[0] == "-e" and "expected" in problem.message for problem in problems)
 
 
 def test_values_of_the_command_line_count(project: Project) -> None:
@@ -378,9 +475,31 @@ def test_values_of_the_command_line_count(project: Project) -> None:
 
 
 def test_a_playbooks_own_variable_may_be_given(project: Project) -> None:
-    (project.root / "playbooks/logs.yml").write_text("- hosts: all\n  vars: {x: '{{ logs_path }}'}\n")
+    (project.root / "playbooks/logs.yml").write_text(
+        "# Takes the path.\n- hosts: cluster\n  vars: {x: '{{ logs_path | default(pegasus_root) }}'}\n"
+    )
     assert project.check({}, "logs_path=/x") == []
-    assert project.check({}, "logs_paths=/x")
+    assert project.check({}, "pegasus_logs_dir=/x") == [], "one of wiring.yml"
+    for word in ("logs_paths", "cluster", "path", "hosts", "default"):
+        (problem,) = project.check({}, f"{word}=1")
+        assert problem.key == word and "found an unknown key" in problem.message
+
+
+def test_a_file_of_the_command_line_is_told_with_its_lines(project: Project) -> None:
+    project.check({})
+    (project.root / "more.yml").write_text("\nnodes: 3\n\npegasus_replication_factor: 9\npegasus_region: eu-west-1\n")
+    said = [problem.text for problem in project.examine("perseus_client_record_size=1", "@more.yml").problems]
+    assert [text.partition(" found")[0] for text in said] == [
+        "-e: perseus_client_record_size:",
+        "-e @more.yml:2: nodes:",
+        "-e @more.yml:4: pegasus_replication_factor:",
+        "-e @more.yml:5: pegasus_region:",
+    ]
+    (project.root / "more.yml").write_text("a: [\n")
+    (problem,) = project.examine("@more.yml").problems
+    assert (problem.file, problem.line) == ("-e @more.yml", 2)
+    # The later one counts.
+    assert project.examine("nvme_partition_count=4", '{"nvme_partition_count": 6}').values["nvme_partition_count"] == 6
 
 
 def test_a_second_file_lies_over_config_yml(project: Project, tmp_path: Path) -> None:
@@ -423,6 +542,20 @@ def test_a_query_workload_needs_its_setting(project: Project, workload: str, key
     (problem,) = project.check({key: False})
     assert problem.key == workload and problem.line and f"while {key} is false, expected 0" in problem.message
     assert project.check({key: True}) == []
+
+
+def test_the_line_of_a_workload_is_found_however_it_is_written(project: Project) -> None:
+    (project.root / "threads.yaml").write_text("\ufeff" + THREADS.replace("stringSearch: 0", "stringSearch  : 2"))
+    (problem,) = project.check({"perseus_client_string_index": False})
+    assert problem.line == THREADS[: THREADS.index("stringSearch")].count("\n") + 1
+
+
+def test_another_file_of_the_load_is_the_one_that_is_checked(project: Project) -> None:
+    project.check({})
+    (project.root / "other.yaml").write_text(THREADS.replace("write: 1", "write: 501"))
+    report = project.examine("perseus_client_threads_file=other.yaml", resolve=lambda raw: raw.__getitem__)
+    (problem,) = report.problems
+    assert problem.file == "other.yaml" and problem.line == 4
 
 
 def test_threads_that_arent_there(project: Project) -> None:
@@ -517,6 +650,7 @@ def test_no_value_makes_the_check_crash(changes: dict[str, Any], tmp_path_factor
     problems = project.check(changes)
     for problem in problems:
         assert "found" in problem.message and "expected" in problem.message
+        assert len(problem.text.splitlines()) == 1
 
 
 @ANYTHING

@@ -99,7 +99,7 @@ def test_an_index_that_does_not_exist_is_refused_with_those_that_do(ec2, run, in
     launch(ec2, 1)
     launch(ec2, 3)
     result = run(ec2_node, indexes=indexes, state="terminated")
-    assert result["failed"] is True and result["error_class"] == "configuration"
+    assert result["failed"] is True and result["error_class"] == "usage"
     assert "expected the index of a server node that exists: 1, 3" in result["msg"]
     assert {state for state, _ in states(ec2).values()} == {"running"}
 

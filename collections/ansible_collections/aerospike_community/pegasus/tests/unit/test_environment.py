@@ -69,6 +69,21 @@ def test_a_part_is_judged_alone():
     assert problem.host == "client-1"
 
 
+@pytest.mark.parametrize(("state", "said"), [("inactive", "stopped"), ("failed", "killed or failed")])
+def test_a_database_that_is_down_is_told_as_that(state, said):
+    hosts = whole()
+    result = {"failed": True, "msg": "expected a stable cluster, [Errno 111]", "service_state": state}
+    next(one for one in hosts if one["name"] == "server-2")["server"] = result
+    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED)
+    assert next(node for node in report.data["nodes"] if node["name"] == "server-2")["service"] == said
+    told = [str(problem) for problem in report.problems if problem.host == "server-2"]
+    assert told == [f"server-2: database: expected running, found {said} (./pegasus-driver restart-node 2 starts it)"]
+    result["msg"] = "CRITICAL (config): line 34\nexpected a stable cluster"
+    assert f"found {said} (./pegasus-driver restart-node 2 starts it): CRITICAL (config): line 34" in problems(hosts)[0]
+    result |= {"service_state": "active", "msg": "[Errno 111]"}
+    assert "Errno 111" in "".join(problems(hosts)), "one that runs says what it lacks"
+
+
 def test_what_all_nodes_said_at_one_moment_counts_more_than_what_each_said_before():
     """A node restarted while setup ran: the nodes that were asked before it have the old key."""
     hosts = whole()

@@ -17,7 +17,9 @@ from ansible_collections.aerospike_community.pegasus.plugins.modules.grafana_arc
 )
 
 INSIDE = "config/grafana/dashboards"
-BOARD = json.dumps({"title": "Node", "panels": [{"datasource": {"uid": "${DS_AEROSPIKE_PROMETHEUS}"}}]})
+BOARD = json.dumps({"title": "Node", "panels": [
+    {"datasource": {"uid": "${DS_AEROSPIKE_PROMETHEUS}"}, "targets": [{"datasource": {"uid": "${DS_EXPRESSION}"}}]},
+]})  # fmt: skip
 
 
 def archive(**files: str) -> bytes:
@@ -39,7 +41,9 @@ def test_dashboards_are_taken_and_pointed_to_the_data_source() -> None:
     found = take(archive(**{f"{INSIDE}/node.json": BOARD, f"{INSIDE}/more/x.json": BOARD, "other/y.json": BOARD,
                             f"{INSIDE}/readme.md": "text", f"{INSIDE}/../../../etc/z.json": BOARD}))  # fmt: skip
     assert sorted(found) == ["more/x.json", "node.json"]
-    assert json.loads(found["node.json"])["panels"][0]["datasource"]["uid"] == "pegasus-prometheus"
+    (panel,) = json.loads(found["node.json"])["panels"]
+    assert panel["datasource"]["uid"] == "pegasus-prometheus"
+    assert panel["targets"][0]["datasource"]["uid"] == "__expr__", "Grafana's own calculations"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -23,9 +23,14 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
+from moto.ec2.models import amis
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 VALUES: dict[str, Any] = {
+    "pegasus_backend": "aws",
+    "pegasus_ec2_endpoint_url": "",
+    "ec2_provision_image_name": "debian-12-{architecture}-*",
+    "ec2_provision_image_owner": "136693071363",
     "pegasus_region": "us-east-1",
     "pegasus_cluster_name": "Bench",
     "pegasus_cluster_nodes": 3,
@@ -86,6 +91,7 @@ TYPES = {
         described("c6i.4xlarge", architecture="x86_64"),
         described("t3.xlarge", architecture="x86_64"),
         described("little.memory", [100], memory=2),
+        {**described("least.memory"), "MemoryInfo": {"SizeInMiB": 512}},
     )
 }
 SERVER = "ec2_provision_cluster_instance_type"
@@ -120,6 +126,26 @@ SERVER = "ec2_provision_cluster_instance_type"
             {**MEMORY, SERVER: "little.memory", "aerospike_server_data_size": "2G"},
             "aerospike_server_data_size",
             "at most 90 percent of the 2.0 GiB",
+        ),
+        (
+            # 4096 partitions x 2 copies / 3 nodes x 2^24 sprigs x 5 bytes = 213.3 GiB, of 90 % of 256 GiB.
+            {"aerospike_server_partition_tree_sprigs": 2**24},
+            {"aerospike_server_partition_tree_sprigs": 2**28},
+            "aerospike_server_partition_tree_sprigs",
+            "found 268435456, which need 3413.3 GiB of memory on each node, wherever the index is, expected at most "
+            "16777216, for 90 percent of the 256.0 GiB of r6gd.8xlarge",
+        ),
+        (
+            {**MEMORY, "aerospike_server_data_size": "200G", "aerospike_server_partition_tree_sprigs": 2**20},
+            {**MEMORY, "aerospike_server_data_size": "200G", "aerospike_server_partition_tree_sprigs": 2**22},
+            "aerospike_server_data_size",
+            "90 percent of the 256.0 GiB of r6gd.8xlarge, less 53.3 GiB for the sprigs",
+        ),
+        (
+            {**MEMORY, SERVER: "least.memory", "aerospike_server_version": "8.0.0.4"},
+            {**MEMORY, SERVER: "least.memory", "aerospike_server_version": "8.1.0.3"},
+            SERVER,
+            "with 0.5 GiB of memory, expected a type with room for the least of data in memory (512 MiB)",
         ),
     ],
 )  # fmt: skip
@@ -187,6 +213,7 @@ ON_DISK = {**VALUES, **FLASH}
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("aerospike_server_edition", "community"),
         ("pegasus_namespace", "Other"),
         ("pegasus_replication_factor", 3),
         ("aerospike_server_default_ttl", 60),
@@ -214,6 +241,22 @@ def test_a_running_cluster_keeps_its_values(key: str, value: Any) -> None:
         assert not [text for _, text in launch_rules.problems(changed, TYPES, [other]) if "can't be changed" in text]
 
 
+def test_a_server_of_before_its_edition_was_kept_binds_the_rest() -> None:
+    tag = fixed_values.tag_value(VALUES).replace("edition=enterprise ", "")
+    changed = {**VALUES, "aerospike_server_edition": "community", "pegasus_namespace": "Other"}
+    assert [key for key, _ in fixed_values.changed_values(tag, changed, "B")] == ["pegasus_namespace"]
+
+
+def test_the_command_that_rebuilds_is_about_the_same_environment() -> None:
+    """Without the file of --config it would take another one down."""
+    changed = {**VALUES, "pegasus_namespace": "Other"}
+    ((_, text),) = launch_rules.problems(changed, TYPES, [server(VALUES)], config="/my own/other.yml")
+    assert text.endswith(
+        "./pegasus-driver destroy-cluster --config '/my own/other.yml' && "
+        "./pegasus-driver setup-cluster --config '/my own/other.yml'"
+    )
+
+
 def test_partitions_of_what_is_in_memory_are_free_to_change() -> None:
     values = {**VALUES, **MEMORY}
     assert (
@@ -225,12 +268,24 @@ def test_partitions_of_what_is_in_memory_are_free_to_change() -> None:
 def test_another_way_to_write_the_same_partitions_is_no_change() -> None:
     tag = fixed_values.tag_value(VALUES)
     assert list(fixed_values.changed_values(tag, VALUES | {"nvme_partition_data_partitions": "1,2,3-5"}, "B")) == []
+    odd = {**VALUES, "nvme_partition_count": 40, "nvme_partition_data_partitions": ",".join(map(str, range(1, 40, 2)))}
+    assert "on-data=digest:" in fixed_values.tag_value(odd)
+    # A tag of before lists were shortened that far.
+    tag = fixed_values.tag_value(odd).replace("on-data=digest:", "on-data=1,3,5,7,9,11,13,15,17,19,21,23 was=")
+    same = odd | {"nvme_partition_data_partitions": "1,3,5,7,9,11,13,15,17,19,21,23"}
+    assert list(fixed_values.changed_values(tag, same, "B")) == []
+    assert [key for key, _ in fixed_values.changed_values(tag, odd, "B")] == ["nvme_partition_data_partitions"]
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["data", "primary", "secondary", ""]), min_size=128, max_size=128))
 def test_the_tag_fits_whatever_the_partitions(purposes: list[str]) -> None:
-    values = {**VALUES, "pegasus_namespace": "n" * 31, "aerospike_server_default_ttl": 315360000}
+    values = {
+        **VALUES,
+        "pegasus_namespace": "n" * 31,
+        "pegasus_replication_factor": 8,
+        "aerospike_server_default_ttl": 315360000,
+    }
     values |= {"aerospike_server_partition_tree_sprigs": 268435456, "nvme_partition_count": 128}
     for word, key in (("data", "data"), ("primary", "primary_index"), ("secondary", "secondary_index")):
         values[f"pegasus_{key}_storage"] = "disk"
@@ -253,6 +308,18 @@ DIRECTORY = "http://mirror/enterprise/{version}"
 FILE = "aerospike-server-enterprise_{version}_tools-*_{distribution}_{architecture}.tgz"
 
 
+def image(architecture: str, word: str) -> dict[str, Any]:
+    """An image as moto's own list has them."""
+    return {
+        "ami_id": f"ami-{architecture[:3]}00000",
+        "name": f"debian-12-{word}-20260101",
+        "owner_id": "136693071363",
+        "architecture": architecture,
+        "virtualization_type": "hvm",
+        "hypervisor": "xen",
+    }
+
+
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
     """Asks for a configuration: returns the report and what stayed unchecked. pages: address -> text, or an exception."""
@@ -264,7 +331,10 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
         pages: dict[str, Any] | None = None,
         launching: bool = True,
         other: dict[str, Any] | None = None,
+        before: Sequence[str] = (),
+        unknown: Sequence[str] = (),
     ) -> Any:
+        """before: keys that were found wrong already."""
         values = {**VALUES, "ec2_provision_cluster_instance_type": "i4i.large", **(changes or {})}
         values = {key: value for key, value in values.items() if value is not None}
         others = {
@@ -273,6 +343,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
             "ec2_provision_access_key": "testing",
             "ec2_provision_secret_key": "testing",
             "ec2_provision_image_name": "debian-12-{architecture}-*",
+            "perseus_client_repository": "http://mirror/perseus.git",
             "aerospike_server_artifact_directory": DIRECTORY,
             "aerospike_server_artifact_file": FILE,
             "grafana_prometheus_exporter_directory": "http://mirror/exporter/{version}",
@@ -283,17 +354,22 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
             **(other or {}),
         }
         places = configuration.Places(tmp_path, [ConfigFile(tmp_path / "config.yml")], "preset")
-        report = configuration.Report(values=values, value=lambda key: others[key], places=places)
+        report = configuration.Report(
+            values=values, value=lambda key: others[key], places=places, unknown=list(unknown)
+        )
+        for key in before:
+            report.add(key, "found a mistake, expected none")
         given_pages = {"http://mirror/enterprise/8.0.0.4/": LISTING.format(arch="x86_64"), **MIRRORED, **(pages or {})}
 
         def open_page(request: Any, timeout: float) -> Any:
-            assert request.get_method() == ("GET" if request.full_url.endswith("/") else "HEAD")
+            assert request.get_method() == ("GET" if request.full_url.endswith(("/", "pack")) else "HEAD")
             page = given_pages.get(request.full_url, HTTPError(request.full_url, 404, "", {}, None))  # type: ignore[arg-type]
             if isinstance(page, Exception):
                 raise page
             return _Answer(page)
 
         monkeypatch.setattr(preflight, "urlopen", open_page)
+        monkeypatch.setattr(amis, "AMIS", [image("x86_64", "amd64"), image("arm64", "arm64")])
         with mock_aws():
             return report, preflight.ask(report, launching=launching)
 
@@ -314,22 +390,66 @@ class _Answer:
         return self.text.encode()
 
 
-def test_what_is_right_passes_with_two_calls(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_right_passes_with_three_calls(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     real = preflight.Ec2
     monkeypatch.setattr(preflight, "Ec2", lambda *args, **more: made.append(real(*args, **more)) or made[-1])
     report, unchecked = ask()
     assert report.problems == [] and unchecked == []
-    assert dict(made[0].calls) == {"describe_instance_types": 1, "describe_instances": 1}
+    assert dict(made[0].calls) == {"describe_instance_types": 1, "describe_instances": 1, "describe_images": 1}
 
 
 def test_mistakes_of_all_kinds_are_told_together(ask: Callable[..., Any]) -> None:
-    report, _ = ask({"ec2_provision_client_instance_type": "c6i.none", "aerospike_server_version": "8.0.0.5"})
-    assert {problem.key for problem in report.problems} == {
-        "ec2_provision_client_instance_type",
-        "aerospike_server_version",
+    wrong = {
+        "ec2_provision_client_instance_type": "c6i.none",
+        "aerospike_server_version": "8.0.0.5",
+        "ec2_provision_image_name": "nothing-*",
     }
+    report, _ = ask(wrong)
+    assert {problem.key for problem in report.problems} == set(wrong)
     assert all("found" in problem.message and "expected" in problem.message for problem in report.problems)
+
+
+def test_what_is_asked_is_told_together_with_what_was_wrong_already(ask: Callable[..., Any]) -> None:
+    def told(*keys: str, **changes: Any) -> tuple[set[str], list[str]]:
+        report, unchecked = ask(dict.fromkeys(keys) | changes, before=keys)
+        return {problem.key for problem in report.problems}, [one.text for one in unchecked]
+
+    client = "ec2_provision_client_instance_type"
+    assert told("pegasus_replication_factor", **{client: "c6i.none"}) == ({"pegasus_replication_factor", client}, [])
+    # What can't be asked without a wrong value is said; a version of a wrong edition is nobody's mistake.
+    keys, unchecked = told("pegasus_region", "aerospike_server_edition", grafana_prometheus_grafana_version="12.9.9")
+    assert keys == {"pegasus_region", "aerospike_server_edition"}
+    assert "and what a running cluster can't change: asked once pegasus_region is right" in unchecked[0]
+    _, unchecked = told("pegasus_artifact_source")
+    assert unchecked == [f"{preflight.ARTIFACT_RULES}: asked once pegasus_artifact_source is right"]
+
+
+def test_a_file_that_cant_be_read_is_no_reason_to_ask() -> None:
+    (unchecked,) = preflight.ask(configuration.Report(), launching=False)
+    assert unchecked.text == "what EC2 and the artifact source say: asked once the mistakes are corrected"
+
+
+def test_an_image_for_each_architecture(ask: Callable[..., Any]) -> None:
+    """As many as the instance types have; an environment that has its machines needs none any more."""
+    both = {"ec2_provision_monitoring_instance_type": "t4g.medium"}
+    problems = ask(both | {"ec2_provision_image_name": "debian-12-amd64-*"})[0].problems
+    (image,) = [one for one in problems if one.key == "ec2_provision_image_name"]
+    assert image.message == (
+        "found 'debian-12-amd64-*', expected the name of an image for arm64 (of t4g.medium) in us-east-1, owned by "
+        "136693071363"
+    )
+    assert "ec2_provision_image_name" not in {one.key for one in ask(both)[0].problems}
+    types = {one: TYPES[one] for one in ("r6gd.8xlarge", "c6i.4xlarge", "t3.xlarge")}
+    assert len(launch_rules.problems(VALUES, types, [], [])) == 2
+    assert launch_rules.problems(VALUES, types, [server(VALUES)], []) == []
+
+
+def test_templates_that_stay_are_named(ask: Callable[..., Any]) -> None:
+    _, unchecked = ask(unknown=["pegasus_cluster_nodes"])
+    assert [one.text for one in unchecked] == [
+        "the rules of pegasus_cluster_nodes: not known yet; the playbook checks them"
+    ]
 
 
 def test_an_architecture_without_packages(ask: Callable[..., Any]) -> None:
@@ -372,6 +492,37 @@ def test_the_parts_are_those_that_the_roles_install() -> None:
                 installed.add(tuple(given.get(field, "").strip("{ }") for field in fields))
     known = {(one.version, one.directory, one.file, one.file_rpm) for one in preflight.PACKAGES}
     assert installed == known and len(known) == 3
+
+
+SMART = "001e# service=git-upload-pack\n0000010a{0} HEAD\0symref=HEAD:refs/heads/master\n003f{0} refs/heads/master\n"
+DUMB = "{0}\trefs/heads/master\n{0}\trefs/tags/v1.0\n{0}\trefs/tags/v1.0^{{}}\n"
+
+
+@pytest.mark.parametrize("page", [SMART, DUMB])
+@pytest.mark.parametrize(
+    ("ref", "found"), [("master", True), ("a" * 40, True), ("maste", False), ("HEAD", False), ("a" * 12, False)]
+)
+def test_perseus_has_the_asked_branch(ask: Callable[..., Any], page: str, ref: str, found: bool) -> None:
+    """As git's two ways over HTTP list them."""
+    url = "http://mirror/perseus.git/info/refs?service=git-upload-pack"
+    asked = {"perseus_client_ref": ref, "pegasus_client_nodes": 1}
+    report, unchecked = ask(asked, {url: page.format("0123456789abcdef" * 2 + "01234567")})
+    assert not unchecked
+    assert [one.key for one in report.problems] == ([] if found else ["perseus_client_ref"])
+    for problem in report.problems:
+        assert f"found {ref!r}, expected a branch or a tag of http://mirror/perseus.git (master" in problem.message
+        assert ("did you mean master?" in problem.message) is (ref == "maste")
+    assert ask({**asked, "pegasus_client_nodes": 0})[1] == [] == ask({**asked, "perseus_client_given_jar": "/x"})[1]
+
+
+def test_a_repository_that_isnt_read_from_here(ask: Callable[..., Any]) -> None:
+    asked = {"perseus_client_ref": "master", "pegasus_client_nodes": 1}
+    report, (unchecked,) = ask(asked)
+    assert report.problems == [] and unchecked.text.startswith(
+        "that Perseus has 'master': found nothing at http://mirror"
+    )
+    report, (unchecked,) = ask(asked, other={"perseus_client_repository": "git@host:perseus.git"})
+    assert report.problems == [] and "is no address that is read from here" in unchecked.text
 
 
 def test_hosts_with_rpm_are_asked_for_theirs(ask: Callable[..., Any]) -> None:

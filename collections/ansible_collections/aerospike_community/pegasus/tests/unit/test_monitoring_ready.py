@@ -17,9 +17,11 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monito
     targets_of,
     targets_problem,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd
 from ansible_collections.aerospike_community.pegasus.plugins.modules.monitoring_ready import (
     Monitoring,
     NotYetError,
+    never,
     reached_at,
 )
 
@@ -200,3 +202,20 @@ def test_nobody_listens() -> None:
 def test_addresses_for_users() -> None:
     assert reached_at("http://127.0.0.1:3000", "54.1.2.3") == "http://54.1.2.3:3000"
     assert reached_at("http://127.0.0.1:3000", "") == "http://127.0.0.1:3000"
+
+
+@pytest.mark.parametrize(
+    ("loaded", "active", "said"),
+    [
+        ("not-found", "inactive", "; prometheus isn't installed here: setup-grafana goes on with it"),
+        ("loaded", "inactive", "; prometheus is inactive (x): setup-grafana starts it"),
+        ("loaded", "failed", "; prometheus is failed (x): setup-grafana starts it"),
+        ("loaded", "activating", ""),
+        ("loaded", "active", ""),
+    ],
+)
+def test_what_never_answers_isnt_waited_for(loaded: str, active: str, said: str) -> None:
+    """A setup that was interrupted before its monitoring was there."""
+    systemd = Systemd(lambda *_, **__: (0, f"LoadState={loaded}\nActiveState={active}\nSubState=x", ""))
+    assert never("prometheus", systemd) == said
+    assert never("", systemd) == ""

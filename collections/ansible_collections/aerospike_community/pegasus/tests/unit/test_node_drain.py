@@ -86,6 +86,13 @@ def test_a_node_is_emptied_step_by_step(drain):
     ]  # fmt: skip
 
 
+def test_check_mode_says_what_would_be_done(drain):
+    cluster = Cluster()
+    made, lines = drain(cluster, [C])
+    made.tell_plan(made.check())
+    assert lines == ["it would be quiesced: 2 nodes would own all partitions"] and cluster.told == []
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

@@ -16,6 +16,7 @@ HEADER = (
     "| Test Cases: | Write       | Read        | Total TPS      |\n"
     "|             |             |             |                |\n"
 )
+ROW = "| 12          | 5           | 7           | 12             |\n"
 # Begins and ends as many threads as told on stdin, named as Java names those of Perseus's workloads; "other" begins one
 # with another name.
 PERSEUS = """
@@ -107,16 +108,23 @@ def perseus(tmp_path):
         ({"write": 1, "read": 1}, {"write": 1}, ["end 1"]),
         ({"write": 1, "read": 1}, {}, ["end 2"]),
         ({"write": 1, "read": 1}, {"write": 2}, ["end 1", "begin 1"]),
-        ({"write": 1, "read": 1}, {"write": 1, "read": 1}, []),
-        # Without a column there are no threads.
-        ({"write": 1, "read": 1}, {"write": 1, "read": 1, "rangeQuery": 9}, []),
         # Its file was missing or no good.
-        ({}, {"write": 1, "read": 3}, ["begin 2"]),
+        ({}, {"write": 1, "read": 3}, ["begin 2", "row"]),
     ],
 )
 def test_its_threads_are_proof(perseus, old, new, what):
-    perseus.then = lambda: [perseus.tell(line) for line in what]
+    perseus.then = lambda: [perseus.say(ROW) if line == "row" else perseus.tell(line) for line in what]
     assert perseus.prove(load(**old) if old else {}, load(**new), 5) == "process"
+
+
+@pytest.mark.parametrize("queries", [0, 9])  # they have no column here, and so no threads
+def test_a_load_that_stays_is_proven_by_a_row(perseus, queries):
+    """Threads alone would prove it of a process that is stuck as well."""
+    with pytest.raises(subject.NotTakenOverError, match=r"has 2 workload threads \(2 before\)"):
+        perseus.prove(load(write=1, read=1), load(write=1, read=1, rangeQuery=queries))
+
+    perseus.then = lambda: perseus.say(ROW)
+    assert perseus.prove(load(write=1, read=1), load(write=1, read=1, rangeQuery=queries), 5) == "process"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+#!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Give Grafana plugins, where a site has them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: grafana_plugins
+short_description: Give Grafana plugins, where a site has them
+description:
+  - Downloads each plugin (a C(.zip) with the plugin as its only top folder) that isn't there in the wanted version, and
+    puts it in Grafana's folder of plugins in place of another version. Grafana reads them when it starts.
+  - A site that doesn't have a plugin is no failure; a warning and RV(absent) say so.
+author: Pegasus authors
+options:
+  plugins: {description: "Versions, exact, by plugin's id.", type: dict, required: true}
+  url: {description: "Address of a plugin; C({id}) and C({version}) are replaced.", type: str, required: true}
+  folder: {description: Grafana's folder of plugins., type: path, default: /var/lib/grafana/plugins}
+  timeout: {description: Seconds for each download., type: int, default: 30}
+attributes:
+  check_mode: {description: Says whether it would download., support: full}
+  diff_mode: {description: Has none., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Give Grafana the plugins of its dashboards
+  aerospike_community.pegasus.grafana_plugins:
+    plugins: {grafana-polystat-panel: 2.1.14}
+    url: https://grafana.com/api/plugins/{id}/versions/{version}/download
+"""
+
+RETURN = r"""
+present: {description: Plugins that are there in the wanted version., returned: success, type: list, elements: str}
+absent: {description: Those that the site doesn't have., returned: success, type: list, elements: str}
+"""
+
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.grafana_archives import (
+    ArchiveError,
+    download,
+)
+
+EXECUTABLE = 0o111
+
+
+def version_of(plugin: Path) -> str:
+    """The version of an installed plugin; nothing where there is none."""
+    try:
+        return str(json.loads((plugin / "plugin.json").read_text(encoding="utf-8"))["info"]["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def unpack(archive: bytes, name: str, folder: Path) -> None:
+    """Put a plugin in place of what is there, by a rename: Grafana never finds half a plugin. Nothing is added to it,
+    because Grafana refuses a plugin with files that its signature doesn't name.
+
+    :raises ArchiveError: it is no archive of this plugin
+    """
+    fresh, target = folder / f".{name}.new", folder / name
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as source:
+            for entry in source.infolist():
+                parts = PurePosixPath(entry.filename).parts
+                if entry.is_dir() or ".." in parts:
+                    continue
+                if parts[0] != name:
+                    raise ArchiveError(f"expected everything in the folder {name}, found {entry.filename}")
+                path = fresh.joinpath(*parts[1:])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(source.read(entry))
+                path.chmod(0o755 if (entry.external_attr >> 16) & EXECUTABLE else 0o644)
+        if not version_of(fresh):
+            raise ArchiveError(f"expected {name}/plugin.json with a version, found none")
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+        raise ArchiveError(f"it can't be unpacked: {error}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "plugins": {"type": "dict", "required": True},
+            "url": {"type": "str", "required": True},
+            "folder": {"type": "path", "default": "/var/lib/grafana/plugins"},
+            "timeout": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    params, folder = module.params, Path(module.params["folder"])
+    changed, present, absent = False, [], []
+    for name, version in params["plugins"].items():
+        if version_of(folder / name) == str(version):
+            present.append(name)
+            continue
+        url = params["url"].replace("{id}", name).replace("{version}", str(version))
+        try:
+            archive = download(module, url, params["timeout"])
+            if archive is None:
+                absent.append(name)
+                module.warn(f"Grafana goes without the plugin {name} {version}: the artifact source has no {url}")
+                continue
+            if not module.check_mode:
+                folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+                unpack(archive, name, folder)
+        except (ArchiveError, OSError) as error:
+            module.fail_json(
+                msg=f"{url}: {error}. Check pegasus_artifact_source and grafana_prometheus_plugins, or leave it out"
+            )
+        changed = True
+        present.append(name)
+    module.exit_json(changed=changed, present=present, absent=absent)
+
+
+if __name__ == "__main__":
+    main()
