@@ -97,10 +97,10 @@ def _images(
     """An image for each architecture of the instance types."""
     there = {image.get("Architecture") for image in images}
     wanted: dict[str, str] = {}  # architecture -> the first type that has it
-    for name in (values.get(key) for key in TYPE_KEYS):
+    for name in (str(values.get(key)) for key in TYPE_KEYS):
         with contextlib.suppress(Ec2Problem):  # told by _types
             for architecture in ec2_place.architectures([dict(types[name])] if name in types else []).values():
-                wanted.setdefault(architecture, str(name))
+                wanted.setdefault(architecture, name)
     for architecture, name in wanted.items():
         if architecture not in there:
             pattern = str(values["ec2_provision_image_name"])
