@@ -9,6 +9,11 @@ from typing import Any
 
 import botocore.loaders
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("pegasus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pegasus")
 
 
 @pytest.fixture(scope="session", autouse=True)

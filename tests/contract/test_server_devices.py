@@ -13,6 +13,8 @@ from asd_simulated.storage import Namespace, Record
 from tests.contract.simulated_servers import wait_for
 
 FILES = "storage-engine device {{\n file {path}/one\n file {path}/two\n filesize 128M\n{lines}\n}}"
+# They wait for heartbeats.
+pytestmark = pytest.mark.slow
 WAITING = {"total_timeout": 10_000, "max_retries": 100, "sleep_between_retries": 50}
 
 

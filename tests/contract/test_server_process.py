@@ -129,6 +129,7 @@ def test_asinfo(simulated_cluster):
     assert "doesn't answer" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_idle_cluster_costs_next_to_nothing(simulated_cluster):
     cluster = simulated_cluster(3)
 

@@ -100,6 +100,7 @@ def test_validate_names_mistakes_and_starts_nothing(world: World) -> None:
     assert not world.requests and not world.cloud.calls and not world.errors
 
 
+@pytest.mark.slow
 def test_a_wrong_configuration_has_a_class_of_its_own(world: World) -> None:
     """A script can tell it from a misspelled command and from another action at work."""
     (world.root / "other.yml").write_text("pegasus_cluster_nodes: x\n")
@@ -175,6 +176,7 @@ def test_every_playbook_begins_with_the_check() -> None:
             assert imported == "validate.yml" or path.name == "tell-prometheus.yml", path.name
 
 
+@pytest.mark.slow
 def test_ansible_makes_the_values_that_the_artifact_source_is_asked_with() -> None:
     """The specifications' defaults are templates; Ansible makes those only that it is told to trust."""
     arguments = ["-e", "pegasus_artifact_source=http://127.0.0.1:1"]
@@ -190,6 +192,7 @@ def test_ansible_makes_the_values_that_the_artifact_source_is_asked_with() -> No
     assert "http://127.0.0.1:1/download.aerospike.com/artifacts/aerospike-server-enterprise" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_inventory_of_another_backend_is_found_by_the_first_play() -> None:
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "-i", "inventories/aws", "playbooks/validate.yml"],
@@ -204,6 +207,7 @@ def test_an_inventory_of_another_backend_is_found_by_the_first_play() -> None:
     assert "pegasus_backend: found 'local', but the inventory is that of 'aws', expected the same" in text
 
 
+@pytest.mark.slow
 def test_ansible_finds_the_same_mistakes() -> None:
     """Raw ansible-playbook: merged variables, -e as text, all mistakes at once."""
     arguments = ["-e", "pegasus_cluster_node=4", "-e", "pegasus_cluster_nodes=1", "-e", '{"nvme_partition_count": 200}']
@@ -223,6 +227,7 @@ def test_ansible_finds_the_same_mistakes() -> None:
     assert "error_class: configuration" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", ["x", "1.5"])
 def test_a_number_of_nodes_that_is_none_is_refused_without_the_driver_too(count: str) -> None:
     arguments = ["-i", "localhost,", "--start-at-task", "Check how many nodes to add", "-e", f"add_nodes_count={count}"]

@@ -86,6 +86,7 @@ def files_with(folder: Path, text: bytes) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_run_gives_typed_events_and_leaves_no_secret(project: Path) -> None:
     run = start(project, MIXED, AWS_SECRET_ACCESS_KEY="AKIA-NOT-ON-DISK", HUGE="x" * 100_000)
     events = finish(run)
@@ -120,6 +121,7 @@ def test_a_playbook_that_ansible_refuses(project: Path) -> None:
     assert any(isinstance(event, Problem) and "tusks" in event.text for event in events)
 
 
+@pytest.mark.slow
 def test_a_locale_that_is_not_installed_is_no_obstacle(project: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.driver.test_runner import start, finish\n"
@@ -186,6 +188,7 @@ def test_the_newest_runs_are_kept(tmp_path: Path) -> None:
     assert make_run_folder(tmp_path, "setup", first - timedelta(days=1)).is_dir()
 
 
+@pytest.mark.slow
 def test_the_whole_command_with_a_real_run(project: Path, world: World) -> None:
     (project / "playbooks/status.yml").write_text(
         "- name: Look\n  hosts: localhost\n  tasks:\n    - name: Speak\n      ansible.builtin.debug: {msg: hello}\n"

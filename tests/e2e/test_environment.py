@@ -662,6 +662,9 @@ def test_reaping_takes_what_is_past_its_end_and_names_what_it_cannot_read(checko
     assert checkout.driver("reap").end["changed"] == 0
 
 
+@pytest.mark.follows("test_copy_threads_is_proven_by_perseus_itself")
+@pytest.mark.follows("test_a_killed_node_is_missed_and_brought_back")
+@pytest.mark.follows("test_a_removed_node_takes_no_record_with_it")
 def test_what_was_done_is_marked_in_grafana(checkout, addresses, config):
     """Every action above, from its start to its end; the phases of a setup too."""
 

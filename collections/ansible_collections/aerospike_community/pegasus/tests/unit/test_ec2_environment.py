@@ -230,6 +230,7 @@ class Killed(BaseException):
     """Stands for a signal: nothing may catch it and clean up."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "operation", ["ImportKeyPair", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "RunInstances", "CreateTags"]
 )
@@ -460,6 +461,7 @@ def test_absent_takes_the_environment_and_nothing_else(ec2, run, tmp_path):
     assert sum(again["api_calls"].values()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["TerminateInstances", "DeleteSecurityGroup", "DeleteKeyPair"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_killed_destroy_is_completed_by_the_next(ec2, run, inject, operation, moment):
