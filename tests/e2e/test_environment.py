@@ -720,7 +720,7 @@ def test_a_node_that_returns_with_blank_disks_is_prepared_again(checkout, enviro
     until(lambda: instances(checkout)["Benchmark-3"].state == "running", 60, "a node that runs again")
     address = instances(checkout)["Benchmark-3"].address
     until(lambda: reached(checkout, address), 60, "ssh")
-    disks, partitions = "/dev/loop[0-9]+", "/dev/loop[0-9]+p[0-9]+"
+    disks, partitions = "/dev/nvme[0-9]+n1", "/dev/nvme[0-9]+n1p[0-9]+"
     assert block_devices(checkout, address, partitions) == 0
     run = checkout.driver("restart-node", "3")
     assert run.code == 0, run.why()
