@@ -100,7 +100,7 @@ def joined(problems: Sequence[Ec2Problem]) -> Ec2Problem:
     """Several problems as one: all that was found, all that can be done, and the class nearest to the cause."""
     if len(problems) == 1:
         return problems[0]
-    classes = (CREDENTIALS, ENDPOINT, PERMISSION, QUOTA, CAPACITY, OTHER, CONFIGURATION)
+    classes = (CREDENTIALS, ENDPOINT, PERMISSION, QUOTA, CAPACITY, OTHER, CONFIGURATION, USAGE)
     worst = min((one.error_class for one in problems), key=classes.index)
     steps = "\n".join(dict.fromkeys(one.next_step for one in problems))
     return Ec2Problem(worst, "\n".join(dict.fromkeys(one.message for one in problems)), steps)

@@ -394,6 +394,9 @@ def test_a_file_that_is_no_key_is_explained(ec2, run, tmp_path):
     result = run(private_key_file=str(wrong))
     assert result["error_class"] == "usage"
     assert f"Could not read the private key {wrong}" in result["msg"]
+    result = run(private_key_file=str(wrong), groups=servers(4), zones=["us-east-1z"])
+    assert f"Could not read the private key {wrong}" in result["msg"] and "us-east-1z" in result["msg"]
+    assert result["error_class"] == "configuration"
 
 
 # --- what isn't ours --------------------------------------------------------------------------------------------------
