@@ -26,12 +26,15 @@ def ec2_endpoint() -> Iterator[str]:
     One call at a time, unlike moto's own server: two launches at once can break moto's generator of addresses, and
     then one of them gets an answer that is no answer.
     """
-    from moto.ec2.models import amis
+    from moto.ec2.models import amis, ec2_backends
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     before, amis.AMIS = amis.AMIS, [IMAGE]
+    # What an earlier test of this process left in moto has other images.
+    account = ec2_backends["123456789012"]  # moto's own
+    account.reset()
     server = make_server(
         "127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), request_handler=MotoRequestHandler
     )
@@ -44,3 +47,4 @@ def ec2_endpoint() -> Iterator[str]:
         server.server_close()
         thread.join()
         amis.AMIS = before
+        account.reset()
