@@ -199,7 +199,7 @@ def test_completion_is_quick_and_silent_without_ec2(reachable: World) -> None:
     started = time.monotonic()
     assert reachable.run("_complete", "--", "stop-node", "") == 0
     assert reachable.text.split() == ["1", "2"], "an old list is better than none"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10, "it waits for no answer"
     assert time.time() - access.cache.stat().st_mtime < 60, "and the next TAB doesn't ask again"
     (reachable.root / "group_vars/all/config.yml").write_text("pegasus_backend: [\n")
     assert reachable.run("_complete", "--", "stop-node", "") == 0
