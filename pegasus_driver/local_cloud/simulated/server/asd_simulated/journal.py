@@ -37,26 +37,27 @@ class Log:
 
     def entries(self) -> Iterator[bytes]:
         """The payloads that are there, up to the first that isn't whole; the next one is written behind them."""
-        buffer, begin = b"", HEADER_SIZE
+        buffer, begin = b"", 0  # the next entry begins there in the buffer
         while True:
-            if len(buffer) < ENTRY.size:
-                buffer, begin = self._read(self.at, READ_BYTES), self.at
-            if len(buffer) < ENTRY.size:
+            if len(buffer) - begin < ENTRY.size:
+                buffer, begin = self._read(READ_BYTES), 0
+            if len(buffer) - begin < ENTRY.size:
                 return
-            size, checksum, epoch = ENTRY.unpack_from(buffer)
+            size, checksum, epoch = ENTRY.unpack_from(buffer, begin)
             if epoch != self.epoch or not 0 < size <= self.device.size - self.at - ENTRY.size:
                 return
-            if len(buffer) < ENTRY.size + size:
-                buffer, begin = self._read(self.at, ENTRY.size + size + READ_BYTES), self.at
-            payload = buffer[ENTRY.size : ENTRY.size + size]
+            whole = ENTRY.size + size
+            if len(buffer) - begin < whole:
+                buffer, begin = self._read(whole + READ_BYTES), 0
+            payload = buffer[begin + ENTRY.size : begin + whole]
             if zlib.crc32(payload) != checksum:
                 return
-            self.at = begin = begin + ENTRY.size + size
-            buffer = buffer[ENTRY.size + size :]
+            begin += whole
+            self.at += whole
             yield payload
 
-    def _read(self, at: int, size: int) -> bytes:
-        return os.pread(self.handle, min(size, self.device.size - at), at)
+    def _read(self, size: int) -> bytes:
+        return os.pread(self.handle, min(size, self.device.size - self.at), self.at)
 
     def add(self, payload: bytes) -> bool:
         """Notes an entry for the next flush. False where the device is full."""
