@@ -31,7 +31,7 @@ SPACE_NEEDED = 1_300_000_000
 
 # What each action imports, in site-packages; of the rest, Python compiles what it meets.
 COMPILED = (
-    "ansible", "ansible_collections/amazon/aws", "ansible_runner", "boto3", "botocore", "cryptography", "dateutil",
+    "ansible", "ansible_runner", "boto3", "botocore", "cryptography", "dateutil",
     "docker", "flask", "jinja2", "jmespath", "moto/core", "moto/ec2", "moto/moto_api", "moto/utilities", "packaging",
     "pexpect", "ptyprocess", "requests", "resolvelib", "rich", "s3transfer", "urllib3", "werkzeug", "yaml",
 )  # fmt: skip
