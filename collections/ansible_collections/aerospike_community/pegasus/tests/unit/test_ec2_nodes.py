@@ -5,35 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan, expiry
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_launch import user_data
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_expiry, ec2_node, ec2_reap
-from moto import mock_aws
-from moto.ec2.models import amis
 
 REGION = "us-east-1"
-IMAGE = {
-    "ami_id": "ami-amd64",
-    "name": "debian-12-amd64-test",
-    "owner_id": "136693071363",
-    "architecture": "x86_64",
-    "root_device_name": "/dev/xvda",
-    "public": True,
-    "creation_date": "2026-01-01T00:00:00.000Z",
-}
-
-
-@pytest.fixture
-def ec2(monkeypatch):
-    monkeypatch.setenv("MOTO_AMIS_PATH", "unused")
-    monkeypatch.setattr(amis, "AMIS", [IMAGE])
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    with mock_aws():
-        yield boto3.client("ec2", region_name=REGION)
 
 
 @pytest.fixture
