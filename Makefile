@@ -3,7 +3,7 @@ PY := .venv/bin/python
 COLLECTION := collections/ansible_collections/aerospike_community/pegasus
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: test test-fast lint unit molecule e2e dev clean
+.PHONY: test test-fast test-interrupt lint unit molecule e2e dev clean
 
 test: lint unit molecule e2e
 
@@ -34,6 +34,14 @@ molecule: dev
 
 e2e: dev
 	$(PY) -m pytest -m e2e tests/e2e
+
+# The driver killed at 25 moments of a setup (the suite takes 5); what came of each is printed, and kept in .pegasus/.
+# PEGASUS_INTERRUPT_SEED=... repeats a run.
+test-interrupt: dev
+	mkdir -p -m 0700 .pegasus
+	PEGASUS_INTERRUPT_MOMENTS=25 PEGASUS_INTERRUPT_REPORT=$(CURDIR)/.pegasus/interrupt-report.txt \
+		$(PY) -m pytest -s -m e2e tests/e2e/test_interrupt.py; \
+		code=$$?; cat .pegasus/interrupt-report.txt; exit $$code
 
 clean:
 	-./pegasus-driver local stop

@@ -228,9 +228,31 @@ def node_count(text: str) -> int:
     return int(text)
 
 
+def group_name(text: str) -> str:
+    """The GROUP of extend --group. argparse turns the error into a usage error."""
+    if text not in GROUPS:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected one of {', '.join(GROUPS)}")
+    return text
+
+
+def extend_variables(arguments: argparse.Namespace) -> dict[str, Any]:
+    variables: dict[str, Any] = {"ec2_provision_expiry": arguments.duration}
+    return variables | ({"pegasus_groups": [arguments.group]} if arguments.group else {})
+
+
+def reap_variables(arguments: argparse.Namespace) -> dict[str, bool]:
+    variables = {"ec2_provision_reap_all": arguments.all}
+    return variables | ({"ec2_provision_reap_all_regions": True} if arguments.all_regions else {})
+
+
+GROUPS = ("cluster", "clients", "monitoring")
 NODE = Argument("node", node_index, "the server node's index, as status shows it", example="2", complete="server")
 COUNT = Argument("count", node_count, "how many nodes to add; 1 by default", nargs="?", default=1, example="2")
 DURATION = Argument("duration", duration, "life from now on: 4h, 20h 30m, 90m, 3600s; 0 is without end", example="4h")
+YES = Option("--yes", "don't ask: launch also above ec2_provision_price_limit")
+GO_ON = Option("--yes", "don't ask before it is destroyed; without a terminal nobody is asked")
+GROUP = Option("--group", "only of this group: cluster, clients or monitoring; default: all", type=group_name,
+               metavar="GROUP")  # fmt: skip
 LOSS = Option("--force", "also where more nodes would be down than the replication factor survives")
 NO_OPEN = Option("--no-open", "don't open Grafana in the browser in the end")
 ANEW = Option("--force", "start it anew also if it runs")
@@ -240,16 +262,16 @@ REF = Option("--ref", "a branch, a tag or a full commit of Perseus; default: per
 
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment, or go on with it; changes only what differs", "setup.yml",
-           options=(NO_OPEN,), launches=True, shows=True, prepare=before_setup),
+           options=(YES, NO_OPEN), launches=True, shows=True, prepare=before_setup),
     Action("destroy", "remove everything that carries the environment's tag, and nothing else", "destroy.yml",
-           prepare=before_destroy, conclude=after_destroy),
-    Action("status", "show the environment: nodes, cluster, load, monitoring", "status.yml",
+           options=(GO_ON,), prepare=before_destroy, conclude=after_destroy),
+    Action("status", "show the environment: nodes, cluster, load, monitoring, cost", "status.yml",
            locks=False, prepare=before_status),
     Action("setup-cluster", "build the cluster alone, or go on with it", "setup-cluster.yml",
-           launches=True, prepare=before_setup),
+           options=(YES,), launches=True, prepare=before_setup),
     Action("destroy-cluster", "take the cluster's instances down, and nothing else", "destroy-cluster.yml",
-           prepare=need_cloud),
-    Action("add-nodes", "grow the cluster by COUNT nodes", "add-nodes.yml", arguments=(COUNT,),
+           options=(GO_ON,), prepare=need_cloud),
+    Action("add-nodes", "grow the cluster by COUNT nodes", "add-nodes.yml", arguments=(COUNT,), options=(YES,),
            variables=lambda arguments: {"add_nodes_count": arguments.count}, launches=True, prepare=need_cloud),
     Action("stop-node", "stop the database on a node", "stop-node.yml",
            arguments=(NODE,), options=(LOSS,), variables=node_variables, prepare=need_cloud),
@@ -260,9 +282,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("remove-node", "empty a node, then terminate its instance", "remove-node.yml",
            arguments=(NODE,), options=(UNASKED,), variables=node_variables, prepare=need_cloud),
     Action("setup-clients", "build the clients alone, or go on with them", "setup-clients.yml",
-           launches=True, prepare=need_cloud),
+           options=(YES,), launches=True, prepare=need_cloud),
     Action("destroy-clients", "take the clients' instances down, and nothing else", "destroy-clients.yml",
-           prepare=need_cloud),
+           options=(GO_ON,), prepare=need_cloud),
     Action("rebuild-clients", "pull and build Perseus once, hand it to all clients, restart it there",
            "rebuild-clients.yml", options=(REF,), variables=ref_variables, prepare=need_cloud),
     Action("build-clients", "pull and build Perseus once and hand it to all clients; what runs goes on",
@@ -271,16 +293,17 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy-threads", "bring threads.yaml to every client and see Perseus take it over", "copy-threads.yml",
            launches=True, prepare=need_cloud),
     Action("setup-grafana", "build Prometheus and Grafana alone, or go on with them", "setup-grafana.yml",
-           options=(NO_OPEN,), launches=True, shows=True, prepare=before_setup),
+           options=(YES, NO_OPEN), launches=True, shows=True, prepare=before_setup),
     Action("destroy-grafana", "take the instance of Prometheus and Grafana down, and nothing else",
-           "destroy-grafana.yml", prepare=need_cloud),
+           "destroy-grafana.yml", options=(GO_ON,), prepare=need_cloud),
     Action("extend", "move the end of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),
-           variables=lambda arguments: {"ec2_provision_expiry": arguments.duration}, prepare=need_cloud),
+           options=(GROUP,), variables=extend_variables, prepare=need_cloud),
     Action("allow-me", "let this machine in after its address has changed: ssh, Grafana, Prometheus", "allow-me.yml",
            prepare=need_cloud),
     Action("reap", "terminate the instances that are past their end (with --dry-run: name them)", "reap.yml",
-           options=(Option("--all", "look at every environment in the region, not at this one alone"),),
-           variables=lambda arguments: {"ec2_provision_reap_all": arguments.all}, prepare=need_cloud),
+           options=(Option("--all", "look at every environment in the region, not at this one alone"),
+                    Option("--all-regions", "look at every environment in every region of the account")),
+           variables=reap_variables, prepare=need_cloud),
     Action("logs", "collect the logs and the configuration of all hosts into one private archive", "logs.yml",
            options=(Option("--to", "the archive to write; default .pegasus/logs/NAME-TIME.tar.gz", type=Path,
                            metavar="FILE"),),

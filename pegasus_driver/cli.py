@@ -25,7 +25,7 @@ from pegasus_driver.exit_codes import ExitCode, epilog
 if TYPE_CHECKING:
     from pegasus_driver.config import Config
     from pegasus_driver.environment import Access, EnvironmentHost
-    from pegasus_driver.events import Event
+    from pegasus_driver.events import Event, Question
     from pegasus_driver.outcome import Failure, Record
     from pegasus_driver.progress import Progress
     from pegasus_driver.render import Recorder, Renderer
@@ -67,6 +67,17 @@ def _execute(command: Sequence[str]) -> None:
     execute(command, os.environ)
 
 
+def _ask(question: str) -> str:
+    """The line that the user types, "" at the end of the input."""
+    sys.stdout.write(f"{question} ")
+    sys.stdout.flush()
+    return sys.stdin.readline()
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def _browse(url: str) -> bool:
     import webbrowser
 
@@ -89,6 +100,8 @@ class Host:
     find_hosts: Callable[[Access], list[EnvironmentHost]] = _find_hosts
     execute: Callable[[Sequence[str]], None] = _execute  # replaces this process
     browse: Callable[[str], bool] = _browse
+    ask: Callable[[str], str] = _ask
+    on_terminal: Callable[[], bool] = _on_terminal  # somebody can be asked
 
 
 class _Parser(argparse.ArgumentParser):
@@ -338,6 +351,8 @@ class _Run:
         self.record: Record = Record()
         self.run_folder: Path | None = None
         self.failed_before: Sequence[Failure] = ()  # an interruption
+        self.answer_file: Path | None = None  # where a yes is told to the playbook, if somebody can be asked
+        self.declined = False
         self.session = Session(
             root=host.root,
             config=config,
@@ -384,6 +399,8 @@ class _Run:
         if nothing:
             return ExitCode.OK, nothing
         outcome = self._playbook()
+        if self.declined:
+            return ExitCode.INTERRUPTED, "not confirmed, so nothing was changed"
         code = exit_code(self.record, outcome.rc)
         if code is ExitCode.OK and self.action.needs_hosts and self.record.empty_plays:
             raise DriverError(
@@ -436,7 +453,7 @@ class _Run:
                 playbook=self.playbook,
                 inventories=inventories,
                 folder=self.run_folder,
-                extra_vars=self.action.variables(self.arguments),
+                extra_vars={**self.action.variables(self.arguments), **self._approval()},
                 tags=self.action.tags,
                 arguments=[*explicit, *self.extra, *self._limits(), *(["--check", "--diff"] if self.dry_run else [])],
                 environ=environ,
@@ -454,6 +471,36 @@ class _Run:
         self.signals.raising = True
         return run.outcome
 
+    def _approval(self) -> dict[str, Any]:
+        """What the playbook is told about questions: a yes, or where it will find one."""
+        if not hasattr(self.arguments, "yes"):
+            return {}
+        if self.arguments.yes:
+            return {"ec2_provision_approved": True}
+        if self.dry_run or self.arguments.output == "json" or not self.host.on_terminal():
+            return {}
+        assert self.run_folder is not None
+        self.answer_file = self.run_folder / "yes"
+        return {"ec2_provision_answer_file": str(self.answer_file)}
+
+    def _answer(self, question: Question, run: PlaybookRun) -> None:
+        """Asks the user what the playbook wants to know; it waits for the file, or is ended."""
+        assert self.answer_file is not None
+        self.renderer.ask(question, self.host.monotonic())
+        self.signals.raising = True
+        try:
+            answer = self.host.ask(f"{question.text} [yes/no]").strip().lower()
+        except KeyboardInterrupt:
+            answer = ""
+        finally:
+            self.signals.raising = False
+        if answer in ("yes", "y"):
+            self.answer_file.touch()
+            self.answer_file = None  # a yes is for all that the run does
+        else:
+            self.declined = True
+            run.kill()
+
     def _limits(self) -> list[str]:
         """Options that mean the same to ansible-playbook, where the action has them."""
         names = [option.flag for option in self.action.options if option.flag in ("--tags", "--limit")]
@@ -462,7 +509,7 @@ class _Run:
 
     def _follow(self, run: PlaybookRun) -> None:
         """Feeds the run's events to the record and the view until it is over."""
-        from pegasus_driver.events import parse
+        from pegasus_driver.events import Question, parse
 
         asked = 0
         while True:
@@ -483,6 +530,8 @@ class _Run:
             now = self.host.monotonic()
             for event in parse(raw):
                 self._handle(event, now)
+                if isinstance(event, Question) and self.answer_file:
+                    self._answer(event, run)
             self.renderer.tick(now)
 
     def _stop(self, run: PlaybookRun, asked: int) -> None:

@@ -86,6 +86,14 @@ class Note(Event):
 
 
 @dataclass(frozen=True)
+class Question(Event):
+    """A task wants a yes before the play goes on. lines: what it is about."""
+
+    text: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Report(Event):
     """The environment as the module environment_report sees it; its shape is that module's documentation.
 
@@ -144,6 +152,8 @@ _WARNINGS = ("warning", "system_warning", "deprecated")
 SAYING = {"debug": "msg", "chaos_node": "message", "node_drain": "message", "perseus_threads": "message"}
 # Of these, the ones that say the same on many hosts.
 SAYING_ON_EACH_HOST = {"perseus_threads"}
+# Modules whose result may hold a question, with what it is about.
+ASKING = ("ec2_cost", "ec2_environment")
 
 
 def parse(raw: Mapping[str, Any]) -> Iterator[Event]:
@@ -186,6 +196,8 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
     if isinstance(result.get("report"), Mapping) and action == "environment_report":
         lines, problems = tuple(_lines(result.get("lines"))), tuple(_lines(result.get("problems")))
         yield Report(result["report"], lines, problems, time=time)
+    if action in ASKING and result.get("question") and not failed:
+        yield Question(str(result["question"]), tuple(_lines(result.get("message"))), time=time)
     for warning in _lines(result.get("warnings")):  # a module's own; Ansible makes no event of it
         yield Warning(warning, time=time)
     said = SAYING.get(action)

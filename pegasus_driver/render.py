@@ -28,6 +28,7 @@ from pegasus_driver.events import (
     Output,
     PlayStarted,
     Problem,
+    Question,
     Report,
     Stats,
     TaskStarted,
@@ -106,6 +107,9 @@ class Renderer(Protocol):
     def start(self, beginning: Beginning, now: float) -> None: ...
     def say(self, text: str, now: float) -> None: ...
     def handle(self, event: Event, now: float) -> None: ...
+    def ask(self, question: Question, now: float) -> None:
+        """Show what a question is about, and leave the terminal to whoever asks it, until the next call."""
+
     def tick(self, now: float) -> None: ...
     def finish(self, ending: Ending, now: float) -> None: ...
 
@@ -187,6 +191,10 @@ class PlainRenderer:
                 for line in event.lines:
                     self._line(f"  {line}", now)
 
+    def ask(self, question: Question, now: float) -> None:
+        for line in question.lines:
+            self._line(f"  {line}", now)
+
     def tick(self, now: float) -> None:
         stage = self._progress.current
         if now - self._last < HEARTBEAT:
@@ -267,6 +275,9 @@ class JsonRenderer:
             del data["lines"]
         self._write({"time": data.pop("time"), "type": RECORD_TYPES[type(event)], **data})
 
+    def ask(self, question: Question, now: float) -> None:
+        pass  # nobody is asked
+
     def tick(self, now: float) -> None:
         pass
 
@@ -336,6 +347,7 @@ RECORD_TYPES: dict[type[Event], str] = {
     Warning: "warning",
     Problem: "problem",
     Note: "note",
+    Question: "question",
     Report: "report",
     Stats: "stats",
     Output: "output",
@@ -395,6 +407,11 @@ class LiveRenderer:
                 for line in event.lines:
                     self._above(line)
 
+    def ask(self, question: Question, now: float) -> None:
+        self._live.stop()
+        for line in question.lines:
+            self._console.print(f"  {line}", soft_wrap=True)
+
     def tick(self, now: float) -> None:
         if now - self._drawn >= 0.1:
             self._draw(now)
@@ -419,6 +436,8 @@ class LiveRenderer:
 
     def _draw(self, now: float) -> None:
         self._drawn = now
+        if not self._live.is_started:  # a question was asked
+            self._live.start()
         self._live.update(self.view(now), refresh=True)
 
     def view(self, now: float) -> Text:
@@ -523,6 +542,9 @@ class SynchronizedRenderer:
     def handle(self, event: Event, now: float) -> None:
         self._call(self._renderer.handle, event, now)
 
+    def ask(self, question: Question, now: float) -> None:
+        self._call(self._renderer.ask, question, now)
+
     def tick(self, now: float) -> None:
         self._call(self._renderer.tick, now)
 
@@ -590,6 +612,8 @@ class Recorder:
     def handle(self, event: Event, now: float) -> None:
         self._json.handle(event, now)
 
+    def ask(self, question: Question, now: float) -> None: ...
+
     def tick(self, now: float) -> None: ...
 
     def finish(self, ending: Ending, now: float) -> None:
@@ -618,6 +642,9 @@ class Both:
     def handle(self, event: Event, now: float) -> None:
         self.recorder.handle(event, now)
         self._view.handle(event, now)
+
+    def ask(self, question: Question, now: float) -> None:
+        self._view.ask(question, now)
 
     def tick(self, now: float) -> None:
         self._view.tick(now)

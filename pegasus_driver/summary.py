@@ -60,9 +60,14 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     facts = [*_cluster(report), *_load(report), *_monitoring(report)]
     if report.get("expires"):
         facts.append(("expires", str(report["expires"])))
+    cost = report.get("cost") or {}
+    if cost.get("text"):
+        facts.append(("cost", str(cost["text"])))
+        facts += [("", f"price unknown: {text}") for text in cost.get("unknown") or []]
     if facts:
         lines += ["", *table(facts)]
-    return lines
+    warnings = report.get("expiry_warnings") or []
+    return lines + (["", *(f"WARNING  {text}" for text in warnings)] if warnings else [])
 
 
 def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -29,6 +29,8 @@ from xml.sax.saxutils import escape
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan
 
+from pegasus_driver.local_cloud import placement_groups
+
 log = logging.getLogger("pegasus.endpoint")
 
 IMAGE_OWNER = "136693071363"
@@ -121,6 +123,7 @@ class Endpoint:
         import moto
         from moto.ec2.models import EC2Backend, ec2_backends
 
+        placement_groups.install()
         self._moto_version = moto.__version__
         self._backends = ec2_backends
         self.lock = threading.RLock()

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_lifecycle
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_lifecycle, ec2_removal
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
+from moto.ec2.models import ec2_backends
 
 from pegasus_driver.exit_codes import ExitCode
 from tests.aws.checkout import Checkout
@@ -43,28 +44,35 @@ def refuse(code: str, action: str, *, dry: bool = False, more: Callable[[Call], 
     return fault
 
 
-def again(project: Checkout, server: Ec2Server, state: str) -> ec2_lifecycle.Outcome:
-    """What the next run's module does, without Ansible around it."""
+def next_client(server: Ec2Server) -> Ec2:
+    """What the next run calls EC2 with, which works again."""
     server.faults.clear()
     server.edits.clear()
-    ec2 = Ec2("Bench", region="us-east-1", endpoint_url=server.url, access_key="next", secret_key="run")
-    if state == "absent":
-        return ec2_lifecycle.absent(ec2, 30, check=False)
+    return Ec2("Bench", region="us-east-1", endpoint_url=server.url, access_key="next", secret_key="run")
+
+
+def gone(server: Ec2Server) -> ec2_removal.Removal:
+    """What the module does for destroy, without Ansible around it."""
+    return ec2_removal.remove(next_client(server), 30, check=False)
+
+
+def again(project: Checkout, server: Ec2Server) -> ec2_lifecycle.Outcome:
+    """What the module does for the next setup, without Ansible around it."""
     defaults = {key: one["default"] for key, one in ec2_environment.ARGUMENTS.items() if "default" in one}
     group = {key: one.get("default") for key, one in ec2_environment.ARGUMENTS["groups"]["options"].items()}
     groups = [group | one for one in GROUPS]
     key = str(project.path / ".pegasus/aws/Bench/id_ed25519")
     asked = defaults | {"environment": "Bench", "groups": groups, "private_key_file": key}
     wish = ec2_environment.wish_from(asked | {"allowed_cidrs": ["127.0.0.0/8"], "timeout": 30})
-    return ec2_lifecycle.present(ec2, wish, check=False)
+    return ec2_lifecycle.present(next_client(server), wish, check=False)
 
 
 def converges_and_goes(project: Checkout, server: Ec2Server, live: Live) -> None:
     """The next run makes what is missing and no more; destroy leaves nothing with the environment's tag."""
-    again(project, server, "present")
+    again(project, server)
     assert sorted(live()) == NAMES
-    assert again(project, server, "present").changes == []
-    assert len(again(project, server, "absent").terminated) == len(NAMES)
+    assert again(project, server).changes == []
+    assert len(gone(server).terminated) == len(NAMES)
     nothing_is_left(server, live)
 
 
@@ -82,6 +90,12 @@ def messages(run: Any) -> str:
 
 def next_steps(run: Any) -> str:
     return "\n".join([*run.end["next_steps"], *(str(one["next_step"]) for one in run.end["failures"])])
+
+
+def described_since_tagged(server: Ec2Server) -> int:
+    """How often, this time included. The first one ends the module's wait, the second is the inventory."""
+    actions = [one.action for one in server.calls]
+    return actions[actions.index("CreateTags") :].count("DescribeInstances") if "CreateTags" in actions else 0
 
 
 def test_throttling_on_every_call_is_waited_out(server: Ec2Server, checkout: Make, live: Live) -> None:
@@ -125,7 +139,7 @@ def test_throttling_on_every_call_is_waited_out(server: Ec2Server, checkout: Mak
             id="permission half-way",
         ),
         pytest.param(
-            lambda call, number: "ExpiredToken" if number > 20 else None,
+            lambda call, number: "ExpiredToken" if number > 23 else None,
             ExitCode.EC2, "ExpiredToken", "Check the access key of this account", id="credentials expire half-way",
         ),
     ],
@@ -158,7 +172,7 @@ def test_credentials_that_expire_after_the_launch_are_called_that(
 
     def running() -> bool:
         """Once the module has seen what it waits for: its instances, tagged."""
-        return server.count()["ec2:DescribeInstances"] > 4
+        return described_since_tagged(server) > 1
 
     server.faults.append(expire)
     project = checkout()
@@ -172,11 +186,8 @@ def test_credentials_that_expire_after_the_launch_are_called_that(
 def test_an_instance_that_goes_straight_to_terminated(server: Ec2Server, checkout: Make, live: Live) -> None:
     def end(call: Call, number: int) -> None:
         if call.action == "CreateTags":
-            client = server.client()
-            # In a thread of its own: the server answers one request at a time.
-            threading.Thread(
-                target=lambda: client.terminate_instances(InstanceIds=[call.parameters["ResourceId.1"]])
-            ).start()
+            # At once, so before the next description: the server answers one request at a time, this one isn't over.
+            ec2_backends["123456789012"]["us-east-1"].terminate_instances([call.parameters["ResourceId.1"]])
 
     server.faults.append(end)
     reason = b"Server.InternalError: Internal error on launch"
@@ -191,9 +202,9 @@ def test_an_instance_that_goes_straight_to_terminated(server: Ec2Server, checkou
     assert "Expected every instance to run, but EC2 ended 1" in messages(run)
     assert "Internal error on launch" in messages(run)
     assert len(live()) == 4
-    assert len(again(project, server, "present").launched) == 1
+    assert len(again(project, server).launched) == 1
     assert len(live()) == 5
-    again(project, server, "absent")
+    gone(server)
     nothing_is_left(server, live)
 
 
@@ -211,10 +222,7 @@ def test_an_instance_that_is_lost_in_the_middle(server: Ec2Server, checkout: Mak
     """It runs when the inventory is read, and is gone when setup comes to it. The next run launches another."""
 
     def lose(call: Call, number: int) -> None:
-        after = [one.action for one in server.calls]
-        after = after[after.index("CreateTags") :] if "CreateTags" in after else []
-        # The first description after the tags ends the module's wait, the second is the inventory.
-        if call.action == "DescribeInstances" and after.count("DescribeInstances") == 2:
+        if call.action == "DescribeInstances" and described_since_tagged(server) == 2:
             client, ident = server.client(), launched[0]
             lost.add(ident)
             threading.Thread(target=lambda: client.terminate_instances(InstanceIds=[ident])).start()
@@ -233,9 +241,9 @@ def test_an_instance_that_is_lost_in_the_middle(server: Ec2Server, checkout: Mak
     run = project.driver("setup")
     assert run.code == ExitCode.SSH, run.said
     until(lambda: len(live()) == 4)
-    assert len(again(project, server, "present").launched) == 1
+    assert len(again(project, server).launched) == 1
     assert len(live()) == 5 and len(lost) == 1 and not lost & {one.id for one in live().values()}
-    again(project, server, "absent")
+    gone(server)
     nothing_is_left(server, live)
 
 

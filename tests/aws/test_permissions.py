@@ -12,6 +12,7 @@ import botocore.client
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.modules import (
+    ec2_cost,
     ec2_environment,
     ec2_expiry,
     ec2_ingress,
@@ -27,10 +28,10 @@ GROUPS = [
     {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
     {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
 ]
-# moto knows none of these; the answers are EC2's for a call that worked.
+# moto knows none of these, or more regions than a test needs; the answers are AWS's for a call that worked.
 STAND_INS: dict[str, Any] = {
-    "CreatePlacementGroup": {},
-    "DeletePlacementGroup": {},
+    "DescribeRegions": {"Regions": [{"RegionName": "us-east-1"}, {"RegionName": "us-west-2"}]},
+    "GetProducts": {"PriceList": []},
     "GetParameters": {"Parameters": [{"Name": "x", "Value": "ami-amd64"}]},
 }
 
@@ -46,9 +47,6 @@ def recorded(server: Ec2Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[lis
     def record(self: Any, name: str, parameters: dict[str, Any]) -> Any:
         calls.append((self.meta.service_model.service_name, name, parameters))
         if name in STAND_INS:
-            if parameters.get("DryRun"):
-                code = {"Error": {"Code": "DryRunOperation", "Message": ""}}
-                raise botocore.exceptions.ClientError(code, name)
             return STAND_INS[name]
         return real(self, name, parameters)
 
@@ -80,6 +78,7 @@ def everything(run: Any, server: Ec2Server, tmp_path: Path) -> None:
         "groups": GROUPS, "private_key_file": str(tmp_path / "key"), "placement": "cluster",
         "image_name": "/aws/service/some/image", "allowed_cidrs": ["192.0.2.1"],
     }  # fmt: skip
+    run(ec2_cost, groups=GROUPS, approved=True)
     made = run(ec2_environment, **wish)["instances"]
     client = server.client()
     client.stop_instances(InstanceIds=[made[1]["id"]])
@@ -89,16 +88,21 @@ def everything(run: Any, server: Ec2Server, tmp_path: Path) -> None:
     run(ec2_expiry, duration="4h")
     run(ec2_node, indexes=[2], state="terminated")
     client.create_tags(Resources=[made[2]["id"]], Tags=[{"Key": "pegasus:expires", "Value": "2020-01-01T00:00:00Z"}])
-    run(ec2_reap, every_environment=True)
-    orphan = [{"ResourceType": "volume", "Tags": [{"Key": "pegasus:environment", "Value": "Bench"}]}]
-    client.create_volume(AvailabilityZone="us-east-1a", Size=1, TagSpecifications=orphan)
+    run(ec2_reap, all_regions=True)
+
+    def ours(kind: str) -> list[dict[str, Any]]:
+        return [{"ResourceType": kind, "Tags": [{"Key": "pegasus:environment", "Value": "Bench"}]}]
+
+    client.create_volume(AvailabilityZone="us-east-1a", Size=1, TagSpecifications=ours("volume"))
+    subnet = client.describe_subnets()["Subnets"][0]["SubnetId"]
+    client.create_network_interface(SubnetId=subnet, TagSpecifications=ours("network-interface"))
     run(ec2_environment, state="absent", groups=[])
 
 
 def test_the_policy_is_what_is_called(run: Any, server: Ec2Server, recorded: Any, tmp_path: Path) -> None:
     everything(run, server, tmp_path)
     # The test's own calls have a client of their own.
-    own = {"StopInstances", "CreateVolume"}
+    own = {"StopInstances", "CreateVolume", "CreateNetworkInterface"}
     calls = {(service, name) for service, name, _ in recorded if name not in own}
     made = docs_iam.text(calls)
     if os.environ.get("PEGASUS_WRITE_POLICY"):

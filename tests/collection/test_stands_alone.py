@@ -75,6 +75,7 @@ VARIABLES = {
     "ec2_provision_client_instance_type": "c6i.large",
     "ec2_provision_monitoring_instance_type": "t3.medium",
     "ec2_provision_allowed_cidrs": ["172.31.0.0/16"],
+    "ec2_provision_prices": {"*": 0},
 }
 
 

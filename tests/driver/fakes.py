@@ -207,6 +207,9 @@ class World:
         self.hosts: list[EnvironmentHost] = []
         self.executed: list[list[str]] = []
         self.browsed: list[str] = []
+        self.terminal = False
+        self.answers: list[str] = []
+        self.questions: list[str] = []
         self.out, self.err = io.StringIO(), io.StringIO()
 
     def host(self) -> Host:
@@ -222,6 +225,8 @@ class World:
             cloud=lambda: self.cloud,
             find_hosts=lambda access: list(self.hosts),
             execute=self._execute,
+            ask=self._ask,
+            on_terminal=lambda: self.terminal,
             browse=lambda url: self.browsed.append(url) or True,  # type: ignore[func-returns-value]
         )
 
@@ -229,6 +234,13 @@ class World:
         """Ends the command, as becoming another program does."""
         self.executed.append(list(command))
         raise SystemExit(0)
+
+    def _ask(self, question: str) -> str:
+        self.questions.append(question)
+        answer = self.answers.pop(0)
+        if answer == "^C":
+            raise KeyboardInterrupt
+        return answer + "\n"
 
     def _tick(self) -> float:
         self.seconds += 0.01

@@ -25,7 +25,9 @@ from pegasus_driver.completion import subcommands
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.lock import environment_lock, lock_path
+from pegasus_driver.render import Beginning, Ending
 from pegasus_driver.runner import LOCK_VARIABLE
+from pegasus_driver.summary import report_lines
 from tests.driver.fakes import (
     REPORT,
     Instance,
@@ -700,3 +702,109 @@ def test_interrupt_while_the_cloud_starts(world: World) -> None:
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert not world.requests
     assert "No instance exists." in world.errors and "interrupted after" in world.errors
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+def asking(action: str = "ec2_environment") -> dict:
+    return ok("localhost", "See what will be taken", "r", f"a.b.{action}", question="Destroy these 2 parts of Bench?",
+              message=["terminate Bench-1 (i-1, server)", "delete the key pair pegasus-Bench"])  # fmt: skip
+
+
+def answer_file(world: World) -> Path | None:
+    path = world.requests[-1].extra_vars.get("ec2_provision_answer_file")
+    return Path(path) if path else None
+
+
+@pytest.mark.parametrize("output", ["auto", "plain"])
+def test_on_a_terminal_destroy_shows_its_list_and_asks(world: World, output: str) -> None:
+    world.terminal, world.answers = True, ["yes"]
+    world.events = [play("Take down"), asking(), asking(), stats(ok={"localhost": 1})]
+    world.cloud.running = True
+    assert world.run("destroy", "--output", output) == 0
+    assert world.questions == ["Destroy these 2 parts of Bench? [yes/no]"]
+    assert world.text.index("terminate Bench-1 (i-1, server)") < world.text.index("done in")
+    path = answer_file(world)
+    assert path and path.exists() and not world.runs[-1].killed
+
+
+@pytest.mark.parametrize("answer", ["no", "", "^C", "yess"])
+def test_anything_but_yes_changes_nothing(world: World, answer: str) -> None:
+    world.terminal, world.answers = True, [answer]
+    world.events = [play("Take down"), asking(), failed("localhost", "Wait for the answer")]
+    world.cloud.running = True
+    assert world.run("destroy") == ExitCode.INTERRUPTED
+    assert "not confirmed, so nothing was changed" in world.errors and "FAILED" not in world.errors
+    path = answer_file(world)
+    assert path and not path.exists() and world.runs[-1].killed
+    assert "stop --if-empty" not in world.cloud.calls
+
+
+@pytest.mark.parametrize("action", ["setup", "setup-cluster", "add-nodes", "destroy", "destroy-clients"])
+def test_yes_is_told_to_the_playbook_and_nobody_is_asked(world: World, action: str) -> None:
+    (world.root / "playbooks" / f"{action}.yml").write_text("[]\n")
+    world.terminal = world.cloud.running = True
+    world.events = [asking("ec2_cost")]
+    assert world.run(action, "--yes") == 0
+    assert world.requests[-1].extra_vars["ec2_provision_approved"] is True
+    assert answer_file(world) is None and world.questions == []
+
+
+@pytest.mark.parametrize(("terminal", "options"), [(False, []), (True, ["--output", "json"]), (True, ["--dry-run"])])
+def test_where_nobody_can_be_asked_the_playbook_decides(world: World, terminal: bool, options: list[str]) -> None:
+    """It destroys, and refuses a launch above the limit."""
+    world.terminal, world.cloud.running = terminal, True
+    world.events = [asking()]
+    assert world.run("destroy", *options) == 0
+    assert world.questions == [] and not set(world.requests[-1].extra_vars) & {
+        "ec2_provision_answer_file", "ec2_provision_approved"
+    }  # fmt: skip
+
+
+def test_a_live_view_leaves_the_terminal_to_the_question(tmp_path: Path) -> None:
+    from pegasus_driver.events import Question
+    from pegasus_driver.render import LiveRenderer
+
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    view = LiveRenderer(out, io.StringIO())
+    view.start(Beginning("destroy", "Bench", "local"), 0.0)
+    view.ask(Question("Destroy?", ("terminate Bench-1",)), 0.1)
+    assert not view._live.is_started and "terminate Bench-1" in out.getvalue()
+    view.tick(1.0)
+    assert view._live.is_started
+    view.finish(Ending(ExitCode.OK, "destroy", "Bench", 1.0), 2.0)
+    assert not view._live.is_started
+
+
+def test_extend_of_one_group(world: World) -> None:
+    (world.root / "playbooks" / "extend.yml").write_text("[]\n")
+    world.cloud.running = True
+    assert world.run("extend", "4h") == 0
+    assert world.requests[-1].extra_vars == {"ec2_provision_expiry": "4h"}
+    assert world.run("extend", "4h", "--group", "clients") == 0
+    assert world.requests[-1].extra_vars == {"ec2_provision_expiry": "4h", "pegasus_groups": ["clients"]}
+    assert world.run("extend", "4h", "--group", "servers") == ExitCode.USAGE
+    assert "found 'servers', expected one of cluster, clients, monitoring" in world.errors
+
+
+def test_reap_everywhere(world: World) -> None:
+    (world.root / "playbooks" / "reap.yml").write_text("[]\n")
+    world.cloud.running = True
+    assert world.run("reap", "--all-regions", "--dry-run") == 0
+    assert world.requests[-1].extra_vars == {"ec2_provision_reap_all": False, "ec2_provision_reap_all_regions": True}
+    assert "--check" in world.requests[-1].arguments
+
+
+def test_the_report_tells_cost_and_a_near_end() -> None:
+    cost = {"text": "12.00 USD so far", "unknown": ["t3.large: AccessDenied"]}
+    lines = report_lines({**REPORT, "cost": cost, "expiry_warnings": ["Bench-1 ends in 42 min"]})
+    assert any(line.split() == ["cost", "12.00", "USD", "so", "far"] for line in lines)
+    assert "price unknown: t3.large: AccessDenied" in "\n".join(lines)
+    assert lines[-1] == "WARNING  Bench-1 ends in 42 min"

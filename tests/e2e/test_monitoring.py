@@ -160,6 +160,22 @@ def test_a_rotated_log_loses_no_count(monitored: Monitored) -> None:
     assert monitored.value(f"resets(perseus_rows_total{{{where}}}[5m])") == 0
 
 
+def test_an_alert_fires_an_hour_before_an_end(monitored: Monitored) -> None:
+    """Of one group alone, whose instance tells its end itself; extended, it is silent again."""
+    where = {"instance": "BenchmarkGrafana-1"}
+    assert len(panels.ask(monitored.prometheus, "pegasus_expires_seconds")) == 2 + CLIENTS + 1
+    assert not monitored.firing("ExpirySoon")
+    run = monitored.clone.driver("extend", "30m", "--group", "monitoring")
+    assert run.code == 0, run.why()
+    until(lambda: monitored.firing("ExpirySoon", **where), 60, "ExpirySoon fires")
+    assert len(monitored.firing("ExpirySoon")) == 1
+    (warning,) = monitored.clone.driver("status").end["report"]["expiry_warnings"]
+    assert warning.startswith("BenchmarkGrafana-1 ends in ")
+    assert monitored.clone.driver("extend", "4h").code == 0
+    until(lambda: not monitored.firing("ExpirySoon"), 60, "ExpirySoon ends")
+    assert monitored.clone.driver("status").end["report"]["expiry_warnings"] == []
+
+
 def test_an_alert_fires_when_the_threads_stop(monitored: Monitored) -> None:
     began = time.time()
     monitored.set_threads(write=0, read=0, update=0, batchRead=0)

@@ -64,6 +64,7 @@ LIMITS: dict[str, Limits] = {
     "ec2_provision_zone_count": Limits(1, 6),
     "pegasus_ssh_timeout": Limits(1, None, "seconds"),
     "ec2_provision_timeout": Limits(1, None, "seconds"),
+    "ec2_provision_price_limit": Limits(0, None, "US dollars an hour"),
     "aerospike_server_default_ttl": Limits(0, LONGEST_TTL, "seconds"),
     "aerospike_server_nsup_period": Limits(0, LONGEST_TTL, "seconds"),
     "aerospike_server_memory_percent": Limits(1, 95, "percent"),
@@ -205,6 +206,15 @@ def _networks(values: Values) -> Iterator[Found]:
             ec2_plan.normal_cidr(str(cidr))
         except ValueError:
             yield "ec2_provision_allowed_cidrs", f"found {show(cidr)}, expected networks such as 203.0.113.7/32"
+
+
+def _prices(values: Values) -> Iterator[Found]:
+    for pattern, usd in values.get("ec2_provision_prices", {}).items():
+        if isinstance(usd, bool) or not isinstance(usd, (int, float)) or usd < 0:
+            yield (
+                "ec2_provision_prices",
+                f"found {show(usd)} for {pattern}, expected US dollars an hour, 0 or more: {{r6gd.8xlarge: 1.5}}",
+            )
 
 
 def _zones(values: Values) -> Iterator[Found]:
@@ -362,6 +372,7 @@ RULES: tuple[Callable[[Values], Iterator[Found]], ...] = (
     _placement,
     _key,
     _reach,
+    _prices,
     _servers,
     _copies,
     _ranges,

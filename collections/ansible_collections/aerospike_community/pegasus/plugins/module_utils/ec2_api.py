@@ -61,12 +61,12 @@ def in_parallel(calls: list[Callable[[], T]]) -> list[T]:
 
 @dataclass
 class Found:
-    """Everything that carries an environment's tag. Volumes are looked for only where asked."""
+    """What carries an environment's tag and is needed to bring it up. Placement groups are looked for where asked."""
 
     instances: list[Instance] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
     keys: list[dict[str, Any]] = field(default_factory=list)
-    volumes: list[dict[str, Any]] = field(default_factory=list)
+    placement_groups: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Ec2:
@@ -178,13 +178,13 @@ class Ec2:
             MaxResults=1000,
         )
 
-    def volumes(self) -> builtins.list[dict[str, Any]]:
-        """The environment's volumes that still exist."""
-        found = self.list("describe_volumes", "Volumes", "describe volumes", Filters=self._own(), MaxResults=500)
-        return [volume for volume in found if volume["State"] not in ("deleting", "deleted")]
+    def placement_groups(self) -> builtins.list[dict[str, Any]]:
+        """The environment's placement groups that aren't going: one at most, unless somebody tagged another."""
+        found = self.call("describe_placement_groups", "describe placement groups", Filters=self._own())
+        return [one for one in found["PlacementGroups"] if one["State"] not in ("deleting", "deleted")]
 
-    def find(self, *, volumes: bool = False) -> Found:
-        """Look for everything of the environment, at the same time."""
+    def find(self, *, placement_groups: bool = False) -> Found:
+        """Look for what the environment has, at the same time."""
         calls: list[Callable[[], Any]] = [
             self.instances,
             self.security_groups,
@@ -192,8 +192,8 @@ class Ec2:
                 "KeyPairs"
             ],
         ]
-        if volumes:
-            calls.append(self.volumes)
+        if placement_groups:
+            calls.append(self.placement_groups)
         return Found(*in_parallel(calls))
 
     def wait_for(

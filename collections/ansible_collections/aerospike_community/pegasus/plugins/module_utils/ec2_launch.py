@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import (
@@ -19,6 +20,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_pl
     format_indexes,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.expiry import (
+    METRIC_FILE,
+    METRIC_PATH,
     SERVICE_PATH,
     SERVICE_UNIT,
     TIMER,
@@ -36,13 +39,17 @@ EXPIRY_SCRIPT = f"""\
 #!/bin/sh
 # Pegasus: this instance ends itself. Look: systemctl list-timers {TIMER}
 set -eu
-end=$(date -u -d "@$(($(date +%s) + @SECONDS@))" '+%Y-%m-%d %H:%M:%S UTC')
+seconds=$(($(date +%s) + @SECONDS@))
+end=$(date -u -d "@$seconds" '+%Y-%m-%d %H:%M:%S UTC')
 cat > {SERVICE_PATH} <<'UNIT'
 {SERVICE_UNIT}UNIT
 cat > {TIMER_PATH} <<UNIT
 {TIMER_UNIT.format(end="$end")}UNIT
 systemctl daemon-reload
 systemctl enable --now {TIMER}
+mkdir -p {Path(METRIC_PATH).parent}
+cat > {METRIC_PATH} <<METRIC
+{METRIC_FILE.format(seconds="$seconds")}METRIC
 echo "Pegasus: this instance powers itself off at $end"
 """
 

@@ -1,4 +1,7 @@
-"""Brings an environment in EC2 to what was asked, or takes it away. Safe to be killed at any moment and run again."""
+"""Brings an environment in EC2 to what was asked. Safe to be killed at any moment and run again.
+
+ec2_removal takes it away.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils import
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import (
     Ec2,
     Found,
-    backoff,
     in_parallel,
     own_address,
 )
@@ -87,7 +89,6 @@ class Outcome:
 
     instances: list[dict[str, Any]] = field(default_factory=list)
     launched: list[dict[str, Any]] = field(default_factory=list)
-    terminated: list[dict[str, Any]] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     identity: str = ""  # whose credentials these are, where that was asked
@@ -197,7 +198,7 @@ def present(ec2: Ec2, wish: Wish, *, check: bool) -> Outcome:
 
 def _compare(ec2: Ec2, wish: Wish) -> Todo:
     """Look at what is there, find out what is missing. Raises all that stands against it at once; changes nothing."""
-    found = ec2.find()
+    found = ec2.find(placement_groups=wish.placement != "none")
     plan = ec2_plan.make_plan(
         wish.groups,
         found.instances,
@@ -251,7 +252,8 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
         forbid=rules - wanted,
         identity=identity or "",
         notes=notes,
-        new_placement_group=wish.placement != "none" and not (group and _placement_group_of(group)),
+        new_placement_group=wish.placement != "none"
+        and wish.resource_name not in {one["GroupName"] for one in found.placement_groups},
     )
     if place:
         problems += ec2_preflight.problems(
@@ -331,11 +333,13 @@ def _prepare(ec2: Ec2, wish: Wish, todo: Todo) -> Surroundings | None:
             _set_rules(ec2, group_id, add=todo.allow, remove=todo.forbid)
         elif todo.place:
             group_id = _make_group(ec2, wish, todo.place.vpc_id, todo.cidrs)
-        if group_id and todo.place and todo.new_placement_group:
-            _make_placement_group(ec2, wish, group_id)
         return group_id
 
-    _, group_id = in_parallel([key, group])
+    def placement_group() -> None:
+        if todo.place and todo.new_placement_group:
+            _make_placement_group(ec2, wish)
+
+    _, group_id, _ = in_parallel([key, group, placement_group])
     return _surroundings(wish, todo, group_id) if todo.place and group_id else None
 
 
@@ -488,20 +492,7 @@ def _make_group(ec2: Ec2, wish: Wish, vpc_id: str, cidrs: list[str]) -> str:
     return group_id
 
 
-def _placement_group_of(group: dict[str, Any]) -> str:
-    """The placement group that an environment's security group says was made with it; '' for none."""
-    return next((tag["Value"] for tag in group.get("Tags", []) if tag["Key"] == ec2_plan.TAG_PLACEMENT), "")
-
-
-def _make_placement_group(ec2: Ec2, wish: Wish, group_id: str) -> None:
-    """Make it, after the security group's tag says so: destroy finds it whenever a run is cut short."""
-    ec2.call(
-        "create_tags",
-        f"tag the security group {group_id}",
-        until_visible=("InvalidGroup.NotFound",),
-        Resources=[group_id],
-        Tags=tag_list({ec2_plan.TAG_PLACEMENT: wish.resource_name}),
-    )
+def _make_placement_group(ec2: Ec2, wish: Wish) -> None:
     try:
         ec2.call(
             "create_placement_group",
@@ -509,8 +500,9 @@ def _make_placement_group(ec2: Ec2, wish: Wish, group_id: str) -> None:
             **_placement_request(wish),
         )
     except Ec2Problem as problem:
-        if error_code(problem.__cause__ or problem) != "InvalidPlacementGroup.Duplicate":
-            raise
+        raise _foreign(
+            problem, "InvalidPlacementGroup.Duplicate", f"a placement group named {wish.resource_name}", wish
+        ) from problem
 
 
 def _set_rules(ec2: Ec2, group_id: str, *, add: set[ec2_plan.Rule], remove: set[ec2_plan.Rule]) -> None:
@@ -802,74 +794,3 @@ def allow(ec2: Ec2, allowed_cidrs: list[str], *, check: bool) -> tuple[list[str]
         if not check:
             _set_rules(ec2, group["GroupId"], add=wanted - found, remove=found - wanted)
     return changes, cidrs
-
-
-# --- absent -----------------------------------------------------------------------------------------------------------
-
-
-def absent(ec2: Ec2, timeout: float, roles: tuple[str, ...] = (), *, check: bool) -> Outcome:
-    """Take everything that carries the environment's tag, and nothing else, what depends on others first.
-
-    With `roles`, only the instances of these (and the volumes that end with them): the others need key and group.
-    """
-    found = Found(ec2.instances()) if roles else ec2.find(volumes=True)
-    standing = [
-        instance
-        for instance in found.instances
-        if instance.state != "terminated" and (not roles or instance.role in roles)
-    ]
-    outcome = Outcome(terminated=[instance.record() for instance in standing])
-    outcome.changes = [f"terminate {one.name or 'the instance'} ({one.id}, {one.role})" for one in standing]
-    # Volumes that EC2 deletes with their instance are listed with it.
-    ids = {instance.id for instance in standing}
-    orphans = [
-        volume for volume in found.volumes if not ids & {at["InstanceId"] for at in volume.get("Attachments", [])}
-    ]
-    outcome.changes += [f"delete the volume {volume['VolumeId']}" for volume in orphans]
-    placed = sorted(filter(None, map(_placement_group_of, found.groups)))
-    outcome.changes += [f"delete the placement group {name}" for name in placed]
-    outcome.changes += [
-        f"delete the security group {group['GroupName']} ({group['GroupId']})" for group in found.groups
-    ]
-    outcome.changes += [f"delete the key pair {key['KeyName']} ({key['KeyPairId']})" for key in found.keys]
-    if check:
-        outcome.instances = [instance.record() for instance in standing if instance.live]
-        return outcome
-    live = sorted(instance.id for instance in standing if instance.live)
-    if live:
-        ec2.call("terminate_instances", f"terminate {len(live)} instances", InstanceIds=live)
-    if ids:
-        ec2.wait_for(ids, lambda one: one.state == "terminated", "terminated", timeout, ending=True)
-    volumes = ec2.volumes() if found.volumes else []
-    for volume in volumes:
-        _delete(ec2, "delete_volume", f"the volume {volume['VolumeId']}", timeout, VolumeId=volume["VolumeId"])
-    for name in placed:  # before the security group, whose tag names it
-        _delete(ec2, "delete_placement_group", f"the placement group {name}", timeout, GroupName=name)
-    for group in found.groups:
-        _delete(
-            ec2, "delete_security_group", f"the security group {group['GroupId']}", timeout, GroupId=group["GroupId"]
-        )
-    for key in found.keys:
-        _delete(ec2, "delete_key_pair", f"the key pair {key['KeyName']}", timeout, KeyName=key["KeyName"])
-    return outcome
-
-
-def _delete(ec2: Ec2, operation: str, what: str, timeout: float, **which: str) -> None:
-    """Delete one thing; wait while something that is just going still uses it; gone already is good."""
-    for passed in backoff(timeout):
-        try:
-            ec2.call(operation, f"delete {what}", **which)
-            return
-        except Ec2Problem as problem:
-            code = error_code(problem.__cause__ or problem)
-            if code.endswith((".NotFound", "InvalidPlacementGroup.Unknown")):
-                return
-            if code not in ("DependencyViolation", "VolumeInUse", "InvalidGroup.InUse", "InvalidPlacementGroup.InUse"):
-                raise
-            if passed >= timeout:
-                raise Ec2Problem(
-                    problem.error_class,
-                    f"After {timeout:.0f} s {what} is still in use: {problem.message}",
-                    "Look in EC2 for what uses it and isn't Pegasus's (a network interface, a rule of another security "
-                    "group, an attached instance), remove that, then run destroy again.",
-                ) from problem

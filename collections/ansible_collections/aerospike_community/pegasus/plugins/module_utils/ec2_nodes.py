@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan, ec2_removal
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import format_duration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2, in_parallel
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import USAGE, Ec2Problem
@@ -64,12 +64,16 @@ class Extension:
     skipped: list[str] = field(default_factory=list)
 
 
-def extend(ec2: Ec2, seconds: int, now: datetime, *, check: bool) -> Extension:
-    """Set the tag of every running instance to `seconds` from now, 0 to never. A stopped one keeps its end: the timer
-    inside it can't be reached."""
-    live = [one for one in ec2.instances() if one.live]
+def extend(ec2: Ec2, seconds: int, now: datetime, roles: Collection[str] = (), *, check: bool) -> Extension:
+    """Set the tag of every running instance (of these roles, if any are named) to `seconds` from now, 0 to never.
+
+    A stopped one keeps its end: the timer inside it can't be reached.
+    """
+    part = set(roles) if set(roles) < set(ec2_plan.ROLES) else set()
+    live = [one for one in ec2.instances() if one.live and (not part or one.role in part)]
     if not live:
-        raise Ec2Problem(USAGE, f"{ec2.environment} has no instance whose life could be extended.", "Set it up: setup")
+        which = f"instance with the role {' or '.join(sorted(part))}" if part else "instance"
+        raise Ec2Problem(USAGE, f"{ec2.environment} has no {which} whose life could be extended.", "Set it up: setup")
     extension = Extension(ec2_plan.format_time(now + timedelta(seconds=seconds)) if seconds else "never")
     moved = [one for one in live if one.state in ("running", "pending")]
     extension.moved = {one.name or one.id: one.tags.get(ec2_plan.TAG_EXPIRES, "") for one in moved}
@@ -91,33 +95,55 @@ def extend(ec2: Ec2, seconds: int, now: datetime, *, check: bool) -> Extension:
 
 @dataclass
 class Sweep:
-    """Instances past their end, and sentences about those whose end can't be read."""
+    """Instances past their end, and sentences about them and about those that are kept although they may be."""
 
     expired: list[Instance] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    protected: list[str] = field(default_factory=list)
+    live: int = 0
 
 
 def find_expired(instances: Sequence[Instance], now: datetime) -> Sweep:
     """Which live instances are past their tag. Pure. What is neither a time nor `never` is kept and named."""
-    sweep = Sweep()
+    sweep = Sweep(live=sum(one.live for one in instances))
     for one in instances:
         text = one.tags.get(ec2_plan.TAG_EXPIRES, "")
         if not one.live or text == "never":
             continue
-        name = f"{one.name or one.id} ({one.id}, {one.role or 'no role'} of {one.tags.get(ec2_plan.TAG_ENVIRONMENT)})"
         end = ec2_plan.parse_time(text)
         if end is None:
             found = f"is {text!r}" if text else "is missing"
             sweep.unreadable.append(
-                f"kept {name}: its tag {ec2_plan.TAG_EXPIRES} {found}, expected a time such as 2026-01-31T12:00:00Z or "
-                f"never"
+                f"kept {_full_name(one)}: its tag {ec2_plan.TAG_EXPIRES} {found}, expected a time such as "
+                f"2026-01-31T12:00:00Z or never"
             )
         elif end <= now:
             sweep.expired.append(one)
             minutes = int((now - end).total_seconds()) // 60
             ago = f"{format_duration(60 * minutes)} ago" if minutes else "just now"
-            sweep.changes.append(f"terminate {name}: expired {text}, {ago}")
+            sweep.changes.append(f"terminate {_full_name(one)}: expired {text}, {ago}")
+    return sweep
+
+
+def _full_name(one: Instance) -> str:
+    return f"{one.name or one.id} ({one.id}, {one.role or 'no role'} of {one.tags.get(ec2_plan.TAG_ENVIRONMENT)})"
+
+
+def reap(ec2: Ec2, now: datetime, *, every_environment: bool, check: bool) -> Sweep:
+    """Terminate what is past its tag in one region, and isn't protected. Not waited for: nothing comes after it."""
+    sweep = find_expired(all_instances(ec2) if every_environment else ec2.instances(), now)
+    kept = ec2_removal.protected(ec2, sweep.expired)
+    if kept:
+        step = ec2_removal.unprotect_step(kept, ec2.region)
+        sweep.protected = [
+            f"kept {_full_name(one)}: expired {one.tags[ec2_plan.TAG_EXPIRES]}, but it is protected against termination"
+            for one in kept
+        ] + [step]
+        pairs = [pair for pair in zip(sweep.expired, sweep.changes, strict=True) if pair[0] not in kept]
+        sweep.expired, sweep.changes = [one for one, _ in pairs], [text for _, text in pairs]
+    if not check:
+        terminate_each(ec2, sweep.expired)
     return sweep
 
 
@@ -134,8 +160,30 @@ def all_instances(ec2: Ec2) -> list[Instance]:
     return sorted(found, key=lambda one: (one.tags.get(ec2_plan.TAG_ENVIRONMENT, ""), one.order))
 
 
+def regions(ec2: Ec2) -> list[str]:
+    """The regions that the account can use."""
+    found = ec2.call("describe_regions", "list the regions")["Regions"]
+    return sorted(one["RegionName"] for one in found)
+
+
+def in_regions(names: Sequence[str], work: Callable[[str], Sweep]) -> tuple[dict[str, Sweep], dict[str, Ec2Problem]]:
+    """Do the same in several regions at a time: what came of it, and where it failed. One's failure stops no other."""
+
+    def one(name: str) -> Sweep | Ec2Problem:
+        try:
+            return work(name)
+        except Ec2Problem as problem:
+            return problem
+
+    results = dict(zip(names, in_parallel([lambda name=name: one(name) for name in names]), strict=True))
+    return (
+        {name: result for name, result in results.items() if isinstance(result, Sweep)},
+        {name: result for name, result in results.items() if isinstance(result, Ec2Problem)},
+    )
+
+
 def terminate_each(ec2: Ec2, instances: Sequence[Instance]) -> None:
-    """Terminate instances, of several environments perhaps. Not waited for: nothing comes after it."""
+    """Terminate instances, of several environments perhaps."""
     calls: list[Any] = [
         lambda one=one: ec2.call("terminate_instances", f"terminate {one.name or one.id}", InstanceIds=[one.id])
         for one in instances

@@ -9,7 +9,6 @@ State lives in EC2's tags alone:
   interrupted has its index too;
 - `pegasus:index`, and then `Name` with the index in it, only where that would give two instances one index;
 - `pegasus:fixed` on servers: the settings that a running cluster can't change (module_utils/fixed_values.py);
-- `pegasus:placement-group` on the security group: the name of the placement group that was made with it;
 - `pegasus:expires` on each instance, set right after the launch, one call for 50 instances.
 """
 
@@ -28,7 +27,6 @@ TAG_INDEX = "pegasus:index"
 TAG_LAUNCH = "pegasus:launch"
 TAG_EXPIRES = "pegasus:expires"
 TAG_FIXED = "pegasus:fixed"
-TAG_PLACEMENT = "pegasus:placement-group"
 TAG_NAME = "Name"
 
 # Also the order in which results list them.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import format_time, parse_time
 
 # Clients and servers are asked one after the other, so their windows differ; a lost or a doubled load is far outside.
 LOAD_TOLERANCE = 0.35
 # What systemd calls a database that doesn't run, in a user's words.
 STOPPED = {"inactive": "stopped", "failed": "killed or failed"}
+# From when on an end is warned of; Prometheus's alert ExpirySoon has the same.
+WARNING_TIME = timedelta(hours=1)
 ROLE_OF_GROUP = {"cluster": "server", "clients": "client", "monitoring": "monitor"}
 
 
@@ -30,8 +35,9 @@ class Problem:
 class Report:
     """The environment in one record.
 
-    `data` has the keys environment, backend, simulated, nodes, cluster, clients, monitoring and expires; rates are
-    operations per second. `problems` is empty when the environment is ready.
+    `data` has the keys environment, backend, simulated, nodes, cluster, clients, monitoring, expires, expiry_warnings
+    (sentences) and cost ({} when nobody asked); rates are operations per second. `problems` is empty when the
+    environment is ready.
     """
 
     data: dict[str, Any]
@@ -47,6 +53,8 @@ def build_report(
     expected: dict[str, int] | None = None,
     agreed: dict[str, Any] | None = None,
     roles: Collection[str] = tuple(ROLE_OF_GROUP.values()),
+    cost: dict[str, Any] | None = None,
+    now: datetime | None = None,
 ) -> Report:
     """Join what EC2 and the roles said of each host.
 
@@ -56,6 +64,7 @@ def build_report(
     agreed: cluster_key and cluster_size that all nodes gave when asked at the same moment. It counts more than what
     each said in its own role: a node that was ready first has another key by the time the last one is.
     roles: which of them have to be ready. The others are listed, as far as anything is known of them.
+    cost: what the module ec2_cost says of the environment; empty when nobody asked.
     """
     servers = [host for host in hosts if host["role"] == "server"]
     clients = [host for host in hosts if host["role"] == "client"]
@@ -77,7 +86,7 @@ def build_report(
     client_records = _clients(clients, judged("client"))
     monitoring = _monitoring(monitors, judged("monitor"))
     said = [str((host.get("server") or {}).get("edition", "")) for host in servers]
-    data = {
+    data: dict[str, Any] = {
         "environment": environment,
         "backend": backend,
         "simulated": any("SIMULATED" in text for text in said),
@@ -90,8 +99,27 @@ def build_report(
         )
         if hosts
         else "",
+        "expiry_warnings": expiry_warnings(hosts, now or datetime.now(UTC)),
+        "cost": cost or {},
     }
     return Report(data, problems)
+
+
+def expiry_warnings(hosts: list[dict[str, Any]], now: datetime) -> list[str]:
+    """A sentence for each end that is less than WARNING_TIME away, or over, with the hosts that it is of."""
+    ends: dict[datetime, list[str]] = {}
+    for host in sorted(hosts, key=_order):
+        end = parse_time(str(host.get("expires") or ""))
+        if end is not None and end - now < WARNING_TIME:
+            ends.setdefault(end, []).append(host["name"])
+    said = []
+    for end, names in sorted(ends.items()):
+        which = ", ".join(names) + (" ends" if len(names) == 1 else " end")
+        minutes = int((end - now).total_seconds() // 60)
+        when = f"in {minutes} min, at {format_time(end)}" if end > now else f"at {format_time(end)}, which is over"
+        step = "extend 4h moves that" if end > now else "reap takes what is left, extend 4h keeps it"
+        said.append(f"{which} {when}: ./pegasus-driver {step}")
+    return said
 
 
 def _order(host: dict[str, Any]) -> tuple[int, int]:
@@ -242,6 +270,8 @@ def report_lines(data: dict[str, Any]) -> list[str]:
         f"Prometheus: {monitoring['prometheus_url'] or 'not there'} "
         f"({monitoring['targets_up']} of {monitoring['targets']} targets up)",
         f"expires: {data['expires'] or 'nothing is there'}",
+        *(f"WARNING: {text}" for text in data["expiry_warnings"]),
+        *([f"cost: {data['cost']['text']}"] if data["cost"] else []),
         "change the load: edit threads.yaml, then pegasus-driver copy-threads",
         "take it down: pegasus-driver destroy, or ansible-playbook playbooks/destroy.yml",
     ]

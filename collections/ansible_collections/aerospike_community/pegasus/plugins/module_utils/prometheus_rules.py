@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.expiry import METRIC
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_load import (
     ANSWERED_COUNTERS,
     FAILED_COUNTERS,
@@ -21,6 +22,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
 TOLERANCE = 0.25
 # A header says how many threads run; one comes every 10 rows.
 HEADER_SECONDS = 20
+# From when on an instance's end is warned of, in seconds; environment.WARNING_TIME is the same.
+EXPIRY_WARNING_SECONDS = 3600
 
 
 def rules(namespace: str = "", window: str = "30s") -> dict[str, Any]:
@@ -144,6 +147,11 @@ def _server_alerts() -> list[dict[str, Any]]:
 def _host_alerts() -> list[dict[str, Any]]:
     free = 'node_filesystem_avail_bytes{mountpoint="/"} / node_filesystem_size_bytes{mountpoint="/"}'
     return [
+        _alert(
+            "ExpirySoon", f"{METRIC} - time() < {EXPIRY_WARNING_SECONDS}", "0s", "warning",
+            "{{ $labels.instance }} powers itself off and is gone in {{ $value | humanizeDuration }}: "
+            "./pegasus-driver extend 4h",
+        ),
         _alert(
             "HostLost", 'up{job="hosts"} == 0', "10s", "critical",
             "{{ $labels.instance }} ({{ $labels.role }}): the host doesn't answer",

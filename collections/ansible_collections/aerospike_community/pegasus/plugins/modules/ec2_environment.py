@@ -228,12 +228,25 @@ identity:
   description: Whose credentials were used (an ARN), where something was to be launched and it could be asked.
   type: str
   returned: success
+message:
+  description: With O(state=absent), all that is taken (or would be) and kept, as lines.
+  type: list
+  elements: str
+  returned: when O(state=absent)
+proof:
+  description: What the last look found, after everything was taken.
+  type: str
+  returned: when O(state=absent)
+question:
+  description: In check mode, what to ask a user before it is done; empty when there is nothing to do.
+  type: str
+  returned: when O(state=absent)
 api_calls:
   description: Number of EC2 API calls by name.
   type: dict
   returned: success
 error_class:
-  description: One of credentials, quota, capacity, permission, configuration, endpoint, other.
+  description: One of credentials, quota, capacity, permission, configuration, usage, endpoint, other.
   type: str
   returned: failure
 next_step:
@@ -246,8 +259,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_lifecycle, ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import (
+    ec2_lifecycle,
+    ec2_plan,
+    ec2_removal,
+)
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION, Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
     CONNECTION_ARGUMENTS,
@@ -349,6 +367,27 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
     )
 
 
+def _removed(asked: dict[str, Any], removal: ec2_removal.Removal, ec2: Ec2, *, check: bool) -> dict[str, Any]:
+    """The result of O(state=absent)."""
+    kept = [ec2_removal.protection_text(one) for one in removal.protected]
+    nothing = f"nothing to destroy: nothing in {ec2.region} carries the tag of {asked['environment']}"
+    if asked["roles"]:
+        nothing = f"nothing to destroy: {asked['environment']} has no {' or '.join(asked['roles'])} instance"
+    count = "this 1 part" if len(removal.changes) == 1 else f"these {len(removal.changes)} parts"
+    return {
+        "changed": bool(removal.changes),
+        "instances": [],
+        "launched": [],
+        "terminated": [one.record() for one in removal.terminated],
+        "changes": removal.changes,
+        "notes": kept,
+        "message": [*(removal.changes or [nothing]), *kept],
+        "proof": removal.proof,
+        "question": f"Destroy {count} of {asked['environment']} in {ec2.region}?" if removal.changes and check else "",
+        "api_calls": dict(sorted(ec2.calls.items())),
+    }
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -360,15 +399,15 @@ def main() -> None:
     def work(asked: dict[str, Any]) -> dict[str, Any]:
         wish = wish_from(asked) if asked["state"] == "present" else None
         ec2 = connect(asked)
-        if wish:
-            outcome = ec2_lifecycle.present(ec2, wish, check=module.check_mode)
-        else:
-            outcome = ec2_lifecycle.absent(ec2, asked["timeout"], tuple(asked["roles"]), check=module.check_mode)
+        if not wish:
+            removal = ec2_removal.remove(ec2, asked["timeout"], asked["roles"], check=module.check_mode)
+            return _removed(asked, removal, ec2, check=module.check_mode)
+        outcome = ec2_lifecycle.present(ec2, wish, check=module.check_mode)
         return {
             "changed": bool(outcome.changes),
             "instances": outcome.instances,
             "launched": outcome.launched,
-            "terminated": outcome.terminated,
+            "terminated": [],
             "changes": outcome.changes,
             "notes": outcome.notes,
             "identity": outcome.identity,

@@ -16,6 +16,12 @@ options:
     description: Life from now on, as C(20h 30m), C(90m), C(3600s) or plain seconds; 0 is without end.
     type: str
     required: true
+  roles:
+    description: Only the instances of these roles; empty is all.
+    type: list
+    elements: str
+    choices: [server, client, monitor]
+    default: []
   environment: {description: Name of the environment., type: str, required: true}
   region: {description: EC2 region; empty is boto's own choice., type: str, default: ""}
   endpoint_url: {description: URL of the EC2 endpoint; empty is boto's own choice., type: str, default: ""}
@@ -50,7 +56,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_nodes
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_nodes, ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import USAGE, Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
@@ -66,6 +72,7 @@ def main() -> None:
         argument_spec={
             **CONNECTION_ARGUMENTS,
             "duration": {"type": "str", "required": True},
+            "roles": {"type": "list", "elements": "str", "choices": list(ec2_plan.ROLES), "default": []},
         },
         supports_check_mode=True,
     )
@@ -75,7 +82,9 @@ def main() -> None:
             seconds = parse_duration(asked["duration"])
         except ValueError as error:
             raise Ec2Problem(USAGE, str(error), "For example: extend 4h") from error
-        extension = ec2_nodes.extend(connect(asked), seconds, datetime.now(UTC), check=module.check_mode)
+        extension = ec2_nodes.extend(
+            connect(asked), seconds, datetime.now(UTC), asked["roles"], check=module.check_mode
+        )
         verb = "would end" if module.check_mode else "ends"
         when = "never" if extension.end == "never" else f"at {extension.end}"
         lines = [f"{name} {verb} {when} (was {old or 'unknown'})" for name, old in extension.moved.items()]

@@ -8,12 +8,18 @@ module: ec2_reap
 short_description: Terminates instances that are past the end in their tag
 description:
   - Takes instances whose tag C(pegasus:expires) is a time that has passed, and nothing else. What isn't a time is kept
-    and named. Key pair and security group stay until the environment is destroyed.
+    and named, and so is what is protected against termination. Key pair and security group stay until the
+    environment is destroyed.
 requirements:
   - boto3
 options:
   every_environment:
     description: Whether to look at every environment in the region instead of O(environment) alone.
+    type: bool
+    default: false
+  all_regions:
+    description: Whether to look at every environment in every region that the account can use. O(region) is where their
+      list is asked for.
     type: bool
     default: false
   environment: {description: Name of the environment., type: str, required: true}
@@ -38,6 +44,12 @@ RETURN = r"""
 terminated: {description: What was taken, or would be in check mode., type: list, elements: dict, returned: success}
 changes: {description: The same as sentences., type: list, elements: str, returned: success}
 unreadable: {description: What was kept because its end can't be read., type: list, elements: str, returned: success}
+protected:
+  description: What was kept because it is protected against termination, and how to take the protection away.
+  type: list
+  elements: str
+  returned: success
+unseen: {description: Regions that this account may not look at, type: list, elements: str, returned: success}
 message: {description: All of it as lines., type: list, elements: str, returned: success}
 error_class:
   description: One of credentials, quota, capacity, permission, configuration, endpoint, other.
@@ -51,6 +63,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_nodes
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import PERMISSION, Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
     CONNECTION_ARGUMENTS,
     connect,
@@ -64,27 +77,64 @@ def main() -> None:
         argument_spec={
             **CONNECTION_ARGUMENTS,
             "every_environment": {"type": "bool", "default": False},
+            "all_regions": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
 
     def work(asked: dict[str, Any]) -> dict[str, Any]:
-        ec2 = connect(asked)
-        found = ec2_nodes.all_instances(ec2) if asked["every_environment"] else ec2.instances()
-        sweep = ec2_nodes.find_expired(found, datetime.now(UTC))
-        if not module.check_mode:
-            ec2_nodes.terminate_each(ec2, sweep.expired)
-        live = sum(one.live for one in found)
-        kept = f"{live - len(sweep.expired)} of {live} instances are not past their end"
-        return {
-            "changed": bool(sweep.expired),
-            "terminated": [one.record() for one in sweep.expired],
-            "changes": sweep.changes,
-            "unreadable": sweep.unreadable,
-            "message": [*sweep.changes, *sweep.unreadable, kept],
-        }
+        now, ec2 = datetime.now(UTC), connect(asked)
+
+        def sweep_one(region: str) -> ec2_nodes.Sweep:
+            there = ec2 if region == ec2.region else connect({**asked, "region": region})
+            everything = asked["every_environment"] or asked["all_regions"]
+            return ec2_nodes.reap(there, now, every_environment=everything, check=module.check_mode)
+
+        if not asked["all_regions"]:
+            return _result({ec2.region: sweep_one(ec2.region)}, [])
+        sweeps, problems = ec2_nodes.in_regions(ec2_nodes.regions(ec2), sweep_one)
+        # Organisations close regions by policy: that is no failure.
+        unseen = [f"did not look at {name}: {one.message}" for name, one in problems.items() if _closed(one)]
+        failed = {name: one for name, one in problems.items() if not _closed(one)}
+        result = _result(sweeps, unseen)
+        if failed:
+            first = next(iter(failed.values()))
+            said = "; ".join(f"{name}: {one.message}" for name, one in failed.items())
+            done = "\n".join(result["message"])
+            raise Ec2Problem(first.error_class, f"{said}\nThe other regions were swept:\n{done}", first.next_step)
+        return result
 
     run(module, work)
+
+
+def _closed(problem: Ec2Problem) -> bool:
+    return problem.error_class == PERMISSION
+
+
+def _result(sweeps: dict[str, ec2_nodes.Sweep], unseen: list[str]) -> dict[str, Any]:
+    """The module's result; where there are several regions, each line says which one it is about."""
+
+    def lines(name: str) -> list[str]:
+        return [
+            f"{region}: {text}" if len(sweeps) > 1 else text
+            for region, sweep in sweeps.items()
+            for text in getattr(sweep, name)
+        ]
+
+    terminated = [{**one.record(), "region": region} for region, sweep in sweeps.items() for one in sweep.expired]
+    live = sum(sweep.live for sweep in sweeps.values())
+    kept = f"{live - len(terminated)} of {live} instances are kept"
+    where = f" in {len(sweeps)} regions" if len(sweeps) > 1 else ""
+    changes, unreadable, protected = lines("changes"), lines("unreadable"), lines("protected")
+    return {
+        "changed": bool(terminated),
+        "terminated": terminated,
+        "changes": changes,
+        "unreadable": unreadable,
+        "protected": protected,
+        "unseen": unseen,
+        "message": [*changes, *unreadable, *protected, *unseen, kept + where],
+    }
 
 
 if __name__ == "__main__":

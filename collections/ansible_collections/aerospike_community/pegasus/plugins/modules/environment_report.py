@@ -39,6 +39,10 @@ options:
     description: The result of M(aerospike_community.pegasus.cluster_stable), which asked all nodes at the same moment.
     type: dict
     default: {}
+  cost:
+    description: RV(aerospike_community.pegasus.ec2_cost#module:cost), where it was asked for.
+    type: dict
+    default: {}
   roles:
     description: The roles whose hosts have to be ready. The others are listed, as far as anything is known of them.
     type: list
@@ -77,6 +81,8 @@ problems:
   returned: always
 """
 
+from datetime import UTC, datetime
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.environment import (
     ROLE_OF_GROUP,
@@ -96,6 +102,7 @@ def main() -> None:
             "replication_factor": {"type": "int", "default": 0},
             "expected": {"type": "dict", "default": {}},
             "agreed": {"type": "dict", "default": {}},
+            "cost": {"type": "dict", "default": {}},
             "roles": {"type": "list", "elements": "str", "default": list(ROLE_OF_GROUP.values())},
             "require_ready": {"type": "bool", "default": True},
         },
@@ -111,6 +118,8 @@ def main() -> None:
         {role: int(count) for role, count in asked["expected"].items()},
         {name: asked["agreed"][name] for name in ("cluster_key", "cluster_size") if name in asked["agreed"]},
         asked["roles"],
+        asked["cost"],
+        datetime.now(UTC),
     )
     problems = [str(problem) for problem in report.problems]
     result = {"report": report.data, "lines": report_lines(report.data), "problems": problems}

@@ -16,6 +16,8 @@ from moto import mock_aws
 from moto.ec2.models import amis
 from moto.ec2.models.subnets import Subnet
 
+from pegasus_driver.local_cloud import placement_groups
+
 REGION = "us-east-1"
 IMAGE_OWNER = "136693071363"  # the default: Debian
 GROUPS = [
@@ -65,6 +67,7 @@ def ec2(monkeypatch, models_read_once):
     monkeypatch.setattr(Subnet, "get_available_subnet_ip", one_at_a_time)
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
+    placement_groups.install()
     with mock_aws():
         yield boto3.client("ec2", region_name=REGION)
 

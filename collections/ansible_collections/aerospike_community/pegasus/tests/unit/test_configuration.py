@@ -145,6 +145,12 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "expected 2 subnets, each in another zone",
     ),
     (
+        {"ec2_provision_prices": {"r6gd.*": 1.5, "*": 0}},
+        {"ec2_provision_prices": {"r6gd.*": "cheap"}},
+        "ec2_provision_prices",
+        "found 'cheap' for r6gd.*, expected US dollars an hour",
+    ),
+    (
         {"ec2_provision_placement": "cluster"},
         {"ec2_provision_placement": "cluster", "ec2_provision_zone_count": 2},
         "ec2_provision_placement",

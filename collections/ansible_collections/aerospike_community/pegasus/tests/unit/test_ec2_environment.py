@@ -461,14 +461,89 @@ def test_absent_takes_the_environment_and_nothing_else(ec2, run, tmp_path):
     again = run(state="absent")
     assert again["changed"] is False
     assert again["terminated"] == []
-    assert sum(again["api_calls"].values()) == 4
+    assert "nothing to destroy" in again["message"][0]
+    assert "no instance, network interface, volume" in again["proof"]
+    assert sum(again["api_calls"].values()) == 6
+
+
+def own_tag(kind):
+    return [{"ResourceType": kind, "Tags": [{"Key": "pegasus:environment", "Value": "Bench"}]}]
+
+
+def test_absent_takes_interfaces_and_placement_groups_of_ours_alone(ec2, run):
+    run()
+    subnet = live(ec2)["Bench-1"]["SubnetId"]
+    own = ec2.create_network_interface(SubnetId=subnet, TagSpecifications=own_tag("network-interface"))
+    theirs = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
+    ec2.create_placement_group(GroupName="ours", Strategy="spread", TagSpecifications=own_tag("placement-group"))
+    ec2.create_placement_group(GroupName="theirs", Strategy="spread")
+    result = run(state="absent")
+    ident = own["NetworkInterface"]["NetworkInterfaceId"]
+    assert {f"delete the network interface {ident}", "delete the placement group ours"} <= set(result["changes"])
+    interfaces = {one["NetworkInterfaceId"] for one in ec2.describe_network_interfaces()["NetworkInterfaces"]}
+    assert theirs in interfaces and ident not in interfaces
+    assert [one["GroupName"] for one in ec2.describe_placement_groups()["PlacementGroups"]] == ["theirs"]
+    assert result["proof"].startswith("looked again: in us-east-1 no instance,")
+    assert run(state="absent")["changed"] is False
+
+
+def test_a_protected_instance_is_kept_with_what_it_needs(ec2, run):
+    run()
+    ident = live(ec2)["Bench-2"]["InstanceId"]
+    ec2.modify_instance_attribute(InstanceId=ident, DisableApiTermination={"Value": True})
+    planned = run(check=True, state="absent")
+    assert planned["notes"] == [f"kept Bench-2 ({ident}): it is protected against termination"]
+    assert len(planned["terminated"]) == 4
+    result = run(state="absent")
+    assert result["failed"] is True and result["error_class"] == "permission"
+    assert f"kept Bench-2 ({ident})" in result["msg"] and "4 other instances were terminated" in result["msg"]
+    assert f"modify-instance-attribute --region us-east-1 --instance-id {ident}" in result["next_step"]
+    assert sorted(live(ec2)) == ["Bench-2"]
+    assert len(ec2.describe_key_pairs()["KeyPairs"]) == 1
+    ec2.modify_instance_attribute(InstanceId=ident, DisableApiTermination={"Value": False})
+    assert run(state="absent")["proof"]
+    assert live(ec2) == {} and ec2.describe_key_pairs()["KeyPairs"] == []
+
+
+def test_what_is_there_after_all_is_told(ec2, run, inject):
+    """Somebody makes something with the tag while destroy works: the last look finds it."""
+    run()
+
+    def and_another(parameters, call):
+        answer = call()
+        vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        ec2.create_security_group(
+            GroupName="late", Description="x", VpcId=vpc, TagSpecifications=own_tag("security-group")
+        )
+        return answer
+
+    inject("DeleteKeyPair", and_another)
+    result = run(state="absent", timeout=1)
+    assert result["failed"] is True
+    assert (
+        "Expected nothing with the tag pegasus:environment=Bench in us-east-1; found: the security group late"
+        in (result["msg"])
+    )
+    assert "run destroy again" in result["next_step"]
+
+
+def test_the_list_of_a_removal_comes_with_its_question(ec2, run):
+    run()
+    planned = run(check=True, state="absent")
+    assert planned["question"] == "Destroy these 7 parts of Bench in us-east-1?"
+    assert planned["message"] == planned["changes"]
+    assert len(live(ec2)) == 5
+    assert run(state="absent")["question"] == ""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operation", ["TerminateInstances", "DeleteSecurityGroup", "DeleteKeyPair"])
+@pytest.mark.parametrize(
+    "operation", ["TerminateInstances", "DeleteSecurityGroup", "DeletePlacementGroup", "DeleteKeyPair"]
+)
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_killed_destroy_is_completed_by_the_next(ec2, run, inject, operation, moment):
     run()
+    ec2.create_placement_group(GroupName="ours", Strategy="spread", TagSpecifications=own_tag("placement-group"))
     calls = Counter()
 
     def kill_the_first(parameters, call):

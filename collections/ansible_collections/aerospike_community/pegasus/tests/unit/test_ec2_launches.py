@@ -191,12 +191,8 @@ def test_a_placement_group_that_may_not_be_made_stops_the_launch(ec2, run, monke
     assert nothing_was_made(ec2)
 
 
-def test_a_placement_group_comes_and_goes_with_the_environment(ec2, run, inject, monkeypatch):
-    """moto knows no placement groups: what is asked is recorded."""
-    asked, placed = [], {}
-    dry_runs(monkeypatch, lambda name, parameters: "DryRunOperation" if "Placement" in name else "")
-    inject("CreatePlacementGroup", lambda parameters, call: asked.append(("make", parameters["Strategy"])) or {})
-    inject("DeletePlacementGroup", lambda parameters, call: asked.append(("delete", parameters["GroupName"])) or {})
+def test_a_placement_group_comes_and_goes_with_the_environment(ec2, run, inject):
+    placed = {}
 
     def launch(parameters, call):
         placed[parameters["InstanceType"]] = parameters.get("Placement", {}).get("GroupName")
@@ -205,17 +201,48 @@ def test_a_placement_group_comes_and_goes_with_the_environment(ec2, run, inject,
     inject("RunInstances", launch)
     planned = run(check=True, placement="cluster")
     assert "make the placement group pegasus-Bench (cluster)" in planned["changes"]
+    assert planned["api_calls"]["create_placement_group (dry run)"] == 1
+    assert ec2.describe_placement_groups()["PlacementGroups"] == []
     run(placement="cluster")
     assert placed == {"i4i.large": "pegasus-Bench", "c6i.large": "pegasus-Bench", "t3.medium": None}
-    run(groups=[SERVERS | {"nodes": 4}, CLIENTS, MONITOR], placement="cluster")
-    assert asked == [("make", "cluster")]
+    (group,) = ec2.describe_placement_groups()["PlacementGroups"]
+    assert (group["GroupName"], group["Strategy"]) == ("pegasus-Bench", "cluster")
+    assert {"Key": "pegasus:environment", "Value": "Bench"} in group["Tags"]
+    grown = run(groups=[SERVERS | {"nodes": 4}, CLIENTS, MONITOR], placement="cluster")
+    assert "create_placement_group" not in grown["api_calls"]
     assert "delete the placement group pegasus-Bench" in run(state="absent")["changes"]
-    assert asked[-1] == ("delete", "pegasus-Bench")
+    assert ec2.describe_placement_groups()["PlacementGroups"] == []
+
+
+def test_a_placement_group_of_somebody_elses_is_left_alone(ec2, run):
+    ec2.create_placement_group(GroupName="pegasus-Bench", Strategy="spread")
+    result = run(placement="cluster")
+    assert result["error_class"] == "configuration"
+    assert "EC2 has a placement group named pegasus-Bench without the tag pegasus:environment=Bench" in result["msg"]
+    assert live(ec2) == []
+    run(state="absent")
+    assert [one["GroupName"] for one in ec2.describe_placement_groups()["PlacementGroups"]] == ["pegasus-Bench"]
+
+
+def test_a_run_that_died_after_the_placement_group_goes_on_with_it(ec2, run, inject):
+    made = []
+
+    def die(parameters, call):
+        call()
+        made.append(parameters["GroupName"])
+        raise refuse("Killed")
+
+    inject("CreatePlacementGroup", die)
+    assert run(placement="spread")["failed"] is True
+    assert live(ec2) == []
+    assert len(run(placement="spread")["launched"]) == 5
+    assert made == ["pegasus-Bench"]
+    run(state="absent")
+    assert ec2.describe_placement_groups()["PlacementGroups"] == []
 
 
 def test_without_a_placement_group_none_is_asked_for(ec2, run):
-    run()
-    assert not any("placement" in name for name in run(state="absent")["api_calls"])
+    assert not any("placement" in name for name in run()["api_calls"])
 
 
 def test_root_volumes_are_as_asked_and_always_encrypted(ec2, run):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import botocore.client
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan, expiry
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_launch import user_data
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_expiry, ec2_node, ec2_reap
+from botocore.exceptions import ClientError
 
 REGION = "us-east-1"
 
@@ -130,6 +132,17 @@ def test_extending_moves_the_tag_from_now(ec2, run, duration, seconds):
     assert result["instances"] == ["Bench-1"]
 
 
+def test_one_group_alone_is_extended(ec2, run):
+    launch(ec2, 1, expires="2020-01-01T00:00:00Z")
+    launch(ec2, 2, role="client", expires="2020-01-01T00:00:00Z")
+    result = run(ec2_expiry, duration="4h", roles=["client"])
+    assert result["instances"] == ["Bench-2"]
+    found = states(ec2)
+    assert found["Bench-1"][1] == "2020-01-01T00:00:00Z" and found["Bench-2"][1] == result["expires"]
+    result = run(ec2_expiry, duration="4h", roles=["monitor"])
+    assert result["failed"] is True and "no instance with the role monitor" in result["msg"]
+
+
 def test_zero_is_without_end_and_twice_is_no_change(ec2, run):
     launch(ec2, 1, expires="2030-01-01T00:00:00Z")
     assert run(ec2_expiry, duration="0")["changed"] is True
@@ -169,12 +182,68 @@ def test_reaping_takes_what_is_past_its_end_and_nothing_else(ec2, run):
     assert [one["name"] for one in everywhere["terminated"]] == ["Other-1"]
 
 
+def test_what_is_protected_is_reported_and_kept(ec2, run):
+    past = ec2_plan.format_time(datetime.now(UTC) - timedelta(hours=2))
+    launch(ec2, 1, expires=past)
+    ident = launch(ec2, 2, expires=past)
+    ec2.modify_instance_attribute(InstanceId=ident, DisableApiTermination={"Value": True})
+    assert run(ec2_reap, check=True)["message"] == run(ec2_reap, check=True)["message"]
+    result = run(ec2_reap)
+    assert [one["name"] for one in result["terminated"]] == ["Bench-1"]
+    assert f"kept Bench-2 ({ident}, server of Bench): expired {past}, but it is protected" in result["protected"][0]
+    assert f"--instance-id {ident} --no-disable-api-termination" in result["protected"][1]
+    assert states(ec2)["Bench-2"][0] == "running"
+    assert run(ec2_reap)["changed"] is False
+
+
+def test_every_region_is_swept(ec2, run, monkeypatch):
+    past = ec2_plan.format_time(datetime.now(UTC) - timedelta(hours=2))
+    elsewhere = boto3.client("ec2", region_name="eu-west-1")
+    launch(ec2, 1, expires=past)
+    launch(elsewhere, 1, environment="Other", expires=past)
+    looked_at = ["ap-south-1", "eu-west-1", "us-east-1", "us-west-2"]
+    refuse = {"ap-south-1": "UnauthorizedOperation"}
+    real = botocore.client.BaseClient._make_api_call
+
+    def in_the_way(self, name, parameters):
+        if name == "DescribeInstances" and self.meta.region_name in refuse:
+            raise ClientError({"Error": {"Code": refuse[self.meta.region_name], "Message": "a policy says no"}}, name)
+        answer = real(self, name, parameters)
+        if name == "DescribeRegions":  # a client takes its time to make
+            answer["Regions"] = [one for one in answer["Regions"] if one["RegionName"] in looked_at]
+        return answer
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", in_the_way)
+    assert len(run(ec2_reap, check=True, all_regions=True)["terminated"]) == 2
+    assert states(elsewhere)["Other-1"][0] == "running"
+    result = run(ec2_reap, all_regions=True)
+    assert {(one["region"], one["name"]) for one in result["terminated"]} == {
+        ("us-east-1", "Bench-1"),
+        ("eu-west-1", "Other-1"),
+    }
+    assert states(ec2)["Bench-1"][0] == states(elsewhere)["Other-1"][0] == "terminated"
+    assert any(line.startswith("eu-west-1: terminate Other-1") for line in result["message"])
+    assert "did not look at ap-south-1" in result["unseen"][0] and "a policy says no" in result["unseen"][0]
+
+    launch(elsewhere, 2, environment="Other", expires=past)
+    refuse["us-west-2"] = "InternalError"
+    result = run(ec2_reap, all_regions=True)
+    assert result["failed"] is True and "us-west-2: EC2 refused" in result["msg"]
+    assert states(elsewhere)["Other-2"][0] == "terminated" and "eu-west-1: terminate Other-2" in result["msg"]
+
+
 def test_the_timers_of_the_first_boot_and_of_a_change_are_the_same_but_for_their_time():
     script = user_data(3600)
-    service, timer = expiry.expiry_files("2026-01-31T12:00:00Z")
+    metric, service, timer = expiry.expiry_files("2026-01-31T12:00:00Z")
+    assert (
+        metric["content"].splitlines()[-1]
+        == f"pegasus_expires_seconds {int(datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp())}"
+    )
+    assert metric["content"].replace(str(1769860800), "$seconds") in script
     assert service["content"] in script
     assert timer["content"].replace("2026-01-31 12:00:00 UTC", "$end") in script
     assert "+ 3600)" in script
-    assert "OnCalendar=2199-01-01" in expiry.expiry_files("never")[1]["content"]
+    assert "OnCalendar=2199-01-01" in expiry.expiry_files("never")[2]["content"]
+    assert "pegasus_expires_seconds" not in expiry.expiry_files("never")[0]["content"]
     with pytest.raises(ValueError):
         expiry.expiry_files("tomorrow")

@@ -72,7 +72,7 @@ def play(tmp_path):
         }
         program = Path(sys.executable).with_name("ansible-playbook")
         command = [program, str(book), "-e", json.dumps(values), *options]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
         result = tmp_path / "result.json"
         return done, json.loads(result.read_text()) if result.exists() else None
 
@@ -86,13 +86,19 @@ def recap(done, changed):
 
 @pytest.mark.slow
 def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path):
-    here = {"ec2_provision_endpoint_url": endpoint}
+    here = {"ec2_provision_endpoint_url": endpoint, "ec2_provision_prices": {"*": 3}}
     done, _ = play("--check", **here)
     recap(done, 1)
     assert not (tmp_path / "state").exists()
 
-    done, result = play(**here)
+    done, _ = play(**here)
+    assert done.returncode != 0
+    assert "Nothing was launched, because 12.00 USD an hour are above the limit of 10.00" in done.stdout
+    assert not (tmp_path / "state").exists()
+
+    done, result = play(**here, ec2_provision_approved=True)
     recap(done, 1)
+    assert "together 12.00 USD an hour, 288.00 USD until the expiry in 1d" in done.stdout
     names = ["Bench-1", "Bench-2", "BenchClient-1", "BenchGrafana-1"]
     assert [one["name"] for one in result["launched"]] == names
     assert all(one["private_ip"].startswith("172.31.") for one in result["instances"])
@@ -111,6 +117,7 @@ def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path)
     done, result = play(**here, ec2_provision_state="absent")
     recap(done, 1)
     assert sorted(one["name"] for one in result["terminated"]) == names
+    assert "looked again: in us-east-1 no instance" in done.stdout
     done, result = play(**here, ec2_provision_state="absent")
     recap(done, 0)
 

@@ -1,9 +1,12 @@
 """The environment's report: when it is ready, and what it says when it isn't."""
 
 import copy
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.environment import build_report, report_lines
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def host(role, index, **result):
@@ -177,3 +180,32 @@ def test_a_failure_that_is_listed_names_what_it_lists():
     host = {"name": "B-m-1", "role": "monitor", "index": 1, "monitor": said}
     (problem,) = build_report("B", "local", [host]).problems
     assert problem.found == "expected 9 targets that are up, found 1 that are not: B-3:9100: down"
+
+
+def test_an_end_is_warned_of_from_an_hour_before():
+    hosts = whole()
+    end = NOW
+    hosts[0]["expires"], hosts[1]["expires"] = "never", "tomorrow"
+
+    def said(minutes):
+        return build_report("B", "aws", hosts, now=end - timedelta(minutes=minutes)).data["expiry_warnings"]
+
+    assert said(60) == []
+    (warning,) = said(59)
+    assert warning == (
+        "server-1, server-2, server-3 end in 59 min, at 2026-11-25T00:00:00Z: ./pegasus-driver extend 4h moves that"
+    )
+    hosts[4]["expires"] = "2026-11-24T23:30:00Z"
+    over, soon = said(20)
+    assert over.startswith("server-3 ends at 2026-11-24T23:30:00Z, which is over: ./pegasus-driver reap")
+    assert soon.startswith("server-1, server-2 end in 20 min")
+
+
+def test_cost_and_warnings_stand_in_the_lines():
+    report = build_report(
+        "B", "aws", whole(), cost={"text": "12.00 USD so far"}, now=datetime(2026, 11, 25, tzinfo=UTC)
+    )
+    lines = report_lines(report.data)
+    assert "cost: 12.00 USD so far" in lines
+    assert any(line.startswith("WARNING: ") and "which is over" in line for line in lines)
+    assert not any(line.startswith("cost") for line in report_lines(build_report("B", "aws", whole()).data))

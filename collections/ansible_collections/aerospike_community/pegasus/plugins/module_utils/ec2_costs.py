@@ -1,0 +1,171 @@
+"""What a launch will cost and what an environment has cost, from prices by the hour. Pure functions.
+
+Instances alone: volumes, public addresses and traffic come on top, and the texts say so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import format_duration
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import (
+    TAG_EXPIRES,
+    Instance,
+    Launch,
+    parse_time,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_prices import Offer, Price
+
+# States in which an instance is paid for. One that is stopped isn't.
+PAID_STATES = ("pending", "running")
+BESIDE = "instances only: volumes, public addresses and traffic come on top"
+
+
+@dataclass
+class Sum:
+    """US dollars as far as prices are known, and the offers whose price isn't."""
+
+    usd: float = 0.0
+    unknown: Counter[Offer] = field(default_factory=Counter)
+
+    def add(self, offer: Offer, price: Price, factor: float) -> None:
+        """Add `factor` hours (or instances) of an offer."""
+        if price.usd is None:
+            self.unknown[offer] += 1
+        else:
+            self.usd += price.usd * factor
+
+    def text(self, unit: str = "") -> str:
+        """ "6.38 USD an hour"; "at least" where a price is unknown."""
+        if self.unknown and not self.usd:
+            return f"unknown USD{unit}"
+        return f"{'at least ' if self.unknown else ''}{money(self.usd)} USD{unit}"
+
+
+def money(usd: float) -> str:
+    """Two digits, more below ten cents."""
+    return f"{usd:,.2f}" if usd >= 0.1 or usd == 0 else f"{usd:.4f}"
+
+
+def offers_of(launches: Iterable[Launch], instances: Iterable[Instance]) -> set[Offer]:
+    """What prices are needed for."""
+    return {Offer(one.group.instance_type, one.group.spot) for one in launches} | {
+        Offer(one.instance_type, one.spot) for one in instances if one.live
+    }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a launch will cost. `hourly` is that of the whole environment afterwards."""
+
+    lines: tuple[str, ...]
+    hourly: Sum
+
+
+def estimate(
+    launches: Sequence[Launch],
+    starts: Sequence[Instance],
+    instances: Sequence[Instance],
+    prices: Mapping[Offer, Price],
+    expiry_seconds: int,
+    now: datetime,
+) -> Estimate:
+    """Say what will be launched or started, for how much, until when. No lines when nothing will be.
+
+    instances: all that exist. expiry_seconds: the life of new instances; 0 is without end.
+    """
+    hourly, new, until_end = Sum(), Sum(), Sum()
+    running = [one for one in instances if one.state in PAID_STATES]
+    for one in [*running, *starts]:
+        offer = Offer(one.instance_type, one.spot)
+        hourly.add(offer, prices[offer], 1)
+    endless = False
+    lines = []
+    for launch in launches:
+        offer, count = Offer(launch.group.instance_type, launch.group.spot), len(launch.indexes)
+        price = prices[offer]
+        for total, factor in ((hourly, count), (new, count), (until_end, count * expiry_seconds / 3600)):
+            total.add(offer, price, factor)
+        endless = endless or not expiry_seconds
+        lines.append(f"{launch.text()}: {_each(price, count, launch.group.spot)}")
+    for one in starts:
+        offer = Offer(one.instance_type, one.spot)
+        end = parse_time(one.tags.get(TAG_EXPIRES, ""))
+        endless = endless or end is None
+        new.add(offer, prices[offer], 1)
+        until_end.add(offer, prices[offer], max((end - now).total_seconds(), 0) / 3600 if end else 0)
+        lines.append(f"start {one.name or one.id} again ({one.instance_type}): {_each(prices[offer], 1, one.spot)}")
+    if not lines:
+        return Estimate((), hourly)
+    if not new.usd and not new.unknown:
+        return Estimate((*lines, "it costs nothing"), hourly)
+    whole = f"{until_end.text()} until the expiry" + (
+        f" in {format_duration(expiry_seconds)}" if expiry_seconds and not starts else ""
+    )
+    lines.append(f"together {new.text(' an hour')}, {'without end' if endless else whole} ({BESIDE})")
+    if running:
+        lines.append(f"with the {len(running)} that run, the environment is at {hourly.text(' an hour')}")
+    return Estimate(tuple(lines), hourly)
+
+
+def _each(price: Price, count: int, spot: bool) -> str:
+    if price.usd is None:
+        return f"price unknown ({price.source})"
+    if not price.usd:
+        return f"free ({price.source})"
+    total = f"{money(price.usd * count)} USD an hour"
+    each = f", {money(price.usd)} each" if count > 1 else ""
+    return f"{total}{each} ({price.source}{'; more where it has to be on demand' if spot else ''})"
+
+
+def limit_problem(hourly: Sum, limit: float) -> str:
+    """Why a launch needs somebody's yes, or ''. `limit` is in US dollars an hour."""
+    if hourly.unknown:
+        names = ", ".join(sorted(offer.text for offer in hourly.unknown))
+        return f"the price of {names} is unknown, so that nobody can say whether the limit of {money(limit)} holds"
+    if hourly.usd > limit:
+        return f"{money(hourly.usd)} USD an hour are above the limit of {money(limit)} (ec2_provision_price_limit)"
+    return ""
+
+
+def account(instances: Sequence[Instance], prices: Mapping[Offer, Price], now: datetime) -> dict[str, Any]:
+    """What an environment costs, has cost and will have cost at its end.
+
+    The sums hold what has a known price; `unknown` says what hasn't, and why. `until_expiry` is None for an environment
+    that doesn't end. An instance's time counts from its last start: EC2 knows no other.
+    """
+    hourly, spent, coming = Sum(), Sum(), Sum()
+    endless = False
+    for one in instances:
+        if one.state not in PAID_STATES:
+            continue
+        offer = Offer(one.instance_type, one.spot)
+        price = prices[offer]
+        end = parse_time(one.tags.get(TAG_EXPIRES, ""))
+        began = one.launch_time or now
+        hourly.add(offer, price, 1)
+        spent.add(offer, price, max((now - began).total_seconds(), 0) / 3600)
+        endless = endless or end is None
+        coming.add(offer, price, max((end - now).total_seconds(), 0) / 3600 if end else 0)
+    return {
+        "currency": "USD",
+        "per_hour": round(hourly.usd, 4),
+        "spent": round(spent.usd, 4),
+        "until_expiry": None if endless else round(coming.usd, 4),
+        "unknown": [f"{offer.text}: {prices[offer].source}" for offer in sorted(hourly.unknown)],
+        "sources": sorted({price.source for price in prices.values() if price.usd is not None}),
+        "text": _account_text(hourly, spent, coming, endless),
+    }
+
+
+def _account_text(hourly: Sum, spent: Sum, coming: Sum, endless: bool) -> str:
+    if hourly.unknown and not hourly.usd:
+        return "unknown: no price is known"
+    if not hourly.usd:
+        return "nothing"
+    later = "without end" if endless else f"{coming.text()} more until the expiry"
+    return f"{spent.text()} so far, {hourly.text(' an hour')}, {later} ({BESIDE})"

@@ -1,0 +1,65 @@
+"""Placement groups for moto, which has none: made, listed by tag, deleted. They don't place anything.
+
+Kept in moto's own state of a region, so it is saved and restored with that.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+FIELD = "pegasus_placement_groups"
+
+
+def install() -> None:
+    """Give moto's EC2 the three calls. Again is nothing."""
+    from moto.core.responses import ActionResult
+    from moto.ec2.exceptions import EC2ClientError
+    from moto.ec2.responses import EC2Response
+
+    def create_placement_group(self: Any) -> Any:
+        self.error_on_dryrun()
+        groups, name = _groups(self), self._get_param("GroupName")
+        if name in groups:
+            raise EC2ClientError("InvalidPlacementGroup.Duplicate", f"The placement group '{name}' already exists.")
+        groups[name] = {
+            "GroupName": name,
+            "GroupId": f"pg-{uuid.uuid4().hex[:17]}",
+            "Strategy": self._get_param("Strategy") or "cluster",
+            "State": "available",
+            "Tags": [
+                {"Key": key, "Value": value}
+                for key, value in self._parse_tag_specification().get("placement-group", {}).items()
+            ],
+        }
+        return ActionResult({"PlacementGroup": groups[name]})
+
+    def describe_placement_groups(self: Any) -> Any:
+        wanted = {name: values for name, values in self._filters_from_querystring().items() if name.startswith("tag:")}
+        found = [
+            group
+            for group in _groups(self).values()
+            if all(
+                any(tag["Key"] == name.removeprefix("tag:") and tag["Value"] in values for tag in group["Tags"])
+                for name, values in wanted.items()
+            )
+        ]
+        return ActionResult({"PlacementGroups": found})
+
+    def delete_placement_group(self: Any) -> Any:
+        self.error_on_dryrun()
+        name = self._get_param("GroupName")
+        if name not in _groups(self):
+            raise EC2ClientError("InvalidPlacementGroup.Unknown", f"The placement group '{name}' is unknown.")
+        del _groups(self)[name]
+        return ActionResult({})
+
+    for call in (create_placement_group, describe_placement_groups, delete_placement_group):
+        setattr(EC2Response, call.__name__, call)
+
+
+def _groups(response: Any) -> dict[str, dict[str, Any]]:
+    """The placement groups of a request's region, by name."""
+    state = response.ec2_backend.__dict__
+    found: dict[str, dict[str, Any]] = state.setdefault(FIELD, {})
+    return found
