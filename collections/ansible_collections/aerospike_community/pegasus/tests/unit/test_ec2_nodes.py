@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import boto3
 import botocore.client
 import pytest
 from ansible.module_utils.testing import patch_module_args
