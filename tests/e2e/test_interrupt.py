@@ -21,6 +21,7 @@ from typing import Any
 
 import boto3
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import info_value
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,12 +96,12 @@ class Checkout:
             "ec2", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
             aws_access_key_id="local", aws_secret_access_key="not-a-secret",
         )  # fmt: skip
-        return sorted(
-            next((tag["Value"] for tag in one["Tags"] if tag["Key"] == "Name"), one["InstanceId"])
+        found = [
+            Instance.from_description(one)
             for reservation in ec2.describe_instances()["Reservations"]
             for one in reservation["Instances"]
-            if one["State"]["Name"] != "terminated"
-        )
+        ]
+        return sorted(instance.name for instance in found if instance.state != "terminated")
 
     def traces(self) -> list[str]:
         """All that is left of the environment and of its local cloud on this machine."""
