@@ -218,14 +218,24 @@ def test_an_instance_that_never_gets_ssh(server: Ec2Server, checkout: Make, live
     converges_and_goes(project, server, live)
 
 
-def test_an_instance_that_is_lost_in_the_middle(server: Ec2Server, checkout: Make, live: Live) -> None:
-    """It runs when the inventory is read, and is gone when setup comes to it. The next run launches another."""
+@pytest.mark.parametrize(
+    "listed",
+    [
+        pytest.param(True, id="after the inventory was read"),
+        pytest.param(False, id="before the inventory is read"),
+    ],
+)
+def test_an_instance_that_is_lost_in_the_middle(server: Ec2Server, checkout: Make, live: Live, listed: bool) -> None:
+    """It ran when setup had waited for it. EC2 or ssh finds it gone; the next run launches another."""
 
     def lose(call: Call, number: int) -> None:
         if call.action == "DescribeInstances" and described_since_tagged(server) == 2:
             client, ident = server.client(), launched[0]
             lost.add(ident)
-            threading.Thread(target=lambda: client.terminate_instances(InstanceIds=[ident])).start()
+            if listed:
+                threading.Thread(target=lambda: client.terminate_instances(InstanceIds=[ident])).start()
+            else:
+                ec2_backends["123456789012"]["us-east-1"].terminate_instances([ident])
 
     launched: list[str] = []
     lost: set[str] = set()
@@ -239,7 +249,10 @@ def test_an_instance_that_is_lost_in_the_middle(server: Ec2Server, checkout: Mak
     server.edits.append(note)
     project = checkout()
     run = project.driver("setup")
-    assert run.code == ExitCode.SSH, run.said
+    assert run.code == (ExitCode.SSH if listed else ExitCode.EC2), run.said
+    if not listed:
+        assert "is terminated" in messages(run) and "expected it to run, as it did a moment ago" in messages(run)
+        assert "it launches another in its place" in next_steps(run)
     until(lambda: len(live()) == 4)
     assert len(again(project, server).launched) == 1
     assert len(live()) == 5 and len(lost) == 1 and not lost & {one.id for one in live().values()}

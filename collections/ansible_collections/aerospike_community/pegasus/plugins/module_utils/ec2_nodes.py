@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan, ec2_removal
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import format_duration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2, in_parallel
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import USAGE, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import OTHER, USAGE, Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_launch import tag_list
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
 
@@ -40,6 +40,22 @@ def choose(instances: Sequence[Instance], role: str, indexes: Sequence[int]) -> 
 def ended_text(instance: Instance) -> str:
     """What to say of a node that ended."""
     return f"{instance.name or instance.id} ({instance.id}) is terminated"
+
+
+def check_survival(chosen: Sequence[Instance]) -> None:
+    """Raise Ec2Problem where a node that was launched a moment ago doesn't run any more."""
+    lost = [f"{one.name} ({one.id}) is {one.state}{reason_text(one)}" for one in chosen if one.state != "running"]
+    if lost:
+        raise Ec2Problem(
+            OTHER,
+            f"{'; '.join(lost)}; expected it to run, as it did a moment ago.",
+            "Run this again: it launches another in its place.",
+        )
+
+
+def reason_text(instance: Instance) -> str:
+    """EC2's own reason for a state, where it gives one."""
+    return f" ({instance.state_reason})" if instance.state_reason else ""
 
 
 def terminate(ec2: Ec2, chosen: Sequence[Instance], timeout: float, *, check: bool) -> list[Instance]:

@@ -27,9 +27,11 @@ options:
     choices: [found, terminated]
     default: found
   expect:
-    description: What O(state=found) accepts. V(running), V(live) (a stopped one too), V(any) (also one that ended).
+    description: >-
+      What O(state=found) accepts. V(running), V(live) (a stopped one too), V(any) (also one that ended). V(launched)
+      is V(running) for a node that was launched a moment ago: that it isn't is EC2's failure and not the command's.
     type: str
-    choices: [running, live, any]
+    choices: [running, launched, live, any]
     default: live
   timeout: {description: Seconds to wait for the end., type: int, default: 600}
   environment: {description: Name of the environment., type: str, required: true}
@@ -86,7 +88,7 @@ def main() -> None:
             "role": {"type": "str", "choices": list(ec2_plan.ROLES), "default": "server"},
             "indexes": {"type": "list", "elements": "int", "default": []},
             "state": {"type": "str", "choices": ["found", "terminated"], "default": "found"},
-            "expect": {"type": "str", "choices": ["running", "live", "any"], "default": "live"},
+            "expect": {"type": "str", "choices": ["running", "launched", "live", "any"], "default": "live"},
             "timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -101,6 +103,8 @@ def main() -> None:
             lines = [f"{one.name} ({one.id}) {verb}" for one in taken]
             lines += [f"{ec2_nodes.ended_text(one)} already; nothing was done" for one in chosen if one not in taken]
             return {"changed": bool(taken), "nodes": [one.record() for one in chosen], "message": lines}
+        if asked["expect"] == "launched":
+            ec2_nodes.check_survival(chosen)
         ended = [one for one in chosen if not one.live]
         if ended and asked["expect"] != "any":
             said = "; ".join(ec2_nodes.ended_text(one) for one in ended)
