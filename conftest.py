@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import botocore.loaders
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -18,11 +19,9 @@ settings.load_profile("pegasus")
 
 @pytest.fixture(scope="session", autouse=True)
 def ec2s_model_is_read_once() -> Iterator[None]:
-    """Each client of EC2 reads its model anew, as it has to in real life: a second of work, for hundreds of clients."""
-    loader = botocore.loaders.JSONFileLoader
-    read = functools.cache(lambda path, load=loader.load_file: load(loader(), path))
+    """Each client of EC2 looks for its model and reads it, as it has to in real life. Hundreds share it here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loader, "load_file", lambda _, path: read(path))
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.loaders.create_loader))
         yield
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import threading
 
 import boto3
 import botocore.client
-import botocore.loaders
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
@@ -40,19 +38,8 @@ def image(architecture, word):
     }
 
 
-@pytest.fixture(scope="session")
-def models_read_once():
-    """Each run makes a client of its own, as in real life; most of that is reading EC2's model, which is kept here."""
-    patch = pytest.MonkeyPatch()
-    loader = botocore.loaders.JSONFileLoader
-    read = functools.cache(lambda path, real=loader.load_file: real(loader(), path))
-    patch.setattr(loader, "load_file", lambda _, path: read(path))
-    yield
-    patch.undo()
-
-
 @pytest.fixture
-def ec2(monkeypatch, models_read_once):
+def ec2(monkeypatch):
     """A client of an empty EC2 that has an image for each architecture."""
     # moto reads this file once, at its import: the content is put in place here, the variable keeps its own list out.
     monkeypatch.setenv("MOTO_AMIS_PATH", "unused")
