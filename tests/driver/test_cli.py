@@ -700,3 +700,10 @@ def test_interrupt_while_the_cloud_starts(world: World) -> None:
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert not world.requests
     assert "No instance exists." in world.errors and "interrupted after" in world.errors
+
+
+def test_asking_what_runs_imports_no_engine() -> None:
+    """Actions on instances look first; docker alone costs a tenth of a second."""
+    code = "import sys, pegasus_driver.local_cloud.status; print([name for name in ('docker', 'moto') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
