@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pegasus_driver.config import Config
 from pegasus_driver.errors import CloudError
 from pegasus_driver.local_cloud import LocalCloudError
+
+if TYPE_CHECKING:
+    from pegasus_driver.local_cloud.status import CloudStatus
 
 OWN = ""
 Say = Callable[[str], None]
@@ -22,12 +25,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Session:
-    """What a step may use. cloud() imports the local cloud's module; begin(name) shows a stage."""
+    """What a step may use. cloud() imports the local cloud's module; begin(name) shows a stage.
+
+    cloud_status(root) needs none of that module: it says what runs, and costs no import of an engine's client.
+    """
 
     root: Path
     config: Config
     arguments: argparse.Namespace
     cloud: Callable[[], Any]
+    cloud_status: Callable[[Path], CloudStatus]
     say: Say
     begin: Callable[[str], None]
 
@@ -114,7 +121,7 @@ def cloud_runs(session: Session) -> bool:
     if not session.local:
         return True
     with cloud_errors():
-        return bool(session.cloud().status(session.root).running)
+        return bool(session.cloud_status(session.root).running)
 
 
 def stop_cloud(session: Session) -> None:
@@ -144,10 +151,10 @@ def before_destroy(session: Session) -> str | None:
     """A local cloud that isn't running has to be: it adopts what a crash left, so that destroy finds it in EC2."""
     if not session.local:
         return None
-    cloud = session.cloud()
     with cloud_errors():
-        if not cloud.status(session.root).running and not cloud.leftovers(session.root):
-            cloud.stop(session.root, session.say, if_empty=True)  # keys without an instance
+        running = session.cloud_status(session.root).running
+        if not running and not session.cloud().leftovers(session.root):
+            session.cloud().stop(session.root, session.say, if_empty=True)  # keys without an instance
             return "nothing to destroy"
     start_cloud(session, to_remove=True)
     return None
@@ -162,11 +169,10 @@ def after_destroy(session: Session) -> None:
 def before_status(session: Session) -> str | None:
     if not session.local:
         return None
-    cloud = session.cloud()
     with cloud_errors():
-        if cloud.status(session.root).running:
+        if session.cloud_status(session.root).running:
             return None
-        left = cloud.leftovers(session.root)
+        left = session.cloud().leftovers(session.root)
     if not left:
         return "nothing runs (./pegasus-driver setup builds it)"
     advice = "./pegasus-driver setup takes it up again, ./pegasus-driver destroy removes it"
@@ -176,9 +182,8 @@ def before_status(session: Session) -> str | None:
 def need_cloud(session: Session) -> None:
     if not session.local:
         return
-    cloud = session.cloud()
     with cloud_errors():
-        if not cloud.status(session.root).running:
+        if not session.cloud_status(session.root).running:
             raise CloudError("the local cloud isn't running, so there is no node", "Build it: ./pegasus-driver setup")
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pegasus_driver.config import Config
     from pegasus_driver.environment import Access, EnvironmentHost
     from pegasus_driver.events import Event, Question
+    from pegasus_driver.local_cloud.status import CloudStatus
     from pegasus_driver.outcome import Failure, Record
     from pegasus_driver.progress import Progress
     from pegasus_driver.render import Recorder, Renderer
@@ -47,6 +48,12 @@ def _cloud() -> Any:
     from pegasus_driver.local_cloud import cloud  # brings docker and moto: only when the local cloud is asked
 
     return cloud
+
+
+def _cloud_status(root: Path) -> CloudStatus:
+    from pegasus_driver.local_cloud.status import status
+
+    return status(root)
 
 
 def _run_factory() -> RunFactory:
@@ -97,6 +104,7 @@ class Host:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     run_factory: Callable[[], RunFactory] = _run_factory
     cloud: Callable[[], Any] = _cloud
+    cloud_status: Callable[[Path], CloudStatus] = _cloud_status
     find_hosts: Callable[[Access], list[EnvironmentHost]] = _find_hosts
     execute: Callable[[Sequence[str]], None] = _execute  # replaces this process
     browse: Callable[[str], bool] = _browse
@@ -358,6 +366,7 @@ class _Run:
             config=config,
             arguments=arguments,
             cloud=host.cloud,
+            cloud_status=host.cloud_status,
             say=lambda text: renderer.say(text, host.monotonic()),
             begin=self._begin,
         )
@@ -636,7 +645,7 @@ class _Run:
             name = self.config.environment
             return [f"Instances of {name} may exist and cost money: ./pegasus-driver status lists them."]
         try:
-            status = self.host.cloud().status(self.host.root)
+            status = self.host.cloud_status(self.host.root)
             alive = [instance for instance in status.instances if instance.state != "terminated"]
             instances = [f"{instance.name or instance.id} ({instance.state})" for instance in alive]
         except Exception:  # the engine may be what was interrupted

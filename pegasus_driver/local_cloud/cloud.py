@@ -20,11 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 from docker.errors import APIError
 
@@ -33,48 +30,19 @@ from pegasus_driver.local_cloud import image as instance_image
 from pegasus_driver.local_cloud.disks import detach_under, loops_under
 from pegasus_driver.local_cloud.engine import Engine, EngineGone, connect, explanation
 from pegasus_driver.local_cloud.preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
-from pegasus_driver.local_cloud.settings import Settings, read_facts
+from pegasus_driver.local_cloud.settings import Settings
+from pegasus_driver.local_cloud.status import CloudStatus, Instance, ask, daemon_pid, not_ours, status
 
 __all__ = ["CloudStatus", "Instance", "LocalCloudError", "image", "leftovers", "start", "status", "stop"]
 
 Say = Callable[[str], None]
 
-# Seconds for the daemon to come up, to answer, and to go down.
+# Seconds for the daemon to come up and to go down.
 _READY_WITHIN = 60
-_ANSWER_WITHIN = 5
 _END_WITHIN = 10
 _SOURCE = Path(__file__).resolve().parent.parent.parent
 # What the machine's limit was before a start raised it.
 _LIMIT_FILE = "inotify-limit"
-
-
-@dataclass(frozen=True)
-class Instance:
-    """An instance in EC2's words, with the container that stands for it."""
-
-    id: str
-    name: str
-    type: str
-    state: str
-    address: str
-    container: str
-
-
-@dataclass(frozen=True)
-class CloudStatus:
-    """What runs. Where nothing does: running is False, pid 0 and the rest empty."""
-
-    running: bool
-    pid: int = 0
-    endpoint_url: str = ""
-    instances: list[Instance] = field(default_factory=list)
-    disks: bool = False
-    disks_reason: str = ""
-    leftovers: list[str] = field(default_factory=list)
-    image: str = ""
-    mirror_url: str = ""
-    network: str = ""
-    architecture: str = ""
 
 
 # --- start ------------------------------------------------------------------------------------------------------------
@@ -87,9 +55,9 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
     """
     settings = Settings.from_environment(root)
     with _folder_lock(settings, say), _plain_errors(settings):
-        pid = _daemon(settings)
+        pid = daemon_pid(settings)
         if pid:
-            found = _running(settings, pid)
+            found = ask(settings, pid)
             if found.endpoint_url != settings.endpoint_url or found.network != settings.network:
                 raise LocalCloudError(
                     f"this local cloud runs at {found.endpoint_url} with network {found.network} already;"
@@ -105,7 +73,7 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
             check_port(settings)
             _make_state(settings)
             _make_network(settings, engine)
-            return _running(settings, _spawn(settings, instance_image.tag()))
+            return ask(settings, _spawn(settings, instance_image.tag()))
         build = not instance_image.exists(engine, instance_image.tag())
         check_all(settings, engine, build)
         _make_state(settings)
@@ -117,7 +85,7 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
             mirror.wait()
         mirror.result()
         pid = _spawn(settings, name)
-        return _running(settings, pid)
+        return ask(settings, pid)
 
 
 def _restore_image(settings: Settings, name: str, say: Say) -> None:
@@ -143,14 +111,7 @@ def _make_state(settings: Settings) -> None:
         if before:
             (settings.state / _LIMIT_FILE).write_text(f"{before}\n")
     except PermissionError as error:
-        raise _not_ours(str(error.filename)) from error
-
-
-def _not_ours(path: str) -> LocalCloudError:
-    return LocalCloudError(
-        f"no permission for {path}; it was probably made by another user (sudo?)",
-        "Run this as that user, or give the folder .pegasus to this one (chown -R).",
-    )
+        raise not_ours(str(error.filename)) from error
 
 
 def _make_network(settings: Settings, engine: Engine) -> None:
@@ -263,7 +224,7 @@ def stop(root: Path, say: Say, if_empty: bool = False) -> bool:
     """
     settings = Settings.from_environment(root)
     with _folder_lock(settings, say), _plain_errors(settings):
-        pid = _daemon(settings)
+        pid = daemon_pid(settings)
         if not pid and not _traces(settings):
             return False
         engine = connect(settings)
@@ -277,7 +238,7 @@ def stop(root: Path, say: Say, if_empty: bool = False) -> bool:
 
 def _instances_exist(settings: Settings, engine: Engine, pid: int) -> bool:
     if pid:
-        return any(instance.state != "terminated" for instance in _running(settings, pid).instances)
+        return any(instance.state != "terminated" for instance in ask(settings, pid).instances)
     return bool(engine.containers())
 
 
@@ -323,30 +284,13 @@ def _traces(settings: Settings) -> bool:
 # --- status -----------------------------------------------------------------------------------------------------------
 
 
-def status(root: Path) -> CloudStatus:
-    """What runs now; a daemon that comes up or goes down gets a moment. Raises LocalCloudError."""
-    settings = Settings.from_environment(root)
-    end = time.monotonic() + _ANSWER_WITHIN
-    while True:
-        pid = _daemon(settings)
-        if not pid:
-            return CloudStatus(running=False)
-        try:
-            return _running(settings, pid)
-        except LocalCloudError:
-            # It is coming up, or going down: seen in a moment.
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-
-
 def leftovers(root: Path) -> list[str]:
     """What a cloud whose daemon is dead left behind, one line each; [] while it runs.
 
     Raises LocalCloudError when the engine can't be asked: that nothing is left would be a guess.
     """
     settings = Settings.from_environment(root)
-    if _daemon(settings):
+    if daemon_pid(settings):
         return []
     with _plain_errors(settings):
         return _leftovers(settings)
@@ -369,58 +313,7 @@ def image(root: Path, say: Say) -> str:
         return instance_image.ensure(connect(settings), settings, say)
 
 
-def _running(settings: Settings, pid: int) -> CloudStatus:
-    """What the daemon says. Raises LocalCloudError when it doesn't answer."""
-    facts = read_facts(settings)
-    url = facts.get("endpoint_url") or settings.endpoint_url
-    try:
-        # Never through a proxy: it is on this machine.
-        with build_opener(ProxyHandler({})).open(f"{url}/pegasus/status", timeout=_ANSWER_WITHIN) as answer:
-            told = json.load(answer)
-    except (URLError, OSError, ValueError) as error:
-        raise LocalCloudError(
-            f"the local cloud's daemon (pid {pid}) doesn't answer at {url}: {error}",
-            f"Run pegasus-driver local stop, then start; its log is {settings.log_file}.",
-        ) from error
-    listed = [
-        Instance(one["id"], one["name"], one["type"], one["state"], one["address"], f"pegasus-{one['id']}")
-        for one in told["instances"]
-    ]
-    return CloudStatus(
-        running=True,
-        pid=told["pid"],
-        endpoint_url=told["endpoint_url"],
-        instances=sorted(listed, key=lambda one: (one.name, one.id)),
-        disks=told["disks"],
-        disks_reason=told["disks_reason"],
-        image=told["image"],
-        mirror_url=told["mirror_url"],
-        network=told["network"],
-        architecture=told["architecture"],
-    )
-
-
 # --- Locks and errors -------------------------------------------------------------------------------------------------
-
-
-def _daemon(settings: Settings) -> int:
-    """The process id of this cloud's daemon, 0 when none lives. Its lock tells: an id may be used again.
-
-    Raises LocalCloudError when this user may not look.
-    """
-    try:
-        descriptor = os.open(settings.daemon_lock, os.O_RDONLY | os.O_CLOEXEC)
-    except PermissionError as error:
-        raise _not_ours(str(settings.state)) from error
-    except OSError:
-        return 0
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(os.pread(descriptor, 32, 0).decode().strip() or 0)
-    finally:
-        os.close(descriptor)
-    return 0
 
 
 @contextmanager

@@ -223,6 +223,7 @@ class World:
             now=lambda: datetime(2026, 11, 24, 3, 10, tzinfo=UTC),
             run_factory=lambda: lambda request: FakeRun(self, request),  # type: ignore[arg-type,return-value]
             cloud=lambda: self.cloud,
+            cloud_status=lambda root: self.cloud.status(root),
             find_hosts=lambda access: list(self.hosts),
             execute=self._execute,
             ask=self._ask,

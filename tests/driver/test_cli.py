@@ -809,3 +809,10 @@ def test_the_report_tells_cost_and_a_near_end() -> None:
     assert any(line.split() == ["cost", "12.00", "USD", "so", "far"] for line in lines)
     assert "price unknown: t3.large: AccessDenied" in "\n".join(lines)
     assert lines[-1] == "WARNING  Bench-1 ends in 42 min"
+
+
+def test_asking_what_runs_imports_no_engine() -> None:
+    """Actions on instances look first; docker alone costs a tenth of a second."""
+    code = "import sys, pegasus_driver.local_cloud.status; print({'docker', 'moto'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
