@@ -79,7 +79,7 @@ RENDERED = {
         "/etc/grafana/provisioning/*/pegasus.yaml",
     ],
 }
-# Beside those: what both sides make by themselves, or what packages bring.
+# Beside those: what both sides make by themselves, or what packages bring. Links in /etc/systemd/system enable units.
 COMPARED = [
     "/etc/aerospike",
     "/etc/aerospike-prometheus-exporter",
@@ -99,7 +99,6 @@ COMPARED = [
 DATED = ("/etc/systemd/system/pegasus-expiry.", "/opt/perseus/perseus.jar")
 STATE = r"""
 dpkg-query -W -f 'package ${db:Status-Abbrev} ${Package} ${Version}\n'
-systemctl list-unit-files --state=enabled --no-legend --plain | sed 's/^\(\S*\).*/enabled \1/'
 systemctl list-units --all --no-legend --plain --type=service,timer 'aerospike*' 'prometheus*' 'perseus*' 'grafana*' \
     'logrotate.timer' | awk '{print "unit " $1 " " $3 "/" $4}'
 """

@@ -5,7 +5,7 @@ git clone -q "$repository" /opt/perseus/source
 (cd /opt/perseus/source && git checkout -q "$commit" && $build_command >/dev/null)
 install -m 0644 "/opt/perseus/source/$artifact" /opt/perseus/perseus.jar
 useradd --system --user-group --no-create-home --home-dir /var/lib/perseus --shell /usr/sbin/nologin perseus
-tar -xzf - -C /
+tar -xf - -C /
 chown perseus:perseus /var/lib/perseus
 mkdir -p /var/log/perseus
 sum=$(sha256sum /opt/perseus/perseus.jar)

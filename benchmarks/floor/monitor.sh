@@ -2,7 +2,7 @@
 download "$grafana_package" "$stack_archive"
 curl -fsS -o "$work/plugin.zip" "$plugin_archive"
 install_packages "$work/${grafana_package##*/}" prometheus prometheus-node-exporter
-tar -xzf - -C /
+tar -xf - -C /
 mkdir -p /var/lib/grafana/plugins /etc/grafana/aerospike
 python3 -m zipfile -e "$work/plugin.zip" /var/lib/grafana/plugins
 tar -xzf "$work/${stack_archive##*/}" -C /etc/grafana/aerospike --strip-components=4 --wildcards '*/config/grafana/dashboards/*'

@@ -2,7 +2,7 @@
 download "$server_archive" "$exporter_package"
 tar -xzf "$work/${server_archive##*/}" -C "$work" --strip-components=1
 install_packages "$work"/*.deb prometheus-node-exporter
-tar -xzf - -C /
+tar -xf - -C /
 # A container's kernel refuses most of them; Pegasus goes on as well.
 sysctl -q -p /etc/sysctl.d/90-aerospike.conf >/dev/null 2>&1 || true
 systemd-tmpfiles --create /etc/tmpfiles.d/aerospike.conf >/dev/null 2>&1 || true
