@@ -399,8 +399,10 @@ def test_a_version_that_isnt_what_was_installed_is_an_error(host: Host, monkeypa
     ],
 )
 def test_how_a_package_manager_is_asked_for_a_version(
-    monkeypatch: pytest.MonkeyPatch, kind: Any, asked: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, asked: list[str]
 ) -> None:
+    (tmp_path / "mirror_main_binary-amd64_Packages").touch()
+    monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
     monkeypatch.setattr(host_packages, "services_kept_still", contextlib.nullcontext)
     commands: list[list[str]] = []
     manager = kind(lambda command, **_: commands.append(command) or (0, "", ""))
