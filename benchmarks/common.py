@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import resource
 import shlex
 import signal
 import statistics
@@ -212,10 +213,55 @@ class Environment:
         """Plain ssh to a host: a connection of its own, and nothing of the user's settings."""
         return hosts_of.ssh_command(self._access, host, ["BatchMode=yes", "LogLevel=ERROR"])
 
+    def host_seconds(self) -> float:
+        """Processor seconds that the hosts have used since they were launched, all together, as the engine counts."""
+        import docker
+
+        client = docker.from_env()
+        try:
+            stats = [
+                client.api.stats(f"pegasus-{host.instance_id}", stream=False, one_shot=True) for host in self._hosts
+            ]
+        finally:
+            client.close()
+        return sum(one["cpu_stats"]["cpu_usage"]["total_usage"] for one in stats) / 1e9
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[Cost]:
+        """What happens in here is timed, on this machine's clock and in processor seconds."""
+        cost = Cost(0.0, -_children_seconds(), -self.host_seconds())
+        began = time.monotonic()
+        yield cost
+        cost.seconds = time.monotonic() - began
+        cost.controller += _children_seconds()
+        cost.hosts += self.host_seconds()
+
     def destroy(self) -> None:
         """Take everything down. Ctrl-C doesn't reach it, so nothing is left of a benchmark that is ended."""
         self.forget()
         self.driver("destroy", start_new_session=True)
+
+
+@dataclass
+class Cost:
+    """What something took: seconds on the clock, and processor seconds on the controlling side and on the hosts.
+
+    On a machine that does other things at the same time, processor seconds are the steadier figure.
+    """
+
+    seconds: float
+    controller: float
+    hosts: float
+
+    @property
+    def processor(self) -> float:
+        return self.controller + self.hosts
+
+
+def _children_seconds() -> float:
+    """Processor seconds of all programs that were run from here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextlib.contextmanager
