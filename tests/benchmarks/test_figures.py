@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from benchmarks import replay_events, setup_floor
 from benchmarks.actions import Measured
-from benchmarks.common import BenchmarkError, Figure, table
+from benchmarks.common import BenchmarkError, Figure, processor_seconds, table
 from pegasus_driver.environment import EnvironmentHost
 
 
@@ -29,6 +30,16 @@ def test_a_figure_is_the_median_with_its_range() -> None:
 def test_a_table_is_aligned() -> None:
     text = table([["name", "s"], ["a", "10.00"], ["longer", "1.00"]])
     assert text.splitlines() == ["name        s", "------  -----", "a       10.00", "longer   1.00"]
+
+
+def test_processor_seconds_are_those_of_the_living_and_of_whom_they_waited_for() -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    lines = [
+        f"1 (systemd) S 0 1 1 0 -1 4194560 1 2 3 4 {ticks} {ticks} {2 * ticks} {ticks} 20 0 1 0 5 100 200",
+        f"12 (a (b) c) R 1 1 1 0 -1 4194560 1 2 3 4 {ticks} 0 0 0 20 0 1 0 5 100 200",
+        "",
+    ]
+    assert processor_seconds("\n".join(lines)) == 6.0
 
 
 def test_actions_without_a_floor_have_no_ratio() -> None:
