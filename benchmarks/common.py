@@ -270,35 +270,24 @@ def environment(name: str, **settings: Any) -> Iterator[Environment]:
     """An environment under this name, which is destroyed before and after, whatever happens in between."""
     found = Environment(name, settings)
     found.change()
-    with _stopped_gently():
-        found.destroy()
-        try:
-            yield found
-        finally:
-            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            try:
-                found.destroy()
-                found.config.unlink(missing_ok=True)
-            finally:
-                signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _stopped_gently() -> Iterator[None]:
-    """`kill` ends a benchmark as Ctrl-C does: with the environment destroyed."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    found.destroy()
     try:
-        yield
+        yield found
     finally:
-        signal.signal(signal.SIGTERM, before)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            found.destroy()
+            found.config.unlink(missing_ok=True)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def report_errors(main: Callable[[Sequence[str]], int]) -> int:
-    """Run a benchmark's main: exit code 1 and one message for what couldn't be measured, 130 for Ctrl-C."""
+    """Run a benchmark's main: exit code 1 and one message for what couldn't be measured, 130 for Ctrl-C.
+
+    `kill` ends a benchmark as Ctrl-C does: with all that it made removed.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return main(sys.argv[1:])
     except BenchmarkError as error:
@@ -307,3 +296,7 @@ def report_errors(main: Callable[[Sequence[str]], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing is left behind", file=sys.stderr)
         return 130
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
