@@ -274,12 +274,13 @@ def environment(name: str, **settings: Any) -> Iterator[Environment]:
     try:
         yield found
     finally:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
         try:
             found.destroy()
             found.config.unlink(missing_ok=True)
         finally:
-            signal.signal(signal.SIGINT, before)
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
 
 def report_errors(main: Callable[[Sequence[str]], int]) -> int:
