@@ -4,7 +4,8 @@
 
 The playbook is the real one, as far as EC2 is concerned (tag ec2_provision); EC2 is moto on a port of this machine,
 whose request log is what is counted: SIMULATED, so the times are not those of AWS. Beside the servers there are one
-client and one monitoring host. Each environment starts from nothing.
+client and one monitoring host. Each environment starts from nothing. The inventory's floor is ansible-inventory with a
+file that names the same hosts with the same variables, in which nothing is asked.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pegasus_driver  # noqa: F401  puts the collection into the path
+from benchmarks.common import BenchmarkError, Figure, publish, report_errors
 from tests.aws.checkout import Checkout
 from tests.aws.ec2_server import Ec2Server, serving
 
@@ -37,7 +39,8 @@ class Result:
     seconds: float
     calls: dict[str, int] = field(default_factory=dict)
     again: dict[str, int] = field(default_factory=dict)  # of a second run, which finds everything
-    inventory_seconds: float | None = None
+    inventory_seconds: list[float] = field(default_factory=list)
+    floor_seconds: list[float] = field(default_factory=list)
     inventory_calls: dict[str, int] | None = None
 
     @property
@@ -52,7 +55,7 @@ class Result:
 
 
 def measure(nodes: int, folder: Path, inventory: bool) -> Result:
-    """One environment from nothing, in an EC2 of its own. Raises RuntimeError with Ansible's output if it fails."""
+    """One environment from nothing, in an EC2 of its own. Raises BenchmarkError with Ansible's output if it fails."""
     with serving() as server:
         checkout = Checkout(folder / str(nodes), server.url, pegasus_cluster_nodes=nodes)
         began = time.monotonic()
@@ -61,7 +64,7 @@ def measure(nodes: int, folder: Path, inventory: bool) -> Result:
         _provision(checkout)
         result.again = _taken(server)
         if inventory:
-            result.inventory_seconds = min(_read_inventory(checkout, result.instances) for _ in range(INVENTORY_RUNS))
+            _measure_inventory(checkout, result)
             result.inventory_calls = {key: value // INVENTORY_RUNS for key, value in _taken(server).items()}
         return result
 
@@ -69,7 +72,7 @@ def measure(nodes: int, folder: Path, inventory: bool) -> Result:
 def _provision(checkout: Checkout) -> None:
     done = checkout.provision(timeout=600)
     if done.returncode:
-        raise RuntimeError(done.stdout + done.stderr)
+        raise BenchmarkError(done.stdout + done.stderr)
 
 
 def _taken(server: Ec2Server) -> dict[str, int]:
@@ -84,45 +87,56 @@ def _instances(server: Ec2Server) -> list[Any]:
     return [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
 
 
-def _read_inventory(checkout: Checkout, expected: int) -> float:
-    """Seconds that ansible-inventory takes."""
+def _measure_inventory(checkout: Checkout, result: Result) -> None:
+    """The inventory and its floor, by turns."""
+    static = checkout.path / "static.json"
+    for _ in range(INVENTORY_RUNS):
+        seconds, found = _read_inventory(checkout, checkout.path / "inventories" / "aws", result.instances)
+        result.inventory_seconds.append(seconds)
+        static.write_text(json.dumps({"all": {"hosts": found["_meta"]["hostvars"]}}))
+        result.floor_seconds.append(_read_inventory(checkout, static, result.instances)[0])
+
+
+def _read_inventory(checkout: Checkout, source: Path, expected: int) -> tuple[float, dict[str, Any]]:
+    """Seconds that ansible-inventory takes, and what it printed."""
     program = Path(sys.executable).with_name("ansible-inventory")
+    enabled = "aerospike_community.pegasus.ec2,ansible.builtin.yaml"
     began = time.monotonic()
     done = subprocess.run(
-        [program, "-i", "inventories/aws", "--list"],
-        cwd=checkout.path, env=checkout.environ, capture_output=True, text=True, check=True, timeout=300,
+        [program, "-i", source, "--list"], cwd=checkout.path,
+        env={**checkout.environ, "ANSIBLE_INVENTORY_ENABLED": enabled}, capture_output=True, text=True, check=True,
+        timeout=300,
     )  # fmt: skip
     seconds = time.monotonic() - began
-    found = len(json.loads(done.stdout)["_meta"]["hostvars"])
-    if found != expected:
-        raise RuntimeError(f"the inventory has {found} hosts, expected {expected}: {done.stderr}")
-    return seconds
+    found: dict[str, Any] = json.loads(done.stdout)
+    if len(found["_meta"]["hostvars"]) != expected:
+        raise BenchmarkError(
+            f"{source} has {len(found['_meta']['hostvars'])} hosts, expected {expected}: {done.stderr}"
+        )
+    return seconds, found
 
 
-def table(results: Sequence[Result]) -> str:
+def rows(results: Sequence[Result]) -> list[list[str]]:
     """The counts, a column for each size."""
     names = sorted({name for result in results for name in result.calls})
-    rows = [["call", *(f"{result.nodes} nodes" for result in results)]]
-    rows += [[name, *(str(result.calls.get(name, 0)) for result in results)] for name in names]
-    rows += [
+    return [
+        ["call", *(f"{result.nodes} nodes" for result in results)],
+        *([name, *(str(result.calls.get(name, 0)) for result in results)] for name in names),
         ["all but tagging and DescribeInstances", *(str(result.fixed) for result in results)],
         ["all", *(str(sum(result.calls.values())) for result in results)],
         ["all, of a second run", *(str(sum(result.again.values())) for result in results)],
         ["seconds of the first run", *(f"{result.seconds:.1f}" for result in results)],
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(pairs))
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    lines += [
-        f"inventory of {result.instances} hosts: {result.inventory_seconds:.2f} s, "
-        f"{sum((result.inventory_calls or {}).values())} call"
-        for result in results
-        if result.inventory_seconds is not None
-    ]
-    return "\n".join(lines)
+
+
+def inventory_line(result: Result) -> str:
+    """What the inventory took, and its floor."""
+    figure, floor = Figure(result.inventory_seconds), Figure(result.floor_seconds)
+    calls = sum((result.inventory_calls or {}).values())
+    return (
+        f"inventory of {result.instances} hosts: {figure} s with {calls} call{'s' if calls != 1 else ''} to EC2; "
+        f"a file of the same hosts: {floor} s; ratio {figure.over(floor):.2f}"
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -134,12 +148,15 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         largest = max(asked.nodes)
         results = [measure(nodes, Path(folder), inventory=nodes == largest) for nodes in sorted(asked.nodes)]
-    print("SIMULATED: moto stands for EC2.")
-    print(table(results))
-    if asked.json:
-        asked.json.write_text(
-            json.dumps({"simulated": True, "results": [asdict(one) for one in results]}, indent=1) + "\n"
-        )
+    publish(
+        "calls to EC2 of setup (SIMULATED: moto stands for EC2)",
+        rows(results),
+        asked.json,
+        {"benchmark": "ec2_calls", "simulated": True, "results": [asdict(one) for one in results]},
+    )
+    for result in results:
+        if result.inventory_seconds:
+            print(inventory_line(result))
     if len({result.fixed for result in results}) > 1:
         print("The calls grow with the nodes; expected them to grow with the groups only.", file=sys.stderr)
         return 1
@@ -147,4 +164,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(report_errors(main))

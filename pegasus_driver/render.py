@@ -23,6 +23,7 @@ from pegasus_driver.events import (
     HostResult,
     HostRetry,
     HostStarted,
+    HostStats,
     NoHosts,
     Note,
     Output,
@@ -268,12 +269,8 @@ class JsonRenderer:
     def handle(self, event: Event, now: float) -> None:
         if isinstance(event, Output | HostStarted | TaskStarted) and not self._verbose:
             return
-        data = dataclasses.asdict(event)
-        if isinstance(event, HostResult):
-            del data["result"]  # large, and nobody's interface
-        if isinstance(event, Report):
-            del data["lines"]
-        self._write({"time": data.pop("time"), "type": RECORD_TYPES[type(event)], **data})
+        data = {name: getattr(event, name) for name in SHOWN_FIELDS[type(event)]}
+        self._write({"time": event.time, "type": RECORD_TYPES[type(event)], **data})
 
     def ask(self, question: Question, now: float) -> None:
         pass  # nobody is asked
@@ -286,7 +283,13 @@ class JsonRenderer:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         time = record.get("time") or self._wall().astimezone(UTC).isoformat()
-        self._out.line(json.dumps({"time": time, **{key: record[key] for key in record if key != "time"}}, default=str))
+        fields = {"time": time, **{key: record[key] for key in record if key != "time"}}
+        self._out.line(json.dumps(fields, default=_as_json))
+
+
+def _as_json(value: object) -> object:
+    """What JSON doesn't know: a host's counts, and whatever else stands in a module's report."""
+    return dataclasses.asdict(value) if isinstance(value, HostStats) else str(value)
 
 
 def end_record(ending: Ending, now: float) -> dict[str, Any]:
@@ -351,6 +354,15 @@ RECORD_TYPES: dict[type[Event], str] = {
     Report: "report",
     Stats: "stats",
     Output: "output",
+}
+# What a record shows beside time and type. Not a module's whole result, which is large and nobody's interface.
+SHOWN_FIELDS: dict[type[Event], tuple[str, ...]] = {
+    kind: tuple(
+        one.name
+        for one in dataclasses.fields(kind)
+        if one.name != "time" and (kind, one.name) not in ((HostResult, "result"), (Report, "lines"))
+    )
+    for kind in RECORD_TYPES
 }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
+from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 import pytest
 
-from pegasus_driver.events import Event, HostRetry, Note, Warning, parse
+from pegasus_driver.events import Event, HostResult, HostRetry, HostStats, Note, Stats, Warning, parse
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.progress import Progress
-from pegasus_driver.render import HEARTBEAT, Beginning, Ending, LiveRenderer, PlainRenderer
+from pegasus_driver.render import HEARTBEAT, Beginning, Ending, JsonRenderer, LiveRenderer, PlainRenderer
 from pegasus_driver.summary import duration, report_lines, table
 from tests.driver.fakes import REPORT, began, failed, ok, play, raw, stats
 
@@ -224,3 +227,23 @@ def test_what_each_of_many_hosts_says_is_told_with_its_name() -> None:
     )
     (note,) = [event for event in parse(proven) if isinstance(event, Note)]
     assert note.lines == ("BenchClient-2: the load runs",)
+
+
+def test_a_record_leaves_a_modules_result_alone() -> None:
+    """Copying it, to leave it out then, was most of what the driver did while many hosts were set up."""
+
+    class Result(dict[str, Any]):
+        def items(self) -> NoReturn:
+            raise AssertionError("the result was read")
+
+        def __deepcopy__(self, memo: object) -> NoReturn:
+            raise AssertionError("the result was copied")
+
+    out = io.StringIO()
+    renderer = JsonRenderer(out, lambda: datetime(2026, 11, 25, tzinfo=UTC))
+    renderer.handle(HostResult("a", "Do it", "role", "command", "ok", result=Result(large=1), time="now"), 0.0)
+    renderer.handle(Stats({"a": HostStats(ok=1)}), 0.0)
+    first, second = (json.loads(line) for line in out.getvalue().splitlines())
+    assert (first["time"], first["type"], first["host"]) == ("now", "host_result", "a")
+    assert "result" not in first
+    assert second["hosts"]["a"]["ok"] == 1

@@ -14,6 +14,7 @@ from pathlib import Path
 # module.run_command's shape: (command, environ_update=...) -> (rc, stdout, stderr)
 Run = Callable[..., tuple]
 
+APT_LISTS = Path("/var/lib/apt/lists")
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_MARK = "# Placed by Pegasus while packages are installed; it may be removed."
 POLICY_TEXT = f"#!/bin/sh\n{POLICY_MARK}\nexit 101\n"
@@ -57,6 +58,9 @@ class AptPackages:
                    "install", "--no-install-recommends", "--allow-downgrades", *packages]  # fmt: skip
         environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
         with services_kept_still():
+            if not any(APT_LISTS.glob("*_Packages*")) and not all("/" in package for package in packages):
+                # A new machine: nothing is found without lists. A file may need nothing of them.
+                self._run([*apt, "update"], environ_update=environment)
             rc, out, err = self._run(install, environ_update=environment)
             if rc != 0:
                 # Three things heal here: lists that were never read, lists that are old, an installation cut short.

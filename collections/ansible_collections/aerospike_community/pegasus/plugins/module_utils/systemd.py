@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 Run = Callable[..., tuple]
@@ -57,6 +57,14 @@ class UnitState:
         return text
 
 
+@dataclass(frozen=True)
+class Started:
+    """A unit as it was right after its start, and when that was (seconds of the monotonic clock)."""
+
+    state: UnitState
+    moment: float = field(default_factory=lambda: time.monotonic())
+
+
 class Systemd:
     """systemctl and journalctl of the host."""
 
@@ -73,20 +81,26 @@ class Systemd:
 
         :raises ServiceError: with systemctl's own words
         """
-        rc, out, err = self._run(["systemctl", verb, *arguments])
+        # Where a unit has an init script too, systemctl would have that enabled as well, by programs that make systemd
+        # reload twice more, for seconds. systemd never looks at it, because the unit comes first.
+        rc, out, err = self._run(["systemctl", verb, *arguments], environ_update={"SYSTEMCTL_SKIP_SYSV": "1"})
         if rc != 0:
             raise ServiceError(f"systemctl {' '.join((verb, *arguments))}: {(err or out).strip()}")
 
-    def wait_until_up(self, unit: str, settle_seconds: float, timeout: float = 90.0) -> UnitState:
+    def wait_until_up(
+        self, unit: str, settle_seconds: float, timeout: float = 90.0, *, since: Started | None = None
+    ) -> UnitState:
         """Wait until a unit runs and has kept running for ``settle_seconds`` since its process started.
 
         A service of the simple type counts as started before it has read its configuration: only time tells.
+        :param since: from which moment it is watched; by default, from now on
         :raises ServiceError: it failed, was restarted in the meantime, or isn't up in ``timeout`` seconds
         """
         deadline = time.monotonic() + timeout
         state = self.state(unit)
-        restarts = state.restarts
-        steady_since = time.monotonic()
+        since = since or Started(state)
+        restarts = since.state.restarts
+        steady_since = since.moment if since.state.running else time.monotonic()
         while True:
             gone = state.active in ("failed", "inactive") or state.sub == "auto-restart" or state.restarts > restarts
             if gone or time.monotonic() > deadline:

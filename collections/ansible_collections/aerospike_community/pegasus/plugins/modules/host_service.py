@@ -243,6 +243,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_p
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
     ServiceError,
+    Started,
     Systemd,
     UnitState,
     telling_lines,
@@ -250,6 +251,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.system
 
 UNIT_FOLDERS = ("/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/", "/run/systemd/system/")
 WEIGHT = {"none": 0, "reload": 1, "restart": 2}
+PAST = {"start": "started", "stop": "stopped", "reload": "reloaded", "restart": "restarted"}
 
 
 class StepError(Exception):
@@ -277,6 +279,8 @@ class HostService:
         self.step = "read the parameters"
         # service -> the strongest effect of what this call changed
         self.effects: dict[str, str] = {}
+        # What was started or reloaded: the service, how, when (seconds since 1970), and its state right afterwards
+        self.watched: list[tuple[dict, str, float, Started]] = []
 
     def run(self) -> None:
         """Do all steps in order."""
@@ -462,9 +466,15 @@ class HostService:
             self.refused += outcome.refused
 
     def bring_services(self) -> None:
-        """Reload systemd where a unit changed, then enable, start, reload or restart each service."""
-        if self.unit_changed and not self.check:
-            self.systemd.call("daemon-reload")
+        """Enable the services, reload systemd where a unit changed, then start, reload or restart each service.
+
+        systemd takes a good part of a second to reload, so it does that once, for all that was enabled too. And all
+        services are started before the first one is watched.
+        """
+        if not self.check:
+            enabled = [self.enable(service, self.systemd.state(service["name"])) for service in self.params["services"]]
+            if self.unit_changed or any(enabled):
+                self.systemd.call("daemon-reload")
         for service in self.params["services"]:
             state = self.systemd.state(service["name"])
             if state.needs_reload and not self.check:
@@ -475,23 +485,27 @@ class HostService:
                     self.changes.append(f"would start {service['name']}")
                     continue
                 raise StepError(f"found no unit {service['name']}; expected one from a package or from 'files'")
-            self.enable(service, state)
+            if self.enable(service, state) and not self.check:
+                self.systemd.call("daemon-reload")
             if service["state"] == "stopped" and state.active not in ("inactive", "failed"):
                 self.act(service, "stop")
             elif service["state"] == "started":
                 self.start(service, state)
+        self.see_them_stay()
 
-    def enable(self, service: dict, state: UnitState) -> None:
-        """Enable or disable a unit that can be."""
-        if state.enabled not in ("enabled", "disabled", "masked", ""):
-            return
-        if (state.enabled == "enabled") != service["enabled"]:
-            verb = "enable" if service["enabled"] else "disable"
-            self.changes.append(f"{verb}d {service['name']}")
-            if not self.check:
-                if state.enabled == "masked":
-                    self.systemd.call("unmask", service["name"])
-                self.systemd.call(verb, "--quiet", service["name"])
+    def enable(self, service: dict, state: UnitState) -> bool:
+        """Enable or disable a unit that can be; whether that was necessary. systemd has to be reloaded then."""
+        if state.enabled not in ("enabled", "disabled", "masked"):
+            return False
+        if (state.enabled == "enabled") == service["enabled"]:
+            return False
+        verb = "enable" if service["enabled"] else "disable"
+        self.changes.append(f"{verb}d {service['name']}")
+        if not self.check:
+            if state.enabled == "masked":
+                self.systemd.call("unmask", service["name"])
+            self.systemd.call(verb, "--quiet", "--no-reload", service["name"])
+        return True
 
     def start(self, service: dict, state: UnitState) -> None:
         """Start, restart or reload one service, as what changed demands."""
@@ -527,10 +541,9 @@ class HostService:
         return any(moment > since for moment in times)
 
     def act(self, service: dict, verb: str) -> None:
-        """Run start, stop, reload or restart; a service that doesn't stay up is an error with its own log lines."""
+        """Run start, stop, reload or restart. What it started has to be watched: see_them_stay."""
         name = service["name"]
-        past = {"start": "started", "stop": "stopped", "reload": "reloaded", "restart": "restarted"}[verb]
-        self.changes.append(f"{past} {name}")
+        self.changes.append(f"{PAST[verb]} {name}")
         if verb in ("start", "restart"):
             self.restarted.append(name)
         if self.check:
@@ -538,15 +551,28 @@ class HostService:
         since = time.time()
         try:
             self.systemd.call(verb, name)
-            if verb != "stop":
-                self.systemd.wait_until_up(name, service["settle_seconds"])
         except ServiceError as error:
-            lines = telling_lines(self.systemd.log_lines(name, since=since))
-            first = lines[0] if lines else "its log is empty"
-            raise StepError(
-                f"{first}\nservice {name} could not be {past}: {error}. 'journalctl -u {name}' on this host shows all",
-                lines,
-            ) from error
+            raise self.failure(name, verb, since, error) from error
+        if verb != "stop":
+            self.watched.append((service, verb, since, Started(self.systemd.state(name))))
+
+    def see_them_stay(self) -> None:
+        """Watch what was started until it has settled; a service that doesn't stay up is an error."""
+        for service, verb, since, started in self.watched:
+            try:
+                self.systemd.wait_until_up(service["name"], service["settle_seconds"], since=started)
+            except ServiceError as error:
+                raise self.failure(service["name"], verb, since, error) from error
+
+    def failure(self, name: str, verb: str, since: float, error: ServiceError) -> StepError:
+        """What to say of a service that isn't up, with its own log lines since a moment (seconds since 1970)."""
+        lines = telling_lines(self.systemd.log_lines(name, since=since))
+        first = lines[0] if lines else "its log is empty"
+        return StepError(
+            f"{first}\nservice {name} could not be {PAST[verb]}: {error}. "
+            f"'journalctl -u {name}' on this host shows all",
+            lines,
+        )
 
     def must(self, command: list[str]) -> None:
         """Run a command that has to succeed."""

@@ -226,6 +226,8 @@ def test_services_are_kept_still_and_strangers_policies_left_alone(tmp_path: Pat
 
 
 def test_apt_heals_and_then_says_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mirror_main_binary-amd64_Packages").touch()
+    monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
     monkeypatch.setattr(host_packages, "POLICY", tmp_path / "policy")
     monkeypatch.setattr(host_packages.services_kept_still.__wrapped__, "__defaults__", (tmp_path / "policy",))  # type: ignore[attr-defined]
     calls: list[str] = []
@@ -237,6 +239,29 @@ def test_apt_heals_and_then_says_its_own_words(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(host_packages.PackageError, match="apt-get install x failed: E: Unable to locate package x"):
         host_packages.AptPackages(run).install(["x"])
     assert calls == ["apt-get", "dpkg", "update", "apt-get"]
+
+
+@pytest.mark.parametrize(
+    ("lists", "packages", "calls"),
+    [
+        ([], ["git"], ["update", "install"]),
+        ([], ["/var/tmp/a.deb"], ["install"]),
+        (["mirror_main_binary-amd64_Packages.lz4"], ["git"], ["install"]),
+    ],
+)
+def test_apt_reads_its_lists_first_where_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: list[str], packages: list[str], calls: list[str]
+) -> None:
+    """On a new machine nothing is found without them; trying that first takes seconds."""
+    for name in lists:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
+    monkeypatch.setattr(host_packages, "services_kept_still", contextlib.nullcontext)
+    made: list[str] = []
+    host_packages.AptPackages(
+        lambda command, **_: made.append("update" if "update" in command else "install") or (0, "", "")  # type: ignore[func-returns-value]
+    ).install(packages)
+    assert made == calls
 
 
 def test_half_installed_packages_dont_count() -> None:

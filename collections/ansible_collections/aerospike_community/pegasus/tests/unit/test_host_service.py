@@ -231,11 +231,38 @@ def test_stopped_and_unchanged(host: Host) -> None:
 def test_a_changed_unit_is_read_again(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "UNIT_FOLDERS", (str(tmp_path),))
     call(host, files=[{"path": str(tmp_path / "thing.service"), "content": "[Service]", **ME}], services=service())
-    assert host.calls == ["daemon-reload", "enable thing", "reset-failed thing", "start thing"]
+    assert host.calls == ["enable --no-reload thing", "daemon-reload", "reset-failed thing", "start thing"]
     host.needs_reload = "yes"
     host.calls.clear()
     call(host, services=service())
     assert host.calls == ["daemon-reload"]
+
+
+def test_systemd_is_reloaded_once_and_services_settle_side_by_side(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reload takes systemd a good part of a second, and each service is watched for one."""
+    clock = [0.0]
+    slept = SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda seconds: clock.append(clock.pop() + seconds))
+    monkeypatch.setattr(systemd, "time", slept)
+    enabled, started, run = set(), set(), host.run
+
+    def with_a_state_each(command: list[str], **options: Any) -> tuple[int, str, str]:
+        if command[:2] == ["systemctl", "show"]:
+            host.enabled = "enabled" if command[-1] in enabled else "disabled"
+            host.active, host.sub = ("active", "running") if command[-1] in started else ("inactive", "dead")
+            host.needs_reload = "yes" if enabled and "daemon-reload" not in host.calls else "no"
+        elif command[1] == "enable":
+            assert options["environ_update"] == {"SYSTEMCTL_SKIP_SYSV": "1"}
+            enabled.add(command[-1])
+        elif command[1] == "start":
+            started.add(command[-1])
+        return run(command, **options)
+
+    host.run = with_a_state_each  # type: ignore[method-assign]
+    names = ["one", "two", "three"]
+    done = call(host, services=[{"name": name, "settle_seconds": 1.0} for name in names])
+    assert done.restarted == names
+    assert host.calls.count("daemon-reload") == 1
+    assert 0.9 < clock[0] < 1.3
 
 
 def test_a_start_that_fails_shows_the_critical_line_first(host: Host) -> None:
@@ -372,8 +399,10 @@ def test_a_version_that_isnt_what_was_installed_is_an_error(host: Host, monkeypa
     ],
 )
 def test_how_a_package_manager_is_asked_for_a_version(
-    monkeypatch: pytest.MonkeyPatch, kind: Any, asked: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, asked: list[str]
 ) -> None:
+    (tmp_path / "mirror_main_binary-amd64_Packages").touch()
+    monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
     monkeypatch.setattr(host_packages, "services_kept_still", contextlib.nullcontext)
     commands: list[list[str]] = []
     manager = kind(lambda command, **_: commands.append(command) or (0, "", ""))
