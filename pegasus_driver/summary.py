@@ -72,11 +72,14 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
 
 def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     cluster = report.get("cluster") or {}
-    if not cluster:
+    if not cluster or cluster.get("size", "?") is None:  # None: nobody asked
         return []
+    servers = sum(node.get("role") == "server" for node in report.get("nodes") or [])
     parts = [f"{cluster.get('size', '?')} nodes", f"key {cluster.get('key') or '?'}"]
     if "stable" in cluster:
-        parts.append("stable" if cluster["stable"] else "NOT STABLE")
+        # Those that have one key are a stable cluster, though some may be missing.
+        whole = cluster["stable"] or not cluster.get("key") or cluster.get("size") == servers
+        parts.append(("stable" if cluster["stable"] else "NOT STABLE") if whole else f"stable, {servers} expected")
     parts.append(
         f"namespace {cluster.get('namespace', '?')}, replication factor {cluster.get('replication_factor', '?')}"
     )
@@ -86,8 +89,10 @@ def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _load(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for client in report.get("clients") or []:
-        rate, threads = client.get("rate"), client.get("threads")
-        text = f"{rate:,.0f} operations/s" if isinstance(rate, int | float) else str(rate or "no load")
+        rate, threads = client.get("rate", "no load"), client.get("threads")
+        if rate is None:  # nobody asked
+            continue
+        text = f"{rate:,.0f} operations/s" if isinstance(rate, int | float) else str(rate)
         if isinstance(threads, Mapping):
             running = {name: count for name, count in threads.items() if count}
             threads = f"{sum(running.values())} threads" + (

@@ -197,6 +197,27 @@ def test_simulated_is_shown_clearly() -> None:
     assert "SIMULATED" not in "\n".join(report_lines({**REPORT, "simulated": False}))
 
 
+def test_what_nobody_asked_is_left_out() -> None:
+    """setup-cluster doesn't ask the clients, setup-clients not the servers: no load of 0, no cluster of 0 nodes."""
+    text = "\n".join(report_lines({**REPORT, "clients": [{"name": "C-1", "rate": None, "rates": {}, "threads": {}}]}))
+    assert "load" not in text and "operations" not in text and "cluster  " in text
+    text = "\n".join(report_lines({**REPORT, "cluster": {"size": None, "key": "", "stable": None}}))
+    assert "cluster  " not in text and "operations/s" in text
+
+
+def test_a_cluster_that_lacks_nodes_is_told_apart_from_one_that_is_not_stable() -> None:
+    """stop-node says that the others are a stable cluster, so status can't say that they are not."""
+    nodes = [{"name": f"B-{index}", "index": index, "role": "server"} for index in (1, 2, 3)]
+    rest = {"stable": False, "namespace": "Test", "replication_factor": 2}
+
+    def told(size: int, key: str) -> str:
+        return "\n".join(report_lines({**REPORT, "nodes": nodes, "cluster": {"size": size, "key": key, **rest}}))
+
+    assert "2 nodes, key ABC, stable, 3 expected, namespace" in told(2, "ABC")
+    assert "3 nodes, key ABC, NOT STABLE" in told(3, "ABC")
+    assert "2 nodes, key ?, NOT STABLE" in told(2, "")
+
+
 def test_what_each_item_of_a_loop_says_is_told() -> None:
     items = [{"msg": "one is skipped"}, {"skipped": True}, {"msg": "two is skipped"}]
     looped = ok("localhost", action="ansible.builtin.debug", msg="All items completed", results=items)

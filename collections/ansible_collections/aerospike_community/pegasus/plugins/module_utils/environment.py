@@ -36,8 +36,8 @@ class Report:
     """The environment in one record.
 
     `data` has the keys environment, backend, simulated, nodes, cluster, clients, monitoring, expires, expiry_warnings
-    (sentences) and cost ({} when nobody asked); rates are operations per second. `problems` is empty when the
-    environment is ready.
+    (sentences) and cost ({} when nobody asked); rates are operations per second. The cluster's size and a client's
+    rate are None when nobody asked, as another part was set up. `problems` is empty when the environment is ready.
     """
 
     data: dict[str, Any]
@@ -81,9 +81,10 @@ def build_report(
         if found != count:
             judged(role).append(Problem(environment, f"number of {role} instances", str(count), str(found)))
 
-    cluster = _cluster(servers, agreed or {}, judged("server"))
+    asked = "server" in roles or any(host.get("server") is not None for host in servers)
+    cluster = _cluster(servers, agreed or {}, judged("server")) if asked else {"size": None, "key": "", "stable": None}
     cluster |= {"namespace": namespace, "replication_factor": replication_factor}
-    client_records = _clients(clients, judged("client"))
+    client_records = _clients(clients, judged("client"), "client" in roles)
     monitoring = _monitoring(monitors, judged("monitor"))
     said = [str((host.get("server") or {}).get("edition", "")) for host in servers]
     data: dict[str, Any] = {
@@ -181,13 +182,15 @@ def _cluster(servers: list[dict[str, Any]], agreed: dict[str, Any], problems: li
     }
 
 
-def _clients(clients: list[dict[str, Any]], problems: list[Problem]) -> list[dict[str, Any]]:
+def _clients(clients: list[dict[str, Any]], problems: list[Problem], asked: bool) -> list[dict[str, Any]]:
     records, server_rates = [], []
     for host in clients:
         result = host.get("client")
         if result is None or result.get("failed"):
             problems.append(Problem(host["name"], "Perseus's rows", "non-zero counts", _failure(result)))
-            records.append({"name": host["name"], "rate": 0.0, "rates": {}, "threads": {}})
+            # One that nobody asked may well be under load.
+            unknown = result is None and not asked
+            records.append({"name": host["name"], "rate": None if unknown else 0.0, "rates": {}, "threads": {}})
             continue
         rate = float(result["total_rate"])
         if rate <= 0:
@@ -260,11 +263,16 @@ def report_lines(data: dict[str, Any]) -> list[str]:
         f"{node['service']}"
         for node in data["nodes"]
     ]
-    lines.append(
-        f"cluster: size {cluster['size']}, key {cluster['key'] or 'none'}, "
-        f"namespace {cluster['namespace']}, {cluster['replication_factor']} copies"
-    )
-    lines += [f"load of {client['name']}: {client['rate']:,.0f} operations a second" for client in data["clients"]]
+    if cluster["size"] is not None:
+        lines.append(
+            f"cluster: size {cluster['size']}, key {cluster['key'] or 'none'}, "
+            f"namespace {cluster['namespace']}, {cluster['replication_factor']} copies"
+        )
+    lines += [
+        f"load of {client['name']}: {client['rate']:,.0f} operations a second"
+        for client in data["clients"]
+        if client["rate"] is not None
+    ]
     lines += [
         f"Grafana: {monitoring['grafana_url'] or 'not there'}",
         f"Prometheus: {monitoring['prometheus_url'] or 'not there'} "

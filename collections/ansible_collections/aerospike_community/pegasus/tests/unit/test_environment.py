@@ -67,9 +67,24 @@ def test_a_part_is_judged_alone():
     report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, roles=["client"])
     assert report.problems == []
     assert len(report.data["nodes"]) == 5 and report.data["clients"][0]["rate"] == 100.0
+    assert report.data["cluster"]["size"] is None, "nothing is told of what nobody asked"
+    assert "cluster:" not in "\n".join(report_lines(report.data))
     hosts[1]["client"] = None
     (problem,) = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, roles=["client"]).problems
     assert problem.host == "client-1"
+
+
+def test_a_client_that_nobody_asked_has_no_load_of_zero():
+    """setup-cluster with a real Perseus under load told of 0 operations a second and 0 threads."""
+    hosts = whole()
+    silence("client-1")(hosts)
+    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, roles=["server"])
+    assert report.problems == []
+    assert report.data["clients"][0]["rate"] is None
+    assert report.data["cluster"]["size"] == 3
+    assert "load of" not in "\n".join(report_lines(report.data))
+    asked = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED)
+    assert asked.data["clients"][0]["rate"] == 0.0, "one that was asked and said nothing"
 
 
 @pytest.mark.parametrize(("state", "said"), [("inactive", "stopped"), ("failed", "killed or failed")])
