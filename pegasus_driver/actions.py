@@ -258,7 +258,9 @@ YES = Option("--yes", "don't ask: launch also above ec2_provision_price_limit")
 GO_ON = Option("--yes", "don't ask before it is destroyed; without a terminal nobody is asked")
 GROUP = Option("--group", "only of this group: cluster, clients or monitoring; default: all", type=group_name,
                metavar="GROUP")  # fmt: skip
-LOSS = Option("--force", "also where more nodes would be down than the replication factor survives")
+LOSS = Option(
+    "--force", "also where more nodes would be down than the replication factor survives, or partitions still move"
+)
 NO_OPEN = Option("--no-open", "don't open Grafana in the browser in the end")
 ANEW = Option("--force", "start it anew also if it runs")
 UNASKED = Option("--force", "also without quiesce (Community Edition), or while other nodes are down")

@@ -12,6 +12,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_p
     InfoError,
     cluster_stable,
     info,
+    info_pairs,
 )
 
 POLL_SECONDS = 0.2
@@ -54,6 +55,17 @@ def answering(hosts: Sequence[str], port: int) -> list[str]:
     """Return the hosts on which a node answers."""
     answers, _ = ask_all(hosts, lambda host: info(host, "node", port=port, timeout=ASK_TIMEOUT).get("node", ""))
     return [host for host in hosts if host in answers]
+
+
+def partitions_to_move(hosts: Sequence[str], port: int) -> int:
+    """How many partitions the nodes still have to send or receive; those that don't answer are left out."""
+    answers, _ = ask_all(
+        hosts,
+        lambda host: info_pairs(host, "statistics", port=port, timeout=ASK_TIMEOUT).get(
+            "migrate_partitions_remaining", ""
+        ),
+    )
+    return sum(int(answer) for answer in answers.values() if answer.isdecimal())
 
 
 def skipped(host: str) -> str:

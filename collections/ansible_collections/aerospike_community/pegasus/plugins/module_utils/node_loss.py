@@ -8,19 +8,25 @@ import re
 from collections.abc import Mapping, Sequence
 
 
-def stop_problem(nodes: int, left: int, copies: int) -> str:
+def stop_problem(nodes: int, left: int, copies: int, moving: int = 0) -> str:
     """Say why a cluster of ``nodes`` may not be brought down to ``left`` that run, or nothing.
 
     Counted are all that would be down, not only those that are stopped now: the copies that they held may not have been
     made again yet.
 
     :param copies: of each record (the replication factor in effect)
+    :param moving: partitions that the nodes still have to move; a node that came back empty gets its copies by that
     """
     down = nodes - left
-    if left > 0 and down < copies:
+    if left > 0 and down < copies and not moving:
         return ""
     if left == 0:
         return f"no node of {nodes} would be left, and data that is only in memory would be lost"
+    if down < copies:
+        return (
+            f"the cluster still moves partitions ({moving} to go), and until it has, there may be records that only "
+            f"this node has. Wait until none is left (Grafana shows how many there are)"
+        )
     spare = copies - 1
     return (
         f"{down} of {nodes} nodes would be down; with {copies} {'copies' if copies > 1 else 'copy'} of each record "

@@ -72,6 +72,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import (
     ClusterError,
     answering,
+    partitions_to_move,
     wait_until_stable,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, info_pairs
@@ -121,7 +122,8 @@ class Chaos:
         others = [host for host in alive if host not in targets]
         if not running:
             return self.outcome(False, f"node {index} is stopped already; nothing was done", len(alive))
-        problem = stop_problem(len(self.params["cluster"]), len(others), self.copies(alive))
+        moving = partitions_to_move(alive, self.params["port"])
+        problem = stop_problem(len(self.params["cluster"]), len(others), self.copies(alive), moving)
         if problem and not self.params["force"]:
             raise ChaosError(
                 f"node {index} was not {past}: {problem}. To do it all the same: --force, or -e chaos_force=true"
@@ -176,6 +178,8 @@ class Chaos:
         was = "was running and is started anew" if running else "is back"
         missing = len(self.params["cluster"]) - len(expected)
         whole = f"still stopped: {missing}" if missing else "the cluster is whole"
+        moving = partitions_to_move(expected, self.params["port"])
+        whole += f", {moving} partitions are still to be moved" if moving else ""
         return self.outcome(
             True, f"node {index} {was}: {len(expected)} nodes are a stable cluster, {whole}", len(expected), key
         )

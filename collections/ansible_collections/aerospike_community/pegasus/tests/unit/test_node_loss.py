@@ -40,6 +40,25 @@ def test_the_message_says_what_would_happen() -> None:
     assert "no node of 3 would be left" in stop_problem(3, 0, 2)
 
 
+def test_a_node_may_have_the_only_copy_while_partitions_move() -> None:
+    """Node 2 of 3 was stopped and came back empty: until it has its copies, some records are on node 3 alone."""
+    assert stop_problem(3, 2, 2, 0) == ""
+    assert "still moves partitions (812 to go)" in stop_problem(3, 2, 2, 812)
+    assert "2 of 3 nodes would be down" in stop_problem(3, 1, 2, 812)
+
+
+def test_partitions_to_move_are_those_of_all_nodes_that_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"a": {"migrate_partitions_remaining": "3"}, "b": {"migrate_partitions_remaining": "4"}, "old": {}}
+
+    def ask(host: str, *_: object, **__: object) -> dict[str, str]:
+        if host == "gone":
+            raise InfoError("refused")
+        return left[host]
+
+    monkeypatch.setattr(cluster_watch, "info_pairs", ask)
+    assert cluster_watch.partitions_to_move(["a", "b", "old", "gone"], 3000) == 7
+
+
 def test_a_cluster_is_stable_when_all_nodes_give_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"a": iter(["K1", "K2", "K2"]), "b": iter(["K0", "K2", "K2"])}
     monkeypatch.setattr(cluster_watch, "POLL_SECONDS", 0.001)
