@@ -15,10 +15,11 @@ CLUSTER = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
 
 class Nodes:
-    """Runs the action for several hosts at the same time."""
+    """Runs the action for several hosts at the same time. Each waits until `together` of them are at work."""
 
-    def __init__(self, fails: str = "") -> None:
+    def __init__(self, fails: str = "", together: int = 1) -> None:
         self.fails = fails
+        self.meeting = threading.Barrier(together)
         self.at_work = self.most_at_work = 0
         self.results: dict[str, dict[str, Any]] = {}
 
@@ -29,7 +30,8 @@ class Nodes:
         def execute(task_vars: dict[str, Any]) -> dict[str, Any]:
             self.at_work += 1
             self.most_at_work = max(self.most_at_work, self.at_work)
-            time.sleep(0.05)
+            self.meeting.wait(timeout=60)
+            time.sleep(0.05)  # for one that doesn't wait its turn
             self.at_work -= 1
             return {"failed": host == self.fails, "changed": True}
 
@@ -58,7 +60,7 @@ def test_one_at_a_time() -> None:
 
 
 def test_another_cluster_has_its_own_turns() -> None:
-    nodes = Nodes()
+    nodes = Nodes(together=2)
     nodes.all_at_once({"a": CLUSTER, "b": ["10.1.0.1"]})
     assert nodes.most_at_work == 2
 
@@ -81,6 +83,6 @@ def test_a_later_play_of_the_same_run_may_try_again() -> None:
 
 
 def test_check_mode_waits_for_nobody() -> None:
-    nodes = Nodes()
+    nodes = Nodes(together=3)
     nodes.all_at_once(dict.fromkeys("abc", CLUSTER), check=True)
     assert nodes.most_at_work == 3
