@@ -4,6 +4,7 @@ import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.filter.host_results import RESULT_OF_ROLE, host_results
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.environment import build_report, report_lines
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -139,6 +140,26 @@ def test_what_is_wrong_is_named(spoil, said):
     hosts = copy.deepcopy(whole())
     spoil(hosts)
     assert any(problem.startswith(said) for problem in problems(hosts)), problems(hosts)
+
+
+def test_hosts_that_ssh_does_not_reach_are_listed_as_that():
+    """What Ansible registers for them has no `failed`."""
+    groups = {"cluster": ["Bench-1", "Bench-2"], "clients": ["BenchClient-1"], "monitoring": ["BenchGrafana-1"]}
+    lost = {"changed": False, "unreachable": True, "msg": "ssh: connect to host 10.0.0.1 port 22: Connection refused"}
+    known = {
+        "ec2_tags": {"pegasus:index": "1", "pegasus:expires": "2026-11-25T00:00:00Z"},
+        "ec2_state": {"name": "running"},
+        "ec2_instance_id": "i-1",
+        "ec2_instance_type": "i4i.large",
+    }
+    hosts = host_results(
+        {name: known | dict.fromkeys(RESULT_OF_ROLE.values(), lost) for names in groups.values() for name in names},
+        groups,
+    )
+    report = build_report("Bench", "aws", hosts, now=NOW)
+    assert [node["service"] for node in report.data["nodes"]] == ["unreachable by ssh"] * 4
+    assert report.data["cluster"]["size"] == 0 and report.data["clients"][0]["rate"] == 0
+    assert sum("Connection refused" in str(problem) for problem in report.problems) == 4
 
 
 def test_a_missing_host_is_named():
