@@ -184,6 +184,21 @@ def test_a_spot_request_that_is_wrong_is_not_paid_for_in_full(ec2, run, inject):
     assert live(ec2) == []
 
 
+def test_the_first_spot_instance_of_an_account_says_what_it_needs(ec2, run, inject):
+    """EC2 makes a role for it in the caller's name."""
+
+    def refused(parameters, call):
+        if "InstanceMarketOptions" in parameters:
+            raise refuse("AuthFailure.ServiceLinkedRoleCreationNotPermitted")
+        return call()
+
+    inject("RunInstances", refused)
+    result = run(groups=[SERVERS | {"spot": True}, CLIENTS, MONITOR])
+    assert result["error_class"] == "permission"
+    assert "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com" in result["next_step"]
+    assert live(ec2) == []
+
+
 def test_a_placement_group_that_may_not_be_made_stops_the_launch(ec2, run, monkeypatch):
     codes = {"CreatePlacementGroup": "UnauthorizedOperation"}
     dry_runs(monkeypatch, lambda name, parameters: codes.get(name, ""))

@@ -536,6 +536,7 @@ def refusal(code):
         (refusal("InvalidClientTokenId"), "credentials"),
         (refusal("UnauthorizedOperation"), "permission"),
         (refusal("AccessDeniedException"), "permission"),
+        (refusal("AuthFailure.ServiceLinkedRoleCreationNotPermitted"), "permission"),
         (refusal("VcpuLimitExceeded"), "quota"),
         (refusal("InstanceLimitExceeded"), "quota"),
         (refusal("MaxSpotInstanceCountExceeded"), "quota"),
