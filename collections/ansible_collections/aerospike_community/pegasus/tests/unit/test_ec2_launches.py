@@ -387,6 +387,28 @@ def test_every_problem_is_said_at_once(ec2, run, inject, monkeypatch, tmp_path):
     assert live(ec2) == []
 
 
+def test_a_missing_image_hides_neither_quota_nor_permission(ec2, run, inject, monkeypatch):
+    inject("GetServiceQuota", quota({"L-1216C47A": 4}))
+    dry_runs(monkeypatch, lambda name, parameters: "UnauthorizedOperation" if name == "ImportKeyPair" else "")
+    result = run(image_name="none-{architecture}")
+    for text in (
+        "No image in us-east-1 is named none-amd64",
+        "10 more vCPUs of on-demand Standard",
+        "EC2 refused to import key pair: UnauthorizedOperation",
+    ):
+        assert text in result["msg"], text
+    assert nothing_was_made(ec2)
+
+
+def test_a_wrong_type_hides_no_wrong_subnet(ec2, run):
+    result = run(groups=[SERVERS | {"instance_type": "i4i.huge"}, CLIENTS, MONITOR], subnet_ids=["subnet-12345678"])
+    assert "[i4i.huge]" in result["msg"] and "InvalidSubnetID.NotFound" in result["msg"]
+    assert "Expected one zone that offers" not in result["msg"]
+    result = run(subnet_ids=["subnet-12345678"], image_name="none-{architecture}")
+    assert "InvalidSubnetID.NotFound" in result["msg"] and "named none-amd64" in result["msg"]
+    assert nothing_was_made(ec2)
+
+
 def test_missing_permissions_are_said_before_anything_is_made(ec2, run, monkeypatch):
     denied = {"RunInstances", "ImportKeyPair"}
     dry_runs(monkeypatch, lambda name, parameters: "UnauthorizedOperation" if name in denied else "")
