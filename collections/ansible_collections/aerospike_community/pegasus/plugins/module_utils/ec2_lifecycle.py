@@ -49,6 +49,12 @@ SOME_PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqlBkCzjyzMvWEMHZcHvPyF
 
 # A token answers for a launch whose instances are gone since at most a few times: once per launch within a day.
 TOKEN_ATTEMPTS = 10
+# Instead of the advice to name other zones: those of the nodes that exist are kept.
+JOIN_THE_OTHERS = (
+    "New nodes join those that exist in their zones, whatever ec2_provision_zones names. Try again later, or another "
+    "instance type; or name a subnet of the same VPC in another zone (ec2_provision_subnet_ids), or destroy the "
+    "environment first."
+)
 # Resources in one CreateTags call. EC2 takes 1000 and recommends fewer.
 TAGGED_AT_ONCE = 50
 
@@ -681,7 +687,7 @@ def _launch_all(ec2: Ec2, todo: Todo, around: Surroundings, place: Place, notes:
             Ec2Problem(
                 problem.error_class,
                 problem.message,
-                f"{problem.next_step} Tried: {', '.join(sorted(full))}."
+                f"{JOIN_THE_OTHERS if todo.live else problem.next_step} Tried: {', '.join(sorted(full))}."
                 if problem.error_class == CAPACITY
                 else problem.next_step,
             )

@@ -147,7 +147,12 @@ def test_nodes_that_exist_keep_their_zone_even_if_it_is_full(ec2, run, inject):
     inject("RunInstances", full(zone))
     result = run(groups=[SERVERS | {"nodes": 5}, CLIENTS, MONITOR])
     assert result["error_class"] == "capacity"
+    assert "New nodes join those that exist in their zones" in result["next_step"]
     assert len(live(ec2)) == 5
+    # What is advised works: a subnet in another zone.
+    other = next(one for one in ec2.describe_subnets()["Subnets"] if one["AvailabilityZone"] != zone)
+    run(groups=[SERVERS | {"nodes": 5}, CLIENTS, MONITOR], subnet_ids=[other["SubnetId"]])
+    assert len(live(ec2)) == 7 and {one.zone for one in live(ec2)} == {zone, other["AvailabilityZone"]}
 
 
 # --- spot, placement, disks -------------------------------------------------------------------------------------------
