@@ -160,36 +160,38 @@ def account(instances: Sequence[Instance], prices: Mapping[Offer, Price], now: d
     """What an environment costs, has cost and will have cost at its end.
 
     The sums hold what has a known price; `unknown` says what hasn't, and why. `until_expiry` is None for an environment
-    that doesn't end. An instance's time counts from its last start: EC2 knows no other.
+    that doesn't end, or whose end nobody knows: a setup that died before it set the tag leaves a timer alone. An
+    instance's time counts from its last start: EC2 knows no other.
     """
     hourly, spent, coming = Sum(), Sum(), Sum()
-    endless = False
+    ends = set()  # '' for one that is known; of the others, the largest is what is told
     for one in instances:
         if one.state not in PAID_STATES:
             continue
         offer = Offer(one.instance_type, one.spot)
         price = prices[offer]
-        end = parse_time(one.tags.get(TAG_EXPIRES, ""))
+        tag = one.tags.get(TAG_EXPIRES, "")
+        end = parse_time(tag)
+        ends.add("without end" if tag == "never" else "" if end else "until an end that no tag tells (setup sets it)")
         began = one.launch_time or now
         hourly.add(offer, price, 1)
         spent.add(offer, price, max((now - began).total_seconds(), 0) / 3600)
-        endless = endless or end is None
         coming.add(offer, price, max((end - now).total_seconds(), 0) / 3600 if end else 0)
     return {
         "currency": "USD",
         "per_hour": round(hourly.usd, 4),
         "spent": round(spent.usd, 4),
-        "until_expiry": None if endless else round(coming.usd, 4),
+        "until_expiry": None if any(ends) else round(coming.usd, 4),
         "unknown": [f"{offer.text}: {prices[offer].source}" for offer in sorted(hourly.unknown)],
         "sources": sorted({price.source for price in prices.values() if price.usd is not None}),
-        "text": _account_text(hourly, spent, coming, endless),
+        "text": _account_text(hourly, spent, coming, max(ends, default="")),
     }
 
 
-def _account_text(hourly: Sum, spent: Sum, coming: Sum, endless: bool) -> str:
+def _account_text(hourly: Sum, spent: Sum, coming: Sum, later: str) -> str:
     if hourly.unknown and not hourly.usd:
         return "unknown: no price is known"
     if not hourly.usd:
         return "nothing"
-    later = "without end" if endless else f"{coming.text()} more until the expiry"
+    later = later or f"{coming.text()} more until the expiry"
     return f"{spent.text()} so far, {hourly.text(' an hour')}, {later} ({BESIDE})"

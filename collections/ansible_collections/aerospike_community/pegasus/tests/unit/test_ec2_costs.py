@@ -316,6 +316,9 @@ def test_the_account_of_what_never_ends_or_has_no_price():
     account = ec2_costs.account([one(3, expires="never"), one(1, "b.large")], PRICES, NOW)
     assert account["until_expiry"] is None and account["unknown"] == ["b.large: AccessDenied"]
     assert account["text"].startswith("at least 6.00 USD so far, at least 2.00 USD an hour, without end")
+    # A setup that died before it set the tags: a timer ends them.
+    untagged = ec2_costs.account([one(3), one(3, expires="")], PRICES, NOW)
+    assert untagged["until_expiry"] is None and "until an end that no tag tells" in untagged["text"]
     assert ec2_costs.account([one(1, "b.large")], PRICES, NOW)["text"] == "unknown: no price is known"
     # Past its end, but it runs: nothing is subtracted.
     assert ec2_costs.account([one(3, expires="2026-11-25T11:00:00Z")], PRICES, NOW)["until_expiry"] == 0

@@ -203,6 +203,20 @@ def test_a_failure_that_is_listed_names_what_it_lists():
     assert problem.found == "expected 9 targets that are up, found 1 that are not: B-3:9100: down"
 
 
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        (["2026-11-25T02:00:00Z", "2026-11-25T01:00:00Z", "never"], "2026-11-25T01:00:00Z"),
+        (["never", "never"], "never"),
+        (["never", ""], "unknown"),
+        ([], ""),
+    ],
+)
+def test_the_first_end_is_told(tags, told):
+    hosts = [host("client", index, failed=True) | {"expires": tag} for index, tag in enumerate(tags, 1)]
+    assert build_report("B", "aws", hosts, now=NOW).data["expires"] == told
+
+
 def test_an_end_is_warned_of_from_an_hour_before():
     hosts = whole()
     end = NOW
