@@ -17,6 +17,9 @@ READING = ("Describe", "Get", "List")
 MAKING = ("Create", "Import")
 # boto3's name of a service -> IAM's.
 PREFIXES = {"service-quotas": "servicequotas"}
+# Where an account never had a spot instance, EC2 makes a role for them in the name of the first RunInstances' caller:
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
+SPOT_SERVICE, SPOT_ROLE = "spot.amazonaws.com", "AWSServiceRoleForEC2Spot"
 # What RunInstances needs beside the instances and volumes that it makes.
 LAUNCHED_FROM = (
     "image", "key-pair", "network-interface", "placement-group", "security-group", "snapshot", "spot-instances-request",
@@ -82,6 +85,13 @@ def policy(calls: Iterable[tuple[str, str]]) -> dict[str, Any]:
             "Action": [tagging, *changing],
             "Resource": "*",
             "Condition": tagged,
+        },
+        {
+            "Sid": "FirstSpot",
+            "Effect": "Allow",
+            "Action": ["iam:CreateServiceLinkedRole"],
+            "Resource": f"arn:aws:iam::*:role/aws-service-role/{SPOT_SERVICE}/{SPOT_ROLE}",
+            "Condition": {"StringEquals": {"iam:AWSServiceName": SPOT_SERVICE}},
         },
     ]
     return {"Version": "2012-10-17", "Statement": statements}

@@ -215,6 +215,11 @@ def test_an_instance_that_never_gets_ssh(server: Ec2Server, checkout: Make, live
     assert {one["host"] for one in run.end["failures"]} == set(NAMES)
     assert "Connection refused" in messages(run)
     assert "security group lets this machine in" in next_steps(run)
+    # What exists and costs is told all the more.
+    status = project.driver("status")
+    assert status.code == ExitCode.OK, status.said
+    assert {one["service"] for one in status.end["report"]["nodes"]} == {"unreachable by ssh"}
+    assert status.end["report"]["cost"] and status.end["report"]["expires"] != "never"
     converges_and_goes(project, server, live)
 
 

@@ -144,4 +144,7 @@ def test_only_what_is_tagged_can_be_changed() -> None:
     changing = statements["ChangeOwn"]
     assert changing["Condition"] == {"StringLike": {"aws:ResourceTag/pegasus:environment": "*"}}
     assert {"ec2:TerminateInstances", "ec2:DeleteSecurityGroup", "ec2:DeleteVolume"} <= set(changing["Action"])
+    # An account's first spot instance needs no console: EC2 may make the role that it wants.
+    assert statements["FirstSpot"]["Action"] == ["iam:CreateServiceLinkedRole"]
+    assert statements["FirstSpot"]["Condition"] == {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}}
     assert not any("*" in action for one in statements.values() for action in one["Action"])

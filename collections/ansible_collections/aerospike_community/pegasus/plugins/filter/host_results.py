@@ -52,6 +52,7 @@ def host_results(hostvars: Any, groups: dict[str, list[str]]) -> list[dict[str, 
             variables = hostvars[name]
             tags = variables["ec2_tags"]
             result = variables.get(RESULT_OF_ROLE[role])
+            unreachable = bool(result and result.get("unreachable"))
             public = variables.get("pegasus_connect_address") == "public"
             records.append(
                 {
@@ -65,8 +66,9 @@ def host_results(hostvars: Any, groups: dict[str, list[str]]) -> list[dict[str, 
                     "instance_id": variables["ec2_instance_id"],
                     "instance_type": variables["ec2_instance_type"],
                     "expires": tags.get("pegasus:expires", ""),
-                    "unreachable": bool(result and result.get("unreachable")),
-                    role: dict(result) if result is not None else None,
+                    "unreachable": unreachable,
+                    # Ansible doesn't call a host failed that it didn't reach; it has as little of an answer.
+                    role: {**result, **({"failed": True} if unreachable else {})} if result is not None else None,
                 }
             )
     return records

@@ -52,18 +52,21 @@ def money(usd: float) -> str:
 
 
 def offers_of(launches: Iterable[Launch], instances: Iterable[Instance]) -> set[Offer]:
-    """What prices are needed for."""
-    return {Offer(one.group.instance_type, one.group.spot) for one in launches} | {
-        Offer(one.instance_type, one.spot) for one in instances if one.live
-    }
+    """What prices are needed for; for a launch of spot instances also that on demand, which it may come to."""
+    wanted = {Offer(one.group.instance_type, spot) for one in launches for spot in {one.group.spot, False}}
+    return wanted | {Offer(one.instance_type, one.spot) for one in instances if one.live}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a launch will cost. `hourly` is that of the whole environment afterwards."""
+    """What a launch will cost.
+
+    `hourly` is that of the whole environment afterwards, `most` the same where no spot instances are to be had.
+    """
 
     lines: tuple[str, ...]
     hourly: Sum
+    most: Sum
 
 
 def estimate(
@@ -78,11 +81,12 @@ def estimate(
 
     instances: all that exist. expiry_seconds: the life of new instances; 0 is without end.
     """
-    hourly, new, until_end = Sum(), Sum(), Sum()
+    hourly, most, new, until_end = Sum(), Sum(), Sum(), Sum()
     running = [one for one in instances if one.state in PAID_STATES]
     for one in [*running, *starts]:
         offer = Offer(one.instance_type, one.spot)
-        hourly.add(offer, prices[offer], 1)
+        for total in (hourly, most):
+            total.add(offer, prices[offer], 1)
     endless = False
     lines = []
     for launch in launches:
@@ -90,45 +94,65 @@ def estimate(
         price = prices[offer]
         for total, factor in ((hourly, count), (new, count), (until_end, count * expiry_seconds / 3600)):
             total.add(offer, price, factor)
+        dearest = _dearest(offer, prices)
+        most.add(dearest, prices[dearest], count)
         endless = endless or not expiry_seconds
-        lines.append(f"{launch.text()}: {_each(price, count, launch.group.spot)}")
+        lines.append(
+            f"{launch.text()}: {_each(price, count, prices[Offer(offer.instance_type)] if offer.spot else None)}"
+        )
     for one in starts:
         offer = Offer(one.instance_type, one.spot)
         end = parse_time(one.tags.get(TAG_EXPIRES, ""))
         endless = endless or end is None
         new.add(offer, prices[offer], 1)
         until_end.add(offer, prices[offer], max((end - now).total_seconds(), 0) / 3600 if end else 0)
-        lines.append(f"start {one.name or one.id} again ({one.instance_type}): {_each(prices[offer], 1, one.spot)}")
+        lines.append(f"start {one.name or one.id} again ({one.instance_type}): {_each(prices[offer], 1)}")
     if not lines:
-        return Estimate((), hourly)
+        return Estimate((), hourly, most)
     if not new.usd and not new.unknown:
-        return Estimate((*lines, "it costs nothing"), hourly)
+        return Estimate((*lines, "it costs nothing"), hourly, most)
     whole = f"{until_end.text()} until the expiry" + (
         f" in {format_duration(expiry_seconds)}" if expiry_seconds and not starts else ""
     )
     lines.append(f"together {new.text(' an hour')}, {'without end' if endless else whole} ({BESIDE})")
     if running:
         lines.append(f"with the {len(running)} that run, the environment is at {hourly.text(' an hour')}")
-    return Estimate(tuple(lines), hourly)
+    return Estimate(tuple(lines), hourly, most)
 
 
-def _each(price: Price, count: int, spot: bool) -> str:
+def _dearest(offer: Offer, prices: Mapping[Offer, Price]) -> Offer:
+    """The offer, or the same on demand if it is one of spot instances and that costs more or nobody knows how much."""
+    on_demand = Offer(offer.instance_type)
+    return max((offer, on_demand), key=lambda one: float("inf") if prices[one].usd is None else prices[one].usd or 0.0)
+
+
+def _each(price: Price, count: int, on_demand: Price | None = None) -> str:
+    """The price of some instances; `on_demand` is what they cost where there are no spot instances."""
     if price.usd is None:
         return f"price unknown ({price.source})"
     if not price.usd:
         return f"free ({price.source})"
     total = f"{money(price.usd * count)} USD an hour"
     each = f", {money(price.usd)} each" if count > 1 else ""
-    return f"{total}{each} ({price.source}{'; more where it has to be on demand' if spot else ''})"
+    more = ""
+    if on_demand:
+        more = f"; {'more' if on_demand.usd is None else money(on_demand.usd * count)} where it has to be on demand"
+    return f"{total}{each} ({price.source}{more})"
 
 
-def limit_problem(hourly: Sum, limit: float) -> str:
-    """Why a launch needs somebody's yes, or ''. `limit` is in US dollars an hour."""
-    if hourly.unknown:
-        names = ", ".join(sorted(offer.text for offer in hourly.unknown))
+def limit_problem(made: Estimate, limit: float) -> str:
+    """Why a launch needs somebody's yes, or ''. `limit` is in US dollars an hour.
+
+    Nobody is asked again where there turn out to be no spot instances, so the yes is needed for that case too.
+    """
+    hourly, most = made.hourly, made.most
+    if most.unknown:
+        names = ", ".join(sorted(offer.text for offer in most.unknown))
         return f"the price of {names} is unknown, so that nobody can say whether the limit of {money(limit)} holds"
-    if hourly.usd > limit:
-        return f"{money(hourly.usd)} USD an hour are above the limit of {money(limit)} (ec2_provision_price_limit)"
+    if most.usd > limit:
+        when = "" if hourly.usd > limit else ", which it comes to without spot instances,"
+        total = hourly.usd if hourly.usd > limit else most.usd
+        return f"{money(total)} USD an hour{when} are above the limit of {money(limit)} (ec2_provision_price_limit)"
     return ""
 
 
@@ -136,36 +160,38 @@ def account(instances: Sequence[Instance], prices: Mapping[Offer, Price], now: d
     """What an environment costs, has cost and will have cost at its end.
 
     The sums hold what has a known price; `unknown` says what hasn't, and why. `until_expiry` is None for an environment
-    that doesn't end. An instance's time counts from its last start: EC2 knows no other.
+    that doesn't end, or whose end nobody knows: a setup that died before it set the tag leaves a timer alone. An
+    instance's time counts from its last start: EC2 knows no other.
     """
     hourly, spent, coming = Sum(), Sum(), Sum()
-    endless = False
+    ends = set()  # '' for one that is known; of the others, the largest is what is told
     for one in instances:
         if one.state not in PAID_STATES:
             continue
         offer = Offer(one.instance_type, one.spot)
         price = prices[offer]
-        end = parse_time(one.tags.get(TAG_EXPIRES, ""))
+        tag = one.tags.get(TAG_EXPIRES, "")
+        end = parse_time(tag)
+        ends.add("without end" if tag == "never" else "" if end else "until an end that no tag tells (setup sets it)")
         began = one.launch_time or now
         hourly.add(offer, price, 1)
         spent.add(offer, price, max((now - began).total_seconds(), 0) / 3600)
-        endless = endless or end is None
         coming.add(offer, price, max((end - now).total_seconds(), 0) / 3600 if end else 0)
     return {
         "currency": "USD",
         "per_hour": round(hourly.usd, 4),
         "spent": round(spent.usd, 4),
-        "until_expiry": None if endless else round(coming.usd, 4),
+        "until_expiry": None if any(ends) else round(coming.usd, 4),
         "unknown": [f"{offer.text}: {prices[offer].source}" for offer in sorted(hourly.unknown)],
         "sources": sorted({price.source for price in prices.values() if price.usd is not None}),
-        "text": _account_text(hourly, spent, coming, endless),
+        "text": _account_text(hourly, spent, coming, max(ends, default="")),
     }
 
 
-def _account_text(hourly: Sum, spent: Sum, coming: Sum, endless: bool) -> str:
+def _account_text(hourly: Sum, spent: Sum, coming: Sum, later: str) -> str:
     if hourly.unknown and not hourly.usd:
         return "unknown: no price is known"
     if not hourly.usd:
         return "nothing"
-    later = "without end" if endless else f"{coming.text()} more until the expiry"
+    later = later or f"{coming.text()} more until the expiry"
     return f"{spent.text()} so far, {hourly.text(' an hour')}, {later} ({BESIDE})"

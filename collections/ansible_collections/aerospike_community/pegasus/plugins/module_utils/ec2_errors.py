@@ -69,6 +69,9 @@ NEXT_STEP = {
 }
 
 NEXT_STEP_OF_CODE = {
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "This account never had a spot instance: permit "
+    "iam:CreateServiceLinkedRole for spot.amazonaws.com, as docs/iam-policy.json does, or have somebody run, once: "
+    "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com. Or empty ec2_provision_spot.",
     "EngineUnavailable": "Start the container engine again (systemctl start docker), then run this again: it goes on "
     "from what exists. Or remove all of it: pegasus-driver local stop.",
     **dict.fromkeys(
@@ -116,7 +119,7 @@ def class_of_code(code: str) -> str:
     """The class of one of EC2's error codes."""
     if code in _CREDENTIAL_CODES:
         return CREDENTIALS
-    if code.startswith(("UnauthorizedOperation", "AccessDenied")):
+    if code.startswith(("UnauthorizedOperation", "AccessDenied", "AuthFailure.ServiceLinkedRole")):
         return PERMISSION
     if code == "RequestLimitExceeded":
         return OTHER

@@ -49,6 +49,12 @@ SOME_PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqlBkCzjyzMvWEMHZcHvPyF
 
 # A token answers for a launch whose instances are gone since at most a few times: once per launch within a day.
 TOKEN_ATTEMPTS = 10
+# Instead of the advice to name other zones: those of the nodes that exist are kept.
+JOIN_THE_OTHERS = (
+    "New nodes join those that exist in their zones, whatever ec2_provision_zones names. Try again later, or another "
+    "instance type; or name a subnet of the same VPC in another zone (ec2_provision_subnet_ids), or destroy the "
+    "environment first."
+)
 # Resources in one CreateTags call. EC2 takes 1000 and recommends fewer.
 TAGGED_AT_ONCE = 50
 
@@ -227,7 +233,7 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
     new_key, place, cidrs, identity = in_parallel(
         [
             lambda: attempt(lambda: _check_key(ec2, wish, found, live)),
-            (lambda: attempt(lambda: _find_place(ec2, wish, launches, live))) if launches else nothing,
+            (lambda: attempt(lambda: _find_place(ec2, wish, launches, live, notes))) if launches else nothing,
             lambda: wish.allowed_cidrs or attempt(lambda: [own_address()]),
             (lambda: attempt(lambda: ec2_preflight.identity(ec2, notes))) if launches else nothing,
         ]
@@ -255,14 +261,16 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
         new_placement_group=wish.placement != "none"
         and wish.resource_name not in {one["GroupName"] for one in found.placement_groups},
     )
-    if place:
+    if launches:
         problems += ec2_preflight.problems(
             ec2,
             [
                 (part.group, len(part.indexes), _dry_request(wish, todo, part, place))
                 for part in place.parts(launches, live)
-            ],
-            place.types,
+            ]
+            if place
+            else [],
+            place.types if place else {},
             _to_make(wish, todo, place),
             notes,
         )
@@ -271,8 +279,8 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
     return todo
 
 
-def _to_make(wish: Wish, todo: Todo, place: Place) -> dict[str, dict[str, Any]]:
-    """The parameters of the calls that make what launches need, by operation."""
+def _to_make(wish: Wish, todo: Todo, place: Place | None) -> dict[str, dict[str, Any]]:
+    """The parameters of the calls that make what launches need, by operation, as far as they are known."""
     calls: dict[str, dict[str, Any]] = {}
     if todo.new_key:
         calls["import_key_pair"] = {
@@ -280,7 +288,7 @@ def _to_make(wish: Wish, todo: Todo, place: Place) -> dict[str, dict[str, Any]]:
             "PublicKeyMaterial": SOME_PUBLIC_KEY,
             "TagSpecifications": _tag_specification("key-pair", wish),
         }
-    if not todo.group_id:
+    if place and not todo.group_id:
         calls["create_security_group"] = _group_request(wish, place.vpc_id)
     if todo.new_placement_group:
         calls["create_placement_group"] = _placement_request(wish)
@@ -520,50 +528,64 @@ def _set_rules(ec2: Ec2, group_id: str, *, add: set[ec2_plan.Rule], remove: set[
             )
 
 
-def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instance]) -> Place:
-    """Look up subnets and images; everything that can be wrong with them is said before anything is paid for."""
+def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instance], notes: list[str]) -> Place:
+    """Look up subnets and images; everything that can be wrong with them is said before anything is paid for.
+
+    Where something is, the quota is compared here: what asks for it otherwise, and for permissions, needs a place.
+    """
     types = sorted({launch.group.instance_type for launch in launches})
+    problems: list[Ec2Problem] = []
+
+    def attempt(call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except Ec2Problem as problem:
+            problems.append(problem)
+            return None
+
     descriptions, offerings, subnets = in_parallel(
         [
-            lambda: ec2.list(
-                "describe_instance_types",
-                "InstanceTypes",
-                f"describe the instance types {', '.join(types)}",
-                InstanceTypes=types,
+            lambda: attempt(
+                lambda: ec2.list(
+                    "describe_instance_types",
+                    "InstanceTypes",
+                    f"describe the instance types {', '.join(types)}",
+                    InstanceTypes=types,
+                )
             ),
-            lambda: ec2.list(
-                "describe_instance_type_offerings",
-                "InstanceTypeOfferings",
-                "learn which zones offer the instance types",
-                LocationType="availability-zone",
-                Filters=[{"Name": "instance-type", "Values": types}],
+            lambda: attempt(
+                lambda: ec2.list(
+                    "describe_instance_type_offerings",
+                    "InstanceTypeOfferings",
+                    "learn which zones offer the instance types",
+                    LocationType="availability-zone",
+                    Filters=[{"Name": "instance-type", "Values": types}],
+                )
             ),
-            lambda: _subnets(ec2, wish, live),
+            lambda: attempt(lambda: _subnets(ec2, wish, live)),
         ]
     )
-    problems: list[Ec2Problem] = []
     used = [one.subnet_id for one in live]
     count = sum(len(launch.indexes) for launch in launches)
-    chosen: list[dict[str, Any]] = []
-    try:
+
+    def choose() -> list[dict[str, Any]]:
         offering = ec2_place.usable_subnets(
-            subnets, ec2_place.offered_types(offerings), set(types), wish.zones, preferred=used
+            subnets or [], ec2_place.offered_types(offerings or []), set(types), wish.zones, preferred=used
         )
-        chosen = ec2_place.choose_subnets(offering, wish.zone_count, count)
-    except Ec2Problem as problem:
-        problems.append(problem)
-    architecture = ec2_place.architectures(descriptions)
+        return ec2_place.choose_subnets(offering, wish.zone_count, count)
+
+    # Nothing follows from what EC2 didn't tell: a type that doesn't exist is offered nowhere.
+    chosen = [] if problems else attempt(choose) or []
+    architecture = attempt(lambda: ec2_place.architectures(descriptions or [])) or {}
     wanted = sorted(set(architecture.values()))
-
-    def image(one: str) -> dict[str, Any] | Ec2Problem:
-        try:
-            return _image(ec2, wish, one)
-        except Ec2Problem as problem:
-            return problem
-
-    images = dict(zip(wanted, in_parallel([lambda one=one: image(one) for one in wanted]), strict=True))
-    problems += [one for one in images.values() if isinstance(one, Ec2Problem)]
+    found = in_parallel([lambda one=one: attempt(lambda: _image(ec2, wish, one)) for one in wanted])
+    images = {name: one for name, one in zip(wanted, found, strict=True) if one}
     if problems:
+        if descriptions:
+            asked: list[tuple[Group, int, dict[str, Any]]] = [
+                (launch.group, len(launch.indexes), {}) for launch in launches
+            ]
+            problems += ec2_preflight.quotas(ec2, asked, {one["InstanceType"]: one for one in descriptions}, notes)
         raise joined(problems)
     if used:
         # Who has nodes already keeps to their zones.
@@ -572,7 +594,7 @@ def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instanc
         chosen,
         wish.zone_count,
         {name: images[architecture[name]] for name in types},
-        {one["InstanceType"]: one for one in descriptions},
+        {one["InstanceType"]: one for one in descriptions or []},
     )
 
 
@@ -665,7 +687,7 @@ def _launch_all(ec2: Ec2, todo: Todo, around: Surroundings, place: Place, notes:
             Ec2Problem(
                 problem.error_class,
                 problem.message,
-                f"{problem.next_step} Tried: {', '.join(sorted(full))}."
+                f"{JOIN_THE_OTHERS if todo.live else problem.next_step} Tried: {', '.join(sorted(full))}."
                 if problem.error_class == CAPACITY
                 else problem.next_step,
             )

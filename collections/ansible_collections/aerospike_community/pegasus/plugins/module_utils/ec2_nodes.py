@@ -93,12 +93,7 @@ def extend(ec2: Ec2, seconds: int, now: datetime, roles: Collection[str] = (), *
     extension = Extension(ec2_plan.format_time(now + timedelta(seconds=seconds)) if seconds else "never")
     moved = [one for one in live if one.state in ("running", "pending")]
     extension.moved = {one.name or one.id: one.tags.get(ec2_plan.TAG_EXPIRES, "") for one in moved}
-    extension.skipped = [
-        f"{one.name or one.id} is {one.state}: skipped, its life still ends at "
-        f"{one.tags.get(ec2_plan.TAG_EXPIRES, 'a time that nobody knows')} (start it with setup, then extend again)"
-        for one in live
-        if one not in moved
-    ]
+    extension.skipped = [_skipped(one, now) for one in live if one not in moved]
     if moved and not check:
         ec2.call(
             "create_tags",
@@ -107,6 +102,17 @@ def extend(ec2: Ec2, seconds: int, now: datetime, roles: Collection[str] = (), *
             Tags=tag_list({ec2_plan.TAG_EXPIRES: extension.end}),
         )
     return extension
+
+
+def _skipped(one: Instance, now: datetime) -> str:
+    """What to say of a stopped instance: its timer can't be reached. Past its end, it would end itself as it starts."""
+    said = one.tags.get(ec2_plan.TAG_EXPIRES, "a time that nobody knows")
+    end = ec2_plan.parse_time(said)
+    over = end is not None and end <= now
+    rest = (
+        f"ended at {said} (reap takes it)" if over else f"still ends at {said} (start it with setup, then extend again)"
+    )
+    return f"{one.name or one.id} is {one.state}: skipped, its life {rest}"
 
 
 @dataclass

@@ -258,7 +258,7 @@ def _refusals(instance: Instance, name: str, instance_type: str, now: datetime) 
     if instance.state in STOPPED_STATES and expires is not None and expires <= now:
         said.append(
             f"{name} is stopped and expired at {format_time(expires)}: it would end itself as soon as it started. "
-            f"Destroy the environment, or extend it first."
+            f"Let reap take it, then run this again: another is launched. Or destroy the environment."
         )
     return said
 

@@ -70,7 +70,7 @@ def problems(
             )
             for operation, request in make.items()
         ),
-        lambda: _quotas(ec2, launches, types, notes),
+        lambda: quotas(ec2, launches, types, notes),
     ]
     return [problem for found in in_parallel(calls) for problem in found]
 
@@ -84,7 +84,7 @@ def _dry_run(ec2: Ec2, operation: str, doing: str, **parameters: Any) -> list[Ec
     return []
 
 
-def _quotas(
+def quotas(
     ec2: Ec2,
     launches: Sequence[tuple[Group, int, dict[str, Any]]],
     types: dict[str, dict[str, Any]],

@@ -95,15 +95,18 @@ def build_report(
         "cluster": cluster,
         "clients": client_records,
         "monitoring": monitoring,
-        "expires": min(
-            (host["expires"] for host in hosts if host.get("expires") not in ("", "never", None)), default="never"
-        )
-        if hosts
-        else "",
+        "expires": _first_end(hosts),
         "expiry_warnings": expiry_warnings(hosts, now or datetime.now(UTC)),
         "cost": cost or {},
     }
     return Report(data, problems)
+
+
+def _first_end(hosts: list[dict[str, Any]]) -> str:
+    """When the first host ends: a tag's value, or never; unknown where the only tags that could tell are missing."""
+    tags = {str(host.get("expires") or "") for host in hosts}
+    ends = tags - {"", "never"}
+    return min(ends) if ends else "unknown" if "" in tags else "never" if tags else ""
 
 
 def expiry_warnings(hosts: list[dict[str, Any]], now: datetime) -> list[str]:

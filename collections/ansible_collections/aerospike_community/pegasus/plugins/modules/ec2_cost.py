@@ -156,7 +156,7 @@ def main() -> None:
         )
         estimate = ec2_costs.estimate(plan.launches, plan.starts, instances, prices, expiry_seconds, now)
         lines, question = list(estimate.lines), ""
-        problem = ec2_costs.limit_problem(estimate.hourly, asked["limit"]) if lines else ""
+        problem = ec2_costs.limit_problem(estimate, asked["limit"]) if lines else ""
         if problem and not asked["approved"]:
             if module.check_mode:
                 lines.append(f"a question would be asked: {problem}")

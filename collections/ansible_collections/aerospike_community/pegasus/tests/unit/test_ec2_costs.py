@@ -261,9 +261,25 @@ def test_spot_prices_are_the_dearest_of_the_zones_that_may_be(world, run):
     spot = [GROUPS[0] | {"spot": "True"}]
     result = run(groups=spot, zones=[f"{REGION}a", f"{REGION}b"])
     assert "2.10 USD an hour, 0.70 each (spot price in us-east-1b, " in result["message"][0]
-    assert "more where it has to be on demand" in result["message"][0]
+    assert "; 5.53 where it has to be on demand)" in result["message"][0]
     world.spot = []
     assert "price unknown (EC2 has no spot price of it)" in run(groups=spot, ask=True)["message"][0]
+
+
+def test_the_limit_holds_also_where_there_are_no_spot_instances(world, run):
+    """Then they are launched on demand, and nobody is asked again."""
+    world.spot = [{"InstanceType": "r6gd.8xlarge", "AvailabilityZone": f"{REGION}a", "SpotPrice": "0.50"}]
+    spot = [GROUPS[0] | {"spot": "True"}]
+    asked = run(groups=spot, limit=5, ask=True)
+    assert "together 1.50 USD an hour" in asked["message"][1]
+    assert (
+        "5.53 USD an hour, which it comes to without spot instances, are above the limit of 5.00" in asked["question"]
+    )
+    assert run(groups=spot, limit=5)["failed"] is True
+    assert "1.50 USD an hour are above the limit of 1.00" in run(groups=spot, limit=1, ask=True)["question"]
+    assert run(groups=spot, limit=5.6)["question"] == ""
+    del world.listed["r6gd.8xlarge"]
+    assert "price of r6gd.8xlarge is unknown" in run(groups=spot, limit=6, ask=True, cache=None)["question"]
 
 
 # --- what an environment costs ----------------------------------------------------------------------------------------
@@ -300,6 +316,9 @@ def test_the_account_of_what_never_ends_or_has_no_price():
     account = ec2_costs.account([one(3, expires="never"), one(1, "b.large")], PRICES, NOW)
     assert account["until_expiry"] is None and account["unknown"] == ["b.large: AccessDenied"]
     assert account["text"].startswith("at least 6.00 USD so far, at least 2.00 USD an hour, without end")
+    # A setup that died before it set the tags: a timer ends them.
+    untagged = ec2_costs.account([one(3), one(3, expires="")], PRICES, NOW)
+    assert untagged["until_expiry"] is None and "until an end that no tag tells" in untagged["text"]
     assert ec2_costs.account([one(1, "b.large")], PRICES, NOW)["text"] == "unknown: no price is known"
     # Past its end, but it runs: nothing is subtracted.
     assert ec2_costs.account([one(3, expires="2026-11-25T11:00:00Z")], PRICES, NOW)["until_expiry"] == 0

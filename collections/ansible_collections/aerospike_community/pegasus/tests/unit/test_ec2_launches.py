@@ -147,7 +147,12 @@ def test_nodes_that_exist_keep_their_zone_even_if_it_is_full(ec2, run, inject):
     inject("RunInstances", full(zone))
     result = run(groups=[SERVERS | {"nodes": 5}, CLIENTS, MONITOR])
     assert result["error_class"] == "capacity"
+    assert "New nodes join those that exist in their zones" in result["next_step"]
     assert len(live(ec2)) == 5
+    # What is advised works: a subnet in another zone.
+    other = next(one for one in ec2.describe_subnets()["Subnets"] if one["AvailabilityZone"] != zone)
+    run(groups=[SERVERS | {"nodes": 5}, CLIENTS, MONITOR], subnet_ids=[other["SubnetId"]])
+    assert len(live(ec2)) == 7 and {one.zone for one in live(ec2)} == {zone, other["AvailabilityZone"]}
 
 
 # --- spot, placement, disks -------------------------------------------------------------------------------------------
@@ -181,6 +186,21 @@ def test_a_spot_request_that_is_wrong_is_not_paid_for_in_full(ec2, run, inject):
 
     inject("RunInstances", wrong)
     assert run(groups=[SERVERS | {"spot": True}, CLIENTS, MONITOR])["error_class"] == "configuration"
+    assert live(ec2) == []
+
+
+def test_the_first_spot_instance_of_an_account_says_what_it_needs(ec2, run, inject):
+    """EC2 makes a role for it in the caller's name."""
+
+    def refused(parameters, call):
+        if "InstanceMarketOptions" in parameters:
+            raise refuse("AuthFailure.ServiceLinkedRoleCreationNotPermitted")
+        return call()
+
+    inject("RunInstances", refused)
+    result = run(groups=[SERVERS | {"spot": True}, CLIENTS, MONITOR])
+    assert result["error_class"] == "permission"
+    assert "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com" in result["next_step"]
     assert live(ec2) == []
 
 
@@ -370,6 +390,28 @@ def test_every_problem_is_said_at_once(ec2, run, inject, monkeypatch, tmp_path):
     ):
         assert text in result["msg"], text
     assert live(ec2) == []
+
+
+def test_a_missing_image_hides_neither_quota_nor_permission(ec2, run, inject, monkeypatch):
+    inject("GetServiceQuota", quota({"L-1216C47A": 4}))
+    dry_runs(monkeypatch, lambda name, parameters: "UnauthorizedOperation" if name == "ImportKeyPair" else "")
+    result = run(image_name="none-{architecture}")
+    for text in (
+        "No image in us-east-1 is named none-amd64",
+        "10 more vCPUs of on-demand Standard",
+        "EC2 refused to import key pair: UnauthorizedOperation",
+    ):
+        assert text in result["msg"], text
+    assert nothing_was_made(ec2)
+
+
+def test_a_wrong_type_hides_no_wrong_subnet(ec2, run):
+    result = run(groups=[SERVERS | {"instance_type": "i4i.huge"}, CLIENTS, MONITOR], subnet_ids=["subnet-12345678"])
+    assert "[i4i.huge]" in result["msg"] and "InvalidSubnetID.NotFound" in result["msg"]
+    assert "Expected one zone that offers" not in result["msg"]
+    result = run(subnet_ids=["subnet-12345678"], image_name="none-{architecture}")
+    assert "InvalidSubnetID.NotFound" in result["msg"] and "named none-amd64" in result["msg"]
+    assert nothing_was_made(ec2)
 
 
 def test_missing_permissions_are_said_before_anything_is_made(ec2, run, monkeypatch):

@@ -129,8 +129,15 @@ def test_extending_moves_the_tag_from_now(ec2, run, duration, seconds):
     found = states(ec2)
     assert found["Bench-1"][1] == result["expires"]
     assert found["Bench-2"][1] == found["Other-1"][1] == "2020-01-01T00:00:00Z"
-    assert any("Bench-2 is stopped: skipped" in line for line in result["message"])
+    # setup wouldn't start it.
+    assert "Bench-2 is stopped: skipped, its life ended at 2020-01-01T00:00:00Z (reap takes it)" in result["message"]
     assert result["instances"] == ["Bench-1"]
+
+
+def test_a_stopped_node_before_its_end_is_started_first(ec2, run):
+    ec2.stop_instances(InstanceIds=[launch(ec2, 1, expires="2130-01-01T00:00:00Z")])
+    (line,) = run(ec2_expiry, duration="4h")["message"]
+    assert line.endswith("its life still ends at 2130-01-01T00:00:00Z (start it with setup, then extend again)")
 
 
 def test_one_group_alone_is_extended(ec2, run):

@@ -198,6 +198,8 @@ def test_every_refusal_is_said_at_once():
     assert "with the role 'worker'; expected one of server, client, monitor" in text
     assert "Bench-1 (i-server1) is of type i3.large, i4i.large was asked for" in text
     assert "Bench-2 (i-server2) is stopped and expired at 2026-01-31T11:59:59Z" in text
+    # extend keeps a stopped node's end.
+    assert "Let reap take it, then run this again" in text and "extend" not in text
     assert len(found.refusals) == 3
 
 
@@ -536,6 +538,7 @@ def refusal(code):
         (refusal("InvalidClientTokenId"), "credentials"),
         (refusal("UnauthorizedOperation"), "permission"),
         (refusal("AccessDeniedException"), "permission"),
+        (refusal("AuthFailure.ServiceLinkedRoleCreationNotPermitted"), "permission"),
         (refusal("VcpuLimitExceeded"), "quota"),
         (refusal("InstanceLimitExceeded"), "quota"),
         (refusal("MaxSpotInstanceCountExceeded"), "quota"),

@@ -4,6 +4,7 @@ import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.filter.host_results import RESULT_OF_ROLE, host_results
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.environment import build_report, report_lines
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -156,6 +157,26 @@ def test_what_is_wrong_is_named(spoil, said):
     assert any(problem.startswith(said) for problem in problems(hosts)), problems(hosts)
 
 
+def test_hosts_that_ssh_does_not_reach_are_listed_as_that():
+    """What Ansible registers for them has no `failed`."""
+    groups = {"cluster": ["Bench-1", "Bench-2"], "clients": ["BenchClient-1"], "monitoring": ["BenchGrafana-1"]}
+    lost = {"changed": False, "unreachable": True, "msg": "ssh: connect to host 10.0.0.1 port 22: Connection refused"}
+    known = {
+        "ec2_tags": {"pegasus:index": "1", "pegasus:expires": "2026-11-25T00:00:00Z"},
+        "ec2_state": {"name": "running"},
+        "ec2_instance_id": "i-1",
+        "ec2_instance_type": "i4i.large",
+    }
+    hosts = host_results(
+        {name: known | dict.fromkeys(RESULT_OF_ROLE.values(), lost) for names in groups.values() for name in names},
+        groups,
+    )
+    report = build_report("Bench", "aws", hosts, now=NOW)
+    assert [node["service"] for node in report.data["nodes"]] == ["unreachable by ssh"] * 4
+    assert report.data["cluster"]["size"] == 0 and report.data["clients"][0]["rate"] == 0
+    assert sum("Connection refused" in str(problem) for problem in report.problems) == 4
+
+
 def test_a_missing_host_is_named():
     assert "Benchmark: number of client instances: expected 1, found 0" in problems(
         [h for h in whole() if h["role"] != "client"]
@@ -195,6 +216,20 @@ def test_a_failure_that_is_listed_names_what_it_lists():
     host = {"name": "B-m-1", "role": "monitor", "index": 1, "monitor": said}
     (problem,) = build_report("B", "local", [host]).problems
     assert problem.found == "expected 9 targets that are up, found 1 that are not: B-3:9100: down"
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        (["2026-11-25T02:00:00Z", "2026-11-25T01:00:00Z", "never"], "2026-11-25T01:00:00Z"),
+        (["never", "never"], "never"),
+        (["never", ""], "unknown"),
+        ([], ""),
+    ],
+)
+def test_the_first_end_is_told(tags, told):
+    hosts = [host("client", index, failed=True) | {"expires": tag} for index, tag in enumerate(tags, 1)]
+    assert build_report("B", "aws", hosts, now=NOW).data["expires"] == told
 
 
 def test_an_end_is_warned_of_from_an_hour_before():
