@@ -220,6 +220,10 @@ def test_an_instance_that_never_gets_ssh(server: Ec2Server, checkout: Make, live
     assert status.code == ExitCode.OK, status.said
     assert {one["service"] for one in status.end["report"]["nodes"]} == {"unreachable by ssh"}
     assert status.end["report"]["cost"] and status.end["report"]["expires"] != "never"
+    # A node that couldn't join isn't launched.
+    grown = project.driver("add-nodes", "1")
+    assert grown.code == ExitCode.SSH, grown.said
+    assert sorted(live()) == NAMES
     converges_and_goes(project, server, live)
 
 
