@@ -12,6 +12,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils import
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
 from botocore.exceptions import ClientError
 
+pytestmark = pytest.mark.slow  # whole launches in moto, half a second each
+
 REGION = "us-east-1"
 GROUPS = [
     {"role": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},

@@ -24,6 +24,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils import
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_ingress
 from botocore.exceptions import ClientError
 
+pytestmark = pytest.mark.slow  # whole launches in moto, half a second each
+
 REGION = "us-east-1"
 ZONES = [f"{REGION}{letter}" for letter in "abc"]
 NAME = inventory_ec2.InventoryModule.NAME
