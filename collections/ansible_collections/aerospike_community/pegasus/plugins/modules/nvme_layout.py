@@ -151,6 +151,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.disk_p
 BLKDISCARD = 0x1277  # linux/fs.h; takes offset and length in bytes
 BLKRRPART = 0x125F  # has the kernel read the partition table again
 MOUNT_OPTIONS = "noatime,nofail"
+XFS_IN_PROGRESS = 126  # offset of sb_inprogress in an xfs superblock (the kernel's struct xfs_dsb)
 
 
 class Layout:
@@ -338,9 +339,12 @@ class Layout:
             path = self.path(partition.number)
             with open(path, "rb") as stream:  # noqa: PTH123
                 header = stream.read(HEADER_BYTES)
-            if header[:4] == b"XFSB":
+            # mkfs.xfs marks what it hasn't finished. Nothing was ever in such a file system, and none can mount it.
+            is_xfs = header[:4] == b"XFSB"
+            unfinished = is_xfs and header[XFS_IN_PROGRESS] != 0
+            if is_xfs and not unfinished:
                 continue
-            if header.strip(b"\0") and not self.wipe:
+            if header.strip(b"\0") and not unfinished and not self.wipe:
                 raise DiskError(
                     f"{path} is for {partition.purpose} and holds something else; expected xfs or a blank partition. "
                     f"Set nvme_partition_wipe: true to destroy what is on it"

@@ -312,6 +312,21 @@ def test_what_uses_a_disk(tmp_path: Path) -> None:
     assert kernel.use(held) == "/dev/x is held by md0"
 
 
+@pytest.mark.parametrize(("in_progress", "made"), [(0, False), (1, True)])
+def test_a_file_system_is_made_anew_only_where_mkfs_was_cut_short(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_progress: int, made: bool
+) -> None:
+    partition = tmp_path / "partition"
+    partition.write_bytes(b"XFSB" + b"\1" * 122 + bytes([in_progress]) + b"\1" * 385)
+    layout = layout_of(device, Wishes(1, 0, primary_index=(1,)), FakeKernel(tmp_path))
+    commands: list[list[str]] = []
+    monkeypatch.setattr(layout, "path", lambda number: str(partition))
+    monkeypatch.setattr(subject, "run", lambda command, text="": commands.append(command))
+    layout.make_file_systems()
+    assert [command[0] for command in commands] == (["mkfs.xfs"] if made else [])
+    assert bool(layout.changes) == made
+
+
 def test_fstab_keeps_what_isnt_ours() -> None:
     ours = "PARTUUID=old /mnt/aerospike/data-1 xfs noatime 0 0"
     text = f"# /mnt/aerospike/x is ours\nUUID=1 / ext4 defaults 0 1\n{ours}\n/dev/a /mnt/aerospikes ext4\n"
