@@ -217,13 +217,6 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
     if plan.refusals:
         problems.append(Ec2Problem(CONFIGURATION, "\n".join(plan.refusals), "Nothing was changed."))
 
-    def attempt(call: Callable[[], T]) -> T | None:
-        try:
-            return call()
-        except Ec2Problem as problem:
-            problems.append(problem)
-            return None
-
     notes: list[str] = []
     launches = plan.launches
 
@@ -232,13 +225,15 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
 
     new_key, place, cidrs, identity = in_parallel(
         [
-            lambda: attempt(lambda: _check_key(ec2, wish, found, live)),
-            (lambda: attempt(lambda: _find_place(ec2, wish, launches, live, notes))) if launches else nothing,
-            lambda: wish.allowed_cidrs or attempt(lambda: [own_address()]),
-            (lambda: attempt(lambda: ec2_preflight.identity(ec2, notes))) if launches else nothing,
+            lambda: _attempt(problems, lambda: _check_key(ec2, wish, found, live)),
+            (lambda: _attempt(problems, lambda: _find_place(ec2, wish, launches, live, notes)))
+            if launches
+            else nothing,
+            lambda: wish.allowed_cidrs or _attempt(problems, lambda: [own_address()]),
+            (lambda: _attempt(problems, lambda: ec2_preflight.identity(ec2, notes))) if launches else nothing,
         ]
     )
-    group = attempt(lambda: _own_group(wish, found, place))
+    group = _attempt(problems, lambda: _own_group(wish, found, place))
     rules = ec2_plan.found_rules(group["IpPermissions"]) if group else set()
     wanted = (
         ec2_plan.wanted_rules(group["GroupId"] if group else wish.resource_name, cidrs or [])
@@ -513,6 +508,15 @@ def _make_placement_group(ec2: Ec2, wish: Wish) -> None:
         ) from problem
 
 
+def _attempt(problems: list[Ec2Problem], call: Callable[[], T]) -> T | None:
+    """What the call returns; of one that fails, nothing, and its problem is kept, so that all can be told at once."""
+    try:
+        return call()
+    except Ec2Problem as problem:
+        problems.append(problem)
+        return None
+
+
 def _set_rules(ec2: Ec2, group_id: str, *, add: set[ec2_plan.Rule], remove: set[ec2_plan.Rule]) -> None:
     for operation, doing, rules in (
         ("authorize_security_group_ingress", "open ports of", add),
@@ -536,33 +540,28 @@ def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instanc
     types = sorted({launch.group.instance_type for launch in launches})
     problems: list[Ec2Problem] = []
 
-    def attempt(call: Callable[[], T]) -> T | None:
-        try:
-            return call()
-        except Ec2Problem as problem:
-            problems.append(problem)
-            return None
-
     descriptions, offerings, subnets = in_parallel(
         [
-            lambda: attempt(
+            lambda: _attempt(
+                problems,
                 lambda: ec2.list(
                     "describe_instance_types",
                     "InstanceTypes",
                     f"describe the instance types {', '.join(types)}",
                     InstanceTypes=types,
-                )
+                ),
             ),
-            lambda: attempt(
+            lambda: _attempt(
+                problems,
                 lambda: ec2.list(
                     "describe_instance_type_offerings",
                     "InstanceTypeOfferings",
                     "learn which zones offer the instance types",
                     LocationType="availability-zone",
                     Filters=[{"Name": "instance-type", "Values": types}],
-                )
+                ),
             ),
-            lambda: attempt(lambda: _subnets(ec2, wish, live)),
+            lambda: _attempt(problems, lambda: _subnets(ec2, wish, live)),
         ]
     )
     used = [one.subnet_id for one in live]
@@ -575,10 +574,10 @@ def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instanc
         return ec2_place.choose_subnets(offering, wish.zone_count, count)
 
     # Nothing follows from what EC2 didn't tell: a type that doesn't exist is offered nowhere.
-    chosen = [] if problems else attempt(choose) or []
-    architecture = attempt(lambda: ec2_place.architectures(descriptions or [])) or {}
+    chosen = [] if problems else _attempt(problems, choose) or []
+    architecture = _attempt(problems, lambda: ec2_place.architectures(descriptions or [])) or {}
     wanted = sorted(set(architecture.values()))
-    found = in_parallel([lambda one=one: attempt(lambda: _image(ec2, wish, one)) for one in wanted])
+    found = in_parallel([lambda one=one: _attempt(problems, lambda: _image(ec2, wish, one)) for one in wanted])
     images = {name: one for name, one in zip(wanted, found, strict=True) if one}
     if problems:
         if descriptions:
