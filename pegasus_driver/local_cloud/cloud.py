@@ -31,7 +31,7 @@ from pegasus_driver.local_cloud.disks import detach_under, loops_under
 from pegasus_driver.local_cloud.engine import Engine, EngineGone, connect, explanation
 from pegasus_driver.local_cloud.preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
 from pegasus_driver.local_cloud.settings import Settings
-from pegasus_driver.local_cloud.status import CloudStatus, Instance, ask, daemon_pid, not_ours, status
+from pegasus_driver.local_cloud.status import CloudStatus, Instance, ask, daemon_pid, find, not_ours, status
 
 __all__ = ["CloudStatus", "Instance", "LocalCloudError", "image", "leftovers", "start", "status", "stop"]
 
@@ -55,9 +55,9 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
     """
     settings = Settings.from_environment(root)
     with _folder_lock(settings, say), _plain_errors(settings):
-        pid = daemon_pid(settings)
-        if pid:
-            found = ask(settings, pid)
+        # A starter that was killed leaves a daemon that is still coming up.
+        found = find(settings, _READY_WITHIN)
+        if found.running:
             if found.endpoint_url != settings.endpoint_url or found.network != settings.network:
                 raise LocalCloudError(
                     f"this local cloud runs at {found.endpoint_url} with network {found.network} already;"
@@ -84,8 +84,7 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
         finally:
             mirror.wait()
         mirror.result()
-        pid = _spawn(settings, name)
-        return ask(settings, pid)
+        return ask(settings, _spawn(settings, name))
 
 
 def _restore_image(settings: Settings, name: str, say: Say) -> None:
@@ -228,7 +227,7 @@ def stop(root: Path, say: Say, if_empty: bool = False) -> bool:
         if not pid and not _traces(settings):
             return False
         engine = connect(settings)
-        if if_empty and _instances_exist(settings, engine, pid):
+        if if_empty and _instances_exist(settings, engine):
             return False
         if pid:
             _end(pid)
@@ -236,9 +235,10 @@ def stop(root: Path, say: Say, if_empty: bool = False) -> bool:
         return True
 
 
-def _instances_exist(settings: Settings, engine: Engine, pid: int) -> bool:
-    if pid:
-        return any(instance.state != "terminated" for instance in ask(settings, pid).instances)
+def _instances_exist(settings: Settings, engine: Engine) -> bool:
+    found = find(settings)
+    if found.running:
+        return any(instance.state != "terminated" for instance in found.instances)
     return bool(engine.containers())
 
 

@@ -10,6 +10,7 @@ It tells through the descriptor --ready-fd, as one line of JSON, that it is read
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import logging
@@ -54,19 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
     # A terminal that closes isn't a reason to end.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    with os.fdopen(options.ready_fd, "w") as ready:
-        try:
-            lock = _own(settings)
-            cloud = _Cloud(settings, options.image)
-        except LocalCloudError as error:
-            log.error("%s", error.message)
-            _tell(ready, {"error": error.message, "next_step": error.next_step})
-            return 1
-        except Exception as error:
-            log.exception("the start failed")
-            _tell(ready, {"error": f"{type(error).__name__}: {error}", "next_step": f"See {settings.log_file}"})
-            return 1
-        _tell(ready, {"ready": True})
+    try:
+        lock = _own(settings)
+        cloud = _Cloud(settings, options.image)
+    except LocalCloudError as error:
+        log.error("%s", error.message)
+        _tell(options.ready_fd, {"error": error.message, "next_step": error.next_step})
+        return 1
+    except Exception as error:
+        log.exception("the start failed")
+        _tell(options.ready_fd, {"error": f"{type(error).__name__}: {error}", "next_step": f"See {settings.log_file}"})
+        return 1
+    _tell(options.ready_fd, {"ready": True})
     log.info("ready: EC2 endpoint %s, mirror %s", settings.endpoint_url, settings.mirror_url)
     stopping.wait()
     log.info("stopping")
@@ -140,9 +140,11 @@ def _own(settings: Settings) -> int:
     return descriptor
 
 
-def _tell(ready: Any, record: dict[str, Any]) -> None:
-    ready.write(json.dumps(record) + "\n")
-    ready.flush()
+def _tell(descriptor: int, record: dict[str, Any]) -> None:
+    """Write the one line to whoever started this, who may have been killed: the next start finds it by its lock."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(descriptor, (json.dumps(record) + "\n").encode())
+    os.close(descriptor)
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:

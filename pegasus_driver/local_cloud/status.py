@@ -52,8 +52,12 @@ class CloudStatus:
 
 def status(root: Path) -> CloudStatus:
     """What runs now; a daemon that comes up or goes down gets a moment. Raises LocalCloudError."""
-    settings = Settings.from_environment(root)
-    end = time.monotonic() + _ANSWER_WITHIN
+    return find(Settings.from_environment(root))
+
+
+def find(settings: Settings, within: float = _ANSWER_WITHIN) -> CloudStatus:
+    """What runs once the daemon has answered, which it may take `within` seconds to. Raises LocalCloudError."""
+    end = time.monotonic() + within
     while True:
         pid = daemon_pid(settings)
         if not pid:

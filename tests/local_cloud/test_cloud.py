@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +16,8 @@ import pytest
 
 from pegasus_driver.local_cloud import LocalCloudError
 from pegasus_driver.local_cloud import cloud as local_cloud
+from pegasus_driver.local_cloud.settings import Settings
+from pegasus_driver.local_cloud.status import daemon_pid
 
 pytestmark = pytest.mark.docker
 
@@ -81,6 +85,23 @@ def _kill_daemon(root, helpers):
     pid = local_cloud.status(root).pid
     os.kill(pid, signal.SIGKILL)
     helpers.wait_until(lambda: not local_cloud.status(root).running, "the daemon is dead")
+
+
+def test_start_waits_for_the_daemon_of_a_start_that_was_killed(cloud_root, helpers):
+    """Killed in the moment between the daemon's lock and its first answer."""
+    code = (
+        "import pathlib, sys; from pegasus_driver.local_cloud import cloud;"
+        " cloud.start(pathlib.Path(sys.argv[1]), print)"
+    )
+    helpers.start_cloud(cloud_root)
+    local_cloud.stop(cloud_root, print)  # the image is there: what follows is short
+    starter = subprocess.Popen([sys.executable, "-c", code, str(cloud_root)])
+    settings = Settings.from_environment(cloud_root)
+    pid = helpers.wait_until(lambda: daemon_pid(settings), "the daemon has its lock")
+    starter.kill()
+    starter.wait()
+    assert local_cloud.start(cloud_root, print).pid == pid
+    assert local_cloud.stop(cloud_root, print) is True
 
 
 def test_start_adopts_what_a_killed_daemon_left(cloud, helpers):
