@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.live_load import WORKLOAD_THREAD, name_of
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_rows import TableReader
-from ansible_collections.aerospike_community.pegasus.plugins.modules.perseus_threads import WORKLOAD_THREAD, name_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "pegasus_driver/local_cloud/simulated/perseus"

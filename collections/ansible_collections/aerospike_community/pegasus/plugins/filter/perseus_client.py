@@ -13,6 +13,7 @@ from ansible_collections.aerospike_community.pegasus.plugins import module_utils
 
 PACKAGE = "ansible_collections/aerospike_community/pegasus/plugins/module_utils"
 EXPORTER = ("perseus_exporter", "perseus_meter", "perseus_rows", "threads_file")
+LIVE_LOAD = ("live_load",)  # and two of the exporter's
 PREFLIGHT = ("perseus_preflight", "perseus_config", "cluster_watch", "info_protocol")
 
 _SIZE = re.compile(r"[1-9][0-9]*[kmgKMG]")
@@ -36,9 +37,9 @@ def java_heap(heap: Any) -> str:
 
 
 def perseus_programs(folder: str) -> list[dict[str, Any]]:
-    """Return the exporter's and the preflight's modules as files for host_service, below ``folder``.
+    """Return the modules of the exporter, the preflight and copy-threads as files for host_service, below ``folder``.
 
-    The exporter is started anew when one of its own changes; the preflight runs when Perseus starts.
+    The exporter is started anew when one of its own changes; the others run when they are needed.
     """
     source = Path(next(iter(module_utils.__path__)))
     return [
@@ -47,7 +48,7 @@ def perseus_programs(folder: str) -> list[dict[str, Any]]:
             "content": (source / f"{name}.py").read_text(encoding="utf-8"),
             "effect": "restart" if name in EXPORTER else "none",
         }
-        for name in (*EXPORTER, *PREFLIGHT)
+        for name in (*EXPORTER, *LIVE_LOAD, *PREFLIGHT)
     ]
 
 

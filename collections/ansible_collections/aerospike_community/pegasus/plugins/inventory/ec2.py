@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from ansible.errors import AnsibleParserError
@@ -95,6 +96,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             instance = ec2_plan.Instance.from_description(found)
             if instance.live and instance.name:
                 self._add(instance, host_variables(found, instance))
+        # What is there by now stays: Ansible's forks and its end needn't look for garbage in it.
+        gc.freeze()
 
     def _text(self, key: str) -> str:
         """An option's value, made by Ansible's templating: the file is the user's own."""

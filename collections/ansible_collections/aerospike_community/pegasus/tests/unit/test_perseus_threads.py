@@ -1,16 +1,23 @@
-"""The proof that Perseus took a load over, against a real process that prints a table and reads the file."""
+"""The live load is set, and the proof that Perseus took it over, against a real process that prints a table."""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible.playbook.task import Task
+from ansible.plugins.action import ActionBase
+from ansible_collections.aerospike_community.pegasus.plugins.action.perseus_threads import ActionModule
+from ansible_collections.aerospike_community.pegasus.plugins.filter.perseus_client import perseus_programs
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import live_load as subject
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.threads_file import WORKLOADS, render
-from ansible_collections.aerospike_community.pegasus.plugins.modules import perseus_threads as subject
 
 HEADER = (
     "| Test Cases: | Write       | Read        | Total TPS      |\n"
@@ -180,3 +187,87 @@ def test_the_file_is_replaced_and_never_written_in_place(perseus):
     assert "write: 7\n" in perseus.file.read_text()
     assert perseus.file.stat().st_mode & 0o777 == 0o644
     assert sorted(path.name for path in perseus.file.parent.iterdir()) == ["perseus.log", "threads.yaml"]
+
+
+# --- How the host is told -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def programs(tmp_path):
+    """The folder of a host that has been set up."""
+    folder = tmp_path / "programs"
+    for file in perseus_programs(str(folder)):
+        Path(file["path"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(file["path"]).write_text(file["content"])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def without_ansible(monkeypatch):
+    """The base class asks the task for what only a playbook gives it."""
+    monkeypatch.setattr(ActionBase, "run", lambda *_, **__: {})
+
+
+class Host(ActionModule):
+    """The action on this machine, without Ansible's connection; `sent` says whether it fell back to the module."""
+
+    def __init__(self, arguments: dict[str, Any], check: bool = False) -> None:
+        self._task = Task()
+        self._task.args, self._task.check_mode = arguments, check
+        self.sent = False
+
+    def _low_level_execute_command(self, command: str, in_data: bytes) -> dict[str, Any]:
+        environ = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(["/bin/sh", "-c", command], input=in_data, capture_output=True, check=False, env=environ)
+        return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+
+    def _execute_module(self, **_: Any) -> dict[str, Any]:
+        self.sent = True
+        return {"changed": False}
+
+
+def test_the_installed_program_does_what_the_module_would(tmp_path, programs):
+    live = tmp_path / "live.yaml"
+    asked = {"content": render(load(write=3)), "path": str(live), "programs": str(programs)}
+    host = Host(asked, check=True)
+    assert host.run()["changed"] is True
+    assert not live.exists()
+    assert Host(asked).run()["threads"]["write"] == 3
+    assert live.read_text() == render(load(write=3))
+    assert Host(asked).run()["changed"] is False
+    refused = Host({**asked, "content": "write: 010"}).run()
+    assert refused["failed"]
+    assert "threads.yaml was refused" in refused["msg"]
+    assert live.read_text() == render(load(write=3))
+    assert not host.sent
+
+
+def test_a_host_without_the_program_gets_the_module(tmp_path):
+    host = Host({"content": render(load()), "path": str(tmp_path / "live.yaml"), "programs": str(tmp_path / "none")})
+    host.run()
+    assert host.sent
+
+
+def test_a_program_that_breaks_is_told_and_not_hidden_by_the_module(tmp_path, programs):
+    (program,) = programs.rglob("live_load.py")
+    program.write_text("raise SystemExit('out of order')")
+    host = Host({"content": render(load()), "path": str(tmp_path / "live.yaml"), "programs": str(programs)})
+    result = host.run()
+    assert result["failed"]
+    assert "ended with 1: out of order. setup-clients installs it anew" in result["msg"]
+    assert not host.sent
+
+
+def test_a_service_that_does_not_run_takes_no_load_over(tmp_path):
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho 0\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    live = tmp_path / "live.yaml"
+    request = {"content": render(load()), "path": str(live), "rows_file": "/nonexistent", "service": "perseus",
+               "prove": True, "timeout": 1, "check": False}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", subject.__name__], input=json.dumps(request), capture_output=True, text=True, check=True,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}",
+                          "PYTHONPATH": str(Path(subject.__file__).parents[5])},
+    )  # fmt: skip
+    assert "expected the service perseus to run, found that it doesn't" in json.loads(done.stdout)["msg"]
+    assert not live.exists()
