@@ -80,7 +80,7 @@ class ActionModule(ActionBase):
                 "error_class": refused.error_class,
                 "next_step": refused.next_step,
             }
-        return result | {"changed": False}
+        return result | {"changed": False, "warnings": [f"not checked: {one.text}" for one in unchecked]}
 
     def _maker(self, raw: Mapping[str, Any], variables: Mapping[str, Any]) -> Callable[[str], Any]:
         """Makes values with Ansible's own templating; a role's default counts where nothing else is set."""
