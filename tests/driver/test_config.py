@@ -189,7 +189,7 @@ def test_ansible_makes_the_values_that_the_artifact_source_is_asked_with() -> No
         env=os.environ | {"PEGASUS_LOCAL_PORT": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "http://127.0.0.1:1/download.aerospike.com/artifacts/aerospike-server-enterprise" in done.stdout
+    assert "http://127.0.0.1:1/download.aerospike.com/artifacts/aerospike-server-enterprise" in done.stderr
 
 
 @pytest.mark.slow
