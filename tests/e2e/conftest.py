@@ -1,4 +1,4 @@
-"""What the tests of a whole environment share: the hosts' logs after a failure, and a sound start for the next test.
+"""What the tests of a whole environment share: a clone, the logs after a failure, a sound start for the next test.
 
 The tests of a module live through one environment's life, in their order, because making an environment takes over a
 minute. Each starts from what `setup` leaves; one that goes on from another test says so with `follows`. After a failure
@@ -7,13 +7,30 @@ the environment is healed before the next test, so that each failure tells of it
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from tests.e2e.checkout import Checkout
 from tests.host_logs import containers_of, host_logs
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """One clone for all modules: its virtual environment is made by the first command, and once."""
+    path = tmp_path_factory.mktemp("clone") / "pegasus"
+    path.mkdir()
+    return Checkout(path)
+
+
+@pytest.fixture(scope="module")
+def checkout(clone: Checkout) -> Iterator[Checkout]:
+    """The clone as it was at first, for one environment's life; nothing of that is left after it."""
+    clone.renew()
+    yield clone
+    clone.driver("local", "stop")
 
 
 @dataclass

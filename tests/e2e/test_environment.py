@@ -9,121 +9,29 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from base64 import b64encode
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aerospike
-import boto3
 import pytest
 import yaml
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
     InfoError,
     info_pairs,
     info_value,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.e2e.checkout import Checkout, Run, ec2, get, instances, on_host, until
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 SERVERS, CLIENTS, HOSTS = 3, 1, 5
-
-
-@dataclass
-class Run:
-    """One finished command of the driver with --output json."""
-
-    code: int
-    seconds: float
-    records: list[dict[str, Any]]
-    stderr: str
-    end: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.end = next((record for record in reversed(self.records) if record.get("type") == "end"), {})
-
-    def why(self) -> str:
-        """What to print when the run isn't what a test expected."""
-        return json.dumps(self.end.get("failures") or self.end, indent=1)[:6000] + "\n" + self.stderr[-3000:]
-
-
-@dataclass
-class Checkout:
-    """A clean clone, driven from outside."""
-
-    path: Path
-
-    def driver(self, *arguments: str, timeout: float = 900) -> Run:
-        began = time.monotonic()
-        done = subprocess.run(
-            [self.path / "pegasus-driver", *arguments, "--output", "json"],
-            cwd=self.path, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        seconds = time.monotonic() - began
-        records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        print(f"pegasus-driver {' '.join(arguments)}: exit {done.returncode}, {seconds:.1f} s")
-        return Run(done.returncode, seconds, records, done.stderr)
-
-    def playbook(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self.path / ".venv/bin/ansible-playbook", *arguments],
-            cwd=self.path, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    @property
-    def state(self) -> Path:
-        return self.path / ".pegasus" / "local-cloud"
-
-    def traces(self) -> list[str]:
-        """All that the local cloud of this checkout has on this machine, apart from the image and the caches."""
-        label = f"label=pegasus.local-cloud={self.state}"
-        listings = (["docker", "ps", "--all", "--filter", label], ["docker", "network", "ls", "--filter", label])
-        found = [line for argv in listings for line in output([*argv, "--format", "{{.ID}}"]).splitlines()]
-        if Path("/dev/loop-control").exists() and os.geteuid() == 0:
-            loops = output(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"]).splitlines()
-            found += [line for line in loops if str(self.state) in line]
-        for process in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if str(self.path) in command and "local_cloud" in command:
-                found.append(command)
-        if self.state.exists():
-            found.append(str(self.state))
-        return found
-
-
-def output(argv: list[str]) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
-
-
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Wait for a condition and return what it returned; fail with `what` after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)
-
-
-def get(url: str, password: str = "") -> Any:
-    request_ = urllib.request.Request(url)
-    if password:
-        request_.add_header("Authorization", "Basic " + b64encode(f"admin:{password}".encode()).decode())
-    with urllib.request.urlopen(request_, timeout=10) as answer:
-        return json.load(answer)
 
 
 def heal(checkout: Checkout) -> str:
@@ -133,23 +41,6 @@ def heal(checkout: Checkout) -> str:
     for index in grown if run.code == 0 else []:
         run = checkout.driver("remove-node", str(index), "--force")
     return "" if run.code == 0 else f"it couldn't be set up again: {run.why()}"
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """What a newcomer has after `git clone`: what git tracks, and what a commit of this tree would track."""
-    path = tmp_path_factory.mktemp("clone") / "pegasus"
-    path.mkdir()
-    names = output(["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]).splitlines()
-    for name in names:
-        source, target = ROOT / name, path / name
-        if not source.is_symlink() and not source.exists():
-            continue  # deleted in the work tree
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target, follow_symlinks=False)
-    clone = Checkout(path)
-    yield clone
-    clone.driver("local", "stop")
 
 
 @pytest.fixture(scope="module")
@@ -174,23 +65,6 @@ def config(checkout: Checkout) -> dict[str, Any]:
     return yaml.safe_load((checkout.path / "group_vars/all/config.yml").read_text())
 
 
-def on_host(checkout: Checkout, address: str, *command: str) -> str:
-    """Runs a command over ssh with the environment's key, without Ansible."""
-    key = checkout.path / ".pegasus/local/Benchmark/id_ed25519"
-    options = ["UserKnownHostsFile=/dev/null", "StrictHostKeyChecking=no", "LogLevel=ERROR"]
-    flags = [flag for option in options for flag in ("-o", option)]
-    return output(["ssh", "-i", str(key), *flags, f"admin@{address}", "sudo", *command])
-
-
-def ec2(checkout: Checkout) -> Any:
-    """EC2 itself, as the local cloud's endpoint answers."""
-    port = os.environ.get("PEGASUS_LOCAL_PORT") or "4570"
-    return boto3.client(
-        "ec2", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
-        aws_access_key_id="local", aws_secret_access_key="not-a-secret",
-    )  # fmt: skip
-
-
 def reached(checkout: Checkout, address: str) -> bool:
     try:
         return on_host(checkout, address, "true") == ""
@@ -203,30 +77,9 @@ def block_devices(checkout: Checkout, address: str, pattern: str) -> int:
     return len(on_host(checkout, address, "find", "/dev", "-type", "b", "-regex", f"'{pattern}'").split())
 
 
-@dataclass(frozen=True)
-class Ec2Instance:
-    id: str
-    name: str
-    state: str
-    address: str
-    expires: str
-
-
-def instances(checkout: Checkout) -> dict[str, Ec2Instance]:
-    """All instances that aren't terminated, by name, as EC2 describes them."""
-    found = {}
-    for reservation in ec2(checkout).describe_instances()["Reservations"]:
-        for one in reservation["Instances"]:
-            seen = Instance.from_description(one)
-            if seen.state != "terminated":
-                expires = seen.tags.get("pegasus:expires", "")
-                found[seen.name] = Ec2Instance(seen.id, seen.name, seen.state, seen.private_ip, expires)
-    return found
-
-
 def of_role(checkout: Checkout, name: str) -> list[str]:
     """The addresses of Benchmark-1, -2, ... (or BenchmarkClient-1, ...) in the order of their indexes."""
-    found = {one.name: one.address for one in instances(checkout).values() if one.name.rpartition("-")[0] == name}
+    found = {one.name: one.address for one in instances().values() if one.name.rpartition("-")[0] == name}
     return [found[key] for key in sorted(found, key=lambda text: int(text.rpartition("-")[2]))]
 
 
@@ -240,7 +93,7 @@ def processes(checkout: Checkout) -> dict[str, int]:
     services = {"Benchmark": "aerospike", "BenchmarkClient": "perseus", "BenchmarkGrafana": "grafana-server"}
     return {
         name: process(checkout, one.address, services[name.rpartition("-")[0]])
-        for name, one in instances(checkout).items()
+        for name, one in instances().items()
         if one.state == "running"
     }
 
@@ -353,7 +206,7 @@ def client(addresses: dict[str, list[str]]) -> Iterator[Any]:
 
 def test_a_host_whose_key_changed_is_not_trusted(checkout, environment, addresses):
     """Keys are accepted at first contact and checked afterwards. They are kept by instance, not by address."""
-    known = str(checkout.path / ".pegasus/local/Benchmark/known_hosts")
+    known = str(checkout.kept("Benchmark") / "known_hosts")
 
     def knows(name: str) -> bool:
         return subprocess.run(["ssh-keygen", "-F", name, "-f", known], capture_output=True).returncode == 0
@@ -362,7 +215,7 @@ def test_a_host_whose_key_changed_is_not_trusted(checkout, environment, addresse
         command = [checkout.path / "pegasus-driver", "connect-cluster", "2", "--", "hostname"]
         return subprocess.run(command, cwd=checkout.path, capture_output=True, text=True, timeout=120, check=False)
 
-    assert all(knows(one.id) and not knows(one.address) for one in instances(checkout).values())
+    assert all(knows(one.id) and not knows(one.address) for one in instances().values())
     address = addresses["server"][1]
     kept = "/root/host-keys"
     try:
@@ -549,11 +402,11 @@ def test_a_removed_node_takes_no_record_with_it(checkout, environment, client):
     keys = [("Test", "removal", number) for number in range(500)]
     for key in keys:
         client.put(key, {"n": key[2]})
-    gone = instances(checkout)["Benchmark-4"]
+    gone = instances()["Benchmark-4"]
     run = checkout.driver("remove-node", "4")
     assert run.code == 0, run.why()
     assert "quiesced" in told(run) and "no migration is left" in told(run)
-    assert "Benchmark-4" not in instances(checkout)
+    assert "Benchmark-4" not in instances()
     servers = of_role(checkout, "Benchmark")
     assert len(servers) == SERVERS and len({stable_key(address, SERVERS) for address in servers}) == 1
     assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(500))
@@ -628,7 +481,7 @@ def test_the_end_is_moved_in_the_tag_and_in_the_instance(checkout, environment):
     began = time.time()
     run = checkout.driver("extend", "2h")
     assert run.code == 0, run.why()
-    for one in instances(checkout).values():
+    for one in instances().values():
         end = datetime.strptime(one.expires, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         assert abs(end.timestamp() - began - 7200) < run.seconds + 5
         unit = on_host(checkout, one.address, "cat", "/etc/systemd/system/pegasus-expiry.timer")
@@ -638,7 +491,7 @@ def test_the_end_is_moved_in_the_tag_and_in_the_instance(checkout, environment):
         assert set(timer(one.address).split()) == {"ActiveState=active", "UnitFileState=enabled"}
     run = checkout.driver("extend", "0")
     assert run.code == 0, run.why()
-    for one in instances(checkout).values():
+    for one in instances().values():
         assert one.expires == "never"
         assert set(timer(one.address).split()) == {"ActiveState=inactive", "UnitFileState=disabled"}
     assert checkout.driver("extend", "0").end["changed"] == 0
@@ -646,19 +499,17 @@ def test_the_end_is_moved_in_the_tag_and_in_the_instance(checkout, environment):
 
 
 def test_reaping_takes_what_is_past_its_end_and_names_what_it_cannot_read(checkout, environment):
-    there = instances(checkout)
+    there = instances()
     for name, text in (("BenchmarkClient-1", "2020-01-01T00:00:00Z"), ("BenchmarkGrafana-1", "tomorrow")):
-        ec2(checkout).create_tags(Resources=[there[name].id], Tags=[{"Key": "pegasus:expires", "Value": text}])
+        ec2().create_tags(Resources=[there[name].id], Tags=[{"Key": "pegasus:expires", "Value": text}])
     dry = checkout.driver("reap", "--dry-run")
     assert dry.code == 0 and "BenchmarkClient-1" in told(dry), dry.why()
-    assert set(instances(checkout)) == set(there)
+    assert set(instances()) == set(there)
     run = checkout.driver("reap")
     assert run.code == 0, run.why()
     assert "is 'tomorrow'" in told(run)
-    until(lambda: set(instances(checkout)) == set(there) - {"BenchmarkClient-1"}, 60, "one client is taken")
-    ec2(checkout).create_tags(
-        Resources=[there["BenchmarkGrafana-1"].id], Tags=[{"Key": "pegasus:expires", "Value": "never"}]
-    )
+    until(lambda: set(instances()) == set(there) - {"BenchmarkClient-1"}, 60, "one client is taken")
+    ec2().create_tags(Resources=[there["BenchmarkGrafana-1"].id], Tags=[{"Key": "pegasus:expires", "Value": "never"}])
     assert checkout.driver("reap").end["changed"] == 0
 
 
@@ -695,15 +546,15 @@ def test_what_was_done_is_marked_in_grafana(checkout, addresses, config):
 def test_a_stopped_instance_is_skipped_by_name_and_brought_back(checkout, environment):
     run = checkout.driver("setup-clients")
     assert run.code == 0, run.why()
-    stopped = instances(checkout)["BenchmarkClient-2"]
-    ec2(checkout).stop_instances(InstanceIds=[stopped.id])
-    until(lambda: instances(checkout)["BenchmarkClient-2"].state == "stopped", 60, "a stopped client")
+    stopped = instances()["BenchmarkClient-2"]
+    ec2().stop_instances(InstanceIds=[stopped.id])
+    until(lambda: instances()["BenchmarkClient-2"].state == "stopped", 60, "a stopped client")
     run = checkout.driver("copy-threads")
     assert run.code == 0, run.why()
     assert "BenchmarkClient-2 is skipped: its instance is stopped" in told(run)
     run = checkout.driver("setup-clients")
     assert run.code == 0, run.why()
-    assert instances(checkout)["BenchmarkClient-2"].state == "running"
+    assert instances()["BenchmarkClient-2"].state == "running"
 
 
 def test_a_node_that_returns_with_blank_disks_is_prepared_again(checkout, environment):
@@ -711,14 +562,14 @@ def test_a_node_that_returns_with_blank_disks_is_prepared_again(checkout, enviro
     if not json.loads((checkout.state / "facts.json").read_text())["disks"]:
         pytest.skip("the local cloud attaches no disks on this machine, so there is nothing on disk")
     before = processes(checkout)
-    node = instances(checkout)["Benchmark-3"]
-    ec2(checkout).stop_instances(InstanceIds=[node.id])
-    until(lambda: instances(checkout)["Benchmark-3"].state == "stopped", 60, "a stopped node")
+    node = instances()["Benchmark-3"]
+    ec2().stop_instances(InstanceIds=[node.id])
+    until(lambda: instances()["Benchmark-3"].state == "stopped", 60, "a stopped node")
     run = checkout.driver("restart-node", "3")
     assert run.code != 0 and "the instance of Benchmark-3 is stopped" in told(run), run.why()
-    ec2(checkout).start_instances(InstanceIds=[node.id])
-    until(lambda: instances(checkout)["Benchmark-3"].state == "running", 60, "a node that runs again")
-    address = instances(checkout)["Benchmark-3"].address
+    ec2().start_instances(InstanceIds=[node.id])
+    until(lambda: instances()["Benchmark-3"].state == "running", 60, "a node that runs again")
+    address = instances()["Benchmark-3"].address
     until(lambda: reached(checkout, address), 60, "ssh")
     disks, partitions = "/dev/nvme[0-9]+n1", "/dev/nvme[0-9]+n1p[0-9]+"
     assert block_devices(checkout, address, partitions) == 0
@@ -731,20 +582,20 @@ def test_a_node_that_returns_with_blank_disks_is_prepared_again(checkout, enviro
 
 
 def test_each_part_is_taken_and_made_alone(checkout, environment):
-    whole = instances(checkout)
+    whole = instances()
     for action, part in (("clients", "BenchmarkClient"), ("grafana", "BenchmarkGrafana"), ("cluster", "Benchmark")):
         run = checkout.driver(f"destroy-{action}")
         assert run.code == 0, run.why()
         left = {name for name in whole if name.rpartition("-")[0] != part}
-        assert set(instances(checkout)) == left
+        assert set(instances()) == left
         again = checkout.driver(f"destroy-{action}")
         assert again.code == 0 and again.end["changed"] == 0 and "nothing to destroy" in told(again), again.why()
         run = checkout.driver(f"setup-{action}")
         assert run.code == 0, run.why()
-        assert {name.rpartition("-")[0] for name in instances(checkout)} == {
+        assert {name.rpartition("-")[0] for name in instances()} == {
             "Benchmark", "BenchmarkClient", "BenchmarkGrafana"
         }  # fmt: skip
-        whole = instances(checkout)
+        whole = instances()
     servers = of_role(checkout, "Benchmark")
     assert len({stable_key(address, SERVERS) for address in servers}) == 1
     # The cluster is another one, at other addresses perhaps: the clients are set up against it.
@@ -812,20 +663,10 @@ def test_ctrl_c_then_destroy_leaves_nothing(checkout, environment):
     run = checkout.driver("destroy")
     assert run.code == 0, run.why()
     assert checkout.traces() == []
-    assert not (checkout.path / ".pegasus/local/Benchmark/id_ed25519").exists()
+    assert not (checkout.kept("Benchmark") / "id_ed25519").exists()
 
 
 def test_destroying_nothing_says_so(checkout):
     run = checkout.driver("destroy")
     assert run.code == 0
     assert "nothing to destroy" in run.end["message"]
-
-
-def test_once_more_from_the_start(checkout):
-    """The two commands work twice in a row."""
-    run = checkout.driver("setup")
-    assert run.code == 0, run.why()
-    assert run.end["report"]["cluster"]["size"] == SERVERS
-    run = checkout.driver("destroy")
-    assert run.code == 0, run.why()
-    assert checkout.traces() == []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import panels
-from tests.e2e.test_environment import Checkout, checkout, get, on_host, until  # noqa: F401 (a fixture)
+from tests.e2e.checkout import Checkout, get, on_host, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 CLIENTS = 2
@@ -69,14 +69,14 @@ class Monitored:
         assert run.code == 0, run.why()
 
 
-def heal(checkout: Checkout) -> str:  # noqa: F811
+def heal(checkout: Checkout) -> str:
     """Bring the environment back after a test that failed; returns why that can't be done, or ''."""
     run = checkout.driver("setup")
     return "" if run.code == 0 else f"it couldn't be set up again: {run.why()}"
 
 
 @pytest.fixture(scope="module")
-def monitored(checkout: Checkout) -> Iterator[Monitored]:  # noqa: F811
+def monitored(checkout: Checkout) -> Iterator[Monitored]:
     config = checkout.path / "group_vars/all/config.yml"
     text = config.read_text()
     for old, new in (
@@ -92,7 +92,9 @@ def monitored(checkout: Checkout) -> Iterator[Monitored]:  # noqa: F811
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
     yield Monitored(checkout, run.end["report"])
-    checkout.driver("destroy")
+    run = checkout.driver("destroy")
+    assert run.code == 0, run.why()
+    assert checkout.traces() == []
 
 
 def test_targets_of_every_host_with_their_labels(monitored: Monitored) -> None:
@@ -239,7 +241,7 @@ def test_perseus_is_not_started_with_half_a_configuration(monitored: Monitored) 
 
 
 def test_annotations_wait_for_grafana(monitored: Monitored) -> None:
-    spool = monitored.clone.path / ".pegasus/local/Benchmark/annotations.ndjson"
+    spool = monitored.clone.kept("Benchmark") / "annotations.ndjson"
     on_host(monitored.clone, monitored.monitor, "systemctl", "stop", "grafana-server")
     monitored.set_threads(write=2)
     assert "write" in spool.read_text()
