@@ -63,10 +63,10 @@ class _Handler(SimpleHTTPRequestHandler):
         return stream
 
     def _asked_range(self, modified: str) -> tuple[int, int | None] | None:
-        """The range that is to be answered, as werkzeug has it: first byte (from the end, if below 0), byte after the last.
+        """The range to answer with, in werkzeug's form: first byte (from the end, if below 0), and the byte after it.
 
-        None where the whole file is: nothing else is asked for, in a way that isn't known, as several ranges (a server may
-        leave them out), or of a version that is no longer there.
+        None where the answer is the whole file: no range is asked for, or not in a known way, or several (a server need
+        not know those), or one of a version that is no longer there.
         """
         asked = parse_range_header(self.headers.get("Range")) if self.command == "GET" else None
         if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
