@@ -340,8 +340,8 @@ class Layout:
             path = self.path(partition.number)
             with open(path, "rb") as stream:  # noqa: PTH123
                 header = stream.read(HEADER_BYTES)
-            # mkfs.xfs marks what it hasn't finished, from the superblock that it begins with to its last write (seen with
-            # xfsprogs 6.1.0, killed at each write). Nothing was ever in such a file system, and none can mount it.
+            # mkfs.xfs marks what it hasn't finished, from the superblock that it begins with to its last write (seen
+            # with xfsprogs 6.1.0, killed at each write). Nothing was ever in such a file system, and none can mount it.
             is_xfs = header[:4] == b"XFSB"
             unfinished = is_xfs and header[XFS_IN_PROGRESS] != 0
             if is_xfs and not unfinished:

@@ -314,8 +314,8 @@ def test_what_uses_a_disk(tmp_path: Path) -> None:
     assert kernel.use(held) == "/dev/x is held by md0"
 
 
-# The superblocks of two files of 4 GiB: mkfs.xfs 6.1.0 (Debian 12) was killed in one, and finished the other. The rest of
-# both sectors is zeros.
+# The superblocks of two files of 4 GiB: mkfs.xfs 6.1.0 (Debian 12) was killed in one, and finished the other. The rest
+# of both sectors is zeros.
 CUT_SHORT = """
 58465342 00001000 00000000 00100000 00000000 00000000 00000000 00000000
 d05f7b29 0b154fff a5125731 8b1d5c89 00000000 00080006 ffffffff ffffffff
