@@ -627,6 +627,11 @@ LICENCE = "# made for a test\nfeature-key-version 2\nserial-number 4711\nvalid-u
         ("feature-key-version 2\n", ""),
         (LICENCE.format(date="2026-11-24", nodes=3), "valid until 2026-11-24, expected one that is valid today"),
         (LICENCE.format(date="2027-01-01", nodes=2), "for 2 nodes, expected one for 3"),
+        (LICENCE.format(date="31.12.2027", nodes=3), "found the valid-until-date '31.12.2027' in "),
+        (LICENCE.format(date="2027-02-30 4711", nodes=3), "found the valid-until-date '2027-02-30' in "),
+        (LICENCE.format(date="x" * 300 + "4711", nodes=3), f"found the valid-until-date '{'x' * 32}' in "),
+        (LICENCE.format(date="", nodes=3), "expected a day as in 2026-12-31"),
+        (LICENCE.format(date="2027-01-01", nodes="many"), "found the asdb-cluster-nodes-limit 'many' in "),
         ("no licence", "without a licence's lines"),
         (None, "no readable file"),
     ],
@@ -640,6 +645,22 @@ def test_licences(project: Project, text: str | None, said: str) -> None:
     # Whoever takes an environment down needs no valid licence.
     assert project.examine(launching=False).problems == []
     assert project.check({"aerospike_server_features_file": "features.conf", **COMMUNITY}) == []
+
+
+def test_how_many_nodes_there_may_ever_be(project: Project) -> None:
+    """add-nodes adds to what exists, which only EC2 knows."""
+
+    def most(settings: dict[str, Any]) -> tuple[int, str]:
+        project.check(settings)
+        return configuration.most_nodes(project.examine(), project.root)
+
+    assert most({}) == (0, "")
+    named = {"aerospike_server_features_file": "features.conf"}
+    assert most(named) == (0, "")
+    for nodes, reason in ((4, "the licence (aerospike_server_features_file) is for 4"), (0, ""), ("x", "")):
+        (project.root / "features.conf").write_text(LICENCE.format(date="2027-01-01", nodes=nodes))
+        assert most(named) == (nodes if reason else 0, reason)
+    assert most({**named, **COMMUNITY}) == (8, "the community edition has at most 8")
 
 
 # --- any file at all ------------------------------------------------------------------------------------------------------
