@@ -268,8 +268,8 @@ def choice(params: dict, name: str, values: dict[str, str], site: Site) -> tuple
         if not running:
             raise
         raise ArtifactError(
-            f"{error}. The cluster runs {running}, so this node is to have it too: expected the artifact source to have "
-            f"it still. Put it back there, or give the exact version that all nodes are to have"
+            f"{error}. The cluster runs {running}, so this node is to have it too: expected the artifact source to "
+            f"have it still. Put it back there, or give the exact version that all nodes are to have"
         ) from error
 
 
