@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import configuration
@@ -645,6 +646,34 @@ def test_licences(project: Project, text: str | None, said: str) -> None:
     # Whoever takes an environment down needs no valid licence.
     assert project.examine(launching=False).problems == []
     assert project.check({"aerospike_server_features_file": "features.conf", **COMMUNITY}) == []
+
+
+@pytest.mark.parametrize("name", ["features.conf", "{root}/features.conf", "~/features.conf"])
+def test_the_role_reads_the_licence_that_was_checked(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A path that only the check finds would fail on the hosts, after they were launched."""
+
+    def lookup(plugin: str, path: str, rstrip: bool) -> str:
+        """Ansible's, which searches a relative path in the playbook's folder, and never in the project's."""
+        assert (plugin, rstrip) == ("ansible.builtin.file", False)
+        return (project.root / "playbooks" / Path(path).expanduser()).read_text()
+
+    monkeypatch.setenv("HOME", str(project.root))
+    text = LICENCE.format(date="2027-01-01", nodes=0)
+    (project.root / "features.conf").write_text(text)
+    name = name.format(root=project.root)
+    assert project.check({"aerospike_server_features_file": name}) == []
+    role = Path(configuration.__file__).parents[2] / "roles/aerospike_server"
+    known = {"aerospike_server_features_file": name, "pegasus_root": str(project.root), "lookup": lookup}
+    source = yaml.safe_load((role / "vars/main.yml").read_text())["__aerospike_server_features_source"]
+    known["__aerospike_server_features_source"] = jinja2.Template(source).render(known).strip()
+    (file,) = [
+        task["aerospike_community.pegasus.host_service"]["files"][0]
+        for task in yaml.safe_load((role / "tasks/prepare.yml").read_text())
+        if task["name"] == "Prepare | Place the features file"
+    ]
+    assert jinja2.Template(file["secret_content"], keep_trailing_newline=True).render(known) == text
 
 
 def test_how_many_nodes_there_may_ever_be(project: Project) -> None:
