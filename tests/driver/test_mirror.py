@@ -194,6 +194,21 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
     assert not [path for path, _ in upstream.asked if path.endswith((".tgz", ".deb", ".rpm", ".gz", "/download"))]
 
 
+def test_another_configuration_than_config_yml_can_be_mirrored(
+    project_with_roles: Path, world: World, upstream: Upstream
+) -> None:
+    (project_with_roles / "other.yml").write_text(CONFIG + "aerospike_server_version: 8.1.0.3\n")
+    for version in ("8.1.0.3", "8.1.0.4"):
+        upstream.put(
+            f"{SERVER}/{version}/aerospike-server-enterprise_{version}_tools-11_debian12_x86_64.tgz", b"server"
+        )
+    mirrored = project_with_roles / ".cache/mirror" / SERVER
+    assert fetch(world, upstream, "--config", "other.yml", "--distribution", "debian12") == 0, world.err.getvalue()
+    assert [one.name for one in mirrored.iterdir()] == ["8.1.0.3"]
+    assert fetch(world, upstream, "-e", "aerospike_server_version=8.1.0.4", "--distribution", "debian12") == 0
+    assert {one.name for one in mirrored.iterdir()} == {"8.1.0.3", "8.1.0.4"}
+
+
 def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, upstream: Upstream) -> None:
     content = bytes(range(256)) * 400
     upstream.put("site/file.tgz", content)
