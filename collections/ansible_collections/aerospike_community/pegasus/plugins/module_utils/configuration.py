@@ -351,6 +351,8 @@ def most_nodes(report: Report, root: Path) -> tuple[int, str]:
     if report.values.get("aerospike_server_edition") == "community":
         return COMMUNITY_NODES, f"the community edition has at most {COMMUNITY_NODES}"
     path = _licence(report, root)
+    if not path and report.values.get("pegasus_artifact_source") == "upstream":
+        return 1, f"without a licence ({LICENCE}) the enterprise edition has at most 1"
     limit = node_limit(path) if path else 0
     return (limit, f"the licence ({LICENCE}) is for {limit}") if limit else (0, "")
 
