@@ -195,7 +195,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     mirror = commands.add_parser("mirror", help="a mirror of all parts: fetch, list, serve",
                                  description="A mirror of the download sites, for networks that don't reach them.",
                                  epilog=f"{_example('mirror list')}\n\n{epilog()}", formatter_class=raw)  # fmt: skip
-    mirror_arguments.declare(mirror, common, _example)
+    mirror_arguments.declare(mirror, common, settings, _example)
     return parser
 
 

@@ -84,7 +84,7 @@ Rules across keys:
 - Wherever the index is, each sprig takes 5 bytes of memory on every node that has a copy. They, and data in memory, fit
   into 90 percent of the instance type's memory.
 - `pegasus_replication_factor` is at most `pegasus_cluster_nodes`; the community edition has at most 8 nodes; a licence
-  has to be valid today and for that many nodes.
+  has to be valid today and for that many nodes. `add-nodes` counts the nodes that exist, too.
 - `aerospike_server_default_ttl` above 0 sets the server's nsup-period (120 seconds, or `aerospike_server_nsup_period`).
 - `perseus_client_normal_time_range` is at most `perseus_client_max_time_range`; the three names differ.
 - In `threads.yaml`: known workloads, plain whole numbers from 0 to 500, each once; a query workload above 0 needs its

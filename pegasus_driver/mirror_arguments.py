@@ -13,14 +13,22 @@ DISTRIBUTIONS = ("debian12", "debian13", "ubuntu22.04", "ubuntu24.04", "amzn2023
 ARCHITECTURES = ("x86_64", "aarch64")
 
 
-def declare(mirror: argparse.ArgumentParser, common: argparse.ArgumentParser, example: Callable[[str], str]) -> None:
-    """Declares the verbs on the parser of `mirror`. example makes a help's last lines of a command line."""
+def declare(
+    mirror: argparse.ArgumentParser,
+    common: argparse.ArgumentParser,
+    settings: argparse.ArgumentParser,
+    example: Callable[[str], str],
+) -> None:
+    """Declares the verbs on the parser of `mirror`; common and settings have the options that other commands have, too.
+
+    example makes a help's last lines of a command line.
+    """
     verbs = mirror.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    def verb(name: str, help: str, line: str) -> argparse.ArgumentParser:
+    def verb(name: str, help: str, line: str, *more: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return verbs.add_parser(
             name,
-            parents=[common],
+            parents=[common, *more],
             help=help,
             description=help,
             epilog=example(f"mirror {line}"),
@@ -38,6 +46,7 @@ def declare(mirror: argparse.ArgumentParser, common: argparse.ArgumentParser, ex
         "fetch",
         "download all parts of the configured versions; it goes on where it stopped",
         "fetch --distribution debian12 --architecture x86_64",
+        settings,
     )
     fetch.add_argument("--folder", **folder)
     fetch.add_argument(

@@ -45,7 +45,10 @@ def run_mirror(arguments: argparse.Namespace, host: Host) -> ExitCode:
 
 
 def _fetch(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
-    values = configuration.load(host.root, host.environ, host.folder).values
+    from pegasus_driver.cli import configured
+
+    environ = configured(arguments, host)
+    values = configuration.load(host.root, environ, host.folder, arguments.extra_vars).values
     base = arguments.base.rstrip("/") if arguments.base != UPSTREAM else UPSTREAM
     site, got, kept, missing = Site(), 0, 0, []
     store.folder.mkdir(parents=True, exist_ok=True)

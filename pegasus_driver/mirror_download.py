@@ -1,6 +1,8 @@
 """Downloads of a mirror: resumable, checked, and written down.
 
 A file is downloaded beside its place as <name>.part and renamed when it is whole and its published SHA-256 is right.
+What tells its version (ETag or Last-Modified) is kept in <name>.part.version: a download that was cut off goes on only
+with the same version (If-Range), and begins anew where the site has another by now, or doesn't tell.
 MIRROR.json in the mirror's folder has the SHA-256, the size and the address of each file that was fetched.
 """
 
@@ -9,6 +11,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from email.message import Message
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -30,7 +34,7 @@ MANIFEST = "MIRROR.json"
 TRIES = 5
 TIMEOUT = 30  # seconds without an answer
 _ABSENT = (403, 404, 410)
-_RANGE_BEYOND = 416
+_PARTIAL, _RANGE_BEYOND = 206, 416
 
 # progress(bytes that are there, bytes in all; 0 = not known)
 Progress = Callable[[int, int], None]
@@ -39,6 +43,50 @@ Progress = Callable[[int, int], None]
 def place(url: str, base: str) -> str:
     """The path of a file in the mirror: its address after the base, `<site>/<path>`."""
     return url.removeprefix(base).lstrip("/")
+
+
+class Partial:
+    """A download that may be cut off, and which version of its file it is of."""
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f"{target.name}.part")
+        self._version = target.with_name(f"{target.name}.part.version")
+
+    def begun(self) -> tuple[int, str]:
+        """How many bytes are there, and of which version; 0 bytes where it isn't known."""
+        try:
+            version = self._version.read_text()
+            return (self.path.stat().st_size if version else 0), version
+        except OSError:
+            return 0, ""
+
+    def begin(self, version: str) -> None:
+        """Start anew. In this order, so that at no moment old bytes are there with a new version."""
+        self.path.write_bytes(b"")
+        self._version.write_text(version)
+
+    def finish(self, target: Path) -> None:
+        self.path.replace(target)
+        self._version.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._version.unlink(missing_ok=True)
+
+
+def version_of(headers: Message) -> str:
+    """What If-Range takes for a file's version (RFC 9110, section 13.1.5): a strong ETag, otherwise Last-Modified.
+
+    Empty where there is neither: a time that was hardly over when the answer was made may be that of two versions.
+    """
+    if tag := headers.get("ETag", ""):
+        return "" if tag.startswith("W/") else tag
+    modified = headers.get("Last-Modified", "")
+    try:
+        age = parsedate_to_datetime(headers.get("Date", "")) - parsedate_to_datetime(modified)
+    except (TypeError, ValueError):
+        return ""
+    return modified if age.total_seconds() >= 1 else ""
 
 
 class Site:
@@ -57,7 +105,7 @@ class Site:
                 self._give_up_or_wait(url, error, attempt)
         raise AssertionError
 
-    def file(self, url: str, part: Path, progress: Progress) -> None:
+    def file(self, url: str, part: Partial, progress: Progress) -> None:
         """Download to `part`, going on after what is there. Raises NotFoundError, ArtifactError."""
         for attempt in range(1, TRIES + 1):
             try:
@@ -66,25 +114,32 @@ class Site:
             except (OSError, HTTPException) as error:
                 self._give_up_or_wait(url, error, attempt)
 
-    def _go_on(self, url: str, part: Path, progress: Progress) -> None:
-        have = part.stat().st_size if part.exists() else 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
+    def _go_on(self, url: str, part: Partial, progress: Progress) -> None:
+        have, version = part.begun()
+        headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
         try:
             answer = urlopen(self._request(url, headers), timeout=TIMEOUT)
         except HTTPError as error:
             if error.code != _RANGE_BEYOND:
                 raise
-            # All of it is there, or another file than the one that was begun: the checksum or a new start tells.
-            size = error.headers.get("Content-Range", "").rpartition("/")[2]
-            if size == str(have):
+            # All of it is there; or the site doesn't know If-Range, and has a shorter file by now.
+            if error.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
                 return
-            part.unlink()
+            part.discard()
             raise OSError("the download that was begun doesn't fit the file; it begins anew") from error
         with answer:
-            resumed = answer.status == 206
+            resumed = answer.status == _PARTIAL
+            follows = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            # A site that doesn't know If-Range may go on with another version.
+            tags = {version, answer.headers.get("ETag", version)} if version.startswith('"') else {version}
+            if resumed and (not follows or len(tags) > 1):
+                part.discard()
+                raise OSError("the site's answer doesn't go on with the download that was begun; it begins anew")
+            if not resumed:
+                part.begin(version_of(answer.headers))
             length = int(answer.headers.get("Content-Length") or 0)
             total = length + have if resumed and length else length
-            with part.open("ab" if resumed else "wb") as stream:
+            with part.path.open("ab") as stream:
                 done = have if resumed else 0
                 progress(done, total)
                 while piece := answer.read(CHUNK):
@@ -140,18 +195,18 @@ class Store:
             if present == (expected or known["sha256"]):
                 self._write_down(path, present, url, bool(expected))
                 return False
-        part = target.with_name(f"{target.name}.part")
+        part = Partial(target)
         site.file(url, part, progress)
-        found = sha256_of(part)
+        found = sha256_of(part.path)
         if expected and found != expected:
-            part.unlink()
+            part.discard()
             raise ArtifactError(
                 f"{url}: its SHA-256 is {found}, and {target.name}.sha256 says {expected}. The download was removed: "
                 "run this again; if it stays so, the site's file is damaged"
             )
         if published:
             target.with_name(f"{target.name}.sha256").write_text(published)
-        part.replace(target)
+        part.finish(target)
         self._write_down(path, found, url, bool(expected))
         return True
 

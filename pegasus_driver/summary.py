@@ -83,6 +83,8 @@ def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     parts.append(
         f"namespace {cluster.get('namespace', '?')}, replication factor {cluster.get('replication_factor', '?')}"
     )
+    if size := cluster.get("data_bytes"):
+        parts.append(f"{size / 1024**3:,.1f} GiB for data on all nodes")
     return [("cluster", ", ".join(parts))]
 
 

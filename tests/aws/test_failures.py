@@ -13,13 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_lifecycle, ec2_removal
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
 from moto.ec2.models import ec2_backends
 
 from pegasus_driver.exit_codes import ExitCode
-from tests.aws.checkout import Checkout
+from tests.aws.checkout import Checkout, Run
 from tests.aws.ec2_server import Call, Ec2Server
 
 NAMES = ["Bench-1", "Bench-2", "Bench-3", "BenchClient-1", "BenchGrafana-1"]
@@ -225,6 +226,31 @@ def test_an_instance_that_never_gets_ssh(server: Ec2Server, checkout: Make, live
     assert grown.code == ExitCode.SSH, grown.said
     assert sorted(live()) == NAMES
     converges_and_goes(project, server, live)
+
+
+def test_nodes_beyond_the_licence_are_not_launched(server: Ec2Server, checkout: Make, live: Live) -> None:
+    """The configuration asks for three, which the licence allows: what exists and what is added counts."""
+    project = checkout(aerospike_server_features_file="features.conf")
+    (project.path / "features.conf").write_text("serial-number 4711\nasdb-cluster-nodes-limit 4\n")
+
+    def grow(more: int) -> Run:
+        values = {"ec2_provision_roles": ["server"], "ec2_provision_add": {"server": more}}
+        role = {"name": "aerospike_community.pegasus.ec2_provision"}
+        task = {"name": "Provision", "ansible.builtin.import_role": role, "vars": values}
+        play = {"name": "Grow", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}
+        (project.path / "grow.yml").write_text(yaml.safe_dump([play]))
+        return project.driver("run", "grow.yml")
+
+    assert grow(0).code == ExitCode.OK
+    run = grow(2)
+    assert run.code == ExitCode.CONFIGURATION, run.said
+    assert "would have 5 nodes, the 3 that exist and 2 new" in messages(run)
+    assert "the licence (aerospike_server_features_file) is for 4" in messages(run) and "4711" not in run.said
+    assert len(live()) == 3
+    assert grow(1).code == ExitCode.OK
+    assert len(live()) == 4
+    gone(server)
+    nothing_is_left(server, live)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
+from email.message import Message
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import yaml
 
 from pegasus_driver import mirror_commands, mirror_download
 from pegasus_driver.cli import ROOT
+from pegasus_driver.local_cloud.mirror import Mirror
 from pegasus_driver.mirror_download import Site, Store
 from pegasus_driver.mirror_parts import ROLES, parts, repositories
 from tests.driver.fakes import CONFIG, World
@@ -30,12 +32,24 @@ EXPORTER = "download.aerospike.com/artifacts/aerospike-prometheus-exporter"
 CONFIGURED = CONFIG + "aerospike_server_version: 8.0.0.4\n"
 
 
+# From long ago: a time that is hardly over tells no version.
+MODIFIED = {b"old": "Sat, 01 Jan 2000 00:00:00 GMT", b"new": "Sun, 02 Jan 2000 00:00:00 GMT"}
+
+
 class Upstream:
-    """A download site in a folder. `cut` ends the connection of the next answers after so many bytes."""
+    """A download site in a folder. `cut` ends the connection of the next answers after so many bytes.
+
+    tells: what it tells a file's version with: ETag, weak (a weak ETag), Last-Modified or nothing.
+    if_range: whether it knows that header.
+    """
+
+    tells = "ETag"
+    if_range = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.asked: list[tuple[str, str]] = []  # path and range
+        self.served = 0  # bytes of files
         self.cut: list[int] = []
         upstream = self
 
@@ -53,6 +67,11 @@ class Upstream:
                     super().do_GET()
                     return
                 content = file.read_bytes()
+                version = f'"{hashlib.sha256(content).hexdigest()[:8]}"'
+                if upstream.tells == "Last-Modified":
+                    version = MODIFIED[content[:3]]
+                if upstream.if_range and self.headers.get("If-Range", version) != version:
+                    wanted = ""
                 start = int(wanted.removeprefix("bytes=").removesuffix("-") or 0) if wanted else 0
                 if start >= len(content):
                     self.send_response(416)
@@ -61,14 +80,20 @@ class Upstream:
                     self.end_headers()
                     return
                 self.send_response(206 if wanted else 200)
+                if wanted:
+                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                if upstream.tells != "nothing":
+                    weak = upstream.tells == "weak"
+                    self.send_header("ETag" if weak else upstream.tells, f"W/{version}" if weak else version)
                 self.send_header("Content-Length", str(len(content) - start))
                 self.end_headers()
                 limit = upstream.cut.pop(0) if upstream.cut else len(content)
+                upstream.served += len(content[start : start + limit])
                 self.wfile.write(content[start : start + limit])
                 self.close_connection = True
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def put(self, path: str, content: bytes, checksum: bool | str = True) -> None:
@@ -169,6 +194,21 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
     assert not [path for path, _ in upstream.asked if path.endswith((".tgz", ".deb", ".rpm", ".gz", "/download"))]
 
 
+def test_another_configuration_than_config_yml_can_be_mirrored(
+    project_with_roles: Path, world: World, upstream: Upstream
+) -> None:
+    (project_with_roles / "other.yml").write_text(CONFIG + "aerospike_server_version: 8.1.0.3\n")
+    for version in ("8.1.0.3", "8.1.0.4"):
+        upstream.put(
+            f"{SERVER}/{version}/aerospike-server-enterprise_{version}_tools-11_debian12_x86_64.tgz", b"server"
+        )
+    mirrored = project_with_roles / ".cache/mirror" / SERVER
+    assert fetch(world, upstream, "--config", "other.yml", "--distribution", "debian12") == 0, world.err.getvalue()
+    assert [one.name for one in mirrored.iterdir()] == ["8.1.0.3"]
+    assert fetch(world, upstream, "-e", "aerospike_server_version=8.1.0.4", "--distribution", "debian12") == 0
+    assert {one.name for one in mirrored.iterdir()} == {"8.1.0.3", "8.1.0.4"}
+
+
 def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, upstream: Upstream) -> None:
     content = bytes(range(256)) * 400
     upstream.put("site/file.tgz", content)
@@ -186,22 +226,113 @@ def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, up
     assert not list((tmp_path / "mirror").rglob("*.part"))
 
 
-def test_a_part_that_is_whole_already_is_only_checked(tmp_path: Path, upstream: Upstream) -> None:
-    upstream.put("site/file.tgz", b"whole")
-    part = tmp_path / "mirror/site/file.tgz.part"
-    part.parent.mkdir(parents=True)
-    part.write_bytes(b"whole")
-    Store(tmp_path / "mirror").fetch(Site(0.01), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *_: None)
-    assert (tmp_path / "mirror/site/file.tgz").read_bytes() == b"whole"
+def cut_off(tmp_path: Path, upstream: Upstream, content: bytes, after: int, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A mirror whose download of site/file.tgz was cut off, as by a killed process."""
+    monkeypatch.setattr(mirror_download, "TRIES", 1)
+    upstream.put("site/file.tgz", content, checksum=False)
+    upstream.cut = [after]
+    store = Store(tmp_path / "mirror")
+    with pytest.raises(mirror_download.ArtifactError, match=f"ended after {after} of {len(content)} bytes"):
+        store.fetch(Site(0), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *_: None)
+    upstream.served = 0
+    monkeypatch.setattr(mirror_download, "TRIES", 2)
+    return store
 
 
-def test_a_part_of_another_file_is_thrown_away(tmp_path: Path, upstream: Upstream) -> None:
-    upstream.put("site/file.tgz", b"short")
-    part = tmp_path / "mirror/site/file.tgz.part"
-    part.parent.mkdir(parents=True)
-    part.write_bytes(b"much longer than the file")
-    Store(tmp_path / "mirror").fetch(Site(0.01), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *_: None)
-    assert (tmp_path / "mirror/site/file.tgz").read_bytes() == b"short"
+@pytest.mark.parametrize(
+    ("tells", "if_range", "goes_on"),
+    [
+        ("ETag", True, True),
+        ("ETag", False, True),
+        ("Last-Modified", True, True),
+        ("weak", True, False),
+        ("nothing", True, False),
+        ("nothing", False, False),
+    ],
+)
+@pytest.mark.parametrize("changes", [True, False])
+def test_a_download_goes_on_with_the_version_that_was_begun_only(
+    tmp_path: Path,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    tells: str,
+    if_range: bool,
+    goes_on: bool,
+    changes: bool,
+) -> None:
+    """Without a published checksum, which would tell: the two versions are of one size."""
+    upstream.tells, upstream.if_range = tells, if_range
+    old, new = b"old" * 1000, b"new" * 1000
+    store = cut_off(tmp_path, upstream, old, 1200, monkeypatch)
+    expected = new if changes else old
+    upstream.put("site/file.tgz", expected, checksum=False)
+    store.fetch(Site(0), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *_: None)
+    assert (store.folder / "site/file.tgz").read_bytes() == expected
+    if not changes:
+        assert upstream.served == (1800 if goes_on else 3000)
+    assert {path.name for path in (store.folder / "site").iterdir()} == {"file.tgz"}
+
+
+def test_a_part_that_is_whole_already_is_only_checked(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = cut_off(tmp_path, upstream, b"whole", 3, monkeypatch)
+    with (store.folder / "site/file.tgz.part").open("ab") as part:
+        part.write(b"le")
+    store.fetch(Site(0), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *_: None)
+    assert (store.folder / "site/file.tgz").read_bytes() == b"whole"
+    assert upstream.served == 0
+
+
+def test_a_part_that_is_longer_than_the_file_is_thrown_away(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.if_range = False
+    store = cut_off(tmp_path, upstream, b"much longer than the file", 20, monkeypatch)
+    upstream.put("site/file.tgz", b"short", checksum=False)
+    store.fetch(Site(0), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *_: None)
+    assert (store.folder / "site/file.tgz").read_bytes() == b"short"
+
+
+def test_a_time_that_is_hardly_over_tells_no_version() -> None:
+    def version(**headers: str) -> str:
+        message = Message()
+        for name, value in headers.items():
+            message[name.replace("_", "-")] = value
+        return mirror_download.version_of(message)
+
+    at, later = "Sat, 01 Jan 2000 00:00:00 GMT", "Sat, 01 Jan 2000 00:00:01 GMT"
+    assert version(Last_Modified=at, Date=later) == at
+    assert version(Last_Modified=at, Date=at) == ""
+    assert version(Last_Modified=at) == version(Last_Modified="x", Date=at) == version() == ""
+
+
+def test_fetch_goes_on_from_a_mirror_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_download, "TRIES", 1)
+    content = bytes(range(256)) * 4000
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/file.tgz").write_bytes(content)
+    mirror = Mirror(tmp_path / "first", "127.0.0.1", 0)
+    seen: list[tuple[int, int]] = []
+
+    def interrupt(done: int, total: int) -> None:
+        seen.append((done, total))
+        if done:
+            raise KeyboardInterrupt
+
+    try:
+        monkeypatch.setattr(mirror_download, "CHUNK", 100_000)
+        store, url = Store(tmp_path / "second"), f"http://127.0.0.1:{mirror.port}/file.tgz"
+        with pytest.raises(KeyboardInterrupt):
+            store.fetch(Site(0), url, "file.tgz", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.fetch(Site(0), url, "file.tgz", interrupt)
+        store.fetch(Site(0), url, "file.tgz", lambda *_: None)
+    finally:
+        mirror.close()
+    # The second begins with what the first has got.
+    assert seen == [(0, len(content)), (100_000, len(content)), (100_000, len(content))]
+    assert (store.folder / "file.tgz").read_bytes() == content
 
 
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(

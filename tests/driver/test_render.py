@@ -218,6 +218,16 @@ def test_a_cluster_that_lacks_nodes_is_told_apart_from_one_that_is_not_stable() 
     assert "2 nodes, key ?, NOT STABLE" in told(2, "")
 
 
+def test_how_much_room_for_data_there_is_is_shown() -> None:
+    """The size of data in memory is computed from the hosts' memory: the user sees what came out."""
+
+    def told(size: int) -> str:
+        return "\n".join(report_lines({**REPORT, "cluster": {**REPORT["cluster"], "data_bytes": size}}))
+
+    assert "replication factor 2, 1,433.6 GiB for data on all nodes" in told(1433 * 2**30 + 6 * 2**30 // 10)
+    assert "for data" not in told(0)
+
+
 def test_what_each_item_of_a_loop_says_is_told() -> None:
     items = [{"msg": "one is skipped"}, {"skipped": True}, {"msg": "two is skipped"}]
     looped = ok("localhost", action="ansible.builtin.debug", msg="All items completed", results=items)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import urllib.error
 import urllib.request
 
@@ -10,20 +12,38 @@ import pytest
 from pegasus_driver.local_cloud.mirror import Mirror
 
 
-@pytest.fixture
-def mirror(tmp_path):
-    folder = tmp_path / "mirror"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("served") / "mirror"
+
+
+@pytest.fixture(scope="module")
+def mirror(folder):
     (folder / "site/artifacts").mkdir(parents=True)
     (folder / "site/artifacts/package_1.2.tgz").write_bytes(b"content")
-    (tmp_path / "secret").write_text("outside")
+    (folder.parent / "secret").write_text("outside")
     served = Mirror(folder, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{served.port}"
     served.close()
 
 
+FILE = "/site/artifacts/package_1.2.tgz"
+
+
 def get(url):
     with urllib.request.urlopen(url, timeout=5) as answer:
         return answer.read()
+
+
+def ask(mirror, method="GET", path=FILE, **headers):
+    """Status, headers and body; asks twice over one connection, which an answer of a wrong length would spoil."""
+    connection = http.client.HTTPConnection(mirror.removeprefix("http://"), timeout=5)
+    for _ in range(2):
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        body = answer.read()
+    connection.close()
+    return answer.status, answer.headers, body
 
 
 def test_listings_and_files(mirror):
@@ -39,6 +59,49 @@ def test_what_is_not_there_is_404(mirror):
 def test_nothing_outside_is_served(mirror):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(f"{mirror}/../secret")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "content_range", "body"),
+    [
+        ("bytes=3-", 206, "bytes 3-6/7", b"tent"),
+        ("bytes=0-2", 206, "bytes 0-2/7", b"con"),
+        ("bytes=5-100", 206, "bytes 5-6/7", b"nt"),
+        ("bytes=-2", 206, "bytes 5-6/7", b"nt"),
+        ("bytes=-100", 206, "bytes 0-6/7", b"content"),
+        ("bytes=7-", 416, "bytes */7", b""),
+        ("bytes=0-1,3-4", 200, None, b"content"),
+        ("lines=1-2", 200, None, b"content"),
+        ("bytes=x", 200, None, b"content"),
+    ],
+)
+def test_ranges(mirror, asked, status, content_range, body):
+    found, headers, got = ask(mirror, Range=asked)
+    assert (found, headers["Content-Range"], got) == (status, content_range, body)
+
+
+def test_a_range_is_of_the_version_that_was_asked_for(mirror, folder):
+    file = folder / "package.tgz"
+    file.write_bytes(b"content")
+    _, headers, _ = ask(mirror, path="/package.tgz")
+    assert headers["Accept-Ranges"] == "bytes"
+    tag, modified = headers["ETag"], headers["Last-Modified"]
+    assert ask(mirror, path="/package.tgz", Range="bytes=3-", If_Range=tag)[::2] == (206, b"tent")
+    assert ask(mirror, path="/package.tgz", Range="bytes=3-", If_Range=modified)[::2] == (206, b"tent")
+    # Of the same size and time: what a rebuilt archive may be.
+    before = file.stat()
+    fresh = file.with_name("fresh")
+    fresh.write_bytes(b"another")
+    os.utime(fresh, ns=(before.st_atime_ns, before.st_mtime_ns))
+    fresh.replace(file)
+    assert ask(mirror, path="/package.tgz", Range="bytes=3-", If_Range=tag)[::2] == (200, b"another")
+    old = "Sat, 01 Jan 2000 00:00:00 GMT"
+    assert ask(mirror, path="/package.tgz", Range="bytes=3-", If_Range=old)[::2] == (200, b"another")
+
+
+def test_a_head_has_no_range(mirror):
+    status, headers, body = ask(mirror, "HEAD", Range="bytes=3-")
+    assert (status, headers["Content-Length"], body) == (200, "7", b"")
 
 
 def test_an_address_that_this_machine_does_not_have_is_an_error(tmp_path):

@@ -59,7 +59,10 @@ class ActionModule(ActionBase):
         unchecked = []
         if asked["ask"] != "never":
             unchecked = preflight.ask(report, launching=asked["ask"] == "required")
+        limit, limit_reason = configuration.most_nodes(report, root)
         result |= {
+            "limit": limit,
+            "limit_reason": limit_reason,
             "problems": [problem.record() for problem in report.problems],
             "unchecked": [one.text for one in unchecked],
             "fixed": fixed_values.tag_value(report.values),

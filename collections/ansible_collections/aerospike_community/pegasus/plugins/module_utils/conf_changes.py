@@ -127,6 +127,19 @@ def parse(text: str) -> dict[Path, tuple[str, ...]]:
     return found
 
 
+def open_ports(text: str) -> list[str]:
+    """Return what a configuration opens, as ``3000 (service)``, in its order.
+
+    :raises ConfError: it can't be read
+    """
+    return [
+        f"{value} ({path[1]})"
+        for path, values in parse(text).items()
+        if len(path) == 3 and path[0] == "network" and path[2] in ("port", "tls-port")
+        for value in values
+    ]
+
+
 def differences(old: str, new: str) -> list[Difference]:
     """Return what differs between two configurations, in the order of the new one."""
     before, after = parse(old), parse(new)

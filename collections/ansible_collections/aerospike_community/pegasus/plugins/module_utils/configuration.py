@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import config_rules, threads_file
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike_conf import COMMUNITY_NODES
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_file import (
     ConfigFile,
     parse_config,
@@ -33,11 +34,12 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config
     show,
     value_problems,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.licence import licence_problems
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.licence import licence_problems, node_limit
 
 CONFIG = Path("group_vars/all/config.yml")
 WIRING = Path("group_vars/all/wiring.yml")
 THREADS = Path("threads.yaml")
+LICENCE = "aerospike_server_features_file"
 EXTRA = "-e"
 # Read from the file by the inventory, which doesn't see -e.
 FILE_ONLY_KEYS = ("pegasus_backend", "pegasus_cluster_name", "pegasus_region")
@@ -328,13 +330,31 @@ def file_problems(report: Report, root: Path, today: date) -> list[Problem]:
     """What is wrong with threads.yaml and the licence."""
     assert report.places is not None
     found = list(_threads_problems(report, root / _threads_file(report)))
-    values, key = report.values, "aerospike_server_features_file"
-    if values.get(key) and values.get("aerospike_server_edition") == "enterprise":
-        path = Path(str(values[key])).expanduser()
-        path = path if path.is_absolute() else root / path
-        messages = licence_problems(path, values.get("pegasus_cluster_nodes"), today)
-        found += [report.places.problem(key, message) for message in messages]
+    path = _licence(report, root)
+    if path:
+        messages = licence_problems(path, report.values.get("pegasus_cluster_nodes"), today)
+        found += [report.places.problem(LICENCE, message) for message in messages]
     return found
+
+
+def _licence(report: Report, root: Path) -> Path | None:
+    """The licence that the servers get."""
+    name = report.values.get(LICENCE)
+    if not name or report.values.get("aerospike_server_edition") != "enterprise":
+        return None
+    path = Path(str(name)).expanduser()
+    return path if path.is_absolute() else root / path
+
+
+def most_nodes(report: Report, root: Path) -> tuple[int, str]:
+    """How many nodes the cluster may ever have, added ones included, and why; 0 for any number."""
+    if report.values.get("aerospike_server_edition") == "community":
+        return COMMUNITY_NODES, f"the community edition has at most {COMMUNITY_NODES}"
+    path = _licence(report, root)
+    if not path and report.values.get("pegasus_artifact_source") == "upstream":
+        return 1, f"without a licence ({LICENCE}) the enterprise edition has at most 1"
+    limit = node_limit(path) if path else 0
+    return (limit, f"the licence ({LICENCE}) is for {limit}") if limit else (0, "")
 
 
 def _threads_file(report: Report) -> str | Path:

@@ -55,6 +55,9 @@ class Group:
     fixed: str = ""
     # Whether new nodes are asked for as spot instances first.
     spot: bool = False
+    # How many nodes there may ever be, and why: "the licence is for 4"; 0 for any number.
+    limit: int = 0
+    limit_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -242,6 +245,13 @@ def _plan_group(
         if instance.state in STOPPED_STATES and not group.add:
             plan.starts.append(instance)
     wanted = group.add or group.nodes - len(live)
+    if wanted > 0 and 0 < group.limit < len(live) + wanted:
+        room = max(0, group.limit - len(live))
+        plan.refusals.append(
+            f"{group.name} ({group.role}) would have {len(live) + wanted} nodes, the {len(live)} that exist and "
+            f"{wanted} new; {group.limit_reason}, and a node that is stopped counts. "
+            + (f"Ask for at most {room} more." if room else "No more can be added.")
+        )
     if wanted > 0:
         plan.launches.append(Launch(group, _new_indexes(set(indexes.values()), wanted, group.replace)))
 

@@ -37,7 +37,8 @@ class Report:
 
     `data` has the keys environment, backend, simulated, nodes, cluster, clients, monitoring, expires, expiry_warnings
     (sentences) and cost ({} when nobody asked); rates are operations per second. The cluster's size and a client's
-    rate are None when nobody asked, as another part was set up. `problems` is empty when the environment is ready.
+    rate are None when nobody asked, as another part was set up. The cluster's `data_bytes` is the room for data on all
+    nodes, 0 where it isn't known. `problems` is empty when the environment is ready.
     """
 
     data: dict[str, Any]
@@ -81,8 +82,9 @@ def build_report(
         if found != count:
             judged(role).append(Problem(environment, f"number of {role} instances", str(count), str(found)))
 
+    nobody = {"size": None, "key": "", "stable": None, "data_bytes": 0}
     asked = "server" in roles or any(host.get("server") is not None for host in servers)
-    cluster = _cluster(servers, agreed or {}, judged("server")) if asked else {"size": None, "key": "", "stable": None}
+    cluster = _cluster(servers, agreed or {}, judged("server")) if asked else nobody
     cluster |= {"namespace": namespace, "replication_factor": replication_factor}
     client_records = _clients(clients, judged("client"), "client" in roles)
     monitoring = _monitoring(monitors, judged("monitor"))
@@ -182,7 +184,15 @@ def _cluster(servers: list[dict[str, Any]], agreed: dict[str, Any], problems: li
         "size": min(sizes, default=0),
         "key": keys.pop() if len(keys) == 1 else "",
         "stable": bool(answers) and len(answers) == len(servers) and not problems,
+        "data_bytes": sum(_data_bytes(result.get("namespace") or {}) for result in answers.values()),
     }
+
+
+def _data_bytes(counters: dict[str, Any]) -> int:
+    """How much room for data a node has, in memory or on disk, as its namespace says; 0 where that isn't known."""
+    # Before 7.0, the second for data on disk, the third for data in memory.
+    names = ("data_total_bytes", "device_total_bytes", "memory-size")
+    return next((int(counters[name]) for name in names if int(counters.get(name) or 0)), 0)
 
 
 def _clients(clients: list[dict[str, Any]], problems: list[Problem], asked: bool) -> list[dict[str, Any]]:
@@ -267,9 +277,10 @@ def report_lines(data: dict[str, Any]) -> list[str]:
         for node in data["nodes"]
     ]
     if cluster["size"] is not None:
+        room = f", {cluster['data_bytes'] / 1024**3:,.1f} GiB for data on all nodes" if cluster["data_bytes"] else ""
         lines.append(
             f"cluster: size {cluster['size']}, key {cluster['key'] or 'none'}, "
-            f"namespace {cluster['namespace']}, {cluster['replication_factor']} copies"
+            f"namespace {cluster['namespace']}, {cluster['replication_factor']} copies{room}"
         )
     lines += [
         f"load of {client['name']}: {client['rate']:,.0f} operations a second"

@@ -35,6 +35,10 @@ options:
     description: The unit whose state and log explain a failure.
     type: str
     default: aerospike
+  config:
+    description: The server's configuration; a failure names the ports that it opens.
+    type: path
+    default: /etc/aerospike/aerospike.conf
   timeout:
     description: Seconds to wait.
     type: float
@@ -110,8 +114,11 @@ journal:
 """
 
 import time
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike_conf import ConfError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.conf_changes import open_ports
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
     InfoError,
     info,
@@ -213,8 +220,17 @@ def gone(state: UnitState, restarts: int) -> bool:
     return state.loaded and (state.active in ("failed", "inactive") or state.restarts > restarts)
 
 
+def ports_of(config: str) -> str:
+    """Name the ports of a configuration; those of every release where there is none that can be read."""
+    try:
+        ports = open_ports(Path(config).read_text(encoding="utf-8", errors="replace"))
+    except (ConfError, OSError):
+        ports = []
+    return ", ".join(ports or ["3000 (service)", "3001 (fabric)", "3002 (heartbeat)"])
+
+
 def failure(
-    node: Node, systemd: Systemd, service: str, timeout: float, finding: str
+    node: Node, systemd: Systemd, service: str, config: str, timeout: float, finding: str
 ) -> tuple[str, list[str], UnitState]:
     """Return the message of a node that didn't become ready, the log lines that explain it, and its service's state."""
     state = systemd.state(service)
@@ -223,7 +239,7 @@ def failure(
     return (
         f"{first}{node.host}:{node.port}: cluster-stable: expected a stable cluster of {node.size or 'any size'} "
         f"within {timeout:g} seconds, {finding}. Look at "
-        f"'journalctl -u {service}' on this host, and whether ports 3000 to 3003 are open between the nodes",
+        f"'journalctl -u {service}' on this host, and whether ports {ports_of(config)} are open between the nodes",
         lines,
         state,
     )
@@ -238,6 +254,7 @@ def main() -> None:
             "size": {"type": "int", "required": True},
             "namespace": {"type": "str", "default": ""},
             "service": {"type": "str", "default": "aerospike"},
+            "config": {"type": "path", "default": "/etc/aerospike/aerospike.conf"},
             "timeout": {"type": "float", "default": 120},
         },
         supports_check_mode=True,
@@ -251,7 +268,7 @@ def main() -> None:
         module.exit_json(changed=False, waited=round(time.monotonic() - started, 2), **report)
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
-    text, lines, state = failure(node, systemd, params["service"], params["timeout"], finding)
+    text, lines, state = failure(node, systemd, params["service"], params["config"], params["timeout"], finding)
     found = {"check": "cluster-stable", "expected": params["size"], "found": finding}
     module.fail_json(msg=text, journal=lines, service_state=state.active, **found)
 

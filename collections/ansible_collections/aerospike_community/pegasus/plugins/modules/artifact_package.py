@@ -13,6 +13,9 @@ description:
   - Compares the installed version. Only when it isn't the asked one, reads the site's listing, downloads, verifies the
     published SHA-256, and installs, with the packages it depends on from the distribution.
   - No service is started by the installation, so that its configuration can be written first.
+  - With a pattern or V(latest), all hosts of one distribution and architecture get the same version in a run, whatever
+    the site publishes in the meantime; and where O(peers) run one that fits, they get that one. So a node that is
+    added, or set up by a later run, has its cluster's version.
 author: Pegasus authors
 options:
   package:
@@ -30,6 +33,22 @@ options:
     description: An exact version, a pattern (V(8.0.*)) or V(latest). The last two keep what is installed if it fits.
     type: str
     required: true
+  peers:
+    description: >-
+      Addresses of the nodes of the cluster that this host is of, itself included. Where they run an Aerospike server
+      whose version is what was asked for, that is chosen before a newer one.
+    type: list
+    elements: str
+    default: []
+  choose:
+    description: >-
+      For the action plugin. Installs nothing that isn't among O(chosen), and returns its RV(choice) instead.
+    type: bool
+    default: false
+  chosen:
+    description: For the action plugin. The choices of this run, in the form of RV(choice). They count.
+    type: dict
+    default: {}
   directory:
     description: Address of the folder on the site. It may hold V({version}).
     type: str
@@ -110,6 +129,12 @@ verified:
   description: Whether the file's SHA-256 was checked.
   returned: success
   type: bool
+choice:
+  description: >-
+    With O(choose), what the site has for this kind of host, instead of an installation. A dictionary of one name, with
+    version, file and url.
+  returned: with O(choose), when something is to be installed
+  type: dict
 host:
   description: The host, with distribution, architecture, deb_architecture, memory_bytes and cpus.
   returned: success
@@ -123,19 +148,24 @@ error_class:
 import socket
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifacts import (
+    VERSION,
     ArtifactError,
+    Located,
     NotFoundError,
     checksum_of,
     copy,
     extract,
     fill,
     host_values,
+    is_exact,
     locate,
     order,
     satisfies,
@@ -148,8 +178,10 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_p
     package_manager,
     upstream_version,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, info_value
 
 TRIES = 3
+PEER_SECONDS = 3.0  # for an answer of a peer; one that is down refuses at once, one that boots may say nothing
 
 
 class DowngradeError(ArtifactError):
@@ -203,15 +235,54 @@ class Site:
         )
 
 
+def running_version(peers: list[str], asked: str) -> str:
+    """Return the newest version that is what was asked for, of those that the peers run; empty for none."""
+    if not peers:
+        return ""
+
+    def build(peer: str) -> str:
+        try:
+            return info_value(peer, "build", timeout=PEER_SECONDS)
+        except InfoError:
+            return ""
+
+    with ThreadPoolExecutor(max_workers=len(peers)) as pool:
+        builds = set(pool.map(build, peers))
+    fitting = [version for version in builds if VERSION.match(version) and satisfies(version, asked)]
+    return max(fitting, key=order, default="")
+
+
+def choice(params: dict, name: str, values: dict[str, str], site: Site) -> tuple[str, Located]:
+    """Return what to install on this kind of host, with the name of that choice: the run's own, if it was made already.
+
+    :raises ArtifactError: there is nothing to choose
+    """
+    kind = [params["directory"], name, params["version"], values["distribution"], values["architecture"]]
+    key = " ".join(kind)
+    if key in params["chosen"]:
+        return key, Located(**params["chosen"][key])
+    running = "" if is_exact(params["version"]) else running_version(params["peers"], params["version"])
+    try:
+        return key, locate(params["directory"], name, running or params["version"], values, site.text)
+    except ArtifactError as error:
+        if not running:
+            raise
+        raise ArtifactError(
+            f"{error}. The cluster runs {running}, so this node is to have it too: expected the artifact source to "
+            f"have it still. Put it back there, or give the exact version that all nodes are to have"
+        ) from error
+
+
 def install(module: AnsibleModule, manager, values: dict[str, str], previous: str) -> dict[str, object]:
-    """Download, verify and install in place of the version `previous`; return what was installed."""
+    """Download, verify and install in place of the version `previous`; return what was installed, or could be."""
     params = module.params
     site = Site(params["timeout"])
     name = params["file_rpm"] if manager.format == "rpm" and params["file_rpm"] else params["file"]
-    asked = params["version"]
-    found = locate(params["directory"], name, asked, values, site.text)
+    key, found = choice(params, name, values, site)
     check_downgrade(previous, found.version, params["downgrade_refusal"])
     result: dict[str, object] = {"version": found.version, "file": found.file, "url": found.url, "verified": False}
+    if params["choose"] and key not in params["chosen"]:
+        return {**result, "choice": {key: asdict(found)}}
     if module.check_mode:
         return result
     # /var/tmp is on a disk: archives of some 100 MB don't belong in a tmpfs.
@@ -277,6 +348,9 @@ def main() -> None:
             "package": {"type": "str", "required": True},
             "with_packages": {"type": "list", "elements": "str", "default": []},
             "version": {"type": "str", "required": True},
+            "peers": {"type": "list", "elements": "str", "default": []},
+            "choose": {"type": "bool", "default": False},
+            "chosen": {"type": "dict", "default": {}},
             "directory": {"type": "str", "required": True},
             "file": {"type": "str", "required": True},
             "file_rpm": {"type": "str", "default": ""},

@@ -67,6 +67,14 @@ options:
         description: Whether to ask for spot instances, and for others only where there are none.
         type: bool
         default: false
+      limit:
+        description: How many nodes there may ever be; nothing is launched beyond it. 0 is any number.
+        type: int
+        default: 0
+      limit_reason:
+        description: Why, such as C(the licence is for 4).
+        type: str
+        default: ""
   roles:
     description: With O(state=absent), take the instances of these roles only; empty takes everything.
     type: list
@@ -289,6 +297,8 @@ ARGUMENTS: dict[str, Any] = {
             "add": {"type": "int", "default": 0},
             "fixed": {"type": "str", "default": ""},
             "spot": {"type": "bool", "default": False},
+            "limit": {"type": "int", "default": 0},
+            "limit_reason": {"type": "str", "default": ""},
         },
     },
     "roles": {"type": "list", "elements": "str", "choices": list(ec2_plan.ROLES), "default": []},
@@ -324,6 +334,8 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
             one["add"],
             one["fixed"],
             one["spot"],
+            one["limit"],
+            one["limit_reason"],
         )
         for one in asked["groups"]
     ]

@@ -59,4 +59,12 @@ fixed:
   description: The settings that a running cluster can't change, as text for a tag of the server instances.
   returned: success
   type: str
+limit:
+  description: How many nodes the cluster may ever have, by its licence or edition; 0 for any number.
+  returned: always
+  type: int
+limit_reason:
+  description: Why.
+  returned: always
+  type: str
 """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.aerospike_community.pegasus.plugins.filter.aerospike_conf import aerospike_conf
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import info_protocol
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd
@@ -117,12 +119,38 @@ def test_a_failed_service_ends_the_wait_and_its_critical_line_comes_first(monkey
     systemd = Systemd(Service("failed", "INFO a\nCRITICAL (config): line 34 :: unknown config parameter name\nINFO b"))
     report, finding = subject.wait(node(), systemd, "aerospike", 600)
     assert report is None and "service aerospike is failed" in finding
-    text, lines, state = subject.failure(node(), systemd, "aerospike", 600, finding)
+    text, lines, state = subject.failure(node(), systemd, "aerospike", "/nowhere", 600, finding)
     assert state.active == "failed"
     assert text.splitlines()[0] == lines[0] == "CRITICAL (config): line 34 :: unknown config parameter name"
     assert "expected a stable cluster of 3 within 600 seconds, found 127.0.0.1:3000 does not answer" in text
 
 
+OLD_PORTS = "3000 (service), 3001 (fabric), 3002 (heartbeat), 3003 (info)"
+OWN = {"network": {"fabric": {"port": None, "tls-port": 4001}}}
+
+
+@pytest.mark.parametrize(
+    ("version", "extra", "ports"),
+    [
+        ("6.4.0.34", {}, OLD_PORTS),
+        ("8.0.0.15", {}, OLD_PORTS),
+        ("8.1.0.3", {}, "3000 (service), 3001 (fabric), 3002 (heartbeat), 3008 (admin)"),
+        ("8.1.0.3", OWN, "3000 (service), 3002 (heartbeat), 4001 (fabric), 3008 (admin)"),
+        ("", {}, "3000 (service), 3001 (fabric), 3002 (heartbeat)"),
+    ],
+)
+def test_a_failure_names_the_ports_that_the_configuration_opens(
+    tmp_path: Path, version: str, extra: dict[str, Any], ports: str
+) -> None:
+    conf = tmp_path / "aerospike.conf"
+    if version:
+        settings = {"version": version, "edition": "community", "cluster_name": "c", "namespace": "Test"}
+        conf.write_text(aerospike_conf({**settings, "data_size": "1G", "extra": extra}))
+    text, _, _ = subject.failure(node(), Systemd(Service()), "aerospike", str(conf), 1, "found nothing")
+    named = text.partition("whether ports ")[2].removesuffix(" are open between the nodes")
+    assert sorted(named.split(", ")) == sorted(ports.split(", "))
+
+
 def test_documentation_is_yaml_with_every_option() -> None:
     options = yaml.safe_load(subject.DOCUMENTATION)["options"]
-    assert set(options) == {"host", "port", "size", "namespace", "service", "timeout"}
+    assert set(options) == {"host", "port", "size", "namespace", "service", "config", "timeout"}

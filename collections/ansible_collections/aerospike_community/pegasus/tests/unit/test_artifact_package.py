@@ -15,6 +15,7 @@ import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import artifacts, fixed_values, host_packages
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifacts import ArtifactError, NotFoundError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import distribution_token, read_host
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.modules import artifact_package as subject
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/aerospike_server"
@@ -307,7 +308,7 @@ def install(
     values = {
         "package": "a", "with_packages": ["tools"], "version": "1.0", "directory": "http://s/{version}", "file_rpm": "",
         "file": "a_{version}_{distribution}.tgz", "install": ["a_*.{format}", "tools_*.{format}"],
-        "checksum": "auto", "timeout": 1, "downgrade_refusal": "",
+        "checksum": "auto", "timeout": 1, "downgrade_refusal": "", "peers": [], "choose": False, "chosen": {},
     }  # fmt: skip
     module = SimpleNamespace(params={**values, **params}, check_mode=False)
     return subject.install(module, Manager(), VALUES, previous)  # type: ignore[arg-type]
@@ -322,6 +323,67 @@ def test_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: str
         "url": "http://s/1.0/a_1.0_debian12.tgz",
         "verified": verified,
     }
+
+
+KIND = "http://s/{version} a_{version}_{distribution}.tgz 1.* debian12 x86_64"
+CHOICE = {"version": "1.0", "file": "a_1.0_debian12.tgz", "url": "http://s/1.0/a_1.0_debian12.tgz"}
+
+
+def test_a_choice_is_made_without_an_installation_and_installed_without_a_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locate(directory: str, file: str, version: str, values: dict[str, str], read: Any) -> artifacts.Located:
+        listings.append(version)
+        return artifacts.Located(**CHOICE)
+
+    listings: list[str] = []
+    monkeypatch.setattr(subject, "locate", locate)
+    monkeypatch.setattr(Manager, "install", lambda *_: pytest.fail("it installs"))
+    chosen = install(tmp_path, monkeypatch, "", version="1.*", choose=True)["choice"]
+    assert chosen == {KIND: CHOICE} and listings == ["1.*"]
+    monkeypatch.undo()
+    monkeypatch.setattr(subject, "locate", lambda *_: pytest.fail("it reads the listing"))
+    for choose in (True, False):
+        done = install(tmp_path, monkeypatch, "", version="1.*", choose=choose, chosen=chosen)
+        assert done["version"] == "1.0" and "choice" not in done
+
+
+@pytest.mark.parametrize(
+    ("asked", "builds", "chosen"),
+    [
+        ("8.0.*", {"a": "8.0.0.4"}, "8.0.0.4"),
+        ("latest", {"a": "8.0.0.4"}, "8.0.0.4"),
+        ("latest", {"a": "8.0.0.4", "b": "8.0.0.10"}, "8.0.0.10"),
+        ("8.1.*", {"a": "8.0.0.4"}, "8.1.*"),
+        ("8.0.*", {}, "8.0.*"),
+        ("8.0.*", {"a": "<html>"}, "8.0.*"),
+        ("8.0.0.10", {"a": "8.0.0.4"}, "8.0.0.10"),
+    ],
+)
+def test_a_new_node_gets_what_its_cluster_runs(
+    monkeypatch: pytest.MonkeyPatch, asked: str, builds: dict[str, str], chosen: str
+) -> None:
+    def ask(peer: str, command: str, timeout: float) -> str:
+        assert command == "build"
+        if peer not in builds:
+            raise InfoError(f"{peer}:3000 does not answer")
+        return builds[peer]
+
+    sought: list[str] = []
+    monkeypatch.setattr(subject, "info_value", ask)
+    monkeypatch.setattr(subject, "locate", lambda directory, file, version, *_: sought.append(version))
+    params = {"directory": SITE, "version": asked, "peers": ["a", "b", "c"], "chosen": {}}
+    subject.choice(params, FILE, VALUES, subject.Site(1))
+    assert sought == [chosen]
+
+
+def test_what_the_cluster_runs_and_the_site_has_no_longer_is_said(monkeypatch: pytest.MonkeyPatch, site: Pages) -> None:
+    monkeypatch.setattr(subject, "info_value", lambda *_, **__: "8.0.0.9")
+    params = {"directory": SITE + "/{version}", "version": "8.0.*", "peers": ["a"], "chosen": {}}
+    with pytest.raises(
+        ArtifactError, match=r"the site has 8.0.0.4, .*The cluster runs 8.0.0.9, so this node is to have"
+    ):
+        subject.choice(params, FILE, VALUES, SimpleNamespace(text=site))  # type: ignore[arg-type]
 
 
 def test_a_wrong_checksum_a_missing_one_and_a_wrong_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +448,7 @@ def test_a_refused_release_is_a_wrong_configuration(monkeypatch: pytest.MonkeyPa
     manager = Manager()
     manager.have = {"a": "8.1.0.3-1+simulated"}
     params = {"package": "a", "with_packages": [], "version": "8.0.0.4", "directory": "http://s", "timeout": 1,
-              "file": "a.tgz", "file_rpm": "", "install": [], "checksum": "auto",
+              "file": "a.tgz", "file_rpm": "", "install": [], "checksum": "auto", "chosen": {},
               "downgrade_refusal": refusal}  # fmt: skip
     module = SimpleNamespace(params=params, run_command=None, fail_json=fail)
     monkeypatch.setattr(subject, "AnsibleModule", lambda **_: module)
@@ -423,4 +485,4 @@ def test_other_tools_than_the_asked_ones_are_replaced(
 def test_documentation_is_yaml_with_every_option() -> None:
     options = yaml.safe_load(subject.DOCUMENTATION)["options"]
     expected = "package with_packages version directory file file_rpm install checksum timeout downgrade_refusal"
-    assert set(options) == set(expected.split())
+    assert set(options) == set(expected.split()) | {"peers", "choose", "chosen"}

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import configuration
@@ -627,6 +628,11 @@ LICENCE = "# made for a test\nfeature-key-version 2\nserial-number 4711\nvalid-u
         ("feature-key-version 2\n", ""),
         (LICENCE.format(date="2026-11-24", nodes=3), "valid until 2026-11-24, expected one that is valid today"),
         (LICENCE.format(date="2027-01-01", nodes=2), "for 2 nodes, expected one for 3"),
+        (LICENCE.format(date="31.12.2027", nodes=3), "found the valid-until-date '31.12.2027' in "),
+        (LICENCE.format(date="2027-02-30 4711", nodes=3), "found the valid-until-date '2027-02-30' in "),
+        (LICENCE.format(date="x" * 300 + "4711", nodes=3), f"found the valid-until-date '{'x' * 32}' in "),
+        (LICENCE.format(date="", nodes=3), "expected a day as in 2026-12-31"),
+        (LICENCE.format(date="2027-01-01", nodes="many"), "found the asdb-cluster-nodes-limit 'many' in "),
         ("no licence", "without a licence's lines"),
         (None, "no readable file"),
     ],
@@ -640,6 +646,54 @@ def test_licences(project: Project, text: str | None, said: str) -> None:
     # Whoever takes an environment down needs no valid licence.
     assert project.examine(launching=False).problems == []
     assert project.check({"aerospike_server_features_file": "features.conf", **COMMUNITY}) == []
+
+
+@pytest.mark.parametrize("name", ["features.conf", "{root}/features.conf", "~/features.conf"])
+def test_the_role_reads_the_licence_that_was_checked(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A path that only the check finds would fail on the hosts, after they were launched."""
+
+    def lookup(plugin: str, path: str, rstrip: bool) -> str:
+        """Ansible's, which searches a relative path in the playbook's folder, and never in the project's."""
+        assert (plugin, rstrip) == ("ansible.builtin.file", False)
+        return (project.root / "playbooks" / Path(path).expanduser()).read_text()
+
+    monkeypatch.setenv("HOME", str(project.root))
+    text = LICENCE.format(date="2027-01-01", nodes=0)
+    (project.root / "features.conf").write_text(text)
+    name = name.format(root=project.root)
+    assert project.check({"aerospike_server_features_file": name}) == []
+    role = Path(configuration.__file__).parents[2] / "roles/aerospike_server"
+    known = {"aerospike_server_features_file": name, "pegasus_root": str(project.root), "lookup": lookup}
+    source = yaml.safe_load((role / "vars/main.yml").read_text())["__aerospike_server_features_source"]
+    known["__aerospike_server_features_source"] = jinja2.Template(source).render(known).strip()
+    (file,) = [
+        task["aerospike_community.pegasus.host_service"]["files"][0]
+        for task in yaml.safe_load((role / "tasks/prepare.yml").read_text())
+        if task["name"] == "Prepare | Place the features file"
+    ]
+    assert jinja2.Template(file["secret_content"], keep_trailing_newline=True).render(known) == text
+
+
+def test_how_many_nodes_there_may_ever_be(project: Project) -> None:
+    """add-nodes adds to what exists, which only EC2 knows."""
+
+    def most(settings: dict[str, Any]) -> tuple[int, str]:
+        project.check(settings)
+        return configuration.most_nodes(project.examine(), project.root)
+
+    # Packages of another source may be simulated.
+    assert most({"pegasus_artifact_source": "http://mirror"}) == (0, "")
+    bare = {"pegasus_artifact_source": "upstream"}
+    assert most(bare) == (1, "without a licence (aerospike_server_features_file) the enterprise edition has at most 1")
+    assert most({**bare, **COMMUNITY})[0] == 8
+    named = {"aerospike_server_features_file": "features.conf"}
+    assert most(named) == (0, "")
+    for nodes, reason in ((4, "the licence (aerospike_server_features_file) is for 4"), (0, ""), ("x", "")):
+        (project.root / "features.conf").write_text(LICENCE.format(date="2027-01-01", nodes=nodes))
+        assert most(named) == (nodes if reason else 0, reason)
+    assert most({**named, **COMMUNITY}) == (8, "the community edition has at most 8")
 
 
 # --- any file at all ------------------------------------------------------------------------------------------------------

@@ -112,6 +112,27 @@ def test_indexes_of_new_nodes(instances, replace, launched):
     assert [launch.indexes for launch in found.launches] == ([launched] if launched else [])
 
 
+@pytest.mark.parametrize(
+    ("existing", "nodes", "add", "said"),
+    [
+        pytest.param(3, 3, 1, "", id="up to the limit"),
+        pytest.param(3, 3, 2, "would have 5 nodes, the 3 that exist and 2 new", id="added beyond it"),
+        pytest.param(3, 3, 2, "Ask for at most 1 more.", id="how many there is room for"),
+        pytest.param(4, 3, 1, "No more can be added.", id="at the limit"),
+        pytest.param(2, 5, 0, "would have 5 nodes, the 2 that exist and 3 new", id="missing ones beyond it"),
+        pytest.param(5, 3, 0, "", id="beyond it already, and nothing is launched"),
+    ],
+)
+def test_nothing_is_launched_beyond_the_limit(existing, nodes, add, said):
+    there = [node(n, state="stopped" if n == 1 else "running") for n in range(1, existing + 1)]
+    group = Group("server", "Bench", nodes, "i4i.large", add=add, limit=4, limit_reason="the licence is for 4")
+    refusals = plan(there, [group]).refusals
+    assert bool(refusals) == bool(said)
+    if said:
+        assert said in refusals[0] and "the licence is for 4, and a node that is stopped counts" in refusals[0]
+    assert plan(there, [Group("server", "Bench", nodes, "i4i.large", add=add)]).refusals == []
+
+
 def test_a_complete_environment_needs_nothing():
     found = plan([node(n) for n in (1, 2, 3)])
     assert (found.launches, found.retags, found.starts, found.refusals) == ([], {}, [], [])

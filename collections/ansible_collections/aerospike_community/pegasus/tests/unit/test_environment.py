@@ -52,10 +52,30 @@ def test_a_whole_environment_is_ready():
     data = report.data
     assert data["simulated"] is True
     assert [node["name"] for node in data["nodes"]] == ["server-1", "server-2", "server-3", "client-1", "monitor-1"]
-    assert data["cluster"] == {"size": 3, "key": "ABC", "stable": True, "namespace": "Test", "replication_factor": 2}
+    cluster = {"size": 3, "key": "ABC", "stable": True, "namespace": "Test", "replication_factor": 2, "data_bytes": 0}
+    assert data["cluster"] == cluster
     assert data["clients"][0]["rate"] == 100.0
     assert (data["monitoring"]["targets_up"], data["monitoring"]["targets"]) == (1, 1)
     assert data["expires"] == "2026-11-25T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "counters",
+    [
+        {"data_total_bytes": 5 << 30},
+        {"device_total_bytes": 5 << 30, "memory-size": 9 << 30},
+        {"device_total_bytes": 0, "memory-size": 5 << 30},
+    ],
+    ids=["7.0 and newer", "6.4 on disk", "6.4 in memory"],
+)
+def test_the_room_for_data_is_told(counters):
+    hosts = whole()
+    for one in hosts:
+        if one["role"] == "server":
+            one["server"]["namespace"] = counters
+    data = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED).data
+    assert data["cluster"]["data_bytes"] == 15 << 30
+    assert "namespace Test, 2 copies, 15.0 GiB for data on all nodes" in "\n".join(report_lines(data))
 
 
 def test_a_part_is_judged_alone():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -312,12 +314,36 @@ def test_what_uses_a_disk(tmp_path: Path) -> None:
     assert kernel.use(held) == "/dev/x is held by md0"
 
 
-@pytest.mark.parametrize(("in_progress", "made"), [(0, False), (1, True)])
+# The superblocks of two files of 4 GiB: mkfs.xfs 6.1.0 (Debian 12) was killed in one, and finished the other. The rest
+# of both sectors is zeros.
+CUT_SHORT = """
+58465342 00001000 00000000 00100000 00000000 00000000 00000000 00000000
+d05f7b29 0b154fff a5125731 8b1d5c89 00000000 00080006 ffffffff ffffffff
+ffffffff ffffffff ffffffff ffffffff 00000001 00040000 00000004 00000000
+00004000 b4a50200 02000008 00000000 00000000 00000000 0c090903 12000119
+00000000 00000000 00000000 00000000 00000000 000fbfe8 00000000 00000000
+00000000 00000000 00000000 00000000 00000000 00000008 00000000 00000000
+00000000 00000001 0000018a 0000018a 00000000 0000000d 0000000b 00000000
+32301e68 00000004 00000000 00000000 00000000 00000000 00000000 00000000
+"""
+FINISHED = """
+58465342 00001000 00000000 00100000 00000000 00000000 00000000 00000000
+1ce17b6e 55b44bd3 a7c53fe9 0b8fbb2c 00000000 00080006 00000000 00000080
+00000000 00000081 00000000 00000082 00000001 00040000 00000004 00000000
+00004000 b4a50200 02000008 00000000 00000000 00000000 0c090903 12000019
+00000000 00000040 00000000 0000003d 00000000 000fbfe0 00000000 00000000
+00000000 00000000 00000000 00000000 00000000 00000008 00000000 00000000
+00000000 00000001 0000018a 0000018a 00000000 0000000d 0000000b 00000000
+27fe1463 00000004 00000000 00000000 00000000 00000000 00000000 00000000
+"""
+
+
+@pytest.mark.parametrize(("sector", "made"), [(FINISHED, False), (CUT_SHORT, True)], ids=["finished", "cut short"])
 def test_a_file_system_is_made_anew_only_where_mkfs_was_cut_short(
-    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_progress: int, made: bool
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sector: str, made: bool
 ) -> None:
     partition = tmp_path / "partition"
-    partition.write_bytes(b"XFSB" + b"\1" * 122 + bytes([in_progress]) + b"\1" * 385)
+    partition.write_bytes(bytes.fromhex(sector).ljust(512, b"\0"))
     layout = layout_of(device, Wishes(1, 0, primary_index=(1,)), FakeKernel(tmp_path))
     commands: list[list[str]] = []
     monkeypatch.setattr(layout, "path", lambda number: str(partition))
@@ -325,6 +351,36 @@ def test_a_file_system_is_made_anew_only_where_mkfs_was_cut_short(
     layout.make_file_systems()
     assert [command[0] for command in commands] == (["mkfs.xfs"] if made else [])
     assert bool(layout.changes) == made
+
+
+class Module:
+    """Stands for AnsibleModule."""
+
+    check_mode = False
+
+    def __init__(self, **params: Any) -> None:
+        options = yaml.safe_load(subject.DOCUMENTATION)["options"]
+        self.params = {name: option.get("default") for name, option in options.items()} | params
+
+
+@pytest.mark.parametrize("act", [subject.prepare, subject.undo])
+def test_all_disks_of_a_host_are_done_at_once_and_each_failure_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Any, Kernel], object]
+) -> None:
+    """Each disk waits for the others to have begun: one after the other, the first would wait in vain."""
+    together = threading.Barrier(3, timeout=20)
+
+    def meet(layout: subject.Layout) -> None:
+        together.wait()
+        if not layout.device.path.endswith("1"):
+            raise DiskError(f"{layout.device.path} is broken")
+
+    monkeypatch.setattr(subject.Layout, "partition", meet)
+    monkeypatch.setattr(subject.Layout, "take_away", meet)
+    monkeypatch.setattr(Kernel, "device", lambda self, path: Device(path, path, "7:0", SIZE, 512, ""))
+    module = Module(devices=["/dev/1", "/dev/2", "/dev/3"], partitions=1, data="1")
+    with pytest.raises(DiskError, match=r"^/dev/2 is broken; /dev/3 is broken$"):
+        act(module, Kernel(tmp_path))
 
 
 def test_fstab_keeps_what_isnt_ours() -> None:
