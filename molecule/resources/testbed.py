@@ -49,8 +49,6 @@ MIRROR = STATE / "mirror"
 LOCK = STATE / "testbed.pid"
 # The EC2 endpoint's URL.
 EC2 = STATE / "ec2"
-# What the machine's limit was before prepare raised it.
-LIMIT = STATE / "inotify-limit"
 # Seconds for the process to come up, and to end.
 PATIENCE = 20
 
@@ -69,9 +67,7 @@ def prepare(wanted: dict[str, int]) -> None:
     STATE.mkdir(parents=True, exist_ok=True)
     settings = Settings(ROOT)
     engine = connect(settings)
-    before = raise_inotify_limit()
-    if before:
-        LIMIT.write_text(f"{before}\n")
+    raise_inotify_limit(STATE)
     tag = image.ensure(engine, settings, say)
     packages.build_mirror(ROOT, MIRROR, say)
     store, reason = open_store(DISKS)
@@ -178,8 +174,7 @@ def remove() -> None:
     left = detach_under(DISKS)
     if left:
         raise LocalCloudError("; ".join(left), "Remove the containers that use them, then run this again.")
-    if LIMIT.exists():
-        restore_inotify_limit(int(LIMIT.read_text()))
+    restore_inotify_limit(STATE)
     shutil.rmtree(STATE, ignore_errors=True)
 
 

@@ -41,8 +41,6 @@ Say = Callable[[str], None]
 _READY_WITHIN = 60
 _END_WITHIN = 10
 _SOURCE = Path(__file__).resolve().parent.parent.parent
-# What the machine's limit was before a start raised it.
-_LIMIT_FILE = "inotify-limit"
 
 
 # --- start ------------------------------------------------------------------------------------------------------------
@@ -106,9 +104,7 @@ def _make_state(settings: Settings) -> None:
         settings.state.mkdir(mode=0o700, exist_ok=True)
         settings.disks.mkdir(mode=0o700, exist_ok=True)
         settings.mirror.mkdir(exist_ok=True)
-        before = raise_inotify_limit()
-        if before:
-            (settings.state / _LIMIT_FILE).write_text(f"{before}\n")
+        raise_inotify_limit(settings.state)
     except PermissionError as error:
         raise not_ours(str(error.filename)) from error
 
@@ -266,8 +262,7 @@ def _remove_all(settings: Settings, engine: Engine) -> None:
         raise LocalCloudError(
             "a disk can't be detached: " + "; ".join(stuck), "End what uses it (see lsof), then run this again."
         )
-    with contextlib.suppress(OSError, ValueError):
-        restore_inotify_limit(int((settings.state / _LIMIT_FILE).read_text()))
+    restore_inotify_limit(settings.state)
     for folder in (settings.environments, settings.state):
         if folder.exists():
             shutil.rmtree(folder)

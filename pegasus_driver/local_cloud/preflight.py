@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import ipaddress
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ INOTIFY_PER_INSTANCE = 6
 INOTIFY_RESERVE = 16
 INOTIFY_WANTED = 1024
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
+# Several checkouts may run a cloud on this machine: what the limit was, and who needs it raised. Gone after a boot, as
+# the limit is.
+INOTIFY_NOTES = Path("/run/pegasus-inotify")
+_BEFORE = "before"
 
 
 def check_port(settings: Settings) -> None:
@@ -158,23 +164,55 @@ def check_all(settings: Settings, engine: Engine, build: bool) -> None:
 # --- inotify ----------------------------------------------------------------------------------------------------------
 
 
-def raise_inotify_limit(path: Path = INOTIFY_LIMIT) -> int:
-    """Raise the limit to what a large environment needs, where this user may; returns what it was, 0 if left alone."""
-    try:
-        before = int(path.read_text())
-        if before >= INOTIFY_WANTED or os.geteuid() != 0:
-            return 0
-        path.write_text(f"{INOTIFY_WANTED}\n")
-    except (OSError, ValueError):
-        return 0
-    return before
+def raise_inotify_limit(user: Path, limit: Path = INOTIFY_LIMIT, notes: Path = INOTIFY_NOTES) -> None:
+    """Raise the limit to what a large environment needs, where this user may.
+
+    :param user: the folder of who needs it; while one of those is there that asked, the limit stays
+    """
+    if os.geteuid() != 0:
+        return
+    with contextlib.suppress(OSError, ValueError), _noting(notes):
+        before = int(limit.read_text())
+        if before < INOTIFY_WANTED:
+            (notes / _BEFORE).write_text(f"{before}\n")
+            limit.write_text(f"{INOTIFY_WANTED}\n")
+        if (notes / _BEFORE).exists():
+            (notes / _note(user)).write_text(str(user))
 
 
-def restore_inotify_limit(before: int, path: Path = INOTIFY_LIMIT) -> None:
-    """Undo raise_inotify_limit, unless somebody else has changed the limit since."""
-    with contextlib.suppress(OSError, ValueError):
-        if before and int(path.read_text()) == INOTIFY_WANTED:
-            path.write_text(f"{before}\n")
+def restore_inotify_limit(user: Path, limit: Path = INOTIFY_LIMIT, notes: Path = INOTIFY_NOTES) -> None:
+    """Undo raise_inotify_limit once nobody needs it any more, unless somebody else has changed the limit since."""
+    if not notes.exists():
+        return
+    with contextlib.suppress(OSError, ValueError), _noting(notes):
+        (notes / _note(user)).unlink(missing_ok=True)
+        others = [note for note in notes.iterdir() if note.name != _BEFORE]
+        if any(Path(note.read_text()).exists() for note in others):
+            return
+        before = (notes / _BEFORE).read_text()
+        if int(limit.read_text()) == INOTIFY_WANTED:
+            limit.write_text(before)
+        shutil.rmtree(notes)
+
+
+@contextlib.contextmanager
+def _noting(notes: Path) -> Iterator[None]:
+    """The notes of who needs the raised limit, one process at a time. Raises OSError."""
+    while True:
+        notes.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(notes, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # The last user may have removed it meanwhile.
+            if os.fstat(descriptor).st_nlink:
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _note(user: Path) -> str:
+    return hashlib.sha256(str(user).encode()).hexdigest()[:16]
 
 
 def why_no_more_instances(count: int, path: Path = INOTIFY_LIMIT) -> str:

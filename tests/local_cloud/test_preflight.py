@@ -74,18 +74,34 @@ def test_space(tmp_path, monkeypatch, build, free, fine):
         assert str(tmp_path) in caught.value.message
 
 
-def test_the_inotify_limit_is_raised_and_given_back(tmp_path, monkeypatch):
-    limit = tmp_path / "limit"
+def test_the_inotify_limit_is_raised_and_given_back_by_the_last(tmp_path, monkeypatch):
+    limit, notes = tmp_path / "limit", tmp_path / "notes"
+    first, second, gone = tmp_path / "first", tmp_path / "second", tmp_path / "gone"
+    for user in (first, second):
+        user.mkdir()
     limit.write_text("128\n")
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 0)
-    assert preflight.raise_inotify_limit(limit) == 128
-    assert limit.read_text() == "1024\n"
-    assert preflight.raise_inotify_limit(limit) == 0
-    preflight.restore_inotify_limit(128, limit)
+    for user in (first, second, gone):
+        preflight.raise_inotify_limit(user, limit, notes)
+        assert limit.read_text() == "1024\n"
+    preflight.restore_inotify_limit(first, limit, notes)
+    assert limit.read_text() == "1024\n", "the second needs it"
+    preflight.restore_inotify_limit(second, limit, notes)
     assert limit.read_text() == "128\n"
-    # Somebody else's change stays.
+    assert not notes.exists()
+
+
+def test_somebody_elses_change_of_the_inotify_limit_stays(tmp_path, monkeypatch):
+    limit, notes = tmp_path / "limit", tmp_path / "notes"
+    monkeypatch.setattr(preflight.os, "geteuid", lambda: 0)
+    limit.write_text("128\n")
+    preflight.raise_inotify_limit(tmp_path, limit, notes)
     limit.write_text("4096\n")
-    preflight.restore_inotify_limit(128, limit)
+    preflight.restore_inotify_limit(tmp_path, limit, notes)
+    assert limit.read_text() == "4096\n"
+    # A limit that was high enough is nobody's to give back.
+    preflight.raise_inotify_limit(tmp_path, limit, notes)
+    preflight.restore_inotify_limit(tmp_path, limit, notes)
     assert limit.read_text() == "4096\n"
 
 
@@ -93,7 +109,8 @@ def test_without_root_the_limit_stays_and_too_many_instances_are_refused_with_th
     limit = tmp_path / "limit"
     limit.write_text("128\n")
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
-    assert preflight.raise_inotify_limit(limit) == 0
+    preflight.raise_inotify_limit(tmp_path, limit, tmp_path / "notes")
+    assert limit.read_text() == "128\n"
     assert preflight.why_no_more_instances(5, limit) == ""
     why = preflight.why_no_more_instances(40, limit)
     assert "128" in why
