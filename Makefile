@@ -1,6 +1,5 @@
 # The three commands that matter: make test-fast (every minute), make test (before a push), make clean.
 PY := .venv/bin/python
-COLLECTION := collections/ansible_collections/aerospike_community/pegasus
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: test test-fast test-interrupt lint image unit molecule unit-molecule e2e dev clean
