@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_red", "bright_cyan", "bright_green")
 # Characters: the narrowest pane that is still of use, a column of counts, the column of row numbers.
 NARROWEST, COLUMN, NUMBER = 36, 10, 6
+# Lines: a title, the names, the threads, a row.
+LOWEST = 4
 KEPT = 400
 # Workloads whose names are too long for a column.
 SHORT = {
@@ -65,6 +67,13 @@ class Pane:
 
     def columns(self, width: int) -> list[str]:
         """The workloads to show, those that do something, as many as there is room for, and the total."""
+        return self._columns(width)[0]
+
+    def left_out(self, width: int) -> int:
+        """How many workloads do something and have no column, for want of room."""
+        return self._columns(width)[1]
+
+    def _columns(self, width: int) -> tuple[list[str], int]:
         rows = [item for item in self.items if not isinstance(item, str)]
         known = list(rows[-1].counts) if rows else ["total"]
         room = max(1, (width - NUMBER) // COLUMN)
@@ -72,8 +81,9 @@ class Pane:
             name for name in known if self.reader.threads.get(name) or any(row.counts.get(name) for row in rows[-5:])
         }
         names = [name for name in known if name != "total"]
-        chosen = [name for name in names if name in busy][: room - 1] or names[: room - 1]
-        return [name for name in names if name in chosen] + ["total"]
+        at_work = [name for name in names if name in busy]
+        chosen = at_work[: room - 1] or names[: room - 1]
+        return [*chosen, "total"], max(0, len(at_work) - len(chosen))
 
     def lines(self, width: int, height: int) -> list[tuple[str, str]]:
         """(text, kind) from top to bottom; kind is head, threads, row, message, lost or empty."""
@@ -139,16 +149,20 @@ class Panes:
         self._live.stop()
 
     def view(self, width: int, height: int) -> Text:
-        """The picture: panes in rows of as many as fit side by side."""
+        """The picture: panes in rows of as many as fit side by side. What has no room is counted."""
         from rich.text import Text
 
         across = max(1, min(len(self.panes), (width + 3) // (NARROWEST + 3)))
-        down = -(-len(self.panes) // across)
+        shown = self.panes
+        if len(shown) > across * (height // LOWEST):
+            height = max(LOWEST, height - 1)  # for the line that says so
+            shown = shown[: across * (height // LOWEST)]
+        down = -(-len(shown) // across)
         each = (width - 3 * (across - 1)) // across
-        tall = max(2, height // down)
+        tall = height // down
         text = Text(no_wrap=True, overflow="crop")
-        for first in range(0, len(self.panes), across):
-            group = self.panes[first : first + across]
+        for first in range(0, len(shown), across):
+            group = shown[first : first + across]
             bodies = [pane.lines(each, tall - 1) for pane in group]
             for row in range(tall):
                 for column, pane in enumerate(group):
@@ -156,10 +170,15 @@ class Panes:
                     if column:
                         text.append(" │ ", "dim")
                     if row == 0:
-                        text.append(f" {pane.name} ".center(each, "─")[:each], f"bold {colour}")
+                        left = pane.left_out(each)
+                        title = f" {pane.name} (+{left} workloads) " if left else f" {pane.name} "
+                        text.append(title.center(each, "─")[:each], f"bold {colour}")
                     else:
                         line, kind = bodies[column][row - 1]
                         text.append(f"{line:<{each}}", STYLES.get(kind, colour))
-                if first + across < len(self.panes) or row < tall - 1:
+                if first + across < len(shown) or row < tall - 1:
                     text.append("\n")
+        if len(shown) < len(self.panes):
+            more = f"{len(self.panes) - len(shown)} more clients: enlarge the terminal, or name some: tail 1 2"
+            text.append(f"\n{more}"[: width + 1], "bold yellow")
         return text

@@ -201,6 +201,17 @@ def test_panes_stand_side_by_side_as_far_as_there_is_room(monkeypatch: pytest.Mo
     assert [index for index, line in enumerate(single) if "C-" in line] == [0, 6, 12, 18]
 
 
+def test_what_has_no_room_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = [pane(f"C-{number}", "| 1 | 1 | 2 | 3 | 4 | 10 |") for number in range(1, 14)]
+    assert busy[0].lines(36, 6)[0][0].split() == ["write", "read", "total"]
+    lines = panes(monkeypatch, *busy).view(80, 24).plain.splitlines()
+    assert lines[0].count("(+2 workloads)") == 2 and len(lines) == 24
+    assert lines[-1] == "3 more clients: enlarge the terminal, or name some: tail 1 2"
+    assert "more clients" not in panes(monkeypatch, *busy).view(80, 28).plain
+    wide = panes(monkeypatch, busy[0]).view(100, 24).plain
+    assert "(+" not in wide
+
+
 def test_each_client_has_its_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     view = panes(monkeypatch, pane("C-1"), pane("C-2")).view(120, 5)
     styles = {view.plain[span.start : span.end].strip(" ─"): str(span.style) for span in view.spans}
