@@ -205,7 +205,7 @@ def test_what_has_no_room_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = [pane(f"C-{number}", "| 1 | 1 | 2 | 3 | 4 | 10 |") for number in range(1, 14)]
     assert busy[0].lines(36, 6)[0][0].split() == ["write", "read", "total"]
     lines = panes(monkeypatch, *busy).view(80, 24).plain.splitlines()
-    assert lines[0].count("(+2 workloads)") == 2 and len(lines) == 24
+    assert lines[0].count("(+2 workloads)") == 2 and len(lines) <= 24
     assert lines[-1] == "3 more clients: enlarge the terminal, or name some: tail 1 2"
     assert "more clients" not in panes(monkeypatch, *busy).view(80, 28).plain
     wide = panes(monkeypatch, busy[0]).view(100, 24).plain
