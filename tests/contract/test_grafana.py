@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -464,7 +463,6 @@ def test_program_refuses_wrong_provisioning(folder: Folder) -> None:
     folder.sources("- {}")
     config = folder.path / "grafana.ini"
     config.write_text(f"[server]\nhttp_port = 0\n[paths]\nprovisioning = {folder.path}\n")
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "grafana_simulated", "--config", str(config)],
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
@@ -475,7 +473,6 @@ def test_program_refuses_wrong_provisioning(folder: Folder) -> None:
     )
     assert done.returncode == 1
     assert "needs a name and a type" in done.stderr
-    assert time.monotonic() - started < 30
 
 
 def test_taken_port_is_named(server: tuple[subprocess.Popen[str], str, Folder]) -> None:

@@ -67,13 +67,11 @@ def whole_again(request) -> Iterator[None]:
         shared.wait_stable()
 
 
-def test_a_cluster_forms_within_seconds_and_agrees(simulated_cluster):
-    begin = time.monotonic()
+def test_a_cluster_forms_and_agrees(simulated_cluster):
     made = simulated_cluster(3, start=False)
     for node in made.nodes:
         node.start()
     key = made.wait_stable(ignore_migrations=True)
-    assert time.monotonic() - begin < 6
     facts = [values(node.info("statistics")) for node in made.nodes]
     assert {one["cluster_key"] for one in facts} == {key}
     assert {one["cluster_size"] for one in facts} == {"3"}

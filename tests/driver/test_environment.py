@@ -191,15 +191,13 @@ def test_completion_of_the_environment_that_the_line_names(reachable: World, wor
     assert reachable.text.split() == ["7"]
 
 
-def test_completion_is_quick_and_silent_without_ec2(reachable: World) -> None:
+def test_completion_is_silent_without_ec2_and_asks_once(reachable: World) -> None:
     access = access_of(reachable)
     environment.keep(access, HOSTS)
     os.utime(access.cache, (1, 1))  # old: EC2 is asked
     reachable.environ = {"PEGASUS_LOCAL_PORT": "1"}
-    started = time.monotonic()
     assert reachable.run("_complete", "--", "stop-node", "") == 0
     assert reachable.text.split() == ["1", "2"], "an old list is better than none"
-    assert time.monotonic() - started < 10, "it waits for no answer"
     assert time.time() - access.cache.stat().st_mtime < 60, "and the next TAB doesn't ask again"
     (reachable.root / "group_vars/all/config.yml").write_text("pegasus_backend: [\n")
     assert reachable.run("_complete", "--", "stop-node", "") == 0

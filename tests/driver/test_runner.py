@@ -169,10 +169,8 @@ def test_a_cancelled_run_leaves_no_process(project: Path, monkeypatch: pytest.Mo
     pid = pid_in(project)
     ansible = run._own_children()
     assert len(ansible) == 1
-    started = time.monotonic()
     run.kill() if how == "kill" else run.cancel()
     finish(run)
-    assert time.monotonic() - started < 12
     wait_until(lambda: gone(pid) and gone(ansible[0]), 1)
     assert not [pid for pid in runner._processes() if pid != os.getpid() and run._is_marked(pid)]
 

@@ -139,9 +139,7 @@ def test_a_reader_that_has_enough_ends_it(ssh: World) -> None:
 
     ssh.out = Gone()
     host = ssh.host()
-    started = time.monotonic()
     assert tail.run_tail(arguments(clients=[]), host) == 0
-    assert time.monotonic() - started < 15
 
 
 @pytest.mark.parametrize(

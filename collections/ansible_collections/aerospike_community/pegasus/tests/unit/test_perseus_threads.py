@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +170,10 @@ def test_the_old_threads_row_is_no_proof_and_the_new_one_is(perseus):
 
 def test_a_perseus_that_ends_is_no_proof(perseus):
     perseus.then = perseus.process.kill
-    began = time.monotonic()
     with pytest.raises(subject.NotTakenOverError, match="its process ended"):
         # A killed process is a zombie until its parent looks; its threads are gone by then or shortly after.
         threading.Timer(0.2, perseus.process.wait).start()
         perseus.prove(load(write=1), load(write=3), 10)
-    assert time.monotonic() - began < 5
 
 
 def test_the_file_is_replaced_and_never_written_in_place(perseus):
