@@ -2,16 +2,14 @@
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: test test-fast test-interrupt lint image unit molecule unit-molecule e2e dev clean
+.PHONY: test test-fast test-interrupt lint image unit molecule e2e dev clean
 
-# End to end waits for hosts half of its time, so the rest runs beside it. Each target's output comes whole, at its end.
+# The tests with hosts wait half of their time, so they run side by side; each one's output comes whole, at its end. The
+# others use both processors of a small machine, and clusters with heartbeats are among them: they run alone.
 test: dev
 	$(MAKE) --jobs=2 --output-sync=target lint image
-	$(MAKE) --jobs=2 --output-sync=target e2e unit-molecule
-
-unit-molecule:
 	$(MAKE) unit
-	$(MAKE) molecule
+	$(MAKE) --jobs=2 --output-sync=target e2e molecule
 
 # What needs no container and doesn't wait for programs (marks: pyproject.toml), on all processors.
 test-fast: dev
