@@ -99,7 +99,8 @@ def _fetch_repository(address: str, target: Path) -> None:
     commands = (
         [["git", "clone", "--quiet", "--mirror", address, str(target)]]
         if not (target / "HEAD").exists()
-        else [["git", "-C", str(target), "remote", "update", "--prune"]]
+        # By address: git remembers the one that the copy was made from, which another --from need not be.
+        else [["git", "-C", str(target), "fetch", "--quiet", "--prune", address, "+refs/*:refs/*"]]
     )
     commands.append(["git", "-C", str(target), "update-server-info"])
     target.parent.mkdir(parents=True, exist_ok=True)

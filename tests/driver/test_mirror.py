@@ -335,6 +335,21 @@ def test_fetch_goes_on_from_a_mirror_of_ones_own(tmp_path: Path, monkeypatch: py
     assert (store.folder / "file.tgz").read_bytes() == content
 
 
+def test_a_repository_is_fetched_from_where_the_mirror_is_filled_from_now(tmp_path: Path, upstream: Upstream) -> None:
+    """git remembers where a copy came from: a later --from names another mirror."""
+    name = "github.com/aerospike-community/aerospike-perseus.git"
+    target = tmp_path / "copy.git"
+    mirror_commands._fetch_repository(f"{upstream.url}/{name}", target)
+    first = upstream.folder / name
+    other = first.with_name("elsewhere.git")
+    first.rename(other)
+    subprocess.run(["git", "-C", str(other), "branch", "newer", "master"], check=True)
+    subprocess.run(["git", "-C", str(other), "update-server-info"], check=True)
+    mirror_commands._fetch_repository(f"{upstream.url}/github.com/aerospike-community/elsewhere.git", target)
+    refs = (target / "info/refs").read_text()
+    assert "refs/heads/newer" in refs
+
+
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(
     project_with_roles: Path, world: World, upstream: Upstream
 ) -> None:
