@@ -58,7 +58,9 @@ options:
     type: path
     default: /mnt/aerospike
   service:
-    description: A unit that has to be stopped before a disk that isn't blank is erased; empty for none.
+    description: >-
+      The unit that uses the disks; empty for none. It has to be stopped before a disk that isn't blank is erased. At
+      boot it starts after the mounts.
     type: str
     default: aerospike
   timeout:
@@ -383,18 +385,24 @@ def run(command: list[str], text: str = "") -> None:
         raise DiskError(f"'{' '.join(command)}' failed (exit status {done.returncode}): {words}")
 
 
-def fstab_with(text: str, mount_root: str, wanted: dict[str, str]) -> str:
+def fstab_with(text: str, mount_root: str, wanted: dict[str, str], service: str = "") -> str:
     """Return /etc/fstab with exactly the wanted mounts below ``mount_root``, and everything else as it was.
 
     :param wanted: mount point -> partition UUID
+    :param service: the unit that uses them; empty for none
     """
+    # With nofail alone nothing waits for a mount: at boot the server could begin an index in the empty folder below it,
+    # and at shutdown lose the file system before it has stopped.
+    options = (
+        f"{MOUNT_OPTIONS},x-systemd.before={service.removesuffix('.service')}.service" if service else MOUNT_OPTIONS
+    )
     kept = []
     for line in text.splitlines():
         fields = line.split()
         if len(fields) > 1 and not line.lstrip().startswith("#") and fields[1].startswith(f"{mount_root}/"):
             continue
         kept.append(line)
-    kept += [f"PARTUUID={uuid} {point} xfs {MOUNT_OPTIONS} 0 0" for point, uuid in wanted.items()]
+    kept += [f"PARTUUID={uuid} {point} xfs {options} 0 0" for point, uuid in wanted.items()]
     return "".join(f"{line}\n" for line in kept)
 
 
@@ -410,7 +418,8 @@ def mount_all(
                 points[point] = (layout, partition.number, partition.purpose)
     fstab = kernel.root / "etc/fstab"
     old = fstab.read_text(encoding="utf-8") if fstab.exists() else ""
-    new = fstab_with(old, mount_root, {point: layout.uuid(number) for point, (layout, number, _) in points.items()})
+    wanted = {point: layout.uuid(number) for point, (layout, number, _) in points.items()}
+    new = fstab_with(old, mount_root, wanted, next((layout.service for layout in layouts), ""))
     if new != old:
         changes.append(f"{fstab}: {len(points)} mounts below {mount_root}")
         if not check:

@@ -450,6 +450,22 @@ def test_fstab_keeps_what_isnt_ours() -> None:
     assert subject.fstab_with("UUID=1 / ext4\n", "/mnt/aerospike", {}) == "UUID=1 / ext4\n"
 
 
+def test_the_server_starts_after_the_file_systems_of_its_index(device: Device, tmp_path: Path) -> None:
+    """nofail alone orders nothing: the server would find the empty folder below a mount that is still to come."""
+    (tmp_path / "etc").mkdir()
+    kernel = FakeKernel(tmp_path)
+    layout = layout_of(device, WISHES, kernel, service="aerospike")
+    layout.partition()
+    changes: list[str] = []
+    kernel.mounts = lambda: {"/mnt/aerospike/primary-index-1-3": "259:3"}  # type: ignore[method-assign]
+    subject.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
+    (line,) = (tmp_path / "etc/fstab").read_text().splitlines()
+    assert line.endswith(" xfs noatime,nofail,x-systemd.before=aerospike.service 0 0")
+    assert len(changes) == 1
+    subject.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
+    assert len(changes) == 1
+
+
 def test_documentation_is_yaml_with_every_option() -> None:
     options = yaml.safe_load(subject.DOCUMENTATION)["options"]
     expected = (
