@@ -117,8 +117,15 @@ def _fetch_repository(address: str, target: Path) -> None:
 def _list(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
     files = store.files()
     damaged = store.damaged() if arguments.check else []
-    record = {"folder": str(store.folder), "files": files, "damaged": damaged, "checked": arguments.check}
-    if not files:
+    copies = sorted(str(head.parent.relative_to(store.folder)) for head in store.folder.glob("**/*.git/HEAD"))
+    record = {
+        "folder": str(store.folder),
+        "files": files,
+        "repositories": copies,
+        "damaged": damaged,
+        "checked": arguments.check,
+    }
+    if not files and not copies:
         text = f"{store.folder} holds nothing that was fetched. Fill it: ./pegasus-driver mirror fetch"
     else:
         rows = [
@@ -130,6 +137,7 @@ def _list(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
             )
             for path, known in sorted(files.items())
         ]
+        rows += [(path, "-", "-", "git") for path in copies]
         text = "\n".join(
             [*table([("file", "size", "checksum", "sha256"), *rows]), *(f"DAMAGED {one}" for one in damaged)]
         )

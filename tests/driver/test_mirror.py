@@ -416,10 +416,12 @@ def test_list_shows_and_checks(project_with_roles: Path, world: World, upstream:
     assert world.run("mirror", "list", "--check", "--output", "json") == 0
     record = json.loads(world.out.getvalue().splitlines()[-1])
     assert record["damaged"] == [] and len(record["files"]) == 5
+    assert record["repositories"] == ["github.com/aerospike-community/aerospike-perseus.git"]
     grafana = project_with_roles / ".cache/mirror/dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb"
     grafana.write_bytes(b"changed")
     assert world.run("mirror", "list", "--check") == 2
     assert "has changed since it was fetched" in world.out.getvalue()
+    assert "  github.com/aerospike-community/aerospike-perseus.git" in world.out.getvalue()
     assert fetch(world, upstream, "--distribution", "debian12") == 0
     assert grafana.read_bytes() == b"grafana " * 500
 
