@@ -99,7 +99,8 @@ def _fetch_repository(address: str, target: Path) -> None:
     commands = (
         [["git", "clone", "--quiet", "--mirror", address, str(target)]]
         if not (target / "HEAD").exists()
-        else [["git", "-C", str(target), "remote", "update", "--prune"]]
+        # By address: git remembers the one that the copy was made from, which another --from need not be.
+        else [["git", "-C", str(target), "fetch", "--quiet", "--prune", address, "+refs/*:refs/*"]]
     )
     commands.append(["git", "-C", str(target), "update-server-info"])
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,8 +117,15 @@ def _fetch_repository(address: str, target: Path) -> None:
 def _list(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
     files = store.files()
     damaged = store.damaged() if arguments.check else []
-    record = {"folder": str(store.folder), "files": files, "damaged": damaged, "checked": arguments.check}
-    if not files:
+    copies = sorted(str(head.parent.relative_to(store.folder)) for head in store.folder.glob("**/*.git/HEAD"))
+    record = {
+        "folder": str(store.folder),
+        "files": files,
+        "repositories": copies,
+        "damaged": damaged,
+        "checked": arguments.check,
+    }
+    if not files and not copies:
         text = f"{store.folder} holds nothing that was fetched. Fill it: ./pegasus-driver mirror fetch"
     else:
         rows = [
@@ -129,6 +137,7 @@ def _list(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
             )
             for path, known in sorted(files.items())
         ]
+        rows += [(path, "-", "-", "git") for path in copies]
         text = "\n".join(
             [*table([("file", "size", "checksum", "sha256"), *rows]), *(f"DAMAGED {one}" for one in damaged)]
         )

@@ -335,6 +335,21 @@ def test_fetch_goes_on_from_a_mirror_of_ones_own(tmp_path: Path, monkeypatch: py
     assert (store.folder / "file.tgz").read_bytes() == content
 
 
+def test_a_repository_is_fetched_from_where_the_mirror_is_filled_from_now(tmp_path: Path, upstream: Upstream) -> None:
+    """git remembers where a copy came from: a later --from names another mirror."""
+    name = "github.com/aerospike-community/aerospike-perseus.git"
+    target = tmp_path / "copy.git"
+    mirror_commands._fetch_repository(f"{upstream.url}/{name}", target)
+    first = upstream.folder / name
+    other = first.with_name("elsewhere.git")
+    first.rename(other)
+    subprocess.run(["git", "-C", str(other), "branch", "newer", "master"], check=True)
+    subprocess.run(["git", "-C", str(other), "update-server-info"], check=True)
+    mirror_commands._fetch_repository(f"{upstream.url}/github.com/aerospike-community/elsewhere.git", target)
+    refs = (target / "info/refs").read_text()
+    assert "refs/heads/newer" in refs
+
+
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(
     project_with_roles: Path, world: World, upstream: Upstream
 ) -> None:
@@ -401,10 +416,12 @@ def test_list_shows_and_checks(project_with_roles: Path, world: World, upstream:
     assert world.run("mirror", "list", "--check", "--output", "json") == 0
     record = json.loads(world.out.getvalue().splitlines()[-1])
     assert record["damaged"] == [] and len(record["files"]) == 5
+    assert record["repositories"] == ["github.com/aerospike-community/aerospike-perseus.git"]
     grafana = project_with_roles / ".cache/mirror/dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb"
     grafana.write_bytes(b"changed")
     assert world.run("mirror", "list", "--check") == 2
     assert "has changed since it was fetched" in world.out.getvalue()
+    assert "  github.com/aerospike-community/aerospike-perseus.git" in world.out.getvalue()
     assert fetch(world, upstream, "--distribution", "debian12") == 0
     assert grafana.read_bytes() == b"grafana " * 500
 

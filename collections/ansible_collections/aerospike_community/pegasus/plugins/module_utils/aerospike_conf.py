@@ -32,6 +32,7 @@ SPRIGS = (256, 268435456)
 COMPRESSIONS = ("none", "lz4", "snappy", "zstd")
 EDITIONS = ("enterprise", "community")
 STORAGES = ("memory", "disk")
+ENGINES = ("storage-engine", "index-type", "sindex-type")  # contexts whose label is a value
 DEFAULT_NSUP_SECONDS = 120
 # A file system needs some of itself; the server may use this share of it.
 MOUNT_PERCENT = 95
@@ -387,18 +388,24 @@ def _namespace(settings: Settings) -> Context:
 def merge(context: Context, extra: Mapping[str, Any], path: str = "") -> None:
     """Lay further settings over a context: a dictionary goes into the context of that name, ``null`` takes a line out.
 
-    :raises ConfError: a dictionary stands where the configuration has a plain value
+    :raises ConfError: a dictionary stands where the configuration has a plain value, or the other way round
     """
     for name, value in extra.items():
         here = f"{path}{name}"
+        if isinstance(context.items.get(name), Context) and value is not None and not isinstance(value, Mapping):
+            raise ConfError(f"extra settings: {here} is a context, expected a dictionary, found '{value}'")
         if value is None:
             context.items.pop(name, None)
         elif isinstance(value, Mapping):
             known = context.items.get(name)
-            if isinstance(known, str) and name in ("storage-engine", "index-type", "sindex-type"):
+            if isinstance(known, str) and name in ENGINES:
                 known = Context(known)
             elif known is not None and not isinstance(known, Context):
                 raise ConfError(f"extra settings: {here} is a value ({known}), found a dictionary")
+            if known is None and name in ENGINES:
+                raise ConfError(
+                    f"extra settings: {here} isn't there, expected a setting that chooses it (pegasus_..._storage)"
+                )
             inner = known or Context()
             context.items[name] = inner
             merge(inner, value, f"{here}.")
@@ -414,6 +421,8 @@ def render(context: Context, depth: int = 0) -> str:
     indent = "    " * depth
     lines: list[str] = []
     for name, value in context.items.items():
+        if re.search(r"[\n\r#{}]", name):
+            raise ConfError(f"expected the name of a setting or a context, found {name!r}")
         if isinstance(value, Context):
             if depth == 0 and lines:
                 lines.append("")

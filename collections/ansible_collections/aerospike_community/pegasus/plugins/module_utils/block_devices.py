@@ -93,15 +93,18 @@ class Kernel:
             )
         return found
 
-    def use(self, device: Device) -> str:
-        """Say what uses a disk or one of its partitions; empty for nothing."""
+    def use(self, device: Device, besides: str = "") -> str:
+        """Say what uses a disk or one of its partitions; empty for nothing.
+
+        :param besides: file systems that are mounted below this folder don't count; empty: all do
+        """
         numbers = {device.number: device.path}
         numbers.update(
             {number: f"{device.path} partition {key}" for key, (number, _, _) in self.partitions(device).items()}
         )
         for line in read_text(self.root / "proc/self/mountinfo").splitlines():
             fields = line.split()
-            if fields[2] in numbers:
+            if fields[2] in numbers and not (besides and fields[4].startswith(f"{besides}/")):
                 return f"{numbers[fields[2]]} is mounted on {fields[4]}"
         for line in read_text(self.root / "proc/swaps").splitlines()[1:]:
             if self.number_of(line.split()[0]) in numbers:

@@ -9,7 +9,7 @@ is absent, and a rule that needs it is silent. Each rule yields (key, "found ...
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,16 @@ LARGEST_SET_NAME = 63  # characters
 LARGEST_TAG = (128, 256)  # characters of key and value
 MOST_SPREAD = 7  # instances of a placement group of the strategy spread, in one zone
 MOST_TAGS = 40  # of EC2's 50; Pegasus has its own
-CONTEXTS = ("service", "logging", "network", "namespace", "security", "xdr", "mod-lua")
+# Of aerospike.conf, and the contexts that are always in them.
+CONTEXTS: dict[str, tuple[str, ...]] = {
+    "service": (),
+    "logging": ("console",),
+    "network": ("service", "heartbeat", "fabric"),
+    "namespace": ("storage-engine",),
+    "security": (),
+    "xdr": (),
+    "mod-lua": (),
+}
 
 
 @dataclass(frozen=True)
@@ -347,6 +356,11 @@ def _files(values: Values) -> Iterator[Found]:
         )
 
 
+def _context_of(names: Iterable[str]) -> aerospike_conf.Context:
+    """A context that holds empty ones."""
+    return aerospike_conf.Context(items={name: aerospike_conf.Context() for name in names})
+
+
 def _extra_settings(values: Values) -> Iterator[Found]:
     """Lines of aerospike.conf: known contexts, plain values. What else may stand in them only the server knows."""
     extra, key = values.get("aerospike_server_extra_settings", {}), "aerospike_server_extra_settings"
@@ -356,7 +370,12 @@ def _extra_settings(values: Values) -> Iterator[Found]:
             hint = f": did you mean {near}?" if near else ""
             yield key, f"found the context {show(context)}, expected one of {', '.join(CONTEXTS)}{hint}"
     try:
-        tree = aerospike_conf.Context(items={name: aerospike_conf.Context() for name in CONTEXTS})
+        # With what every configuration holds in them, so that a value in a context's place is found.
+        tree = aerospike_conf.Context(items={name: _context_of(inner) for name, inner in CONTEXTS.items()})
+        tree.items["namespace"] = namespace = _context_of(CONTEXTS["namespace"])
+        for name, storage in (("index-type", "primary_index"), ("sindex-type", "secondary_index")):
+            if values.get(f"pegasus_{storage}_storage") != "memory":
+                namespace.items[name] = aerospike_conf.Context()
         aerospike_conf.merge(tree, extra)
         aerospike_conf.render(tree)
     except (aerospike_conf.ConfError, TypeError) as error:

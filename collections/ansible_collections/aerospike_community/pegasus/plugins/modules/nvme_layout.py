@@ -15,6 +15,7 @@ description:
   - Partitions for data stay raw, with the first 8 MiB zeroed. Partitions for an index get an xfs file system, mounted
     by partition UUID.
   - A disk that already has the planned layout is left alone. One with any other content is refused unless O(wipe).
+  - The programs for it that the host lacks (C(sfdisk), C(mkfs.xfs)) are installed from its distribution.
   - A disk that is in use (mounted, swap, held by another device, open in a process), an EBS volume and the root disk
     are never changed.
 author: Pegasus authors
@@ -57,7 +58,9 @@ options:
     type: path
     default: /mnt/aerospike
   service:
-    description: A unit that has to be stopped before a disk that isn't blank is erased; empty for none.
+    description: >-
+      The unit that uses the disks; empty for none. It has to be stopped before a disk that isn't blank is erased. At
+      boot it starts after the mounts.
     type: str
     default: aerospike
   timeout:
@@ -115,6 +118,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import struct
 import subprocess
 import time
@@ -148,7 +152,14 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.disk_p
     read_table,
     script,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
+    PackageError,
+    package_manager,
+)
 
+# Program -> its package, by format. xfsprogs is optional in Debian, so an image need not have it.
+TOOLS = {"sfdisk": {"deb": "fdisk", "rpm": "util-linux"}, "mkfs.xfs": {"deb": "xfsprogs", "rpm": "xfsprogs"}}
+TOOL_FOLDERS = "/usr/sbin:/sbin"
 BLKDISCARD = 0x1277  # linux/fs.h; takes offset and length in bytes
 BLKRRPART = 0x125F  # has the kernel read the partition table again
 MOUNT_OPTIONS = "noatime,nofail"
@@ -181,11 +192,8 @@ class Layout:
             )
         if content:
             self.refuse_while_running()
-            if not self.check:
-                self.unmount_own()
-        use = self.kernel.use(self.device)
-        if use:
-            raise DiskError(f"{use}; expected a disk that nothing uses: stop what uses it, then run again")
+            self.unmount_own()
+        self.refuse_in_use()
         self.changes.append(f"{self.device.path}: {len(self.planned.partitions)} partitions")
         if self.check:
             return
@@ -209,11 +217,8 @@ class Layout:
                 f"Set nvme_partition_wipe: true to do that"
             )
         self.refuse_while_running()
-        if not self.check:
-            self.unmount_own()
-            use = self.kernel.use(self.device)
-            if use:
-                raise DiskError(f"{use}; expected a disk that nothing uses: stop what uses it, then run again")
+        self.unmount_own()
+        self.refuse_in_use()
         self.changes.append(f"{self.device.path}: blanked")
         if not self.check:
             # Headers too: the disk may not be able to discard.
@@ -230,8 +235,16 @@ class Layout:
                 f"stopped: 'systemctl stop {self.service}' on this host, then run again"
             )
 
+    def refuse_in_use(self) -> None:
+        """Refuse a disk that something uses. What check mode left mounted, a real run would have unmounted."""
+        use = self.kernel.use(self.device, self.mount_root if self.check else "")
+        if use:
+            raise DiskError(f"{use}; expected a disk that nothing uses: stop what uses it, then run again")
+
     def unmount_own(self) -> None:
         """Unmount what this module mounted from the disk. A file system that is still used stays mounted."""
+        if self.check:
+            return
         numbers = {number for number, _, _ in self.kernel.partitions(self.device).values()}
         for point, number in self.kernel.mounts().items():
             if number in numbers and point.startswith(f"{self.mount_root}/"):
@@ -239,7 +252,12 @@ class Layout:
 
     def read_table(self) -> dict | None:
         """Return sfdisk's description of the table, or nothing where there is none."""
-        done = subprocess.run(["sfdisk", "--json", self.device.node], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(["sfdisk", "--json", self.device.node], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            if self.check:  # a real run installs it first; what is on the disk is looked at all the same
+                return None
+            raise
         return json.loads(done.stdout)["partitiontable"] if done.returncode == 0 and done.stdout.strip() else None
 
     def content(self, table: dict | None) -> str:
@@ -367,18 +385,24 @@ def run(command: list[str], text: str = "") -> None:
         raise DiskError(f"'{' '.join(command)}' failed (exit status {done.returncode}): {words}")
 
 
-def fstab_with(text: str, mount_root: str, wanted: dict[str, str]) -> str:
+def fstab_with(text: str, mount_root: str, wanted: dict[str, str], service: str = "") -> str:
     """Return /etc/fstab with exactly the wanted mounts below ``mount_root``, and everything else as it was.
 
     :param wanted: mount point -> partition UUID
+    :param service: the unit that uses them; empty for none
     """
+    # With nofail alone nothing waits for a mount: at boot the server could begin an index in the empty folder below it,
+    # and at shutdown lose the file system before it has stopped.
+    options = (
+        f"{MOUNT_OPTIONS},x-systemd.before={service.removesuffix('.service')}.service" if service else MOUNT_OPTIONS
+    )
     kept = []
     for line in text.splitlines():
         fields = line.split()
         if len(fields) > 1 and not line.lstrip().startswith("#") and fields[1].startswith(f"{mount_root}/"):
             continue
         kept.append(line)
-    kept += [f"PARTUUID={uuid} {point} xfs {MOUNT_OPTIONS} 0 0" for point, uuid in wanted.items()]
+    kept += [f"PARTUUID={uuid} {point} xfs {options} 0 0" for point, uuid in wanted.items()]
     return "".join(f"{line}\n" for line in kept)
 
 
@@ -394,7 +418,8 @@ def mount_all(
                 points[point] = (layout, partition.number, partition.purpose)
     fstab = kernel.root / "etc/fstab"
     old = fstab.read_text(encoding="utf-8") if fstab.exists() else ""
-    new = fstab_with(old, mount_root, {point: layout.uuid(number) for point, (layout, number, _) in points.items()})
+    wanted = {point: layout.uuid(number) for point, (layout, number, _) in points.items()}
+    new = fstab_with(old, mount_root, wanted, next((layout.service for layout in layouts), ""))
     if new != old:
         changes.append(f"{fstab}: {len(points)} mounts below {mount_root}")
         if not check:
@@ -408,21 +433,40 @@ def mount_all(
     result: dict[str, list] = {"primary-index": [], "secondary-index": []}
     for point, (layout, number, purpose) in points.items():
         device = kernel.number_of(layout.path(number))
-        if mounted.get(point) not in (None, device):
+        # In check mode the old partitions of a disk that is to be made anew are still there, and still mounted.
+        remade = check and bool(layout.changes)
+        if not remade and mounted.get(point) not in (None, device):
             raise DiskError(
                 f"{point} is mounted from device {mounted[point]}, expected {layout.path(number)}: unmount it"
             )
-        if point not in mounted:
+        if remade or point not in mounted:
             changes.append(f"mounted {point}")
             if not check:
                 Path(point).mkdir(parents=True, exist_ok=True)
                 run(["mount", "-t", "xfs", "-o", "noatime", layout.path(number), point])
         size = 0
-        if Path(point).is_mount():
+        if not remade and Path(point).is_mount():
             status = os.statvfs(point)
             size = status.f_blocks * status.f_frsize
         result[purpose].append({"path": point, "size_bytes": size or layout.planned.partitions[number - 1].size})
     return result
+
+
+def install_tools(module: AnsibleModule, wishes: Wishes) -> list[str]:
+    """Install the programs that a host lacks; return what was done, a line each.
+
+    :raises PackageError: the package manager refused
+    """
+    needed = ["sfdisk", *(["mkfs.xfs"] if wishes.primary_index or wishes.secondary_index else [])]
+    folders = f"{os.environ.get('PATH', '')}:{TOOL_FOLDERS}"
+    missing = [name for name in needed if not shutil.which(name, path=folders)]
+    if not missing:
+        return []
+    manager = package_manager(module.run_command)
+    packages = [TOOLS[name][manager.format] for name in missing]
+    if not module.check_mode:
+        manager.install(packages)
+    return [f"installed {', '.join(packages)}"]
 
 
 def at_once(layouts: list[Layout], apply: Callable[[Layout], None]) -> None:
@@ -474,12 +518,14 @@ def prepare(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
         for device, planned in zip(devices, plans)  # noqa: B905 (Python 3.9 on Amazon Linux 2023)
     ]
 
+    installed = install_tools(module, wishes)
+
     def apply(layout: Layout) -> None:
         layout.partition()
         layout.make_file_systems()
 
     at_once(layouts, apply)
-    changes = [text for layout in layouts for text in layout.changes]
+    changes = [*installed, *(text for layout in layouts for text in layout.changes)]
     mounts = mount_all(kernel, layouts, params["mount_root"], module.check_mode, changes)
     return {
         "changed": bool(changes),
@@ -525,7 +571,7 @@ def main() -> None:
     )
     try:
         result = undo(module, Kernel()) if module.params["state"] == "absent" else prepare(module, Kernel())
-    except (DiskError, PlanError, OSError, ValueError) as error:
+    except (DiskError, PlanError, PackageError, OSError, ValueError) as error:
         module.fail_json(msg=f"disks: {error}")
     module.exit_json(**result)
 

@@ -242,6 +242,27 @@ def test_a_dictionary_in_the_place_of_a_value_is_refused() -> None:
         merge(build(Settings.read(BASE)), {"namespace": {"default-ttl": {}}})
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [{"service": 5}, {"network": {"heartbeat": ["a"]}}, {"namespace": {"storage-engine": "device"}}],
+)
+def test_a_value_in_the_place_of_a_context_is_refused(extra: dict[str, Any]) -> None:
+    """It would take out all that the context holds, without a word."""
+    with pytest.raises(ConfError, match="is a context, expected a dictionary, found"):
+        conf(extra=extra)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a # b", "x {"])
+def test_a_name_that_would_break_the_file_is_refused(name: str) -> None:
+    with pytest.raises(ConfError, match="expected the name of a setting"):
+        conf(extra={"service": {name: 1}})
+
+
+def test_an_engine_without_its_kind_is_refused() -> None:
+    with pytest.raises(ConfError, match=r"namespace.index-type isn't there, expected a setting that chooses it"):
+        conf(extra={"namespace": {"index-type": {"evict-mounts-pct": 80}}})
+
+
 def test_a_line_too_long_for_the_servers_parser_is_refused() -> None:
     assert render(Context(items={"x": "y" * 1000}))
     with pytest.raises(ConfError, match="at most 1023"):

@@ -250,6 +250,18 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "aerospike_server_extra_settings",
         "no aerospike.conf can hold",
     ),
+    (
+        {"aerospike_server_extra_settings": {"namespace": {"index-type": "shmem", "storage-engine": {"x": 1}}, "logging": {"console": None}}},
+        {"aerospike_server_extra_settings": {"network": {"heartbeat": 5}}},
+        "aerospike_server_extra_settings",
+        "network.heartbeat is a context",
+    ),
+    (
+        {**DISK_INDEX, "aerospike_server_extra_settings": {"namespace": {"index-type": {"evict-mounts-pct": 80}}}},
+        {"pegasus_primary_index_storage": "memory", "aerospike_server_extra_settings": {"namespace": {"index-type": {"evict-mounts-pct": 80}}}},
+        "aerospike_server_extra_settings",
+        "namespace.index-type isn't there",
+    ),
     ({"aerospike_server_open_files": 20000}, {"aerospike_server_open_files": 10000}, "aerospike_server_proto_fd_max", "wouldn't start"),
     # the namespace
     ({"aerospike_server_default_ttl": 315360000}, {"aerospike_server_default_ttl": 315360001}, "aerospike_server_default_ttl", "seconds"),

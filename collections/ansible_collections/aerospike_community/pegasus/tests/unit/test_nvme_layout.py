@@ -81,7 +81,7 @@ class FakeKernel(Kernel):
             return self.uuids.get(name.rpartition("/")[2], "")
         return f"259:{name.rpartition('-part')[2]}"
 
-    def use(self, device: Device) -> str:
+    def use(self, device: Device, besides: str = "") -> str:
         return self.used
 
     def mounts(self) -> dict[str, str]:
@@ -209,6 +209,59 @@ def test_undo_leaves_what_isnt_ours_alone(device: Device, tmp_path: Path) -> Non
     assert layout.changes == []
     with Path(device.node).open("rb") as disk:
         assert disk.read(15) == b"somebody's data"
+
+
+def test_a_dry_run_erases_what_the_real_run_would_unmount_first(device: Device, tmp_path: Path) -> None:
+    layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
+    real = Kernel(tmp_path / "root")
+    (real.sys("7:0")).mkdir(parents=True)
+    mounts = tmp_path / "root/proc/self/mountinfo"
+    mounts.parent.mkdir(parents=True)
+
+    class Mounted(FakeKernel):
+        def use(self, device: Device, besides: str = "") -> str:
+            return real.use(device, besides)
+
+    other = Wishes(2, 10, primary_index=(1,))
+    mounts.write_text("30 1 7:0 / /mnt/aerospike/primary-index-1-3 rw - xfs /dev/x rw\n")
+    dry = layout_of(device, other, Mounted(tmp_path), check=True, wipe=True)
+    dry.partition()
+    assert dry.changes == [f"{device.path}: 2 partitions"]
+    gone = layout_of(device, Wishes(1, 0), Mounted(tmp_path), check=True, wipe=True)
+    gone.take_away()
+    assert gone.changes == [f"{device.path}: blanked"]
+    # What isn't its own is refused by both.
+    mounts.write_text("30 1 7:0 / /mnt/aerospikes rw - xfs /dev/x rw\n")
+    for act in (subject.Layout.partition, subject.Layout.take_away):
+        with pytest.raises(DiskError, match="is mounted on /mnt/aerospikes; expected a disk that nothing uses"):
+            act(layout_of(device, other, Mounted(tmp_path), check=True, wipe=True))
+
+
+def test_programs_that_a_host_lacks_are_installed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """xfsprogs is optional in Debian, and wanted only for an index."""
+    installed: list[str] = []
+
+    class Manager:
+        format = "deb"
+
+        def install(self, packages: list[str]) -> None:
+            installed.extend(packages)
+
+    monkeypatch.setattr(subject, "package_manager", lambda run: Manager())
+    monkeypatch.setattr(subject, "TOOL_FOLDERS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "sfdisk").write_text("#!/bin/sh\n")
+    (tmp_path / "sfdisk").chmod(0o755)
+    module: Any = Module(partitions=2)
+    module.run_command = None
+    assert subject.install_tools(module, Wishes(2, 0, data=(1, 2))) == []
+    index = Wishes(2, 0, data=(1,), secondary_index=(2,))
+    module.check_mode = True
+    assert subject.install_tools(module, index) == ["installed xfsprogs"] and installed == []
+    module.check_mode = False
+    assert subject.install_tools(module, index) == ["installed xfsprogs"] and installed == ["xfsprogs"]
+    (tmp_path / "sfdisk").unlink()
+    assert subject.install_tools(module, Wishes(2, 0, data=(1,))) == ["installed fdisk"]
 
 
 @pytest.mark.parametrize("wipe", [True, False])
@@ -395,6 +448,22 @@ def test_fstab_keeps_what_isnt_ours() -> None:
     ]
     assert subject.fstab_with(new, "/mnt/aerospike", {"/mnt/aerospike/primary-index-1-1": "abc"}) == new
     assert subject.fstab_with("UUID=1 / ext4\n", "/mnt/aerospike", {}) == "UUID=1 / ext4\n"
+
+
+def test_the_server_starts_after_the_file_systems_of_its_index(device: Device, tmp_path: Path) -> None:
+    """nofail alone orders nothing: the server would find the empty folder below a mount that is still to come."""
+    (tmp_path / "etc").mkdir()
+    kernel = FakeKernel(tmp_path)
+    layout = layout_of(device, WISHES, kernel, service="aerospike")
+    layout.partition()
+    changes: list[str] = []
+    kernel.mounts = lambda: {"/mnt/aerospike/primary-index-1-3": "259:3"}  # type: ignore[method-assign]
+    subject.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
+    (line,) = (tmp_path / "etc/fstab").read_text().splitlines()
+    assert line.endswith(" xfs noatime,nofail,x-systemd.before=aerospike.service 0 0")
+    assert len(changes) == 1
+    subject.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
+    assert len(changes) == 1
 
 
 def test_documentation_is_yaml_with_every_option() -> None:

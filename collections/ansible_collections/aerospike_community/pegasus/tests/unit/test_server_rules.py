@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import aerospike_conf
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.server_rules import SETTINGS, problems
 
@@ -86,3 +88,32 @@ def test_the_roles_settings_are_the_configurations() -> None:
     assert set(settings) <= fields
     assert set(SETTINGS) <= fields
     assert {"seeds", "data_devices", "memory_bytes"} <= set(settings)
+
+
+@pytest.mark.parametrize(
+    ("check", "before", "licence", "pending", "restarted", "expected"),
+    [
+        (True, "8.0.0.3", False, [], [], True),  # a dry run of another version
+        (True, "8.0.0.4", True, [], [], True),  # of another licence
+        (True, "8.0.0.4", False, ["aerospike"], [], True),
+        (True, "8.0.0.4", False, [], [], False),
+        (True, "", True, [], [], False),  # a new host has nothing to restart
+        (True, "8.0.0.3", True, [], ["aerospike"], False),  # a stopped one neither
+        (False, "8.0.0.3", True, ["aerospike"], [], True),
+        (False, "8.0.0.3", True, [], ["aerospike"], False),
+    ],
+)
+def test_a_restart_that_a_new_version_or_licence_needs_is_told_by_a_dry_run_too(
+    check: bool, before: str, licence: bool, pending: list[str], restarted: list[str], expected: bool
+) -> None:
+    loader = DataLoader()
+    variables = loader.load_from_file(str(ROLES / "aerospike_server/vars/main.yml"), trusted_as_template=True)
+    variables |= {
+        "ansible_check_mode": check,
+        "__aerospike_server_package": {"previous_version": before, "version": "8.0.0.4"},
+        "__aerospike_server_features": {"changed": licence},
+        "__aerospike_server_service": {"pending": pending, "restarted": restarted},
+        "__aerospike_server_configuration": {"restart": []},
+    }
+    reasons = Templar(loader, variables).template(variables["__aerospike_server_restart_reasons"])
+    assert reasons == (["the program, its unit or its licence changed"] if expected else [])
