@@ -303,7 +303,7 @@ def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> Exi
     checked = arguments.extra_vars if action.playbook != OWN else ()
     config = configuration.load(host.root, configured(arguments, host), host.folder, checked, launching=action.launches)
     playbook = _playbook_of(action, arguments, host)
-    locked = environment_lock(host.root, config.environment, action.name, host.now())
+    locked = environment_lock(host.root, config.place, action.name, host.now())
     view = render.make(
         arguments.output, host.stdout, host.stderr, arguments.verbose, host.environ.get("TERM", ""), host.now
     )
@@ -394,7 +394,7 @@ class _Run:
         from pegasus_driver.lock import lock_path
         from pegasus_driver.runner import end_orphans
 
-        if self.action.locks and end_orphans(lock_path(self.host.root, self.config.environment)):
+        if self.action.locks and end_orphans(lock_path(self.host.root, self.config.place)):
             self.session.say("ended what an earlier action, whose driver was killed, still had at work")
         with self._cloud_as_it_was() if self.dry_run else contextlib.nullcontext():
             return self._prepared()
@@ -450,7 +450,7 @@ class _Run:
         if self.config.explicit:  # the inventory reads the variable, the playbooks need -e
             explicit, environ["PEGASUS_CONFIG"] = ["-e", f"@{self.config.path}"], str(self.config.path)
         if self.action.locks:
-            environ[LOCK_VARIABLE] = str(lock_path(self.host.root, self.config.environment))
+            environ[LOCK_VARIABLE] = str(lock_path(self.host.root, self.config.place))
         inventories = [self.host.root / "inventories" / self.config.backend]
         if self.action.playbook == OWN:
             # group_vars/ lies beside our playbooks; theirs gets it as an inventory without hosts.

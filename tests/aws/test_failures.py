@@ -62,7 +62,7 @@ def again(project: Checkout, server: Ec2Server) -> ec2_lifecycle.Outcome:
     defaults = {key: one["default"] for key, one in ec2_environment.ARGUMENTS.items() if "default" in one}
     group = {key: one.get("default") for key, one in ec2_environment.ARGUMENTS["groups"]["options"].items()}
     groups = [group | one for one in GROUPS]
-    key = str(project.path / ".pegasus/aws/Bench/id_ed25519")
+    key = str(project.path / ".pegasus/aws/us-east-1/Bench/id_ed25519")
     asked = defaults | {"environment": "Bench", "groups": groups, "private_key_file": key}
     wish = ec2_environment.wish_from(asked | {"allowed_cidrs": ["127.0.0.0/8"], "timeout": 30})
     return ec2_lifecycle.present(next_client(server), wish, check=False)

@@ -191,7 +191,7 @@ EXAMPLES = r"""
   aerospike_community.pegasus.ec2_environment:
     environment: Benchmark
     region: us-east-1
-    private_key_file: .pegasus/Benchmark/id_ed25519
+    private_key_file: .pegasus/aws/us-east-1/Benchmark/id_ed25519
     groups:
       - {role: server, name: Benchmark, nodes: 3, instance_type: r6gd.8xlarge}
       - {role: client, name: BenchmarkClient, nodes: 1, instance_type: c6i.4xlarge}
