@@ -160,6 +160,24 @@ def test_a_refusal(
     converges_and_goes(project, server, live)
 
 
+def test_one_setup_tells_all_that_stands_against_it(server: Ec2Server, checkout: Make, live: Live) -> None:
+    """A type that isn't there, permissions that are missing, and a price above the limit that nobody can say yes to."""
+    server.faults.append(refuse("UnauthorizedOperation", "RunInstances", dry=True))
+    server.faults.append(refuse("UnauthorizedOperation", "ImportKeyPair", dry=True))
+    run = checkout(ec2_provision_monitoring_instance_type="t3.huge", ec2_provision_prices={"*": 3}).driver("setup")
+    assert run.code == ExitCode.EC2, run.said
+    (failure,) = run.end["failures"]
+    for text in (
+        "ec2_provision_monitoring_instance_type: found 't3.huge', expected an instance type that EC2 offers",
+        "15.00 USD an hour are above the limit of 10.00",
+        "EC2 refused to launch 3 x i4i.large (server): UnauthorizedOperation",
+        "EC2 refused to import key pair: UnauthorizedOperation",
+    ):
+        assert failure["message"].count(text) == 1, failure["message"]
+    assert "has no instance type" not in failure["message"] and "--yes" in failure["message"]
+    nothing_is_left(server, live)
+
+
 def test_credentials_that_expire_after_the_launch_are_called_that(
     server: Ec2Server, checkout: Make, live: Live
 ) -> None:

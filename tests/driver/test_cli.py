@@ -722,8 +722,9 @@ def test_interrupt_while_the_cloud_starts(world: World) -> None:
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
-def asking(action: str = "ec2_environment") -> dict:
-    return ok("localhost", "See what will be taken", "r", f"a.b.{action}", question="Destroy these 2 parts of Bench?",
+def asking() -> dict:
+    return ok("localhost", "See what will be taken", "r", "a.b.ec2_environment",
+              question="Destroy these 2 parts of Bench?",
               message=["terminate Bench-1 (i-1, server)", "delete the key pair pegasus-Bench"])  # fmt: skip
 
 
@@ -760,7 +761,7 @@ def test_anything_but_yes_changes_nothing(world: World, answer: str) -> None:
 def test_yes_is_told_to_the_playbook_and_nobody_is_asked(world: World, action: str) -> None:
     (world.root / "playbooks" / f"{action}.yml").write_text("[]\n")
     world.terminal = world.cloud.running = True
-    world.events = [asking("ec2_cost")]
+    world.events = [asking()]
     assert world.run(action, "--yes") == 0
     assert world.requests[-1].extra_vars["ec2_provision_approved"] is True
     assert answer_file(world) is None and world.questions == []
