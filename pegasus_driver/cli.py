@@ -608,7 +608,8 @@ class _Run:
             not_ready=report.problems if report else (),
             message=message,
             existing=self._existing() if code is ExitCode.INTERRUPTED else (),
-            next_steps=steps or next_steps(code, self._name(), self._shown("artifacts/run/stdout"), options),
+            next_steps=steps
+            or next_steps(code, self._name(), self._shown("artifacts/run/stdout"), options, declined=self.declined),
             plan=self.record.changes if self.dry_run and self.run_folder else None,
             stages=self.progress.stages,
             run_folder=self._shown(""),
@@ -643,6 +644,8 @@ class _Run:
         """What an interrupted action left, as far as that can be said without waiting for EC2."""
         if not self.session.local:
             name = self.config.environment
+            if self.declined:  # before the playbook made or took anything
+                return [f"{name} is as it was before: ./pegasus-driver status lists what there is of it, if anything."]
             return [f"Instances of {name} may exist and cost money: ./pegasus-driver status lists them."]
         try:
             status = self.host.cloud_status(self.host.root)

@@ -25,6 +25,7 @@ def test_the_end_of_one_leaves_the_key_of_the_other(server: Ec2Server, checkout:
         keys.append(project.path / ".pegasus" / "aws" / region / "Bench" / "id_ed25519")
     assert keys[0].read_bytes() != keys[1].read_bytes()
     assert project.driver("destroy", "--yes").code == 0
+    assert server.count()["ec2:DescribeInstanceAttribute"] == 5, "each instance's protection is asked for once"
     assert not keys[1].exists() and keys[0].is_file()
     project.configure(pegasus_region="us-east-1")
     assert project.driver("status").end["report"]["nodes"], "the first one is still there"

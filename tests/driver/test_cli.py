@@ -757,6 +757,19 @@ def test_anything_but_yes_changes_nothing(world: World, answer: str) -> None:
     assert "stop --if-empty" not in world.cloud.calls
 
 
+def test_a_launch_that_was_declined_left_nothing(world: World) -> None:
+    config = world.root / "group_vars/all/config.yml"
+    config.write_text(config.read_text().replace("backend: local", "backend: aws"))
+    (world.root / "features.conf").write_text("feature-key-version 2\nasdb-cluster-nodes-limit 0\n")
+    extra = ["-e", "aerospike_server_features_file=features.conf"]
+    world.terminal, world.answers = True, ["n"]
+    world.events = [play("Launch"), asking(), failed("localhost", "Wait for the answer")]
+    assert world.run("setup", *extra) == ExitCode.INTERRUPTED
+    assert "not confirmed, so nothing was changed" in world.errors and "Bench is as it was before" in world.errors
+    assert "may exist" not in world.errors and "take it down" not in world.errors
+    assert "go on:         ./pegasus-driver setup" in world.errors
+
+
 @pytest.mark.parametrize("action", ["setup", "setup-cluster", "add-nodes", "destroy", "destroy-clients"])
 def test_yes_is_told_to_the_playbook_and_nobody_is_asked(world: World, action: str) -> None:
     (world.root / "playbooks" / f"{action}.yml").write_text("[]\n")

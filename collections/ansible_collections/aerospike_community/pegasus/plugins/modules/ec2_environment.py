@@ -189,6 +189,13 @@ options:
       msg: {description: What was found., type: str, required: true}
       error_class: {description: Its class; see RV(error_class)., type: str, required: true}
       next_step: {description: What to do about it., type: str, default: ""}
+  unprotected:
+    description: >-
+      With O(state=absent), ids of instances that RV(unprotected) of an earlier look named: EC2 isn't asked again for
+      each whether it is protected against termination. It refuses itself what was protected since.
+    type: list
+    elements: str
+    default: []
   confirm:
     description: >-
       With O(state=present) and in check mode, what somebody has to say yes to before this is done. RV(question) says it
@@ -263,6 +270,11 @@ message:
   type: list
   elements: str
   returned: success
+unprotected:
+  description: Ids of the instances that aren't protected against termination.
+  type: list
+  elements: str
+  returned: when O(state=absent)
 proof:
   description: What the last look found, after everything was taken.
   type: str
@@ -355,6 +367,7 @@ ARGUMENTS: dict[str, Any] = {
             "next_step": {"type": "str", "default": ""},
         },
     },
+    "unprotected": {"type": "list", "elements": "str", "default": []},
     "confirm": {"type": "str", "default": ""},
     "plan": {"type": "list", "elements": "str", "default": []},
 }
@@ -438,6 +451,7 @@ def _removed(asked: dict[str, Any], removal: ec2_removal.Removal, ec2: Ec2, *, c
         "changes": removal.changes,
         "notes": kept,
         "message": [*(removal.changes or [nothing]), *kept],
+        "unprotected": removal.unprotected,
         "proof": removal.proof,
         "question": f"Destroy {count} of {asked['environment']} in {ec2.region}?" if removal.changes and check else "",
         "api_calls": dict(sorted(ec2.calls.items())),
@@ -456,7 +470,9 @@ def main() -> None:
         wish = wish_from(asked) if asked["state"] == "present" else None
         ec2 = connect(asked)
         if not wish:
-            removal = ec2_removal.remove(ec2, asked["timeout"], asked["roles"], check=module.check_mode)
+            removal = ec2_removal.remove(
+                ec2, asked["timeout"], asked["roles"], check=module.check_mode, unprotected=asked["unprotected"]
+            )
             return _removed(asked, removal, ec2, check=module.check_mode)
         outcome = ec2_lifecycle.present(ec2, wish, check=module.check_mode)
         return {
