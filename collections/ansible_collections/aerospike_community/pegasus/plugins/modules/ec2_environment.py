@@ -266,7 +266,8 @@ identity:
   type: str
   returned: success
 message:
-  description: With O(state=absent), all that is taken (or would be) and kept, as lines; else O(plan).
+  description: >-
+    With O(state=absent), all that is taken (or would be) and kept, as lines; else O(plan), in check mode with RV(notes).
   type: list
   elements: str
   returned: success
@@ -483,7 +484,7 @@ def main() -> None:
             "changes": outcome.changes,
             "notes": outcome.notes,
             "identity": outcome.identity,
-            "message": asked["plan"],
+            "message": [*asked["plan"], *(outcome.notes if module.check_mode else [])],
             "question": asked["confirm"] if module.check_mode else "",
             "api_calls": dict(sorted(ec2.calls.items())),
         }

@@ -448,10 +448,13 @@ def test_what_was_found_before_is_told_once_with_what_is_found_here(ec2, run):
     assert run(problems=before[1:])["error_class"] == "usage" and nothing_was_made(ec2)
 
 
-def test_a_question_is_asked_once_nothing_stands_against_it(ec2, run):
+def test_a_question_is_asked_once_nothing_stands_against_it(ec2, run, inject):
     asked = {"confirm": "Launch?", "plan": ["launch 3"], "check": True}
     result = run(**asked)
-    assert (result["question"], result["message"]) == ("Launch?", ["launch 3"])
+    assert (result["question"], result["message"]) == ("Launch?", ["launch 3", *result["notes"]])
+    inject("GetServiceQuota", quota({"L-1216C47A": 10, "L-34B43A08": 5}))
+    spot = run(groups=[SERVERS | {"spot": True}, CLIENTS, MONITOR], **asked)
+    assert "Not all can be spot instances" in spot["message"][1], "whoever says yes knows it"
     assert "question" not in run(image_name="none-{architecture}", **asked)
     assert run(confirm="Launch?")["question"] == ""
 
