@@ -267,7 +267,8 @@ identity:
   returned: success
 message:
   description: >-
-    With O(state=absent), all that is taken (or would be) and kept, as lines; else O(plan), in check mode with RV(notes).
+    With O(state=absent), all that is taken (or would be) and kept, as lines; else O(plan), with RV(notes) in check
+    mode.
   type: list
   elements: str
   returned: success
