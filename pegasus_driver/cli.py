@@ -303,7 +303,7 @@ def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> Exi
     checked = arguments.extra_vars if action.playbook != OWN else ()
     config = configuration.load(host.root, configured(arguments, host), host.folder, checked, launching=action.launches)
     playbook = _playbook_of(action, arguments, host)
-    locked = environment_lock(host.root, config.environment, action.name, host.now())
+    locked = environment_lock(host.root, config.place, action.name, host.now())
     view = render.make(
         arguments.output, host.stdout, host.stderr, arguments.verbose, host.environ.get("TERM", ""), host.now
     )
@@ -394,7 +394,7 @@ class _Run:
         from pegasus_driver.lock import lock_path
         from pegasus_driver.runner import end_orphans
 
-        if self.action.locks and end_orphans(lock_path(self.host.root, self.config.environment)):
+        if self.action.locks and end_orphans(lock_path(self.host.root, self.config.place)):
             self.session.say("ended what an earlier action, whose driver was killed, still had at work")
         with self._cloud_as_it_was() if self.dry_run else contextlib.nullcontext():
             return self._prepared()
@@ -450,7 +450,7 @@ class _Run:
         if self.config.explicit:  # the inventory reads the variable, the playbooks need -e
             explicit, environ["PEGASUS_CONFIG"] = ["-e", f"@{self.config.path}"], str(self.config.path)
         if self.action.locks:
-            environ[LOCK_VARIABLE] = str(lock_path(self.host.root, self.config.environment))
+            environ[LOCK_VARIABLE] = str(lock_path(self.host.root, self.config.place))
         inventories = [self.host.root / "inventories" / self.config.backend]
         if self.action.playbook == OWN:
             # group_vars/ lies beside our playbooks; theirs gets it as an inventory without hosts.
@@ -608,7 +608,8 @@ class _Run:
             not_ready=report.problems if report else (),
             message=message,
             existing=self._existing() if code is ExitCode.INTERRUPTED else (),
-            next_steps=steps or next_steps(code, self._name(), self._shown("artifacts/run/stdout"), options),
+            next_steps=steps
+            or next_steps(code, self._name(), self._shown("artifacts/run/stdout"), options, declined=self.declined),
             plan=self.record.changes if self.dry_run and self.run_folder else None,
             stages=self.progress.stages,
             run_folder=self._shown(""),
@@ -643,6 +644,8 @@ class _Run:
         """What an interrupted action left, as far as that can be said without waiting for EC2."""
         if not self.session.local:
             name = self.config.environment
+            if self.declined:  # before the playbook made or took anything
+                return [f"{name} is as it was before: ./pegasus-driver status lists what there is of it, if anything."]
             return [f"Instances of {name} may exist and cost money: ./pegasus-driver status lists them."]
         try:
             status = self.host.cloud_status(self.host.root)

@@ -32,6 +32,11 @@ class Config:
     def backend(self) -> str:
         return str(self.values["pegasus_backend"])
 
+    @property
+    def place(self) -> Path:
+        """What names the environment on this machine, as a relative path: in another region its name is another's."""
+        return Path(self.backend, str(self.values["pegasus_region"]), self.environment)
+
 
 def examine(
     root: Path, environ: Mapping[str, str], folder: Path, extra: Sequence[str] = (), *, launching: bool = False

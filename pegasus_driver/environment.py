@@ -62,7 +62,7 @@ class Access:
     @property
     def state_dir(self) -> Path:
         """Where this machine keeps the environment's key pair and known hosts (wiring.yml: pegasus_state_dir)."""
-        return self.root / ".pegasus" / self.backend / self.environment
+        return self.root / ".pegasus" / self.backend / self.region / self.environment
 
     @property
     def cache(self) -> Path:

@@ -153,7 +153,7 @@ SAYING = {"debug": "msg", "chaos_node": "message", "node_drain": "message", "per
 # Of these, the ones that say the same on many hosts.
 SAYING_ON_EACH_HOST = {"perseus_threads"}
 # Modules whose result may hold a question, with what it is about.
-ASKING = ("ec2_cost", "ec2_environment")
+ASKING = ("ec2_environment",)
 
 
 def parse(raw: Mapping[str, Any]) -> Iterator[Event]:

@@ -19,7 +19,8 @@ class ExitCode(IntEnum):
     6    DATABASE: everything is installed, but the cluster, the load or the monitoring isn't ready.
     7    CONFIGURATION: config.yml, a file of --config, a value of -e, threads.yaml or the licence is wrong, by itself
          or for what is there. Whoever finds it, the driver or a play.
-    130  INTERRUPTED: Ctrl-C or SIGTERM; what exists stays, and the action can be run again.
+    130  INTERRUPTED: Ctrl-C or SIGTERM, or a question that wasn't answered with yes; what exists stays, and the action
+         can be run again.
     """
 
     OK = 0
@@ -55,7 +56,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.HOST: "a step failed on a host",
     ExitCode.DATABASE: "the cluster, the load or the monitoring isn't ready",
     ExitCode.CONFIGURATION: "config.yml, --config, -e, threads.yaml or the licence is wrong",
-    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM, or a question wasn't answered with yes",
 }
 
 

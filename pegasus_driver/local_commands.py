@@ -56,7 +56,7 @@ def run_local(arguments: argparse.Namespace, host: Host) -> ExitCode:
 
 def _refuse_while_used(host: Host) -> None:
     """An action under way would lose its instances without knowing why. Raises LockedError."""
-    used = holders(host.root, host.now())
+    used = holders(host.root, "local", host.now())
     if used:
         raise LockedError(
             "; ".join(used), "Stop it with Ctrl-C (or kill with its pid), or wait until it ends; then run this again."

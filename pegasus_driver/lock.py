@@ -22,26 +22,28 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def lock_path(root: Path, environment: str) -> Path:
-    return root / ".pegasus" / "locks" / f"{environment}.lock"
+def lock_path(root: Path, place: Path) -> Path:
+    """The lock of the environment at a place (Config.place)."""
+    return root / ".pegasus" / "locks" / place.parent / f"{place.name}.lock"
 
 
 @contextmanager
-def environment_lock(root: Path, environment: str, action: str, now: datetime) -> Iterator[None]:
+def environment_lock(root: Path, place: Path, action: str, now: datetime) -> Iterator[None]:
     """Holds the environment for one action. Raises LockedError, at once, if another process holds it.
 
     The descriptor isn't inherited by programs that the action starts (Python's default), so an ssh master or the
     local cloud's daemon that outlives the action doesn't keep the lock.
     """
-    path = lock_path(root, environment)
-    private_folder(private_folder(root / ".pegasus") / "locks")
+    path = lock_path(root, place)
+    private_folder(root / ".pegasus")
+    private_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LockedError(
-                _describe(os.pread(descriptor, 4096, 0), environment, now),
+                _describe(os.pread(descriptor, 4096, 0), place.name, now),
                 "Wait until it ends, or stop it with Ctrl-C (or kill with its pid), then run this again.",
             ) from None
         holder = {"action": action, "pid": os.getpid(), "since": now.astimezone(UTC).isoformat()}
@@ -56,10 +58,10 @@ def environment_lock(root: Path, environment: str, action: str, now: datetime) -
         os.close(descriptor)
 
 
-def holders(root: Path, now: datetime) -> list[str]:
-    """The actions that hold an environment now, a sentence each."""
+def holders(root: Path, backend: str, now: datetime) -> list[str]:
+    """The actions that hold an environment of this backend now, a sentence each."""
     found = []
-    for path in sorted((root / ".pegasus" / "locks").glob("*.lock")):
+    for path in sorted((root / ".pegasus" / "locks" / backend).glob("*/*.lock")):
         with path.open("rb") as file:
             content = file.read(4096)
             if not content:

@@ -173,14 +173,14 @@ NEXT_STEPS: dict[ExitCode, str] = {
 }
 
 
-def next_steps(code: ExitCode, action: str, folder: str, options: str = "") -> list[str]:
-    """How to go on after a failure or an interruption. options: as for how_to."""
+def next_steps(code: ExitCode, action: str, folder: str, options: str = "", *, declined: bool = False) -> list[str]:
+    """How to go on after a failure or an interruption. options: as for how_to; declined: the user said no to it."""
     if code is ExitCode.OK:
         return []
     lines = [f"next: {NEXT_STEPS[code]}"] if code in NEXT_STEPS else []
     if code is ExitCode.INTERRUPTED:
         lines.append(f"go on:         ./pegasus-driver {action}{options}")
-    if action != "destroy" and code not in (ExitCode.USAGE, ExitCode.CONFIGURATION):
+    if action != "destroy" and not declined and code not in (ExitCode.USAGE, ExitCode.CONFIGURATION):
         lines.append(f"take it down:  ./pegasus-driver destroy{options}")
     if folder:
         lines.append(f"full log:      {folder}")

@@ -68,9 +68,12 @@ class Checkout:
             if source.is_symlink() or source.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target, follow_symlinks=False)
-        file = path / "group_vars" / "all" / "config.yml"
-        values = yaml.safe_load(file.read_text()) | SETTINGS | settings
-        file.write_text(yaml.safe_dump(values))
+        self.configure(**(SETTINGS | settings))
+
+    def configure(self, **settings: Any) -> None:
+        """Set keys of config.yml; the others stay."""
+        file = self.path / "group_vars" / "all" / "config.yml"
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | settings))
 
     @property
     def environ(self) -> dict[str, str]:

@@ -62,7 +62,7 @@ def again(project: Checkout, server: Ec2Server) -> ec2_lifecycle.Outcome:
     defaults = {key: one["default"] for key, one in ec2_environment.ARGUMENTS.items() if "default" in one}
     group = {key: one.get("default") for key, one in ec2_environment.ARGUMENTS["groups"]["options"].items()}
     groups = [group | one for one in GROUPS]
-    key = str(project.path / ".pegasus/aws/Bench/id_ed25519")
+    key = str(project.path / ".pegasus/aws/us-east-1/Bench/id_ed25519")
     asked = defaults | {"environment": "Bench", "groups": groups, "private_key_file": key}
     wish = ec2_environment.wish_from(asked | {"allowed_cidrs": ["127.0.0.0/8"], "timeout": 30})
     return ec2_lifecycle.present(next_client(server), wish, check=False)
@@ -158,6 +158,24 @@ def test_a_refusal(
     groups = {name.rsplit("-", 1)[0] for name in live()}
     assert sorted(live()) == [name for name in NAMES if name.rsplit("-", 1)[0] in groups]
     converges_and_goes(project, server, live)
+
+
+def test_one_setup_tells_all_that_stands_against_it(server: Ec2Server, checkout: Make, live: Live) -> None:
+    """A type that isn't there, permissions that are missing, and a price above the limit that nobody can say yes to."""
+    server.faults.append(refuse("UnauthorizedOperation", "RunInstances", dry=True))
+    server.faults.append(refuse("UnauthorizedOperation", "ImportKeyPair", dry=True))
+    run = checkout(ec2_provision_monitoring_instance_type="t3.huge", ec2_provision_prices={"*": 3}).driver("setup")
+    assert run.code == ExitCode.EC2, run.said
+    (failure,) = run.end["failures"]
+    for text in (
+        "ec2_provision_monitoring_instance_type: found 't3.huge', expected an instance type that EC2 offers",
+        "15.00 USD an hour are above the limit of 10.00",
+        "EC2 refused to launch 3 x i4i.large (server): UnauthorizedOperation",
+        "EC2 refused to import key pair: UnauthorizedOperation",
+    ):
+        assert failure["message"].count(text) == 1, failure["message"]
+    assert "has no instance type" not in failure["message"] and "--yes" in failure["message"]
+    nothing_is_left(server, live)
 
 
 def test_credentials_that_expire_after_the_launch_are_called_that(

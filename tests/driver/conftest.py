@@ -46,7 +46,7 @@ def reachable(world: World) -> World:
         preset = world.root / "inventories" / backend / "group_vars"
         shutil.copy(ROOT / "inventories" / backend / "group_vars" / "all.yml", preset)
     shutil.copy(ROOT / "group_vars" / "aws_ec2.yml", world.root / "group_vars")
-    state = world.root / ".pegasus/local/Bench"
+    state = world.root / ".pegasus/local/us-east-1/Bench"
     state.mkdir(parents=True)
     (state / "id_ed25519").write_text("key")
     world.hosts = list(HOSTS)

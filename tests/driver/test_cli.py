@@ -41,6 +41,8 @@ from tests.driver.fakes import (
     unreachable,
 )
 
+PLACE = Path("local/us-east-1/Bench")  # of tests/driver/fakes.py
+
 
 def lines_of(world: World) -> list[dict]:
     return [json.loads(line) for line in world.text.splitlines()]
@@ -591,7 +593,7 @@ def test_local_verbs(world: World) -> None:
 
 def test_a_second_action_is_told_who_runs(world: World) -> None:
     since = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
-    with environment_lock(world.root, "Bench", "setup", since):
+    with environment_lock(world.root, PLACE, "setup", since):
         assert world.run("destroy") == ExitCode.USAGE
         when = since.astimezone().strftime("%H:%M")
         assert f"setup of Bench has been running since {when} (pid {os.getpid()})" in world.errors
@@ -599,22 +601,34 @@ def test_a_second_action_is_told_who_runs(world: World) -> None:
     assert world.run("setup") == 0
 
 
+@pytest.mark.parametrize("place", ["local/eu-west-1/Bench", "aws/us-east-1/Bench"])
+def test_an_action_in_another_place_holds_nothing_here(world: World, place: str) -> None:
+    with environment_lock(world.root, Path(place), "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
+        assert world.run("setup") == 0
+
+
+def test_an_action_on_aws_does_not_hold_the_local_cloud(world: World) -> None:
+    world.cloud.running = True
+    with environment_lock(world.root, Path("aws/us-east-1/Bench"), "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
+        assert world.run("local", "stop") == 0 and "stopped" in world.text
+
+
 def test_the_local_cloud_is_not_stopped_under_an_action(world: World) -> None:
     world.cloud.running = True
-    with environment_lock(world.root, "Bench", "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
+    with environment_lock(world.root, PLACE, "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
         assert world.run("local", "stop") == ExitCode.USAGE
         assert "setup of Bench has been running since" in world.errors and "Ctrl-C" in world.errors
         assert world.cloud.calls == []
         # destroy, which holds the lock itself, ends with this one.
         assert world.run("local", "stop", "--if-empty") == 0
     # A lock that a killed driver left isn't held.
-    lock_path(world.root, "Bench").write_text('{"action": "setup", "pid": 1, "since": "2026-11-24T03:05:00+00:00"}')
+    lock_path(world.root, PLACE).write_text('{"action": "setup", "pid": 1, "since": "2026-11-24T03:05:00+00:00"}')
     world.cloud.running = True
     assert world.run("local", "stop") == 0 and "stopped" in world.text
 
 
 def test_what_a_killed_driver_left_at_work_is_ended(world: World) -> None:
-    mark = {LOCK_VARIABLE: str(lock_path(world.root, "Bench"))}
+    mark = {LOCK_VARIABLE: str(lock_path(world.root, PLACE))}
     with subprocess.Popen(["sleep", "300"], env={**os.environ, **mark}) as orphan:
         assert world.run("status") == 0 and orphan.poll() is None
         assert world.run("setup") == 0
@@ -708,8 +722,9 @@ def test_interrupt_while_the_cloud_starts(world: World) -> None:
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
-def asking(action: str = "ec2_environment") -> dict:
-    return ok("localhost", "See what will be taken", "r", f"a.b.{action}", question="Destroy these 2 parts of Bench?",
+def asking() -> dict:
+    return ok("localhost", "See what will be taken", "r", "a.b.ec2_environment",
+              question="Destroy these 2 parts of Bench?",
               message=["terminate Bench-1 (i-1, server)", "delete the key pair pegasus-Bench"])  # fmt: skip
 
 
@@ -742,11 +757,24 @@ def test_anything_but_yes_changes_nothing(world: World, answer: str) -> None:
     assert "stop --if-empty" not in world.cloud.calls
 
 
+def test_a_launch_that_was_declined_left_nothing(world: World) -> None:
+    config = world.root / "group_vars/all/config.yml"
+    config.write_text(config.read_text().replace("backend: local", "backend: aws"))
+    (world.root / "features.conf").write_text("feature-key-version 2\nasdb-cluster-nodes-limit 0\n")
+    extra = ["-e", "aerospike_server_features_file=features.conf"]
+    world.terminal, world.answers = True, ["n"]
+    world.events = [play("Launch"), asking(), failed("localhost", "Wait for the answer")]
+    assert world.run("setup", *extra) == ExitCode.INTERRUPTED
+    assert "not confirmed, so nothing was changed" in world.errors and "Bench is as it was before" in world.errors
+    assert "may exist" not in world.errors and "take it down" not in world.errors
+    assert "go on:         ./pegasus-driver setup" in world.errors
+
+
 @pytest.mark.parametrize("action", ["setup", "setup-cluster", "add-nodes", "destroy", "destroy-clients"])
 def test_yes_is_told_to_the_playbook_and_nobody_is_asked(world: World, action: str) -> None:
     (world.root / "playbooks" / f"{action}.yml").write_text("[]\n")
     world.terminal = world.cloud.running = True
-    world.events = [asking("ec2_cost")]
+    world.events = [asking()]
     assert world.run(action, "--yes") == 0
     assert world.requests[-1].extra_vars["ec2_provision_approved"] is True
     assert answer_file(world) is None and world.questions == []

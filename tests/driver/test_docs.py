@@ -39,7 +39,7 @@ STORY = [
     raw("error", stdout="[ERROR]: e"),
     ok("localhost", action="ansible.builtin.debug", msg="hello"),
     ok("localhost", action="a.b.environment_report", report=REPORT),
-    ok("localhost", action="a.b.ec2_cost", question="Launch?", message=["launch 3"]),
+    ok("localhost", action="a.b.ec2_environment", question="Launch?", message=["launch 3"]),
     raw("playbook_on_no_hosts_matched", play="p"),
     stats(ok={"B-1": 1}, failures={"B-2": 1}),
 ]

@@ -87,7 +87,7 @@ def test_the_preset_of_aws(reachable: World) -> None:
     config.write_text(config.read_text().replace("backend: local", "backend: aws"))
     access = access_of(reachable)
     assert access.endpoint_url == "" and access.public and access.region == "us-east-1"
-    assert access.state_dir == reachable.root / ".pegasus/aws/Bench"
+    assert access.state_dir == reachable.root / ".pegasus/aws/us-east-1/Bench"
     config.write_text(config.read_text() + "pegasus_ec2_endpoint_url: \"{{ lookup('file', '/etc/passwd') }}\"\n")
     with pytest.raises(ConfigurationError, match="pegasus_ec2_endpoint_url: found a template"):
         access_of(reachable)
@@ -99,7 +99,7 @@ def test_the_preset_of_aws(reachable: World) -> None:
 def test_connect_becomes_ssh_with_the_environments_own_files(reachable: World) -> None:
     reachable.run("connect-client", "2")
     (command,) = reachable.executed
-    state = reachable.root / ".pegasus/local/Bench"
+    state = reachable.root / ".pegasus/local/us-east-1/Bench"
     assert command[:5] == ["ssh", "-F", "none", "-i", str(state / "id_ed25519")]
     assert f'UserKnownHostsFile="{state / "known_hosts"}"' in command and "HostKeyAlias=i-4" in command
     assert "StrictHostKeyChecking=accept-new" in command and command[-1] == "admin@172.31.0.13"
@@ -123,7 +123,7 @@ def test_connect_refuses(reachable: World, argv: list[str], expected: str) -> No
 
 
 def test_connect_without_the_key(reachable: World) -> None:
-    (reachable.root / ".pegasus/local/Bench/id_ed25519").unlink()
+    (reachable.root / ".pegasus/local/us-east-1/Bench/id_ed25519").unlink()
     assert reachable.run("connect-client", "1") == ExitCode.USAGE
     assert "expected the environment's private key" in reachable.errors
 

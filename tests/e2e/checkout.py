@@ -85,7 +85,7 @@ class Checkout:
 
     def kept(self, environment: str) -> Path:
         """The folder with an environment's keys."""
-        return self.path / ".pegasus/local" / environment
+        return self.path / ".pegasus/local/us-east-1" / environment
 
     def traces(self) -> list[str]:
         """All that the local cloud of this checkout has on this machine, apart from the image and the caches."""

@@ -38,7 +38,7 @@ def test_start_stop_leaves_nothing(cloud_root, helpers):
     assert (cloud_root / ".pegasus/local-cloud").stat().st_mode & 0o777 == 0o700
     assert local_cloud.leftovers(cloud_root) == []
 
-    keys = cloud_root / ".pegasus/local/Bench"
+    keys = cloud_root / ".pegasus/local/us-east-1/Bench"
     keys.mkdir(parents=True)
     (keys / "id_ed25519").touch()
     again = local_cloud.start(cloud_root, print)
@@ -46,7 +46,7 @@ def test_start_stop_leaves_nothing(cloud_root, helpers):
     assert local_cloud.stop(cloud_root, print, if_empty=True) is False
     assert running.state(instance) == "running"
     assert local_cloud.stop(cloud_root, print) is True
-    assert not keys.parent.exists()
+    assert not (cloud_root / ".pegasus/local").exists()
     assert set(helpers.traces(cloud_root).values()) == {""}
     assert local_cloud.leftovers(cloud_root) == []
     assert local_cloud.stop(cloud_root, print) is False

@@ -54,7 +54,7 @@ def money(usd: float) -> str:
 def offers_of(launches: Iterable[Launch], instances: Iterable[Instance]) -> set[Offer]:
     """What prices are needed for; for a launch of spot instances also that on demand, which it may come to."""
     wanted = {Offer(one.group.instance_type, spot) for one in launches for spot in {one.group.spot, False}}
-    return wanted | {Offer(one.instance_type, one.spot) for one in instances if one.live}
+    return wanted | {Offer(one.instance_type, one.spot) for one in instances}
 
 
 @dataclass(frozen=True)
@@ -160,38 +160,42 @@ def account(instances: Sequence[Instance], prices: Mapping[Offer, Price], now: d
     """What an environment costs, has cost and will have cost at its end.
 
     The sums hold what has a known price; `unknown` says what hasn't, and why. `until_expiry` is None for an environment
-    that doesn't end, or whose end nobody knows: a setup that died before it set the tag leaves a timer alone. An
-    instance's time counts from its last start: EC2 knows no other.
+    that doesn't end, or whose end nobody knows: a setup that died before it set the tag leaves a timer alone.
+
+    `spent` is the least that it has been. It counts each instance from its last start, those that are stopped or ended
+    until then; EC2 remembers no earlier start, and lists an instance for about an hour after its end.
     """
     hourly, spent, coming = Sum(), Sum(), Sum()
     ends = set()  # '' for one that is known; of the others, the largest is what is told
     for one in instances:
-        if one.state not in PAID_STATES:
-            continue
         offer = Offer(one.instance_type, one.spot)
         price = prices[offer]
+        until = now if one.state in PAID_STATES else one.stop_time
+        if one.launch_time and until:
+            spent.add(offer, price, max((until - one.launch_time).total_seconds(), 0) / 3600)
+        if one.state not in PAID_STATES:
+            continue
         tag = one.tags.get(TAG_EXPIRES, "")
         end = parse_time(tag)
         ends.add("without end" if tag == "never" else "" if end else "until an end that no tag tells (setup sets it)")
-        began = one.launch_time or now
         hourly.add(offer, price, 1)
-        spent.add(offer, price, max((now - began).total_seconds(), 0) / 3600)
         coming.add(offer, price, max((end - now).total_seconds(), 0) / 3600 if end else 0)
     return {
         "currency": "USD",
         "per_hour": round(hourly.usd, 4),
         "spent": round(spent.usd, 4),
         "until_expiry": None if any(ends) else round(coming.usd, 4),
-        "unknown": [f"{offer.text}: {prices[offer].source}" for offer in sorted(hourly.unknown)],
+        "unknown": [f"{offer.text}: {prices[offer].source}" for offer in sorted(hourly.unknown | spent.unknown)],
         "sources": sorted({price.source for price in prices.values() if price.usd is not None}),
         "text": _account_text(hourly, spent, coming, max(ends, default="")),
     }
 
 
 def _account_text(hourly: Sum, spent: Sum, coming: Sum, later: str) -> str:
-    if hourly.unknown and not hourly.usd:
-        return "unknown: no price is known"
-    if not hourly.usd:
-        return "nothing"
+    if not hourly.usd and not spent.usd:
+        return "unknown: no price is known" if hourly.unknown or spent.unknown else "nothing"
+    so_far = f"at least {money(spent.usd)} USD so far"
+    if not hourly.usd and not hourly.unknown:
+        return f"{so_far}, nothing runs ({BESIDE})"
     later = later or f"{coming.text()} more until the expiry"
-    return f"{spent.text()} so far, {hourly.text(' an hour')}, {later} ({BESIDE})"
+    return f"{so_far}, {hourly.text(' an hour')}, {later} ({BESIDE})"

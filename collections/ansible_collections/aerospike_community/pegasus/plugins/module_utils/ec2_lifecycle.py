@@ -82,6 +82,11 @@ class Wish:
     tags: dict[str, str]
     timeout: float
     key_name: str = ""  # a key pair of the user's in EC2, '' for one of our own
+    before: tuple[Ec2Problem, ...] = ()  # what earlier checks found: told with what is found here
+
+    def told(self, value: str) -> bool:
+        """Whether an earlier check names this value of the configuration, and with it what is wrong there."""
+        return any(one.error_class == CONFIGURATION and value in one.message for one in self.before)
 
     @property
     def resource_name(self) -> str:
@@ -105,7 +110,7 @@ class Place:
     """What launches need to know.
 
     `subnets` are those to use (as many as `zone_count`), then those to fall back on. `images` maps an instance type to
-    its image, `types` to its description.
+    its image, `types` to its description. While problems are gathered, all of them hold only what could be found.
     """
 
     subnets: list[dict[str, Any]]
@@ -115,7 +120,7 @@ class Place:
 
     @property
     def vpc_id(self) -> str:
-        return str(self.subnets[0]["VpcId"])
+        return str(self.subnets[0]["VpcId"]) if self.subnets else ""
 
     def parts(self, launches: list[Launch], live: list[Instance], full: Collection[str] = ()) -> list[Launch]:
         """The launches by zone, without the zones that turned out to be full; [] when too few are left."""
@@ -213,7 +218,7 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
         now=datetime.now(UTC),
     )
     live = [instance for instance in found.instances if instance.live]
-    problems: list[Ec2Problem] = []
+    problems: list[Ec2Problem] = list(wish.before)
     if plan.refusals:
         problems.append(Ec2Problem(CONFIGURATION, "\n".join(plan.refusals), "Nothing was changed."))
 
@@ -226,9 +231,7 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
     new_key, place, cidrs, identity = in_parallel(
         [
             lambda: _attempt(problems, lambda: _check_key(ec2, wish, found, live)),
-            (lambda: _attempt(problems, lambda: _find_place(ec2, wish, launches, live, notes)))
-            if launches
-            else nothing,
+            (lambda: _find_place(ec2, wish, launches, live, problems)) if launches else nothing,
             lambda: wish.allowed_cidrs or _attempt(problems, lambda: [own_address()]),
             (lambda: _attempt(problems, lambda: ec2_preflight.identity(ec2, notes))) if launches else nothing,
         ]
@@ -261,10 +264,10 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
             ec2,
             [
                 (part.group, len(part.indexes), _dry_request(wish, todo, part, place))
-                for part in place.parts(launches, live)
-            ]
-            if place
-            else [],
+                for part in (place.parts(launches, live) if place else ())
+                if part.group.instance_type in place.images
+            ],
+            [(launch.group, len(launch.indexes)) for launch in launches],
             place.types if place else {},
             _to_make(wish, todo, place),
             notes,
@@ -283,7 +286,7 @@ def _to_make(wish: Wish, todo: Todo, place: Place | None) -> dict[str, dict[str,
             "PublicKeyMaterial": SOME_PUBLIC_KEY,
             "TagSpecifications": _tag_specification("key-pair", wish),
         }
-    if place and not todo.group_id:
+    if place and place.vpc_id and not todo.group_id:
         calls["create_security_group"] = _group_request(wish, place.vpc_id)
     if todo.new_placement_group:
         calls["create_placement_group"] = _placement_request(wish)
@@ -452,7 +455,7 @@ def _own_group(wish: Wish, found: Found, place: Place | None) -> dict[str, Any] 
     if not found.groups:
         return None
     group = next((one for one in found.groups if one["GroupName"] == wish.resource_name), found.groups[0])
-    if place and group.get("VpcId") != place.vpc_id:
+    if place and place.vpc_id and group.get("VpcId") != place.vpc_id:
         raise Ec2Problem(
             CONFIGURATION,
             f"The environment's security group {group['GroupId']} is in {group.get('VpcId')}, the subnet "
@@ -532,14 +535,14 @@ def _set_rules(ec2: Ec2, group_id: str, *, add: set[ec2_plan.Rule], remove: set[
             )
 
 
-def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instance], notes: list[str]) -> Place:
-    """Look up subnets and images; everything that can be wrong with them is said before anything is paid for.
+def _find_place(
+    ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instance], problems: list[Ec2Problem]
+) -> Place:
+    """Look up types, subnets and images; what is wrong with them is added to `problems`.
 
-    Where something is, the quota is compared here: what asks for it otherwise, and for permissions, needs a place.
+    Then the place holds what was found, so that quota and permissions can be asked for the rest.
     """
     types = sorted({launch.group.instance_type for launch in launches})
-    problems: list[Ec2Problem] = []
-
     descriptions, offerings, subnets = in_parallel(
         [
             lambda: _attempt(
@@ -548,7 +551,8 @@ def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instanc
                     "describe_instance_types",
                     "InstanceTypes",
                     f"describe the instance types {', '.join(types)}",
-                    InstanceTypes=types,
+                    # By filter and not by name: EC2 describes none where one of them is unknown.
+                    Filters=[{"Name": "instance-type", "Values": types}],
                 ),
             ),
             lambda: _attempt(
@@ -565,35 +569,50 @@ def _find_place(ec2: Ec2, wish: Wish, launches: list[Launch], live: list[Instanc
         ]
     )
     used = [one.subnet_id for one in live]
-    count = sum(len(launch.indexes) for launch in launches)
+    described = {one["InstanceType"]: one for one in descriptions or []}
+    # A type that doesn't exist is offered nowhere, and needs neither zone nor image.
+    known = set(described)
+    count = sum(len(launch.indexes) for launch in launches if launch.group.instance_type in known)
+    unknown = [name for name in types if name not in known] if descriptions is not None else []
+    problems += [_unknown_type(ec2, name, launches) for name in unknown if not wish.told(name)]
 
     def choose() -> list[dict[str, Any]]:
         offering = ec2_place.usable_subnets(
-            subnets or [], ec2_place.offered_types(offerings or []), set(types), wish.zones, preferred=used
+            subnets or [], ec2_place.offered_types(offerings or []), known, wish.zones, preferred=used
         )
         return ec2_place.choose_subnets(offering, wish.zone_count, count)
 
-    # Nothing follows from what EC2 didn't tell: a type that doesn't exist is offered nowhere.
-    chosen = [] if problems else _attempt(problems, choose) or []
-    architecture = _attempt(problems, lambda: ec2_place.architectures(descriptions or [])) or {}
+    # Nothing follows from what EC2 didn't tell.
+    answered = None not in (offerings, subnets)
+    chosen = (_attempt(problems, choose) or []) if answered and known else []
+    architecture: dict[str, str] = {}
+    for one in described.values():
+        try:
+            architecture |= ec2_place.architectures([one])
+        except Ec2Problem as problem:
+            problems.append(problem)
     wanted = sorted(set(architecture.values()))
-    found = in_parallel([lambda one=one: _attempt(problems, lambda: _image(ec2, wish, one)) for one in wanted])
+    of_image: list[Ec2Problem] = []
+    found = in_parallel([lambda one=one: _attempt(of_image, lambda: _image(ec2, wish, one)) for one in wanted])
     images = {name: one for name, one in zip(wanted, found, strict=True) if one}
-    if problems:
-        if descriptions:
-            asked: list[tuple[Group, int, dict[str, Any]]] = [
-                (launch.group, len(launch.indexes), {}) for launch in launches
-            ]
-            problems += ec2_preflight.quotas(ec2, asked, {one["InstanceType"]: one for one in descriptions}, notes)
-        raise joined(problems)
+    problems += [one for one in of_image if one.error_class != CONFIGURATION or not wish.told(wish.image_name)]
     if used:
         # Who has nodes already keeps to their zones.
         chosen = chosen[: wish.zone_count]
     return Place(
         chosen,
         wish.zone_count,
-        {name: images[architecture[name]] for name in types},
-        {one["InstanceType"]: one for one in descriptions or []},
+        {name: images[architecture[name]] for name in types if architecture.get(name) in images},
+        described,
+    )
+
+
+def _unknown_type(ec2: Ec2, name: str, launches: list[Launch]) -> Ec2Problem:
+    roles = ", ".join(launch.group.role for launch in launches if launch.group.instance_type == name)
+    return Ec2Problem(
+        CONFIGURATION,
+        f"{ec2.region} has no instance type {name}, which {roles} nodes were asked to be of.",
+        "What there is: aws ec2 describe-instance-type-offerings. Or choose another region.",
     )
 
 

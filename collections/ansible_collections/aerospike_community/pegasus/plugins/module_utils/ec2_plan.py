@@ -37,6 +37,8 @@ GONE_STATES = ("shutting-down", "terminated")
 STOPPED_STATES = ("stopping", "stopped")
 # Names become host names in the inventory and tag values in EC2.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+# As EC2 says why and when an instance stopped or ended: "User initiated (2026-11-25 12:00:00 GMT)".
+_STATE_SINCE = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Instance:
     key_name: str = ""
     spot: bool = False
     launch_index: int = 0
-    launch_time: datetime | None = None
+    launch_time: datetime | None = None  # of its last start
+    stop_time: datetime | None = None  # since when it is stopped or gone, where EC2 says it
     state_reason: str = ""
     tags: dict[str, str] = field(default_factory=dict, hash=False)
 
@@ -132,6 +135,7 @@ class Instance:
             spot=found.get("InstanceLifecycle") == "spot",
             launch_index=int(found.get("AmiLaunchIndex") or 0),
             launch_time=found.get("LaunchTime"),
+            stop_time=_state_since(found.get("StateTransitionReason") or ""),
             state_reason=(found.get("StateReason") or {}).get("Message") or "",
             tags=tags,
         )
@@ -152,6 +156,11 @@ class Instance:
             "spot": self.spot,
             "expires": self.tags.get(TAG_EXPIRES, ""),
         }
+
+
+def _state_since(reason: str) -> datetime | None:
+    found = _STATE_SINCE.search(reason)
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2, in_parallel
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
+    CAPACITY,
     CREDENTIALS,
     QUOTA,
     Ec2Problem,
@@ -48,20 +50,20 @@ def identity(ec2: Ec2, notes: list[str]) -> str:
 def problems(
     ec2: Ec2,
     launches: Sequence[tuple[Group, int, dict[str, Any]]],
+    needed: Sequence[tuple[Group, int]],
     types: dict[str, dict[str, Any]],
     make: dict[str, dict[str, Any]],
     notes: list[str],
 ) -> list[Ec2Problem]:
     """What stands against launches: group, number of instances and parameters of RunInstances of each.
 
+    `needed` are all groups with the number of their new instances, also those that can't be asked for as they will be.
     `types` are descriptions of the instance types, `make` the parameters of other calls that will make something, by
     operation. What can't be found out is added to `notes`.
     """
     calls: list[Callable[[], list[Ec2Problem]]] = [
         *(
-            lambda group=group, count=count, request=request: _dry_run(
-                ec2, "run_instances", f"launch {count} x {group.instance_type} ({group.role})", **request
-            )
+            lambda group=group, count=count, request=request: _dry_launch(ec2, group, count, request)
             for group, count, request in launches
         ),
         *(
@@ -70,9 +72,15 @@ def problems(
             )
             for operation, request in make.items()
         ),
-        lambda: quotas(ec2, launches, types, notes),
+        lambda: quotas(ec2, needed, types, notes),
     ]
     return [problem for found in in_parallel(calls) for problem in found]
+
+
+def _dry_launch(ec2: Ec2, group: Group, count: int, request: dict[str, Any]) -> list[Ec2Problem]:
+    """Ask for a launch as it will be. Without room for spot instances it goes on demand: nothing stands against it."""
+    found = _dry_run(ec2, "run_instances", f"launch {count} x {group.instance_type} ({group.role})", **request)
+    return [one for one in found if not (group.spot and one.error_class in (CAPACITY, QUOTA))]
 
 
 def _dry_run(ec2: Ec2, operation: str, doing: str, **parameters: Any) -> list[Ec2Problem]:
@@ -86,57 +94,113 @@ def _dry_run(ec2: Ec2, operation: str, doing: str, **parameters: Any) -> list[Ec
 
 def quotas(
     ec2: Ec2,
-    launches: Sequence[tuple[Group, int, dict[str, Any]]],
+    needed: Sequence[tuple[Group, int]],
     types: dict[str, dict[str, Any]],
     notes: list[str],
 ) -> list[Ec2Problem]:
-    """Compare the vCPUs that are missing with those that the account's quotas leave."""
-    needed: dict[tuple[str, str, bool], int] = {}
-    for group, count, _ in launches:
-        cpus = int(types[group.instance_type].get("VCpuInfo", {}).get("DefaultVCpus", 0))
+    """Compare the vCPUs that are missing with those that the account's quotas leave.
+
+    Spot instances that their quota has no room for are launched on demand: that is a note, and a problem only where the
+    quota on demand has no room for them either. A type that EC2 didn't describe is left out.
+    """
+    wanted: dict[_Quota, int] = {}
+    for group, count in needed:
+        cpus = int(types.get(group.instance_type, {}).get("VCpuInfo", {}).get("DefaultVCpus", 0))
         quota = quota_of(group.instance_type)
-        if quota:
+        if quota and cpus:
             name, on_demand, spot = quota
-            key = (name, spot if group.spot else on_demand, group.spot)
-            needed[key] = needed.get(key, 0) + cpus * count
+            key = _Quota(name, spot if group.spot else on_demand, group.spot, on_demand)
+            wanted[key] = wanted.get(key, 0) + cpus * count
+    room = _Room(ec2, notes)
+    left = {key: room.left(key) for key in wanted}
+    short = [key for key, free in left.items() if free is not None and wanted[key] > free]
     found: list[Ec2Problem] = []
-    limits: dict[tuple[str, str, bool], int] = {}
-    for key in needed:
+    for key in sorted(short, key=lambda one: not one.spot):
+        if not key.spot:
+            if not any(one.on_demand == key.code and one.spot for one in short):
+                found.append(room.problem(key, wanted[key]))
+            continue
+        instead = _Quota(key.name, key.on_demand, False, key.on_demand)
+        both = wanted[key] + wanted.get(instead, 0)
+        free = room.left(instead)
+        spot_problem = room.problem(key, wanted[key])
+        if free is None or both <= free:
+            notes.append(
+                f"Not all can be spot instances: {spot_problem.message} Those for which there is no room are launched "
+                "on demand, at the full price."
+            )
+        else:
+            found += [spot_problem, room.problem(instead, both)]
+    return found
+
+
+@dataclass(frozen=True)
+class _Quota:
+    """A quota of vCPUs. `on_demand` is the code of the one that counts where its spot instances go on demand."""
+
+    name: str
+    code: str
+    spot: bool
+    on_demand: str
+
+
+class _Room:
+    """What the account's quotas leave, each asked for once. What can't be found out is None, and a note."""
+
+    def __init__(self, ec2: Ec2, notes: list[str]) -> None:
+        self._ec2, self._notes = ec2, notes
+        self._limits: dict[str, int | None] = {}
+        self._vcpus: dict[tuple[str, bool], int] | None = None
+        self._counted = False
+
+    def left(self, quota: _Quota) -> int | None:
+        """vCPUs that a quota leaves."""
+        if quota.code not in self._limits:
+            self._limits[quota.code] = self._limit(quota.code)
+        limit = self._limits[quota.code]
+        if limit is None:
+            return None
+        if not self._counted:
+            self._counted = True
+            try:
+                self._vcpus = _used(self._ec2)
+            except Ec2Problem as problem:
+                self._unknown(problem)
+        return None if self._vcpus is None else limit - self._in_use(quota)
+
+    def _in_use(self, quota: _Quota) -> int:
+        return (self._vcpus or {}).get((quota.code, quota.spot), 0)
+
+    def _limit(self, code: str) -> int | None:
         try:
-            answer = ec2.call(
+            answer = self._ec2.call(
                 "get_service_quota",
-                f"read the quota {key[1]}",
+                f"read the quota {code}",
                 service="service-quotas",
                 ServiceCode="ec2",
-                QuotaCode=key[1],
+                QuotaCode=code,
             )
-            limits[key] = int(answer["Quota"]["Value"])
         except Ec2Problem as problem:
             if error_code(problem.__cause__ or problem) not in NO_QUOTA:
-                notes.append(f"Whether the vCPU quota suffices isn't known: {problem.message}")
-    if not limits:
-        return []
-    try:
-        used = _used(ec2)
-    except Ec2Problem as problem:
-        notes.append(f"Whether the vCPU quota suffices isn't known: {problem.message}")
-        return []
-    for (name, code, is_spot), limit in limits.items():
-        in_use = used.get((code, is_spot), 0)
-        wanted = needed[name, code, is_spot]
-        if in_use + wanted > limit:
-            market = "spot" if is_spot else "on-demand"
-            found.append(
-                Ec2Problem(
-                    QUOTA,
-                    f"{wanted} more vCPUs of {market} {name} instances are needed in {ec2.region}; found {in_use} in "
-                    f"use of {limit} (quota {code}), expected {in_use + wanted} or more.",
-                    f"Ask for more: aws service-quotas request-service-quota-increase --region {ec2.region} "
-                    f"--service-code ec2 --quota-code {code} --desired-value {in_use + wanted}. Or ask for fewer or "
-                    "smaller instances, or free others.",
-                )
-            )
-    return found
+                self._unknown(problem)
+            return None
+        return int(answer["Quota"]["Value"])
+
+    def _unknown(self, problem: Ec2Problem) -> None:
+        self._notes.append(f"Whether the vCPU quota suffices isn't known: {problem.message}")
+
+    def problem(self, quota: _Quota, wanted: int) -> Ec2Problem:
+        """What to say of a quota, which left() knows, that is too small."""
+        market = "spot" if quota.spot else "on-demand"
+        in_use = self._in_use(quota)
+        return Ec2Problem(
+            QUOTA,
+            f"{wanted} more vCPUs of {market} {quota.name} instances are needed in {self._ec2.region}; found {in_use} "
+            f"in use of {self._limits[quota.code]} (quota {quota.code}), expected {in_use + wanted} or more.",
+            f"Ask for more: aws service-quotas request-service-quota-increase --region {self._ec2.region} "
+            f"--service-code ec2 --quota-code {quota.code} --desired-value {in_use + wanted}. Or ask for fewer or "
+            "smaller instances, or free others.",
+        )
 
 
 def quota_of(instance_type: str) -> tuple[str, str, str] | None:

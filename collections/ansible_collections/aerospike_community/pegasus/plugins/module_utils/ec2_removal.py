@@ -103,21 +103,26 @@ class Removal:
     terminated: list[Instance] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     protected: list[Instance] = field(default_factory=list)
+    unprotected: list[str] = field(default_factory=list)  # ids of the live ones that aren't
     proof: str = ""
 
 
-def remove(ec2: Ec2, timeout: float, roles: Collection[str] = (), *, check: bool) -> Removal:
+def remove(
+    ec2: Ec2, timeout: float, roles: Collection[str] = (), *, check: bool, unprotected: Collection[str] = ()
+) -> Removal:
     """Take everything that carries the environment's tag, and nothing else, what depends on others first.
 
     With `roles`, only the instances of these (and what ends with them): the others need key and groups. `timeout`, in
-    seconds, is for each wait. Raises Ec2Problem, also for instances that are protected against termination: they stay,
-    with what they need, and everything else goes.
+    seconds, is for each wait. `unprotected` are ids that an earlier look found without protection: asking costs a call
+    for each, and one that was protected since is EC2's to refuse. Raises Ec2Problem, also for instances that are
+    protected against termination: they stay, with what they need, and everything else goes.
     """
     standing, things = look(ec2, roles)
     removal = Removal(terminated=standing)
     live = [one for one in standing if one.live]
-    removal.protected = protected(ec2, live)
+    removal.protected = protected(ec2, [one for one in live if one.id not in unprotected])
     kept = {one.id for one in removal.protected}
+    removal.unprotected = [one.id for one in live if one.id not in kept]
     removal.terminated = [one for one in standing if one.id not in kept]
     removal.changes = [f"terminate {one.name or 'the instance'} ({one.id}, {one.role})" for one in removal.terminated]
     if not kept:

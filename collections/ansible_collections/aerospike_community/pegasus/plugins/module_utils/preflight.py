@@ -32,6 +32,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_er
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_place import (
     IMAGE_ARCHITECTURE,
     architectures,
+    image_name,
+    is_parameter,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
 
@@ -63,7 +65,7 @@ class Answers:
 
     types: dict[str, dict[str, Any]] = field(default_factory=dict)
     instances: list[Instance] = field(default_factory=list)
-    images: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] | None = None  # None: a parameter names the image, which a launch reads
 
 
 def ask(report: Report, *, launching: bool) -> list[Unchecked]:
@@ -108,14 +110,20 @@ def _ask_ec2(report: Report) -> Answers:
     ec2 = Ec2(str(report.values["pegasus_cluster_name"]), **connection)
     # By filter and not by name: EC2 refuses a call that names an unknown type, and doesn't say which.
     filters = [{"Name": "instance-type", "Values": names}]
-    patterns = sorted({image.replace("{architecture}", word) for word in IMAGE_ARCHITECTURE.values()})
+    patterns = sorted({image_name(image, architecture) for architecture in IMAGE_ARCHITECTURE})
     of_image = [{"Name": "name", "Values": patterns}, {"Name": "state", "Values": ["available"]}]
     calls: list[Callable[[], Any]] = [
         lambda: ec2.list("describe_instance_types", "InstanceTypes", f"describe {', '.join(names)}", Filters=filters),
         ec2.instances,
-        lambda: ec2.list("describe_images", "Images", f"look for the image {image}", Owners=[owner], Filters=of_image),
     ]
-    described, instances, images = in_parallel(calls)
+    if not is_parameter(image):
+        calls.append(
+            lambda: ec2.list(
+                "describe_images", "Images", f"look for the image {image}", Owners=[owner], Filters=of_image
+            )
+        )
+    described, instances, *asked = in_parallel(calls)
+    images = asked[0] if asked else None
     return Answers({one["InstanceType"]: one for one in described}, instances, images)
 
 

@@ -9,7 +9,7 @@ short_description: Says what an environment costs, and what a launch will cost
 description:
   - With O(groups), what would be launched for them, with the price an hour and until the expiry. Above O(limit), or
     where a price is unknown, it fails unless O(approved) or O(ask) is set, before anything is launched.
-  - Without, what the environment costs an hour, has cost, and will cost until its expiry.
+  - Without, what the environment costs an hour, has cost at least, and will cost until its expiry.
   - Prices come from O(prices), the spot price history and AWS's Price List API; one that none of them has is unknown.
     They are those of instances; volumes, public addresses and traffic aren't in them.
   - Changes nothing.
@@ -76,8 +76,9 @@ message: {description: The launch as lines; empty when there is none., type: lis
 question: {description: What somebody has to say yes to; empty when nothing., type: str, returned: success}
 cost:
   description: >-
-    currency, per_hour, spent, until_expiry (null for an environment without end), unknown (types without a price, with
-    the reason), sources, text.
+    currency, per_hour, spent (at least: EC2 knows no start before an instance's last one, and lists those that ended
+    for about an hour), until_expiry (null for an environment without end), unknown (types without a price, with the
+    reason), sources, text.
   type: dict
   returned: success
 error_class:

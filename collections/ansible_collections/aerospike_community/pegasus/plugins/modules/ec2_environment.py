@@ -178,6 +178,35 @@ options:
     description: How long to wait for instances to run or to end, in seconds.
     type: int
     default: 600
+  problems:
+    description:
+      - What checks before this one found, as their results have it. Nothing is made then; it is told together with what
+        this one finds, so that a user hears of everything at once.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      msg: {description: What was found., type: str, required: true}
+      error_class: {description: Its class; see RV(error_class)., type: str, required: true}
+      next_step: {description: What to do about it., type: str, default: ""}
+  unprotected:
+    description: >-
+      With O(state=absent), ids of instances that RV(unprotected) of an earlier look named: EC2 isn't asked again for
+      each whether it is protected against termination. It refuses itself what was protected since.
+    type: list
+    elements: str
+    default: []
+  confirm:
+    description: >-
+      With O(state=present) and in check mode, what somebody has to say yes to before this is done. RV(question) says it
+      once nothing stands against it.
+    type: str
+    default: ""
+  plan:
+    description: Lines about what will be done, for whoever is asked. RV(message) says them.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -191,7 +220,7 @@ EXAMPLES = r"""
   aerospike_community.pegasus.ec2_environment:
     environment: Benchmark
     region: us-east-1
-    private_key_file: .pegasus/Benchmark/id_ed25519
+    private_key_file: .pegasus/aws/us-east-1/Benchmark/id_ed25519
     groups:
       - {role: server, name: Benchmark, nodes: 3, instance_type: r6gd.8xlarge}
       - {role: client, name: BenchmarkClient, nodes: 1, instance_type: c6i.4xlarge}
@@ -237,7 +266,14 @@ identity:
   type: str
   returned: success
 message:
-  description: With O(state=absent), all that is taken (or would be) and kept, as lines.
+  description: >-
+    With O(state=absent), all that is taken (or would be) and kept, as lines; else O(plan), with RV(notes) in check
+    mode.
+  type: list
+  elements: str
+  returned: success
+unprotected:
+  description: Ids of the instances that aren't protected against termination.
   type: list
   elements: str
   returned: when O(state=absent)
@@ -246,9 +282,9 @@ proof:
   type: str
   returned: when O(state=absent)
 question:
-  description: In check mode, what to ask a user before it is done; empty when there is nothing to do.
+  description: In check mode, what to ask a user before it is done; empty when there is nothing to ask.
   type: str
-  returned: when O(state=absent)
+  returned: success
 api_calls:
   description: Number of EC2 API calls by name.
   type: dict
@@ -274,7 +310,11 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils import
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
+    CONFIGURATION,
+    Ec2Problem,
+    joined,
+)
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
     CONNECTION_ARGUMENTS,
     connect,
@@ -319,6 +359,19 @@ ARGUMENTS: dict[str, Any] = {
     "expiry": {"type": "str", "default": "24h"},
     "tags": {"type": "dict", "default": {}},
     "timeout": {"type": "int", "default": 600},
+    "problems": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "msg": {"type": "str", "required": True},
+            "error_class": {"type": "str", "required": True},
+            "next_step": {"type": "str", "default": ""},
+        },
+    },
+    "unprotected": {"type": "list", "elements": "str", "default": []},
+    "confirm": {"type": "str", "default": ""},
+    "plan": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -354,8 +407,13 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
     for name, unit in (("root_volume_gb", " (GiB)"), ("monitoring_volume_gb", " (GiB)"), ("zone_count", "")):
         if asked[name] < 1:
             wrong.append(f"ec2_provision_{name} is {asked[name]}; expected at least 1{unit}.")
+    # A module's message ends with its advice.
+    before = tuple(
+        Ec2Problem(one["error_class"], one["msg"].removesuffix(one["next_step"]).rstrip(), one["next_step"])
+        for one in asked["problems"]
+    )
     if wrong:
-        raise Ec2Problem(CONFIGURATION, "\n".join(wrong))
+        raise joined([*before, Ec2Problem(CONFIGURATION, "\n".join(wrong))])
     return ec2_lifecycle.Wish(
         environment=asked["environment"],
         groups=groups,
@@ -376,6 +434,7 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
         tags=tags,
         timeout=asked["timeout"],
         key_name=asked["key_name"],
+        before=before,
     )
 
 
@@ -394,6 +453,7 @@ def _removed(asked: dict[str, Any], removal: ec2_removal.Removal, ec2: Ec2, *, c
         "changes": removal.changes,
         "notes": kept,
         "message": [*(removal.changes or [nothing]), *kept],
+        "unprotected": removal.unprotected,
         "proof": removal.proof,
         "question": f"Destroy {count} of {asked['environment']} in {ec2.region}?" if removal.changes and check else "",
         "api_calls": dict(sorted(ec2.calls.items())),
@@ -412,7 +472,9 @@ def main() -> None:
         wish = wish_from(asked) if asked["state"] == "present" else None
         ec2 = connect(asked)
         if not wish:
-            removal = ec2_removal.remove(ec2, asked["timeout"], asked["roles"], check=module.check_mode)
+            removal = ec2_removal.remove(
+                ec2, asked["timeout"], asked["roles"], check=module.check_mode, unprotected=asked["unprotected"]
+            )
             return _removed(asked, removal, ec2, check=module.check_mode)
         outcome = ec2_lifecycle.present(ec2, wish, check=module.check_mode)
         return {
@@ -423,6 +485,8 @@ def main() -> None:
             "changes": outcome.changes,
             "notes": outcome.notes,
             "identity": outcome.identity,
+            "message": [*asked["plan"], *(outcome.notes if module.check_mode else [])],
+            "question": asked["confirm"] if module.check_mode else "",
             "api_calls": dict(sorted(ec2.calls.items())),
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -293,12 +294,52 @@ def test_an_environment_says_what_it_has_cost(world, run):
     cost = run(groups=[])["cost"]
     assert cost["per_hour"] == pytest.approx(2.0096)
     assert cost["until_expiry"] == pytest.approx(2 * 2.0096, rel=0.01)
-    assert cost["unknown"] == [] and "so far, 2.01 USD an hour" in cost["text"]
+    assert cost["unknown"] == [] and cost["text"].startswith("at least ") and "so far, 2.01 USD an hour" in cost["text"]
 
 
-def one(hours_ago, instance_type="a.large", state="running", expires="2026-11-25T14:00:00Z"):
+def test_what_was_stopped_or_ended_cost_until_then(world, run):
+    """Also of a type that none of the others has."""
+    stopped, ended = launch(world.ec2, 1), launch(world.ec2, 1, "t3.xlarge", role="monitor")
+    world.ec2.stop_instances(InstanceIds=[stopped])
+    world.ec2.terminate_instances(InstanceIds=[ended])
+    found = {
+        one["InstanceId"]: ec2_plan.Instance.from_description(one)
+        for reservation in world.ec2.describe_instances()["Reservations"]
+        for one in reservation["Instances"]
+    }
+    now = datetime.now(UTC)
+    assert all(abs(one.stop_time - now) < timedelta(hours=1) for one in found.values())
+    long_ago = [replace(one, launch_time=one.stop_time - timedelta(hours=10)) for one in found.values()]
+    prices = {Offer(name): Price(usd, "as configured") for name, usd in LISTED.items()}
+    account = ec2_costs.account(long_ago, prices, now + timedelta(hours=5))
+    assert account["spent"] == pytest.approx(10 * (1.8432 + 0.1664)) and account["per_hour"] == 0
+    assert account["text"].startswith("at least 20.10 USD so far, nothing runs (")
+    run(groups=[])
+    assert sorted(world.asked) == ["r6gd.8xlarge", "t3.xlarge"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "since"),
+    [
+        ("User initiated (2026-11-25 11:30:00 GMT)", datetime(2026, 11, 25, 11, 30, tzinfo=UTC)),
+        ("User initiated", None),
+        ("Server.SpotInstanceTermination", None),
+        ("", None),
+    ],
+)
+def test_when_an_instance_stopped_is_what_ec2_says(reason, since):
+    described = {"InstanceId": "i-1", "State": {"Name": "terminated"}, "StateTransitionReason": reason}
+    found = ec2_plan.Instance.from_description(described)
+    assert found.stop_time == since
+    # Nobody knows what it cost: nothing is added to a sum that says "at least".
+    paid = replace(found, instance_type="a.large", launch_time=NOW - timedelta(hours=1))
+    assert ec2_costs.account([paid], PRICES, NOW)["spent"] == (1.0 if since else 0)
+
+
+def one(hours_ago, instance_type="a.large", state="running", expires="2026-11-25T14:00:00Z", stopped_ago=None):
     return ec2_plan.Instance(
         id="i-1", role="server", state=state, instance_type=instance_type, launch_time=NOW - timedelta(hours=hours_ago),
+        stop_time=None if stopped_ago is None else NOW - timedelta(hours=stopped_ago),
         tags={ec2_plan.TAG_EXPIRES: expires},
     )  # fmt: skip
 
@@ -307,9 +348,10 @@ PRICES = {Offer("a.large"): Price(2.0, "as configured"), Offer("b.large"): Price
 
 
 def test_the_account_counts_from_each_start():
-    account = ec2_costs.account([one(3), one(1), one(9, state="stopped")], PRICES, NOW)
-    assert (account["per_hour"], account["spent"], account["until_expiry"]) == (4.0, 8.0, 8.0)
-    assert account["text"].startswith("8.00 USD so far, 4.00 USD an hour, 8.00 USD more until the expiry")
+    others = [one(9, state="stopped", stopped_ago=8), one(9, state="terminated", stopped_ago=6)]
+    account = ec2_costs.account([one(3), one(1), *others], PRICES, NOW)
+    assert (account["per_hour"], account["spent"], account["until_expiry"]) == (4.0, 16.0, 8.0)
+    assert account["text"].startswith("at least 16.00 USD so far, 4.00 USD an hour, 8.00 USD more until the expiry")
 
 
 def test_the_account_of_what_never_ends_or_has_no_price():

@@ -489,6 +489,14 @@ def test_absent_takes_interfaces_and_placement_groups_of_ours_alone(ec2, run):
     assert run(state="absent")["changed"] is False
 
 
+def test_protection_is_asked_for_once(ec2, run):
+    run()
+    looked = run(check=True, state="absent")
+    assert looked["api_calls"]["describe_instance_attribute"] == len(looked["unprotected"]) == 5
+    result = run(state="absent", unprotected=looked["unprotected"][1:])
+    assert result["api_calls"]["describe_instance_attribute"] == 1 and len(result["terminated"]) == 5
+
+
 def test_a_protected_instance_is_kept_with_what_it_needs(ec2, run):
     run()
     ident = live(ec2)["Bench-2"]["InstanceId"]

@@ -409,11 +409,54 @@ def test_a_missing_image_hides_neither_quota_nor_permission(ec2, run, inject, mo
 
 def test_a_wrong_type_hides_no_wrong_subnet(ec2, run):
     result = run(groups=[SERVERS | {"instance_type": "i4i.huge"}, CLIENTS, MONITOR], subnet_ids=["subnet-12345678"])
-    assert "[i4i.huge]" in result["msg"] and "InvalidSubnetID.NotFound" in result["msg"]
+    assert "has no instance type i4i.huge" in result["msg"] and "InvalidSubnetID.NotFound" in result["msg"]
     assert "Expected one zone that offers" not in result["msg"]
     result = run(subnet_ids=["subnet-12345678"], image_name="none-{architecture}")
     assert "InvalidSubnetID.NotFound" in result["msg"] and "named none-amd64" in result["msg"]
     assert nothing_was_made(ec2)
+
+
+def test_a_wrong_type_of_one_group_hides_nothing_of_the_others(ec2, run, inject, monkeypatch):
+    inject("GetServiceQuota", quota({"L-1216C47A": 4}))
+    dry_runs(monkeypatch, lambda name, parameters: "UnauthorizedOperation" if name == "RunInstances" else "")
+    result = run(groups=[SERVERS, CLIENTS, MONITOR | {"instance_type": "t3.huge"}])
+    for text in (
+        "us-east-1 has no instance type t3.huge, which monitor nodes were asked to be of",
+        "EC2 refused to launch 3 x i4i.large (server): UnauthorizedOperation",
+        "EC2 refused to launch 1 x c6i.large (client): UnauthorizedOperation",
+        "8 more vCPUs of on-demand Standard",
+    ):
+        assert text in result["msg"], text
+    assert "Expected one zone" not in result["msg"] and nothing_was_made(ec2)
+
+
+def test_what_was_found_before_is_told_once_with_what_is_found_here(ec2, run):
+    advice = "Correct what is named above."
+    before = [
+        {"msg": f"config.yml:3: found 't3.huge', expected a type that EC2 offers {advice}",
+         "error_class": "configuration", "next_step": advice},
+        {"msg": "12 USD are above the limit. Use --yes.", "error_class": "usage", "next_step": "Use --yes."},
+    ]  # fmt: skip
+    result = run(
+        groups=[SERVERS, MONITOR | {"instance_type": "t3.huge"}], problems=before, image_name="none-{architecture}"
+    )
+    assert result["error_class"] == "configuration"
+    for text in (before[0]["msg"].split(advice)[0], "above the limit.", "is named none-amd64", advice, "Use --yes."):
+        assert result["msg"].count(text.strip()) == 1, text
+    assert "has no instance type" not in result["msg"] and nothing_was_made(ec2)
+    # Nothing else stands against it: that alone is enough.
+    assert run(problems=before[1:])["error_class"] == "usage" and nothing_was_made(ec2)
+
+
+def test_a_question_is_asked_once_nothing_stands_against_it(ec2, run, inject):
+    asked = {"confirm": "Launch?", "plan": ["launch 3"], "check": True}
+    result = run(**asked)
+    assert (result["question"], result["message"]) == ("Launch?", ["launch 3", *result["notes"]])
+    inject("GetServiceQuota", quota({"L-1216C47A": 10, "L-34B43A08": 5}))
+    spot = run(groups=[SERVERS | {"spot": True}, CLIENTS, MONITOR], **asked)
+    assert "Not all can be spot instances" in spot["message"][1], "whoever says yes knows it"
+    assert "question" not in run(image_name="none-{architecture}", **asked)
+    assert run(confirm="Launch?")["question"] == ""
 
 
 def test_missing_permissions_are_said_before_anything_is_made(ec2, run, monkeypatch):
@@ -478,11 +521,35 @@ def test_the_quota_is_compared_with_what_is_missing(ec2, run, inject):
     assert "2 more vCPUs" in run(groups=[SERVERS | {"nodes": 4}, CLIENTS, MONITOR])["msg"]
 
 
-def test_spot_has_a_quota_of_its_own(ec2, run, inject):
-    inject("GetServiceQuota", quota({"L-1216C47A": 4, "L-34B43A08": 5}))
+@pytest.mark.parametrize(
+    ("spot", "on_demand", "said"),
+    [
+        (6, 4, []),
+        (5, 10, []),
+        (5, 9, ["6 more vCPUs of spot Standard", "10 more vCPUs of on-demand Standard"]),
+        (6, 3, ["4 more vCPUs of on-demand Standard"]),
+        (5, 3, ["6 more vCPUs of spot Standard", "10 more vCPUs of on-demand Standard"]),
+    ],
+)
+def test_spot_has_a_quota_of_its_own_and_that_on_demand_to_fall_back_on(ec2, run, inject, spot, on_demand, said):
+    """Six vCPUs of spot instances, four on demand."""
+
+    def none_left(parameters, call):
+        if spot < 6 and "InstanceMarketOptions" in parameters:
+            raise refuse("MaxSpotInstanceCountExceeded")
+        return call()
+
+    inject("GetServiceQuota", quota({"L-1216C47A": on_demand, "L-34B43A08": spot}))
+    inject("RunInstances", none_left)
     result = run(groups=[SERVERS | {"spot": True}, CLIENTS, MONITOR])
-    assert "6 more vCPUs of spot Standard" in result["msg"]
-    assert "on-demand" not in result["msg"]
+    if said:
+        assert result["error_class"] == "quota" and result["msg"].count("more vCPUs of") == len(said)
+        assert all(text in result["msg"] for text in said) and nothing_was_made(ec2)
+        return
+    assert len(live(ec2)) == 5
+    notes = "\n".join(result["notes"])
+    assert ("Not all can be spot instances: 6 more vCPUs of spot Standard" in notes) == (spot < 6)
+    assert ("No spot instances: " in notes) == (spot < 6)
 
 
 def test_a_quota_that_may_not_be_read_is_a_note(ec2, run, inject):

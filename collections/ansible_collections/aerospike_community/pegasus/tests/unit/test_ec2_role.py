@@ -123,6 +123,24 @@ def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path)
 
 
 @pytest.mark.slow
+def test_nobody_is_asked_before_all_checks_have_passed(endpoint, play, tmp_path):
+    answer = tmp_path / "yes"
+    here = {"ec2_provision_endpoint_url": endpoint, "ec2_provision_prices": {"*": 3}, "pegasus_cluster_name": "Asking"}
+    done, _ = play(**here, ec2_provision_answer_file=str(answer), ec2_provision_image_name="none")
+    assert "is named none" in done.stdout and "Wait for the answer" not in done.stdout
+    # Without anybody to ask, that is told with the rest.
+    done, _ = play(**here, ec2_provision_image_name="none")
+    assert "is named none" in done.stdout and "12.00 USD an hour are above the limit of 10.00" in done.stdout
+    answer.touch()
+    done, result = play("-v", **here, ec2_provision_answer_file=str(answer))
+    recap(done, 1)
+    _, _, checked = done.stdout.partition("See what stands against it")
+    assert '"question": "Launch, although 12.00 USD' in checked.partition("TASK")[0]
+    assert len(result["launched"]) == 4
+    play(**here, ec2_provision_state="absent")
+
+
+@pytest.mark.slow
 def test_a_wrong_type_is_refused_before_any_call(play):
     secret = "a-secret-of-40-characters-0123456789abcd"
     done, _ = play(pegasus_cluster_nodes="many", ec2_provision_secret_key=secret)

@@ -401,6 +401,18 @@ def test_what_is_right_passes_with_three_calls(ask: Callable[..., Any], monkeypa
     assert dict(made[0].calls) == {"describe_instance_types": 1, "describe_instances": 1, "describe_images": 1}
 
 
+@pytest.mark.parametrize("name", ["/aws/service/debian/release/12/latest/{architecture}", "debian-12-*{machine}*"])
+def test_an_image_may_be_named_by_a_parameter_or_by_the_machine(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What a parameter holds is read when it is launched; a machine is x86_64 where Debian says amd64."""
+    made = {"name": "debian-12-x86_64-1"}
+    monkeypatch.setitem(globals(), "image", lambda architecture, word, old=image: old(architecture, word) | made)
+    report, _ = ask({"ec2_provision_image_name": name})
+    assert report.problems == []
+    assert {problem.key for problem in ask({"ec2_provision_image_name": "x-{machine}"})[0].problems}
+
+
 def test_mistakes_of_all_kinds_are_told_together(ask: Callable[..., Any]) -> None:
     wrong = {
         "ec2_provision_client_instance_type": "c6i.none",
