@@ -37,6 +37,7 @@ from benchmarks.common import (
     environment,
     publish,
     report_errors,
+    settle,
     timed,
 )
 
@@ -109,6 +110,7 @@ def copy_threads(env: Environment, measured: Measured, repeat: int) -> None:
     try:
         for turn in range(repeat):
             file.write_text(yaml.safe_dump({**load, "read": 2 + turn % 2}), encoding="utf-8")
+            settle()  # the hosts still end the sessions of what ran before
             measured.add(name, env.driver("copy-threads", "-e", f"perseus_client_threads_file={file}"))
             measured.add_floor(name, timed(lambda: scp(env, file)))
     finally:
@@ -155,6 +157,7 @@ def measure(nodes: int, clients: Sequence[int], repeat: int, only: Sequence[str]
         pegasus_data_storage="memory",
     ) as env:
         env.driver("setup", "--no-open")
+        settle()
         for _ in range(repeat if "status" in only else 0):
             measured.add("status", env.driver("status"))
         for _ in range(repeat if "second-setup" in only else 0):
@@ -178,6 +181,7 @@ def grow(env: Environment, clients: int) -> None:
         began = time.monotonic()
         env.change(pegasus_client_nodes=clients)
         env.driver("setup-clients")
+        settle()
         print(f"(setup-clients to {clients}: {time.monotonic() - began:.1f} s)", flush=True)
 
 

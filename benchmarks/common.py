@@ -265,6 +265,31 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def settle(idle: float = 0.6, patience: float = 120) -> None:
+    """Wait until this machine is idle for that share of two seconds: a setup leaves work behind, such as first scrapes
+    and migrations, which isn't the next action's. Raises BenchmarkError where the machine has other work.
+    """
+    end = time.monotonic() + patience
+    while True:
+        before = _processor_ticks()
+        time.sleep(2)
+        spent = [now - then for now, then in zip(_processor_ticks(), before, strict=True)]
+        share = (spent[3] + spent[4]) / max(1, sum(spent))
+        if share >= idle:
+            return
+        if time.monotonic() > end:
+            raise BenchmarkError(
+                f"this machine is idle for {share:.0%} of its time, expected {idle:.0%}: end what else it does, then "
+                "measure again"
+            )
+
+
+def _processor_ticks() -> list[int]:
+    """What all processors did since the boot, in ticks: user, nice, system, idle, iowait, ... (proc(5), /proc/stat)."""
+    with Path("/proc/stat").open(encoding="ascii") as stream:
+        return [int(field) for field in stream.readline().split()[1:9]]
+
+
 @contextlib.contextmanager
 def environment(name: str, **settings: Any) -> Iterator[Environment]:
     """An environment under this name, which is destroyed before and after, whatever happens in between."""

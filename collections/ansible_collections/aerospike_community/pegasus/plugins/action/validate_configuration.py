@@ -13,7 +13,7 @@ from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import configuration, fixed_values, preflight
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import configuration, fixed_values
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import load_schema
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION
 
@@ -58,6 +58,9 @@ class ActionModule(ActionBase):
             )
         unchecked = []
         if asked["ask"] != "never":
+            # EC2's and HTTP's libraries take longer to load than all the rest of the check.
+            from ansible_collections.aerospike_community.pegasus.plugins.module_utils import preflight
+
             unchecked = preflight.ask(report, launching=asked["ask"] == "required")
         limit, limit_reason = configuration.most_nodes(report, root)
         result |= {
