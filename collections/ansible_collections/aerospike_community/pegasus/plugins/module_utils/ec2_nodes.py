@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan, ec2_removal
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import format_duration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2, in_parallel
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import OTHER, USAGE, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import OTHER, PERMISSION, USAGE, Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_launch import tag_list
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
 
@@ -115,6 +115,10 @@ def _skipped(one: Instance, now: datetime) -> str:
     return f"{one.name or one.id} is {one.state}: skipped, its life {rest}"
 
 
+class Unseen(Ec2Problem):
+    """This account may not look at a region at all."""
+
+
 @dataclass
 class Sweep:
     """Instances past their end, and sentences about them and about those that are kept although they may be."""
@@ -153,8 +157,17 @@ def _full_name(one: Instance) -> str:
 
 
 def reap(ec2: Ec2, now: datetime, *, every_environment: bool, check: bool) -> Sweep:
-    """Terminate what is past its tag in one region, and isn't protected. Not waited for: nothing comes after it."""
-    sweep = find_expired(all_instances(ec2) if every_environment else ec2.instances(), now)
+    """Terminate what is past its tag in one region, and isn't protected. Not waited for: nothing comes after it.
+
+    Raises Unseen where already the look isn't permitted, other Ec2Problems for all else that fails.
+    """
+    try:
+        instances = all_instances(ec2) if every_environment else ec2.instances()
+    except Ec2Problem as problem:
+        if problem.error_class == PERMISSION:
+            raise Unseen(problem.error_class, problem.message, problem.next_step) from problem
+        raise
+    sweep = find_expired(instances, now)
     kept = ec2_removal.protected(ec2, sweep.expired)
     if kept:
         step = ec2_removal.unprotect_step(kept, ec2.region)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,7 +125,7 @@ def remove(
     kept = {one.id for one in removal.protected}
     removal.unprotected = [one.id for one in live if one.id not in kept]
     removal.terminated = [one for one in standing if one.id not in kept]
-    removal.changes = [f"terminate {one.name or 'the instance'} ({one.id}, {one.role})" for one in removal.terminated]
+    removal.changes = [_termination_text(one) for one in removal.terminated]
     if not kept:
         # What EC2 deletes with its instance is listed with it.
         ids = {one.id for one in standing}
@@ -141,11 +142,46 @@ def remove(
     if kept:
         raise _protected_problem(removal, ec2.region)
     if things:
-        _delete_all(ec2, look(ec2, roles)[1], timeout)
+        _delete_all(ec2, look(ec2, roles)[1], timeout, _Latecomers(ec2, removal, timeout).take)
     if removal.changes:
         standing, things = _look_again(ec2, roles, min(timeout, FORGOTTEN_WITHIN))
     removal.proof = proof(ec2, roles, standing, things)
     return removal
+
+
+def _termination_text(one: Instance) -> str:
+    return f"terminate {one.name or 'the instance'} ({one.id}, {one.role})"
+
+
+@dataclass
+class _Latecomers:
+    """Instances that weren't listed at first: descriptions lag behind a launch, and a run may have died right after one.
+
+    What they use can't be deleted, which is how they are noticed.
+    """
+
+    ec2: Ec2
+    removal: Removal
+    timeout: float
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> None:
+        """Terminate those that are listed by now, wait for it and note it. Raises Ec2Problem for protected ones."""
+        with self.lock:  # several deletions may come upon them
+            live = [one for one in self.ec2.instances() if one.live]
+            if not live:
+                return
+            self.removal.protected = protected(self.ec2, live)
+            kept = {one.id for one in self.removal.protected}
+            ending = [one for one in live if one.id not in kept]
+            if ending:
+                ids = {one.id for one in ending}
+                self.ec2.call("terminate_instances", f"terminate {len(ids)} instances", InstanceIds=sorted(ids))
+                self.removal.terminated += ending
+                self.removal.changes += [_termination_text(one) for one in ending]
+                self.ec2.wait_for(ids, lambda one: one.state == "terminated", "terminated", self.timeout, ending=True)
+            if kept:
+                raise _protected_problem(self.removal, self.ec2.region)
 
 
 def look(ec2: Ec2, roles: Collection[str] = ()) -> tuple[list[Instance], list[Thing]]:
@@ -218,15 +254,15 @@ def _protected_problem(removal: Removal, region: str) -> Ec2Problem:
     )
 
 
-def _delete_all(ec2: Ec2, things: Sequence[Thing], timeout: float) -> None:
+def _delete_all(ec2: Ec2, things: Sequence[Thing], timeout: float, free: Callable[[], None]) -> None:
     for kind in KINDS:
         own = [thing for thing in things if thing.kind is kind]
         if own:
-            in_parallel([lambda thing=thing: _delete(ec2, thing, timeout) for thing in own])
+            in_parallel([lambda thing=thing: _delete(ec2, thing, timeout, free) for thing in own])
 
 
-def _delete(ec2: Ec2, thing: Thing, timeout: float) -> None:
-    """Delete one thing; wait while something that is just going still uses it; gone already is good."""
+def _delete(ec2: Ec2, thing: Thing, timeout: float, free: Callable[[], None]) -> None:
+    """Delete one thing; wait while something still uses it, which `free` is called to end; gone already is good."""
     for passed in backoff(timeout):
         try:
             ec2.call(thing.kind.delete, f"delete the {thing.text}", **{thing.kind.ident: thing.ident})
@@ -245,6 +281,7 @@ def _delete(ec2: Ec2, thing: Thing, timeout: float) -> None:
                     "Look in EC2 for what uses it and isn't Pegasus's (a network interface, a rule of another security "
                     "group, an attached instance), remove that, then run destroy again.",
                 ) from problem
+            free()
 
 
 def _look_again(ec2: Ec2, roles: Collection[str], timeout: float) -> tuple[list[Instance], list[Thing]]:

@@ -63,7 +63,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_nodes
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import PERMISSION, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
     CONNECTION_ARGUMENTS,
     connect,
@@ -93,22 +93,20 @@ def main() -> None:
         if not asked["all_regions"]:
             return _result({ec2.region: sweep_one(ec2.region)}, [])
         sweeps, problems = ec2_nodes.in_regions(ec2_nodes.regions(ec2), sweep_one)
-        # Organisations close regions by policy: that is no failure.
-        unseen = [f"did not look at {name}: {one.message}" for name, one in problems.items() if _closed(one)]
-        failed = {name: one for name, one in problems.items() if not _closed(one)}
+        # Organisations close regions by policy: that is no failure, unless nothing is left to look at. Nor is it that
+        # policy where only what comes after the look is refused: what is past its end runs on then.
+        closed = {name: one for name, one in problems.items() if isinstance(one, ec2_nodes.Unseen) and sweeps}
+        unseen = [f"did not look at {name}: {one.message}" for name, one in closed.items()]
+        failed = {name: one for name, one in problems.items() if name not in closed}
         result = _result(sweeps, unseen)
         if failed:
             first = next(iter(failed.values()))
             said = "; ".join(f"{name}: {one.message}" for name, one in failed.items())
-            done = "\n".join(result["message"])
-            raise Ec2Problem(first.error_class, f"{said}\nThe other regions were swept:\n{done}", first.next_step)
+            done = "\n".join(["The other regions were swept:", *result["message"]]) if sweeps else "No region was swept."
+            raise Ec2Problem(first.error_class, f"{said}\n{done}", first.next_step)
         return result
 
     run(module, work)
-
-
-def _closed(problem: Ec2Problem) -> bool:
-    return problem.error_class == PERMISSION
 
 
 def _result(sweeps: dict[str, ec2_nodes.Sweep], unseen: list[str]) -> dict[str, Any]:

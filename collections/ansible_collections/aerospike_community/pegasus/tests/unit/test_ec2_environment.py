@@ -587,6 +587,57 @@ def test_absent_waits_for_what_still_uses_the_security_group(ec2, run, inject):
     assert run(state="absent")["api_calls"]["delete_security_group"] == 3
 
 
+def hide_at_first(ec2, inject):
+    """Descriptions miss all instances three times, as right after a launch; what they use can't be deleted until then.
+
+    Returns a function that gives what is live, whether it is listed or not.
+    """
+    looks, told = Counter(), []
+
+    def late(parameters, call):
+        answer = call()
+        if told:
+            return answer
+        looks["instances"] += 1
+        return answer | ({"Reservations": []} if looks["instances"] < 4 else {})
+
+    def really():
+        told.append(True)
+        try:
+            return live(ec2)
+        finally:
+            told.clear()
+
+    def used(parameters, call):
+        if really():
+            raise refuse("DependencyViolation")
+        return call()
+
+    inject("DescribeInstances", late)
+    inject("DeleteSecurityGroup", used)
+    return really
+
+
+def test_an_instance_that_is_not_listed_yet_is_taken_all_the_same(ec2, run, inject):
+    """A setup that was killed right after its launch is followed by destroy."""
+    run()
+    really = hide_at_first(ec2, inject)
+    result = run(state="absent", timeout=5)
+    assert not result.get("failed"), result["msg"]
+    assert really() == {}
+    assert len(result["terminated"]) == 5 and any(line.startswith("terminate Bench-1 (") for line in result["changes"])
+    assert "no instance" in result["proof"]
+
+
+def test_a_protected_instance_that_is_not_listed_yet_is_kept(ec2, run, inject):
+    first = run()["launched"][0]["id"]
+    ec2.modify_instance_attribute(InstanceId=first, DisableApiTermination={"Value": True})
+    really = hide_at_first(ec2, inject)
+    result = run(state="absent", timeout=5)
+    assert result["error_class"] == "permission" and "it is protected against termination" in result["msg"]
+    assert [one["InstanceId"] for one in really().values()] == [first]
+
+
 def test_a_security_group_that_stays_in_use_is_named(ec2, run, inject):
     run()
 

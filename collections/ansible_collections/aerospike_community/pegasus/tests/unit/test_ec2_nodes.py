@@ -240,6 +240,27 @@ def test_every_region_is_swept(ec2, run, monkeypatch):
     assert states(elsewhere)["Other-2"][0] == "terminated" and "eu-west-1: terminate Other-2" in result["msg"]
 
 
+@pytest.mark.parametrize("operation", ["DescribeInstanceAttribute", "TerminateInstances", "DescribeInstances"])
+def test_what_may_not_be_taken_is_a_failure_and_no_region_that_is_closed(ec2, run, monkeypatch, operation):
+    """It runs on although its end is over. So does all, where the account may look nowhere."""
+    launch(ec2, 1, expires=ec2_plan.format_time(datetime.now(UTC) - timedelta(hours=2)))
+    real = botocore.client.BaseClient._make_api_call
+
+    def in_the_way(self, name, parameters):
+        if name == operation:
+            raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "a policy says no"}}, name)
+        if name == "DescribeRegions":
+            return {"Regions": [{"RegionName": REGION}]}
+        return real(self, name, parameters)
+
+    with monkeypatch.context() as refused:
+        refused.setattr(botocore.client.BaseClient, "_make_api_call", in_the_way)
+        result = run(ec2_reap, all_regions=True)
+    assert result["failed"] is True and result["error_class"] == "permission"
+    assert "us-east-1: EC2 refused to" in result["msg"] and "No region was swept." in result["msg"]
+    assert states(ec2)["Bench-1"][0] == "running"
+
+
 def test_the_timers_of_the_first_boot_and_of_a_change_are_the_same_but_for_their_time():
     script = user_data(3600)
     metric, service, timer = expiry.expiry_files("2026-01-31T12:00:00Z")
