@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -54,7 +54,12 @@ def money(usd: float) -> str:
 def offers_of(launches: Iterable[Launch], instances: Iterable[Instance]) -> set[Offer]:
     """What prices are needed for; for a launch of spot instances also that on demand, which it may come to."""
     wanted = {Offer(one.group.instance_type, spot) for one in launches for spot in {one.group.spot, False}}
-    return wanted | {Offer(one.instance_type, one.spot) for one in instances}
+    return wanted | {offer_of(one) for one in instances}
+
+
+def offer_of(one: Instance) -> Offer:
+    """What has the price of an instance: a spot price is that of a zone."""
+    return Offer(one.instance_type, one.spot, one.zone if one.spot else "")
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def estimate(
     hourly, most, new, until_end = Sum(), Sum(), Sum(), Sum()
     running = [one for one in instances if one.state in PAID_STATES]
     for one in [*running, *starts]:
-        offer = Offer(one.instance_type, one.spot)
+        offer = offer_of(one)
         for total in (hourly, most):
             total.add(offer, prices[offer], 1)
     endless = False
@@ -101,7 +106,7 @@ def estimate(
             f"{launch.text()}: {_each(price, count, prices[Offer(offer.instance_type)] if offer.spot else None)}"
         )
     for one in starts:
-        offer = Offer(one.instance_type, one.spot)
+        offer = offer_of(one)
         end = parse_time(one.tags.get(TAG_EXPIRES, ""))
         endless = endless or end is None
         new.add(offer, prices[offer], 1)
@@ -163,16 +168,18 @@ def account(instances: Sequence[Instance], prices: Mapping[Offer, Price], now: d
     that doesn't end, or whose end nobody knows: a setup that died before it set the tag leaves a timer alone.
 
     `spent` is the least that it has been. It counts each instance from its last start, those that are stopped or ended
-    until then; EC2 remembers no earlier start, and lists an instance for about an hour after its end.
+    until then; EC2 remembers no earlier start, and lists an instance for about an hour after its end. A spot instance
+    counts with the lowest price since the first start.
     """
     hourly, spent, coming = Sum(), Sum(), Sum()
     ends = set()  # '' for one that is known; of the others, the largest is what is told
     for one in instances:
-        offer = Offer(one.instance_type, one.spot)
+        offer = offer_of(one)
         price = prices[offer]
         until = now if one.state in PAID_STATES else one.stop_time
         if one.launch_time and until:
-            spent.add(offer, price, max((until - one.launch_time).total_seconds(), 0) / 3600)
+            least = price if price.lowest is None else replace(price, usd=price.lowest)
+            spent.add(offer, least, max((until - one.launch_time).total_seconds(), 0) / 3600)
         if one.state not in PAID_STATES:
             continue
         tag = one.tags.get(TAG_EXPIRES, "")

@@ -10,7 +10,12 @@ from typing import Any
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan, ec2_removal
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import format_duration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2, in_parallel
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import OTHER, PERMISSION, USAGE, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
+    OTHER,
+    PERMISSION,
+    USAGE,
+    Ec2Problem,
+)
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_launch import tag_list
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
 

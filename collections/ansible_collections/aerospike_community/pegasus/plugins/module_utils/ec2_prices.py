@@ -35,18 +35,22 @@ class Price:
 
     usd: float | None
     source: str
+    # The lowest that it has been since look_up's `since`, where it changes with time; None where it doesn't.
+    lowest: float | None = None
 
 
 @dataclass(frozen=True, order=True)
 class Offer:
-    """What has a price: a type, on demand or as spot instance."""
+    """What has a price: a type, on demand or as spot instance; `zone` is where a spot instance is, '' not known yet."""
 
     instance_type: str
     spot: bool = False
+    zone: str = ""
 
     @property
     def text(self) -> str:
-        return f"{self.instance_type} (spot)" if self.spot else self.instance_type
+        where = f" in {self.zone}" if self.zone else ""
+        return f"{self.instance_type} (spot{where})" if self.spot else self.instance_type
 
 
 PriceList = Callable[[str], Sequence[str]]  # an instance type's products, as JSON; raises Ec2Problem
@@ -112,12 +116,14 @@ def look_up(
     listed: PriceList,
     cache: Path | None,
     zones: Collection[str],
+    since: datetime,
     now: datetime,
 ) -> dict[Offer, Price]:
     """The price of each offer.
 
     given: the user's own, by patterns of types; the first that matches counts, for spot instances too.
-    cache: a file where prices are kept between runs. zones: those that spot instances may be in; empty is any.
+    cache: a file where prices are kept between runs. zones: those that new spot instances may be in; empty is any.
+    since: the first moment for which something is paid, for what spot instances cost at least.
     """
     prices: dict[Offer, Price] = {}
     for offer in offers:
@@ -128,7 +134,7 @@ def look_up(
     spot = [offer for offer in rest if offer.spot]
     calls: list[Callable[[], dict[Offer, Price]]] = []
     if spot:
-        calls.append(lambda: _spot_prices(ec2, spot, zones, now))
+        calls.append(lambda: _spot_prices(ec2, spot, zones, since, now))
     if len(spot) < len(rest):
         calls.append(lambda: _on_demand(ec2.region, [one for one in rest if not one.spot], listed, cache, now.date()))
     for found in in_parallel(calls) if calls else ():
@@ -136,29 +142,36 @@ def look_up(
     return prices
 
 
-def _spot_prices(ec2: Ec2, offers: Sequence[Offer], zones: Collection[str], now: datetime) -> dict[Offer, Price]:
-    """The newest spot prices: of the zones that may be, the dearest."""
+def _spot_prices(
+    ec2: Ec2, offers: Sequence[Offer], zones: Collection[str], since: datetime, now: datetime
+) -> dict[Offer, Price]:
+    """The newest spot prices: of the offer's zone, or of the zones that may be the dearest."""
     try:
         history = ec2.list(
             "describe_spot_price_history",
             "SpotPriceHistory",
             "look up spot prices",
-            InstanceTypes=[one.instance_type for one in offers],
+            InstanceTypes=sorted({one.instance_type for one in offers}),
             ProductDescriptions=["Linux/UNIX"],
-            StartTime=now,
+            # EC2 begins with the price that held at this time.
+            StartTime=since,
         )
     except Ec2Problem as problem:
         return {offer: Price(None, _first_line(problem)) for offer in offers}
     prices = {}
     for offer in offers:
-        found = [
-            (float(one["SpotPrice"]), str(one["AvailabilityZone"]))
+        may_be = (offer.zone,) if offer.zone else zones
+        own = [
+            one
             for one in history
-            if one["InstanceType"] == offer.instance_type and (not zones or one["AvailabilityZone"] in zones)
+            if one["InstanceType"] == offer.instance_type and (not may_be or one["AvailabilityZone"] in may_be)
         ]
+        newest = {one["AvailabilityZone"]: one for one in sorted(own, key=lambda one: one["Timestamp"])}
+        found = [(float(one["SpotPrice"]), zone) for zone, one in newest.items()]
         if found:
             usd, zone = max(found)
-            prices[offer] = Price(usd, f"spot price in {zone}, {now:%Y-%m-%d %H:%M} UTC")
+            lowest = min(float(one["SpotPrice"]) for one in own)
+            prices[offer] = Price(usd, f"spot price in {zone}, {now:%Y-%m-%d %H:%M} UTC", lowest)
         else:
             prices[offer] = Price(None, "EC2 has no spot price of it")
     return prices

@@ -155,7 +155,7 @@ def _termination_text(one: Instance) -> str:
 
 @dataclass
 class _Latecomers:
-    """Instances that weren't listed at first: descriptions lag behind a launch, and a run may have died right after one.
+    """Instances that weren't listed at first: descriptions lag behind a launch, and a run may have died after one.
 
     What they use can't be deleted, which is how they are noticed.
     """

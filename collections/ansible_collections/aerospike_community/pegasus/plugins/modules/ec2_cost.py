@@ -153,6 +153,7 @@ def main() -> None:
             ),
             cache=Path(asked["cache"]) if asked["cache"] else None,
             zones=asked["zones"],
+            since=min((one.launch_time for one in instances if one.spot and one.launch_time), default=now),
             now=now,
         )
         estimate = ec2_costs.estimate(plan.launches, plan.starts, instances, prices, expiry_seconds, now)

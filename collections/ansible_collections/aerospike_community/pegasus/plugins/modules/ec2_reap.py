@@ -102,7 +102,9 @@ def main() -> None:
         if failed:
             first = next(iter(failed.values()))
             said = "; ".join(f"{name}: {one.message}" for name, one in failed.items())
-            done = "\n".join(["The other regions were swept:", *result["message"]]) if sweeps else "No region was swept."
+            done = (
+                "\n".join(["The other regions were swept:", *result["message"]]) if sweeps else "No region was swept."
+            )
             raise Ec2Problem(first.error_class, f"{said}\n{done}", first.next_step)
         return result
 

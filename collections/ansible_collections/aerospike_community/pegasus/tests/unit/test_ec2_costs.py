@@ -57,7 +57,7 @@ class World:
 
     def __init__(self, ec2):
         self.ec2, self.asked, self.listed, self.spot = ec2, [], dict(LISTED), []
-        self.error = None
+        self.error = self.spot_since = None
 
     def answer(self, real, client, name, parameters):
         if name == "GetProducts":
@@ -71,6 +71,7 @@ class World:
             return {"PriceList": [product(usd) for usd in (prices if isinstance(prices, list) else [prices])]}
         if name == "DescribeSpotPriceHistory":
             assert parameters["ProductDescriptions"] == ["Linux/UNIX"]
+            self.spot_since = parameters["StartTime"]
             return {
                 "SpotPriceHistory": [one for one in self.spot if one["InstanceType"] in parameters["InstanceTypes"]]
             }
@@ -254,11 +255,16 @@ def test_configured_prices_come_first_and_nobody_is_asked(world, run):
     assert run(prices={"*": "much"})["error_class"] == "configuration"
 
 
+def spot_price(zone, usd, hours_ago=1):
+    """An element of DescribeSpotPriceHistory: a price since so many hours."""
+    return {
+        "InstanceType": "r6gd.8xlarge", "AvailabilityZone": f"{REGION}{zone}", "SpotPrice": usd,
+        "Timestamp": datetime.now(UTC) - timedelta(hours=hours_ago),
+    }  # fmt: skip
+
+
 def test_spot_prices_are_the_dearest_of_the_zones_that_may_be(world, run):
-    world.spot = [
-        {"InstanceType": "r6gd.8xlarge", "AvailabilityZone": f"{REGION}{zone}", "SpotPrice": price}
-        for zone, price in (("a", "0.50"), ("b", "0.70"), ("c", "0.90"))
-    ]
+    world.spot = [spot_price(zone, price) for zone, price in (("a", "0.50"), ("b", "0.70"), ("c", "0.90"))]
     spot = [GROUPS[0] | {"spot": "True"}]
     result = run(groups=spot, zones=[f"{REGION}a", f"{REGION}b"])
     assert "2.10 USD an hour, 0.70 each (spot price in us-east-1b, " in result["message"][0]
@@ -269,7 +275,7 @@ def test_spot_prices_are_the_dearest_of_the_zones_that_may_be(world, run):
 
 def test_the_limit_holds_also_where_there_are_no_spot_instances(world, run):
     """Then they are launched on demand, and nobody is asked again."""
-    world.spot = [{"InstanceType": "r6gd.8xlarge", "AvailabilityZone": f"{REGION}a", "SpotPrice": "0.50"}]
+    world.spot = [spot_price("a", "0.50")]
     spot = [GROUPS[0] | {"spot": "True"}]
     asked = run(groups=spot, limit=5, ask=True)
     assert "together 1.50 USD an hour" in asked["message"][1]
@@ -295,6 +301,24 @@ def test_an_environment_says_what_it_has_cost(world, run):
     assert cost["per_hour"] == pytest.approx(2.0096)
     assert cost["until_expiry"] == pytest.approx(2 * 2.0096, rel=0.01)
     assert cost["unknown"] == [] and cost["text"].startswith("at least ") and "so far, 2.01 USD an hour" in cost["text"]
+
+
+def test_a_spot_instance_has_cost_the_least_of_its_own_zone(world, run, monkeypatch):
+    """The price that holds now may be a new one, and another zone's is none of its business."""
+    launch(world.ec2, 1)
+    described = ec2_plan.Instance.from_description
+    started = datetime.now(UTC) - timedelta(hours=10)
+    monkeypatch.setattr(
+        ec2_plan.Instance,
+        "from_description",
+        lambda found: replace(described(found), spot=True, zone=f"{REGION}a", launch_time=started),
+    )
+    world.spot = [spot_price("a", "0.60"), spot_price("a", "0.40", hours_ago=12), spot_price("b", "0.90")]
+    cost = run(groups=[])["cost"]
+    assert cost["per_hour"] == 0.6 and cost["spent"] == pytest.approx(4.0, abs=0.01)
+    assert world.spot_since == started
+    del world.spot[:2]
+    assert run(groups=[])["cost"]["unknown"] == ["r6gd.8xlarge (spot in us-east-1a): EC2 has no spot price of it"]
 
 
 def test_what_was_stopped_or_ended_cost_until_then(world, run):
