@@ -20,9 +20,11 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_er
     CONFIGURATION,
     ENDPOINT,
     OTHER,
+    PERMISSION,
     Ec2Problem,
     error_code,
     explain,
+    joined,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import (
     TAG_ENVIRONMENT,
@@ -201,7 +203,7 @@ class Ec2:
         return [one for one in found["PlacementGroups"] if one["State"] not in ("deleting", "deleted")]
 
     def find(self, *, placement_groups: bool = False) -> Found:
-        """Look for what the environment has, at the same time."""
+        """Look for what the environment has, at the same time. Raises Ec2Problem with all that isn't permitted."""
         calls: list[Callable[[], Any]] = [
             self.instances,
             self.security_groups,
@@ -211,7 +213,20 @@ class Ec2:
         ]
         if placement_groups:
             calls.append(self.placement_groups)
-        return Found(*in_parallel(calls))
+        refused: builtins.list[Ec2Problem] = []
+
+        def look(call: Callable[[], Any]) -> Any:
+            try:
+                return call()
+            except Ec2Problem as problem:
+                if problem.error_class != PERMISSION:
+                    raise
+                refused.append(problem)
+
+        found = in_parallel([lambda call=call: look(call) for call in calls])
+        if refused:
+            raise joined(refused)
+        return Found(*found)
 
     def wait_for(
         self, ids: set[str], ready: Callable[[Instance], bool], expected: str, timeout: float, *, ending: bool = False

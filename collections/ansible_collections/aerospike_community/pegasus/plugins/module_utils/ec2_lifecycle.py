@@ -209,7 +209,10 @@ def present(ec2: Ec2, wish: Wish, *, check: bool) -> Outcome:
 
 def _compare(ec2: Ec2, wish: Wish) -> Todo:
     """Look at what is there, find out what is missing. Raises all that stands against it at once; changes nothing."""
-    found = ec2.find(placement_groups=wish.placement != "none")
+    try:
+        found = ec2.find(placement_groups=wish.placement != "none")
+    except Ec2Problem as problem:
+        raise joined([*wish.before, problem]) from problem
     plan = ec2_plan.make_plan(
         wish.groups,
         found.instances,
@@ -268,6 +271,7 @@ def _compare(ec2: Ec2, wish: Wish) -> Todo:
                 if part.group.instance_type in place.images
             ],
             [(launch.group, len(launch.indexes)) for launch in launches],
+            plan.starts,
             place.types if place else {},
             _to_make(wish, todo, place),
             notes,

@@ -77,6 +77,7 @@ class Instance:
     zone: str = ""
     key_name: str = ""
     spot: bool = False
+    vcpus: int = 0  # 0 where EC2 doesn't say it
     launch_index: int = 0
     launch_time: datetime | None = None  # of its last start
     stop_time: datetime | None = None  # since when it is stopped or gone, where EC2 says it
@@ -133,6 +134,7 @@ class Instance:
             zone=found.get("Placement", {}).get("AvailabilityZone") or "",
             key_name=found.get("KeyName") or "",
             spot=found.get("InstanceLifecycle") == "spot",
+            vcpus=_vcpus(found.get("CpuOptions") or {}),
             launch_index=int(found.get("AmiLaunchIndex") or 0),
             launch_time=found.get("LaunchTime"),
             stop_time=_state_since(found.get("StateTransitionReason") or ""),
@@ -156,6 +158,10 @@ class Instance:
             "spot": self.spot,
             "expires": self.tags.get(TAG_EXPIRES, ""),
         }
+
+
+def _vcpus(options: dict[str, Any]) -> int:
+    return int(options.get("CoreCount", 0)) * int(options.get("ThreadsPerCore", 1))
 
 
 def _state_since(reason: str) -> datetime | None:

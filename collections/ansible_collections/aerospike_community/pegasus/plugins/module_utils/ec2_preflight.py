@@ -19,7 +19,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_er
     Ec2Problem,
     error_code,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Group
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Group, Instance
 
 # Letters that an instance type's name begins with -> (name of the quota, its code on demand, its code for spot).
 # Codes: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html
@@ -51,6 +51,7 @@ def problems(
     ec2: Ec2,
     launches: Sequence[tuple[Group, int, dict[str, Any]]],
     needed: Sequence[tuple[Group, int]],
+    starts: Sequence[Instance],
     types: dict[str, dict[str, Any]],
     make: dict[str, dict[str, Any]],
     notes: list[str],
@@ -58,6 +59,7 @@ def problems(
     """What stands against launches: group, number of instances and parameters of RunInstances of each.
 
     `needed` are all groups with the number of their new instances, also those that can't be asked for as they will be.
+    `starts` are stopped instances that will be started beside them: vCPUs count while an instance runs.
     `types` are descriptions of the instance types, `make` the parameters of other calls that will make something, by
     operation. What can't be found out is added to `notes`.
     """
@@ -72,7 +74,7 @@ def problems(
             )
             for operation, request in make.items()
         ),
-        lambda: quotas(ec2, needed, types, notes),
+        lambda: quotas(ec2, needed, starts, types, notes),
     ]
     return [problem for found in in_parallel(calls) for problem in found]
 
@@ -95,6 +97,7 @@ def _dry_run(ec2: Ec2, operation: str, doing: str, **parameters: Any) -> list[Ec
 def quotas(
     ec2: Ec2,
     needed: Sequence[tuple[Group, int]],
+    starts: Sequence[Instance],
     types: dict[str, dict[str, Any]],
     notes: list[str],
 ) -> list[Ec2Problem]:
@@ -111,6 +114,11 @@ def quotas(
             name, on_demand, spot = quota
             key = _Quota(name, spot if group.spot else on_demand, group.spot, on_demand)
             wanted[key] = wanted.get(key, 0) + cpus * count
+    for one in starts:
+        quota = quota_of(one.instance_type)
+        if quota and one.vcpus and not one.spot:
+            key = _Quota(quota[0], quota[1], False, quota[1])
+            wanted[key] = wanted.get(key, 0) + one.vcpus
     room = _Room(ec2, notes)
     left = {key: room.left(key) for key in wanted}
     short = [key for key, free in left.items() if free is not None and wanted[key] > free]
@@ -225,7 +233,6 @@ def _used(ec2: Ec2) -> dict[tuple[str, bool], int]:
         if not quota:
             continue
         spot = one.get("InstanceLifecycle") == "spot"
-        options = one.get("CpuOptions", {})
         key = (quota[2] if spot else quota[1], spot)
-        used[key] = used.get(key, 0) + int(options.get("CoreCount", 0)) * int(options.get("ThreadsPerCore", 1))
+        used[key] = used.get(key, 0) + Instance.from_description(one).vcpus
     return used

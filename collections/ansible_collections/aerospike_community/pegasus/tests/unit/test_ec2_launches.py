@@ -471,6 +471,19 @@ def test_missing_permissions_are_said_before_anything_is_made(ec2, run, monkeypa
     assert nothing_was_made(ec2)
 
 
+def test_what_may_not_be_looked_at_hides_nothing_that_was_found_before(ec2, run, inject):
+    def denied(parameters, call):
+        raise refuse("UnauthorizedOperation")
+
+    inject("DescribeKeyPairs", denied)
+    inject("DescribeSecurityGroups", denied)
+    before = [{"msg": "12 USD are above the limit. Use --yes.", "error_class": "usage", "next_step": "Use --yes."}]
+    result = run(problems=before)
+    assert result["error_class"] == "permission"
+    for text in ("refused to describe key pairs", "refused to describe security groups", "above the limit."):
+        assert result["msg"].count(text) == 1, text
+
+
 def test_wrong_credentials_are_said_once(ec2, run, inject):
     def expired(parameters, call):
         raise refuse("ExpiredToken")
@@ -519,6 +532,21 @@ def test_the_quota_is_compared_with_what_is_missing(ec2, run, inject):
     values["L-1216C47A"] = 12
     assert len(run()["instances"]) == 5
     assert "2 more vCPUs" in run(groups=[SERVERS | {"nodes": 4}, CLIENTS, MONITOR])["msg"]
+
+
+def test_the_quota_counts_what_is_started_again_beside_a_launch(ec2, run, inject):
+    """Else the launch would be paid for, and the start refused."""
+    values = {"L-1216C47A": 12}
+    inject("GetServiceQuota", quota(values))
+    inject("DescribeInstances", count_cpus)
+    run()
+    ec2.stop_instances(InstanceIds=[run()["instances"][1]["id"]])
+    more = [SERVERS | {"nodes": 5}, CLIENTS, MONITOR]
+    result = run(groups=more)
+    assert result["error_class"] == "quota" and len(live(ec2)) == 5
+    assert "6 more vCPUs of on-demand Standard" in result["msg"] and "found 8 in use of 12" in result["msg"]
+    values["L-1216C47A"] = 14
+    assert len(run(groups=more)["instances"]) == 7
 
 
 @pytest.mark.parametrize(
