@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -223,7 +224,7 @@ class Ec2:
                     raise
                 refused.append(problem)
 
-        found = in_parallel([lambda call=call: look(call) for call in calls])
+        found = in_parallel([partial(look, call) for call in calls])
         if refused:
             raise joined(refused)
         return Found(*found)
