@@ -47,6 +47,9 @@ T = TypeVar("T")
 # Any valid key, for asking whether one may be imported: nothing is made of it.
 SOME_PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqlBkCzjyzMvWEMHZcHvPyFeTsE0fOCyvA3oGWFbUEV dry-run"
 
+# EC2 knows a token for a day after the end of its instances, which it lists for an hour: a node that was removed and is
+# added again later has the token of the first time.
+TOKEN_OF_THE_GONE = "IdempotentInstanceTerminated"
 # A token answers for a launch whose instances are gone since at most a few times: once per launch within a day.
 TOKEN_ATTEMPTS = 10
 # Instead of the advice to name other zones: those of the nodes that exist are kept.
@@ -772,17 +775,22 @@ def _launch_parts(
 
 def _launch(ec2: Ec2, part: Launch, request: dict[str, Any], known: list[Instance]) -> list[Instance]:
     for attempt in range(TOKEN_ATTEMPTS):
-        answer = ec2.call(
-            "run_instances",
-            part.text(),
-            until_visible=("InvalidGroup.NotFound", "InvalidKeyPair.NotFound", "InvalidPlacementGroup.Unknown"),
-            ClientToken=client_token(request, known, attempt),
-            **request,
-        )
+        try:
+            answer = ec2.call(
+                "run_instances",
+                part.text(),
+                until_visible=("InvalidGroup.NotFound", "InvalidKeyPair.NotFound", "InvalidPlacementGroup.Unknown"),
+                ClientToken=client_token(request, known, attempt),
+                **request,
+            )
+        except Ec2Problem as problem:
+            if error_code(problem.__cause__ or problem) == TOKEN_OF_THE_GONE:
+                continue
+            raise
         made = [Instance.from_description(one) for one in answer["Instances"]]
         if any(instance.live for instance in made):
             return made
-        # EC2 still knows this token from a launch whose instances are gone since.
+        # EC2 still knows this token from a launch whose instances are gone since: it gives these, or says so.
     raise Ec2Problem(OTHER, f"EC2 answered {TOKEN_ATTEMPTS} times to {part.text()} with instances that are gone.")
 
 

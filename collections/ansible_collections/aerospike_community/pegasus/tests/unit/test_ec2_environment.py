@@ -304,6 +304,33 @@ def test_a_token_of_a_launch_that_is_gone_is_changed(ec2, run, inject):
     assert [one["name"] for one in result["instances"]][:3] == ["Bench-1", "Bench-2", "Bench-3"]
 
 
+def test_what_was_taken_is_made_again_although_ec2_knows_the_token(ec2, run, inject):
+    """It remembers tokens for a day, and lists what ended for an hour: then the same launch has the same token."""
+    ended, tokens = set(), []
+
+    def forget(parameters, call):
+        answer = call()
+        for reservation in answer["Reservations"]:
+            reservation["Instances"] = [one for one in reservation["Instances"] if one["State"]["Name"] != "terminated"]
+        return answer
+
+    def remember(parameters, call):
+        tokens.append(parameters["ClientToken"])
+        if parameters["ClientToken"] in ended:
+            raise refuse("IdempotentInstanceTerminated")
+        return call()
+
+    inject("RunInstances", remember)
+    run()
+    assert run(state="absent", roles=["client"])["terminated"]
+    ended.update(tokens)
+    inject("DescribeInstances", forget)
+    result = run()
+    assert not result.get("failed"), result["msg"]
+    assert [one["name"] for one in result["launched"]] == ["BenchClient-1"]
+    assert tokens[3] in ended and tokens[4] not in ended
+
+
 def test_new_things_may_be_unknown_for_a_moment(ec2, run, inject):
     calls = Counter()
 

@@ -556,6 +556,9 @@ def refusal(code):
     [
         (refusal("AuthFailure"), "credentials"),
         (refusal("ExpiredToken"), "credentials"),
+        (refusal("ExpiredTokenException"), "credentials"),  # Systems Manager, Service Quotas
+        (refusal("InvalidSignatureException"), "credentials"),
+        (refusal("MissingAuthenticationToken"), "credentials"),
         (refusal("InvalidClientTokenId"), "credentials"),
         (refusal("UnauthorizedOperation"), "permission"),
         (refusal("AccessDeniedException"), "permission"),
