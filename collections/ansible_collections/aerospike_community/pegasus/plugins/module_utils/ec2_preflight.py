@@ -110,7 +110,11 @@ def quotas(
     for group, count in needed:
         cpus = int(types.get(group.instance_type, {}).get("VCpuInfo", {}).get("DefaultVCpus", 0))
         quota = quota_of(group.instance_type)
-        if quota and cpus:
+        if not quota:
+            notes.append(
+                f"Whether the vCPU quota suffices for {group.instance_type} isn't known: see Service Quotas, EC2."
+            )
+        elif cpus:
             name, on_demand, spot = quota
             key = _Quota(name, spot if group.spot else on_demand, group.spot, on_demand)
             wanted[key] = wanted.get(key, 0) + cpus * count

@@ -20,6 +20,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils import
     ec2_keys,
     ec2_lifecycle,
     ec2_plan,
+    ec2_preflight,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_ingress
 from botocore.exceptions import ClientError
@@ -578,6 +579,13 @@ def test_spot_has_a_quota_of_its_own_and_that_on_demand_to_fall_back_on(ec2, run
     notes = "\n".join(result["notes"])
     assert ("Not all can be spot instances: 6 more vCPUs of spot Standard" in notes) == (spot < 6)
     assert ("No spot instances: " in notes) == (spot < 6)
+
+
+def test_a_type_whose_quota_nobody_knows_is_a_note():
+    notes = []
+    group = ec2_plan.Group("server", "Bench", 3, "hpc7a.12xlarge")
+    assert ec2_preflight.quotas(None, [(group, 3)], [], {}, notes) == []
+    assert len(notes) == 1 and "suffices for hpc7a.12xlarge isn't known" in notes[0]
 
 
 def test_a_quota_that_may_not_be_read_is_a_note(ec2, run, inject):
