@@ -11,9 +11,9 @@ test: dev
 	$(MAKE) unit
 	$(MAKE) --jobs=2 --output-sync=target e2e molecule
 
-# What needs no container and doesn't wait for programs (marks: pyproject.toml), on all processors.
+# What needs no container and doesn't wait for programs (marks: pyproject.toml), two tests on each processor: many wait.
 test-fast: dev
-	$(PY) -m pytest -q -n auto -m "not docker and not e2e and not slow"
+	$(PY) -m pytest -q -n $$(( $$(nproc) * 2 )) -m "not docker and not e2e and not slow"
 
 # Makes .venv through the wrapper, as a user's first command does, then adds the test tools.
 dev: .venv/dev-stamp
