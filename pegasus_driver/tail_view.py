@@ -65,15 +65,11 @@ class Pane:
             elif line.text.strip() and not line.text.startswith(("|", "=", "-")):
                 self.items.append(line.text)
 
-    def columns(self, width: int) -> list[str]:
-        """The workloads to show, those that do something, as many as there is room for, and the total."""
-        return self._columns(width)[0]
+    def columns(self, width: int) -> tuple[list[str], int]:
+        """The workloads to show, those that do something, as many as there is room for, and the total.
 
-    def left_out(self, width: int) -> int:
-        """How many workloads do something and have no column, for want of room."""
-        return self._columns(width)[1]
-
-    def _columns(self, width: int) -> tuple[list[str], int]:
+        Also how many do something and have no column, for want of room.
+        """
         rows = [item for item in self.items if not isinstance(item, str)]
         known = list(rows[-1].counts) if rows else ["total"]
         room = max(1, (width - NUMBER) // COLUMN)
@@ -87,7 +83,7 @@ class Pane:
 
     def lines(self, width: int, height: int) -> list[tuple[str, str]]:
         """(text, kind) from top to bottom; kind is head, threads, row, message, lost or empty."""
-        columns = self.columns(width)
+        columns, _ = self.columns(width)
         threads = self.reader.threads
 
         def cells(first: str, values: Sequence[str]) -> str:
@@ -170,7 +166,7 @@ class Panes:
                     if column:
                         text.append(" │ ", "dim")
                     if row == 0:
-                        left = pane.left_out(each)
+                        _, left = pane.columns(each)
                         title = f" {pane.name} (+{left} workloads) " if left else f" {pane.name} "
                         text.append(title.center(each, "─")[:each], f"bold {colour}")
                     else:
