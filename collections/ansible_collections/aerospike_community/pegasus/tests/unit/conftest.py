@@ -1,4 +1,4 @@
-"""What tests of the modules that call EC2 share: moto as EC2, and the module ec2_environment run as Ansible runs it."""
+"""What tests share: moto as EC2, the module ec2_environment run as Ansible runs it, and a run's folder for actions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import threading
 import boto3
 import botocore.client
 import pytest
+from ansible import constants
 from ansible.module_utils.testing import patch_module_args
+from ansible.plugins.action import ActionBase
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
 from moto import mock_aws
 from moto.ec2.models import amis
@@ -100,3 +102,10 @@ def inject(monkeypatch):
         monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", in_the_way)
 
     return put
+
+
+@pytest.fixture
+def run_folder(tmp_path, monkeypatch):
+    """The folder of an Ansible run, for action plugins that a test makes without a task of a playbook."""
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(ActionBase, "run", lambda *_: {})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.aerospike_community.pegasus.plugins.action import aerospike_restart as subject
+
+pytestmark = pytest.mark.usefixtures("run_folder")
 
 CLUSTER = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
@@ -44,12 +45,6 @@ class Nodes:
             thread.start()
         for thread in threads:
             thread.join()
-
-
-@pytest.fixture(autouse=True)
-def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    monkeypatch.setattr(subject.ActionBase, "run", lambda *_: {})
 
 
 def test_one_at_a_time() -> None:

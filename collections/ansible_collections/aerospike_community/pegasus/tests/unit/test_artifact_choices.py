@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.aerospike_community.pegasus.plugins.action import artifact_package as subject
+
+pytestmark = pytest.mark.usefixtures("run_folder")
 
 
 class Hosts:
@@ -52,12 +53,6 @@ class Hosts:
             thread.start()
         for thread in threads:
             thread.join()
-
-
-@pytest.fixture(autouse=True)
-def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    monkeypatch.setattr(subject.ActionBase, "run", lambda *_: {})
 
 
 @pytest.mark.parametrize("version", ["latest", "8.0.*"])
