@@ -13,7 +13,7 @@ from ansible_collections.aerospike_community.pegasus.plugins import module_utils
 
 PACKAGE = "ansible_collections/aerospike_community/pegasus/plugins/module_utils"
 EXPORTER = ("perseus_exporter", "perseus_meter", "perseus_rows", "threads_file")
-LIVE_LOAD = ("live_load",)  # and two of the exporter's
+LIVE_LOAD = ("live_load", "file_replacement")  # and two of the exporter's
 PREFLIGHT = ("perseus_preflight", "perseus_config", "cluster_watch", "info_protocol")
 
 _SIZE = re.compile(r"[1-9][0-9]*[kmgKMG]")

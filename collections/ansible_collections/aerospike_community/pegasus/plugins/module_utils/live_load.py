@@ -12,15 +12,14 @@ It reads set_load's arguments as one JSON object from stdin, and prints its resu
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.file_replacement import replace
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_rows import LogFollower, TableReader
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.threads_file import (
     ThreadsFileError,
@@ -134,22 +133,6 @@ def name_of(thread: Path) -> str:
         return ""
 
 
-def replace(path: Path, text: str) -> None:
-    """Write a file for everybody to read, in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new = Path(name)
-        new.chmod(0o644)
-        new.replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def running_process(service: str) -> int:
     """Perseus's process id; 0 where it doesn't run (also while it waits for its next automatic restart)."""
     command = ["systemctl", "show", "--property=MainPID", "--value", service]
@@ -225,7 +208,7 @@ def _set_load(
         return result
     proof = Proof(rows_file, process) if process else None
     if old != new:
-        replace(path, new)
+        replace(path, new.encode())
     if not proof:
         return result
     kind = proof.wait(counts_of(old), threads, timeout)

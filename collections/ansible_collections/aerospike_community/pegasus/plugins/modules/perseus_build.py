@@ -56,11 +56,9 @@ output: {description: The last lines of the build., returned: failure, type: lis
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shlex
 import shutil
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -68,6 +66,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.file_replacement import replace
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
     PackageError,
     package_manager,
@@ -220,22 +219,6 @@ class Build:
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file that everybody may read, in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new = Path(name)
-        new.chmod(0o644)
-        new.replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 @contextmanager

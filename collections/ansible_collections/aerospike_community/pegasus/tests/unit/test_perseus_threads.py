@@ -85,7 +85,7 @@ class Perseus:
     def prove(self, old: dict[str, int], new: dict[str, int], timeout: float = 0.3) -> str:
         """What the module does once the content is checked."""
         proof = subject.Proof(self.log, self.process.pid)
-        subject.replace(self.file, render(new))
+        subject.replace(self.file, render(new).encode())
         then = threading.Thread(target=self.then)
         then.start()
         try:
@@ -179,7 +179,7 @@ def test_a_perseus_that_ends_is_no_proof(perseus):
 def test_the_file_is_replaced_and_never_written_in_place(perseus):
     perseus.file.write_text("old")
     with perseus.file.open() as reader:
-        subject.replace(perseus.file, render(load(write=7)))
+        subject.replace(perseus.file, render(load(write=7)).encode())
         assert reader.read() == "old"
     assert "write: 7\n" in perseus.file.read_text()
     assert perseus.file.stat().st_mode & 0o777 == 0o644
