@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import os
 import shutil
@@ -19,6 +20,8 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_MARK = "# Placed by Pegasus while packages are installed; it may be removed."
 POLICY_TEXT = f"#!/bin/sh\n{POLICY_MARK}\nexit 101\n"
 LOCK_SECONDS = 300
+# Held while packages are installed, so that of two calls on one host the second one finds what the first one installed.
+TURN = Path("/run/lock/pegasus-packages.lock")
 
 
 class PackageError(Exception):
@@ -56,16 +59,18 @@ class AptPackages:
         apt = ["apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}"]
         install = [*apt, "-o", "Dpkg::Options::=--force-confold", "-o", "APT::Sandbox::User=root",
                    "install", "--no-install-recommends", "--allow-downgrades", *packages]  # fmt: skip
+        # Nobody reads the packages' translated descriptions, a third of all lists.
+        update = [*apt, "-o", "Acquire::Languages=none", "update"]
         environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
-        with services_kept_still():
+        with one_at_a_time(), services_kept_still():
             if not any(APT_LISTS.glob("*_Packages*")) and not all("/" in package for package in packages):
                 # A new machine: nothing is found without lists. A file may need nothing of them.
-                self._run([*apt, "update"], environ_update=environment)
+                self._run(update, environ_update=environment)
             rc, out, err = self._run(install, environ_update=environment)
             if rc != 0:
                 # Three things heal here: lists that were never read, lists that are old, an installation cut short.
                 self._run(["dpkg", "--configure", "-a"], environ_update=environment)
-                update_rc, update_out, update_err = self._run([*apt, "update"], environ_update=environment)
+                update_rc, update_out, update_err = self._run(update, environ_update=environment)
                 rc, out, err = self._run(install, environ_update=environment)
                 if rc != 0 and update_rc != 0:
                     err = f"{err}\nand apt-get update failed: {_last_lines(update_err or update_out)}"
@@ -95,10 +100,11 @@ class DnfPackages:
         :raises PackageError: dnf refused
         """
         packages = [_asked(package, "-") for package in packages]
-        rc, out, err = self._run(
-            ["dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", *packages],
-            environ_update={"LC_ALL": "C.UTF-8"},
-        )
+        with one_at_a_time():
+            rc, out, err = self._run(
+                ["dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", *packages],
+                environ_update={"LC_ALL": "C.UTF-8"},
+            )
         if rc != 0:
             raise PackageError(f"dnf install {' '.join(packages)} failed: {_last_lines(err or out)}")
 
@@ -129,6 +135,14 @@ def is_there(wanted: str, installed: Mapping[str, str]) -> bool:
         return False
     forms = (installed[name], upstream_version(installed[name]))
     return not version or any(fnmatch.fnmatchcase(form, version) for form in forms)
+
+
+@contextmanager
+def one_at_a_time(turn: Path | None = None) -> Iterator[None]:
+    """Wait until no other call installs packages on this host, and let none begin."""
+    with (turn or TURN).open("w", encoding="ascii") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -16,6 +16,8 @@ PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "ExecMainStatus", "NRestarts",
     "NeedDaemonReload", "ExecMainStartTimestamp", "StateChangeTimestamp",
 )  # fmt: skip
+# Each look at a unit is a process of its own, and many hosts may share a processor.
+POLL_SECONDS = 0.2
 # What a reader should see before everything else, worst first.
 TELLING = (
     re.compile(r"\bCRITICAL\b"),
@@ -109,7 +111,7 @@ class Systemd:
                 steady_since = time.monotonic()
             elif time.monotonic() - steady_since >= settle_seconds:
                 return state
-            time.sleep(0.1)
+            time.sleep(POLL_SECONDS)
             state = self.state(unit)
 
     def log_lines(self, unit: str, since: float = 0.0, count: int = 200) -> list[str]:

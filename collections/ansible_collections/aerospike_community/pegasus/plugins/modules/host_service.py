@@ -26,6 +26,12 @@ options:
     type: list
     elements: str
     default: []
+  packages_ahead:
+    description:
+      - Only begins to install O(packages), and goes on while that takes its time. A later call that asks for the same
+        packages waits for it, and says what went wrong if they aren't there then.
+    type: bool
+    default: false
   users:
     description: Users, each with a group of its own name.
     type: list
@@ -232,13 +238,17 @@ import re
 import shlex
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import kernel_settings
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
+    AptPackages,
+    DnfPackages,
     PackageError,
     is_there,
+    one_at_a_time,
     package_manager,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
@@ -312,13 +322,20 @@ class HostService:
         if not wanted:
             return
         manager = package_manager(self.module.run_command)
-        names = [package.partition("=")[0] for package in wanted]
-        present = manager.installed(names)
-        missing = [package for package in wanted if not is_there(package, present)]
+        missing = self.missing_packages(manager)
+        if missing and self.params["packages_ahead"]:
+            self.changes.append(f"began to install {', '.join(missing)}")
+            if not self.check:
+                in_background(lambda: manager.install(missing))
+            return
+        if missing and not self.check:
+            with one_at_a_time():
+                pass  # what another call has begun is there now
+            missing = self.missing_packages(manager)
         if missing:
             if not self.check:
                 manager.install(missing)
-                present = manager.installed(names)
+                present = manager.installed([package.partition("=")[0] for package in wanted])
                 for package in missing:
                     if not is_there(package, present):
                         name, _, version = package.partition("=")
@@ -327,6 +344,12 @@ class HostService:
                             f"{version or 'any version'}: name one that the distribution has"
                         )
             self.changes.append(f"installed {', '.join(missing)}")
+
+    def missing_packages(self, manager: AptPackages | DnfPackages) -> list[str]:
+        """Those that are asked for and aren't there."""
+        wanted = self.params["packages"]
+        present = manager.installed([package.partition("=")[0] for package in wanted])
+        return [package for package in wanted if not is_there(package, present)]
 
     def make_users(self) -> None:
         """Make the users that are missing; the others stay as they are."""
@@ -581,6 +604,21 @@ class HostService:
             raise StepError(f"'{' '.join(command)}' failed (exit status {rc}): {(err or out).strip()}")
 
 
+def in_background(work: Callable[[], None]) -> None:
+    """Do it in a process of its own, which outlives this one. What fails there shows when its result is asked for."""
+    if os.fork():
+        return
+    # Nothing of the caller's: Ansible waits until its streams are closed, and sudo ends what is left of its session.
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    try:
+        work()
+    finally:
+        os._exit(0)
+
+
 def only_passive(old: str, new: str, pattern: str) -> bool:
     """Whether two texts differ in nothing but the parts that ``pattern`` finds, and have one of these in common."""
     found = re.compile(pattern)
@@ -629,6 +667,7 @@ def argument_spec() -> dict:
 
     return {
         "packages": {"type": "list", "elements": "str", "default": []},
+        "packages_ahead": {"type": "bool", "default": False},
         "users": several(users),
         "directories": several({"path": path, **owner, "mode": {"type": "str", "default": "0755"}}),
         "files": {**several(files), "mutually_exclusive": [("content", "secret_content")]},

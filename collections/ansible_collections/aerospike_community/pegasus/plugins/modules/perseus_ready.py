@@ -86,6 +86,8 @@ ERRORS_LOOK_BACK_BYTES = 16 * 1024
 POLL_SECONDS = 0.05
 SERVICE_POLL_SECONDS = 1.0
 DEAD_STATES = ("failed", "inactive")
+# One restart may heal what was wrong.
+RESTARTS_MAX = 1
 
 
 class NotReadyError(Exception):
@@ -106,6 +108,7 @@ class Watch:
         self.deadline = time.monotonic() + params["timeout"]
         self.reason = "expected a row with counts, found none"
         self.next_look = 0.0
+        self.restarts: int | None = None
         self.rows_seen = 0
 
     def run(self) -> tuple[Verdict, list[Row]]:
@@ -156,7 +159,7 @@ class Watch:
             return {}
 
     def look_at_service(self) -> None:
-        """Once a second: a service that is dead doesn't come back by waiting.
+        """Once a second: a service that is dead, or ends again and again, doesn't come back by waiting.
 
         :raises NotReadyError: it is
         """
@@ -169,6 +172,12 @@ class Watch:
             raise NotReadyError(f"expected a service {self.params['service']}, found no such unit on this host")
         if state.active in DEAD_STATES:
             raise NotReadyError(f"expected the service {self.params['service']} to run, found it {state.describe()}")
+        self.restarts = state.restarts if self.restarts is None else self.restarts
+        if state.restarts > self.restarts + RESTARTS_MAX:
+            raise NotReadyError(
+                f"expected the service {self.params['service']} to go on running, found that it ended "
+                f"{state.restarts - self.restarts} times, each time soon after its start"
+            )
 
     def log_lines(self) -> list[str]:
         """What explains it: Perseus's own words, and the journal's where Perseus said nothing."""

@@ -11,6 +11,7 @@ import pytest
 from ansible import constants
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.action import ActionBase
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import host_packages
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
 from moto import mock_aws
 from moto.ec2.models import amis
@@ -25,6 +26,12 @@ GROUPS = [
     {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
     {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
 ]
+
+
+@pytest.fixture(autouse=True)
+def turn(tmp_path, monkeypatch):
+    """Calls that install packages take turns among themselves, not with those of another test."""
+    monkeypatch.setattr(host_packages, "TURN", tmp_path / "pegasus-packages.lock")
 
 
 def image(architecture, word):

@@ -360,6 +360,40 @@ def test_only_missing_packages_are_installed(host: Host, monkeypatch: pytest.Mon
     assert manager.asked == ["git"]
 
 
+def test_packages_ahead_come_while_the_caller_goes_on(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The call ends first, says what it began, and the next call finds the packages there when it is through."""
+    manager = SlowManager(tmp_path)
+    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    assert call(host, packages=["curl", "git"], packages_ahead=True).changes == ["began to install curl, git"]
+    assert manager.installed(["curl", "git"]) == {}
+    wait_for(manager.begun.exists)
+    (tmp_path / "go").touch()
+    assert call(host, packages=["curl", "git"]).changes == []
+    assert manager.log.read_text().splitlines() == ["curl git"]
+
+
+def test_what_was_to_come_ahead_and_did_not_is_installed_by_who_needs_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manager = SlowManager(tmp_path, fail_first=True)
+    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    (tmp_path / "go").touch()
+    call(host, packages=["curl"], packages_ahead=True)
+    wait_for(manager.begun.exists)
+    assert call(host, packages=["curl"]).changes == ["installed curl"]
+    assert manager.log.read_text().splitlines() == ["curl", "curl"]
+
+
+def test_packages_ahead_in_a_dry_run(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    manager = SlowManager(tmp_path)
+    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    ahead = call(host, check=True, packages=["curl"], packages_ahead=True)
+    assert ahead.changes == ["began to install curl"] and not manager.begun.exists()
+    assert call(host, check=True, packages=["curl"]).changes == ["installed curl"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "installed"),
     [
@@ -426,6 +460,34 @@ class Manager:
         for package in packages:
             name, _, version = package.partition("=")
             self.have[name] = self.has.get(name, f"{version or 1}-1")
+
+
+class SlowManager:
+    """A package manager for several processes: it installs when the file `go` is there, and takes its turn."""
+
+    def __init__(self, folder: Path, fail_first: bool = False) -> None:
+        self.folder, self.fail_first = folder, fail_first
+        self.begun, self.log, self.have = folder / "begun", folder / "log", folder / "have"
+
+    def installed(self, names: list[str]) -> dict[str, str]:
+        have = self.have.read_text().split() if self.have.exists() else []
+        return {name: "1-1" for name in names if name in have}
+
+    def install(self, packages: list[str]) -> None:
+        with host_packages.one_at_a_time():
+            first = not self.begun.exists()
+            self.begun.touch()
+            wait_for((self.folder / "go").exists)
+            with self.log.open("a") as stream:
+                stream.write(" ".join(packages) + "\n")
+            if not (first and self.fail_first):
+                self.have.write_text(" ".join(packages))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until a condition holds; the test's own timeout ends it."""
+    while not condition():
+        time.sleep(0.01)
 
 
 def test_documentation_and_argument_spec_agree() -> None:

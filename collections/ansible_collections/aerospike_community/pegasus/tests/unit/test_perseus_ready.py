@@ -125,6 +125,19 @@ class FakeSystemd:
         return []
 
 
+class RestartedSystemd(FakeSystemd):
+    """A service that was restarted once more at each look, up to `most` times."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.restarts = most, -1
+
+    def state(self, unit: str):
+        """Return the state."""
+        self.restarts = min(self.restarts + 1, self.most)
+        return parse_state(unit, f"LoadState=loaded\nActiveState=active\nSubState=running\nNRestarts={self.restarts}")
+
+
 @contextmanager
 def perseus(log: Path, server: dict[str, int], works: bool = True) -> Iterator[None]:
     """Print a row every 20 ms, and count it on the server if it works."""
@@ -187,6 +200,22 @@ def test_the_watch_says_why_it_gave_up(params: dict, monkeypatch: pytest.MonkeyP
         pytest.raises(NotReadyError, match="found 0 in their counters"),
     ):
         Watch(params, FakeSystemd()).run()
+
+
+def test_a_perseus_that_ends_again_and_again_is_not_waited_for(
+    params: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(perseus_ready, "SERVICE_POLL_SECONDS", 0.0)
+    with pytest.raises(NotReadyError, match="ended 2 times, each time soon after its start"):
+        Watch(params, RestartedSystemd(most=5)).run()
+
+
+def test_a_perseus_that_one_restart_heals_is_ready(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perseus_ready, "SERVICE_POLL_SECONDS", 0.0)
+    server = {"client_write_success": 0, "client_read_success": 0}
+    monkeypatch.setattr(perseus_ready, "sum_counters", lambda *_, **__: dict(server))
+    with perseus(Path(params["rows_file"]), server):
+        assert Watch(params, RestartedSystemd(most=1)).run()[0].problem == ""
 
 
 def test_a_server_that_does_not_answer_is_named(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
