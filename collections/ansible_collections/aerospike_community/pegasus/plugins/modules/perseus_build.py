@@ -30,6 +30,12 @@ options:
     description: V(false) builds nothing, and only says whether the installed program is the wanted one.
     type: bool
     default: true
+  keep:
+    description: >-
+      A repository that can't be asked leaves the installed program as it is, with a warning. So it is always where
+      O(build) is V(false).
+    type: bool
+    default: false
   timeout: {description: Seconds for the build command., type: int, default: 900}
 attributes:
   check_mode: {description: Says whether it would build., support: full}
@@ -245,7 +251,7 @@ def run(module: AnsibleModule) -> dict[str, object]:
     """Do what is asked; return the module's result."""
     build = Build(module)
     params = module.params
-    if not params["build"] or module.check_mode:
+    if not params["build"] or params["keep"] or module.check_mode:
         stamp = build.stamp()
         # Without a program nothing needs to be asked: a fresh host may not have git.
         commit, current = "", False
@@ -256,7 +262,8 @@ def run(module: AnsibleModule) -> dict[str, object]:
             except UnreachableError as error:
                 module.warn(f"{error}. Perseus stays at commit {stamp['commit'][:12]}")
                 commit, current = stamp["commit"], True
-        return {"changed": params["build"] and not current, "current": current, "commit": commit, "stamp": stamp}
+        if current or not params["build"] or module.check_mode:
+            return {"changed": params["build"] and not current, "current": current, "commit": commit, "stamp": stamp}
     # As long as a build may take twice: the one that is running, and its packages.
     with lock(Path(f"{params['source']}.lock"), 2 * params["timeout"]):
         manager = package_manager(module.run_command)
@@ -284,6 +291,7 @@ def main() -> None:
             "jar": {"type": "path", "default": "/opt/perseus/perseus.jar"},
             "packages": {"type": "list", "elements": "str", "default": []},
             "build": {"type": "bool", "default": True},
+            "keep": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 900},
         },
         supports_check_mode=True,

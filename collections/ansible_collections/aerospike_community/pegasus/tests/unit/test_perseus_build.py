@@ -78,6 +78,7 @@ def module(tmp_path: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Fak
             "source": str(tmp_path / "host/source"),
             "jar": str(tmp_path / "host/perseus.jar"),
             "packages": ["git"],
+            "keep": False,
             "build": True,
             "timeout": 60,
         }
@@ -156,6 +157,25 @@ def test_a_repository_that_cannot_be_asked_stops_a_build_but_not_a_check(module:
     module.params["build"] = False
     assert run(module)["current"] is True
     assert "Perseus stays at commit" in module.warnings[0]
+
+
+def test_with_keep_a_repository_that_cannot_be_asked_leaves_the_program(module: FakeModule, origin: Path) -> None:
+    """A build host of a setup: what is there goes on; without a program there is nothing to go on with."""
+    module.params["keep"] = True
+    assert run(module)["changed"] is True
+    repository = module.params["repository"]
+    module.params["repository"] += "-gone"
+    kept = run(module)
+    assert (kept["changed"], kept["current"]) == (False, True)
+    assert "Perseus stays at commit" in module.warnings[0]
+    Path(module.params["jar"]).unlink()
+    with pytest.raises(BuildError, match="could not ask the repository"):
+        run(module)
+    module.params["repository"] = repository
+    assert run(module)["changed"] is True
+    new = commit(origin, "two")
+    assert run(module)["commit"] == new
+    assert (content(module), len(module.warnings)) == ("two", 1)
 
 
 @pytest.mark.parametrize(
