@@ -1,6 +1,8 @@
 # The three commands that matter: make test-fast (every minute), make test (before a push), make clean.
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Hundreds of processes import the same files: each takes what the first one has compiled, whatever the caller's shell says.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: test test-fast test-interrupt lint image unit molecule e2e dev clean
 
@@ -11,7 +13,7 @@ test: dev
 	$(MAKE) unit
 	$(MAKE) --jobs=2 --output-sync=target e2e molecule
 
-# What needs no container and doesn't wait for programs (marks: pyproject.toml), two tests on each processor: many wait.
+# What needs no container and doesn't wait for programs (marks: pyproject.toml). Two tests on each processor: many wait.
 test-fast: dev
 	$(PY) -m pytest -q -n $$(( $$(nproc) * 2 )) -m "not docker and not e2e and not slow"
 
@@ -34,7 +36,7 @@ image: dev
 	./pegasus-driver local image
 
 unit: dev
-	$(PY) -m pytest -n auto -m "not e2e" --cov --cov-report=term
+	$(PY) -m pytest -n $$(( $$(nproc) * 2 )) -m "not e2e" --cov --cov-report=term
 
 # The hosts are made once; each role's scenario runs on them. One alone: molecule test -s aerospike_server
 molecule: dev
