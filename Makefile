@@ -6,8 +6,9 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: test test-fast test-interrupt lint image unit molecule e2e dev clean
 
-# The tests with hosts wait half of their time, so they run side by side; each one's output comes whole, at its end. The
-# others use both processors of a small machine, and clusters with heartbeats are among them: they run alone.
+# The tests with hosts wait half of their time, so they run side by side, the environments' as two streams; each one's
+# output comes whole, at its end. The others use both processors of a small machine, and clusters with heartbeats are
+# among them: they run alone.
 test: dev
 	$(MAKE) --jobs=2 --output-sync=target lint image
 	$(MAKE) unit
@@ -42,8 +43,9 @@ unit: dev
 molecule: dev
 	molecule test --all
 
+# Two environments' lives at the same time, each in a clone and a local cloud of its own.
 e2e: dev
-	$(PY) -m pytest -m e2e tests/e2e
+	$(PY) -m pytest -n 2 -m e2e tests/e2e
 
 # The driver killed at 25 moments of a setup (the suite takes 5); what came of each is printed, and kept in .pegasus/.
 # PEGASUS_INTERRUPT_SEED=... repeats a run.
