@@ -1,17 +1,20 @@
 # The three commands that matter: make test-fast (every minute), make test (before a push), make clean.
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Hundreds of processes import the same files: each takes what the first one has compiled, whatever the caller's shell says.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: test test-fast test-interrupt lint image unit molecule e2e dev clean
 
-# The tests with hosts wait half of their time, so they run side by side; each one's output comes whole, at its end. The
-# others use both processors of a small machine, and clusters with heartbeats are among them: they run alone.
+# The tests with hosts wait half of their time, so they run side by side, the environments' as two streams; each one's
+# output comes whole, at its end. The others use both processors of a small machine, and clusters with heartbeats are
+# among them: they run alone.
 test: dev
 	$(MAKE) --jobs=2 --output-sync=target lint image
 	$(MAKE) unit
 	$(MAKE) --jobs=2 --output-sync=target e2e molecule
 
-# What needs no container and doesn't wait for programs (marks: pyproject.toml), two tests on each processor: many wait.
+# What needs no container and doesn't wait for programs (marks: pyproject.toml). Two tests on each processor: many wait.
 test-fast: dev
 	$(PY) -m pytest -q -n $$(( $$(nproc) * 2 )) -m "not docker and not e2e and not slow"
 
@@ -34,14 +37,15 @@ image: dev
 	./pegasus-driver local image
 
 unit: dev
-	$(PY) -m pytest -n auto -m "not e2e" --cov --cov-report=term
+	$(PY) -m pytest -n $$(( $$(nproc) * 2 )) -m "not e2e" --cov --cov-report=term
 
 # The hosts are made once; each role's scenario runs on them. One alone: molecule test -s aerospike_server
 molecule: dev
 	molecule test --all
 
+# Two environments' lives at the same time, each in a clone and a local cloud of its own.
 e2e: dev
-	$(PY) -m pytest -m e2e tests/e2e
+	$(PY) -m pytest -n 2 -m e2e tests/e2e
 
 # The driver killed at 25 moments of a setup (the suite takes 5); what came of each is printed, and kept in .pegasus/.
 # PEGASUS_INTERRUPT_SEED=... repeats a run.

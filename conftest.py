@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,13 +26,48 @@ def ec2s_model_is_read_once() -> Iterator[None]:
         yield
 
 
+# What waits most of its time, some of it for heartbeats that must not come late: begun first, beside one worker of four
+# that computes.
+WAITING = ("tests/contract/test_server_cluster.py", "tests/local_cloud", "tests/contract/test_perseus.py")
+
+
+def scope_of(nodeid: str) -> str:
+    """What stays together: a file's tests, which share what its fixtures make, and all that share the engine.
+
+    Each test that runs the driver against an EC2 has one of its own, and is long: these go to whoever is free.
+    """
+    path = nodeid.partition("::")[0]
+    folder = os.path.dirname(path)  # noqa: PTH120 (an id, no path)
+    return {"tests/local_cloud": folder, "tests/aws": nodeid}.get(folder, path)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several workers: what waits, what is long, what is short. So none has much left when the others are done."""
+    if not hasattr(config, "workerinput"):
+        return
+    slow = Counter(scope_of(item.nodeid) for item in items if item.get_closest_marker("slow"))
+    size = Counter(scope_of(item.nodeid) for item in items)
+
+    def turn(item: pytest.Item) -> tuple[bool, int, int, int]:
+        scope = scope_of(item.nodeid)
+        return (
+            scope not in WAITING,
+            WAITING.index(scope) if scope in WAITING else 0,
+            -slow[scope],
+            -size[scope],
+        )
+
+    items.sort(key=turn)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests stay together, because they share what its fixtures make. So do those that share the engine."""
     from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # ordered above
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            folder = os.path.dirname(nodeid.partition("::")[0])  # noqa: PTH120 (an id, no path)
-            return folder if folder == "tests/local_cloud" else super()._split_scope(nodeid)
+            return scope_of(nodeid)
 
     return Scheduling(config, log)

@@ -9,17 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
-from tests.e2e.checkout import Checkout
+from pegasus_driver.local_cloud.settings import Settings
+from tests.e2e.checkout import ROOT, Checkout
 from tests.host_logs import containers_of, host_logs
 
 
 @pytest.fixture(scope="session")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """One clone for all modules: its virtual environment is made by the first command, and once."""
+def place(worker_id: str) -> Iterator[None]:
+    """Where the local cloud of this stream of tests is: with `-n 2` they are two, which have nothing in common."""
+    number = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+    first = Settings.from_environment(ROOT)
+    network = int(ip_network(first.network).network_address) ^ number << 16
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEGASUS_LOCAL_PORT", str(first.port + number))
+        patch.setenv("PEGASUS_LOCAL_NETWORK", f"{ip_address(network)}/16")
+        yield
+
+
+@pytest.fixture(scope="session")
+def clone(place: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """One clone for all modules of a stream: its virtual environment is made by the first command, and once."""
     path = tmp_path_factory.mktemp("clone") / "pegasus"
     path.mkdir()
     return Checkout(path)
