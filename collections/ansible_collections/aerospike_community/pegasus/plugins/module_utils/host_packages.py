@@ -8,6 +8,7 @@ import fcntl
 import fnmatch
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ POLICY_MARK = "# Placed by Pegasus while packages are installed; it may be remov
 POLICY_TEXT = f"#!/bin/sh\n{POLICY_MARK}\nexit 101\n"
 LOCK_SECONDS = 300
 # Held while packages are installed, so that of two calls on one host the second one finds what the first one installed.
-TURN = Path("/run/lock/pegasus-packages.lock")
+TURN = Path("/run/pegasus-packages.lock")
+TURN_SECONDS = 900
 
 
 class PackageError(Exception):
@@ -138,10 +140,24 @@ def is_there(wanted: str, installed: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def one_at_a_time(turn: Path | None = None) -> Iterator[None]:
-    """Wait until no other call installs packages on this host, and let none begin."""
-    with (turn or TURN).open("w", encoding="ascii") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other call installs packages on this host, and let none begin.
+
+    :raises PackageError: another one goes on for longer than TURN_SECONDS
+    """
+    deadline = time.monotonic() + TURN_SECONDS
+    with TURN.open("w", encoding="ascii") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PackageError(
+                        f"another installation of Pegasus's has gone on for {TURN_SECONDS} s on this host, expected it "
+                        f"to end: look what apt or dnf waits for there"
+                    ) from None
+                time.sleep(0.1)
         yield
 
 

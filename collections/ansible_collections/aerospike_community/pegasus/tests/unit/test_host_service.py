@@ -386,6 +386,16 @@ def test_what_was_to_come_ahead_and_did_not_is_installed_by_who_needs_it(
     assert manager.log.read_text().splitlines() == ["curl", "curl"]
 
 
+def test_an_installation_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_packages, "TURN_SECONDS", 0)
+    with (
+        host_packages.one_at_a_time(),
+        pytest.raises(host_packages.PackageError, match="another installation"),
+        host_packages.one_at_a_time(),
+    ):
+        pass
+
+
 def test_packages_ahead_in_a_dry_run(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     manager = SlowManager(tmp_path)
     monkeypatch.setattr(subject, "package_manager", lambda run: manager)
