@@ -224,7 +224,9 @@ class PlainRenderer:
         number = len(self._progress.stages) - 1
         stage = self._progress.current
         for name, role in stage.roles.items() if stage else ():
-            if role.ended is not None and (number, name) not in self._told_roles:
+            if role.ended is None:
+                self._told_roles.discard((number, name))  # entered again: what was told isn't its end
+            elif (number, name) not in self._told_roles:
                 self._told_roles.add((number, name))
                 self._line(f"  {name}: {_hosts(role)}{_changed(role.changed)}", now)
 

@@ -1,5 +1,5 @@
 # A client: Perseus is built from its repository and started when the cluster is whole, until it prints rows with counts.
-apt-get -qq -o APT::Sandbox::User=root update # the image has no lists, and not all of these packages
+apt-get -qq -o APT::Sandbox::User=root -o Acquire::Languages=none update # the image has no lists, and not all of these packages
 install_packages git python3 logrotate prometheus-node-exporter
 git clone -q "$repository" /opt/perseus/source
 (cd /opt/perseus/source && git checkout -q "$commit" && $build_command >/dev/null)

@@ -1,4 +1,4 @@
-"""Roles are entered by the names that their specifications have: otherwise Ansible checks nothing."""
+"""Roles are entered by names without an ending, as their specifications have them: otherwise Ansible finds none."""
 
 from __future__ import annotations
 

@@ -137,30 +137,26 @@ def test_a_rolling_stop_with_writes_going_on_loses_nothing(cluster, client):
     keys += written.keys
     assert len(written.keys) > 300
     assert not lost(client, keys)
-    assert written.longest < 4.0
     client.truncate("Test", "kept", 0)
     assert objects(cluster) == [0, 0, 0]
 
 
 class Writing:
-    """What a thread that writes all the time has had confirmed. `longest` is the longest time for one write, in s."""
+    """What a thread that writes all the time has had confirmed."""
 
     def __init__(self) -> None:
         self.keys: list[tuple[str, str, int]] = []
-        self.longest = 0.0
         self.stopped = threading.Event()
 
     def run(self, client) -> None:
         number = 1_000_000
         while not self.stopped.is_set():
             number += 1
-            begin = time.monotonic()
             try:
                 client.put(("Test", "kept", number), {"n": number})
                 self.keys.append(("Test", "kept", number))
             except errors.AerospikeError:
                 pass
-            self.longest = max(self.longest, time.monotonic() - begin)
             self.stopped.wait(0.005)
 
 

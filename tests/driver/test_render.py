@@ -78,6 +78,23 @@ def test_plain_lines() -> None:
     ]
 
 
+def test_a_role_that_is_entered_again_is_told_again_in_plain_output() -> None:
+    """What was told when it was left first isn't its end."""
+    out = io.StringIO()
+    renderer = PlainRenderer(out, io.StringIO())
+    renderer.start(BEGINNING, 0.0)
+    feed(
+        renderer,
+        (0.0, play("p")),
+        *((0.0, began("C-1", "Prepare", "client")), (1.0, ok("C-1", "Prepare", "client"))),
+        *((1.0, began("C-1", "Serve", "exporter")), (2.0, ok("C-1", "Serve", "exporter"))),
+        *((2.0, began("C-1", "Prove", "client")), (9.0, ok("C-1", "Prove", "client", changed=True))),
+        (10.0, play("Next")),
+    )
+    lines = [line for line in out.getvalue().splitlines() if "client" in line]
+    assert lines == ["[ 0:01]   client: 1 of 1 host", "[ 0:10]   client: 1 of 1 host, changed 1"]
+
+
 def test_plain_output_shows_that_it_is_alive() -> None:
     out = io.StringIO()
     renderer = PlainRenderer(out, io.StringIO())

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.host_logs import containers_of, host_logs
 
 PORT = "4571"
 NETWORK = "172.30.0.0/16"
@@ -117,9 +119,7 @@ def cloud_root(local_environment: None) -> Iterator[Path]:
         try:
             yield root
         finally:
-            log = root / ".pegasus/local-cloud/daemon.log"
-            if log.exists():
-                print(log.read_text())
+            tell_logs(root)
             cloud.stop(root, print)
 
 
@@ -141,10 +141,29 @@ def shared_cloud(local_environment: None) -> Iterator[Cloud]:
         try:
             yield start_cloud(root)
         finally:
-            log = root / ".pegasus/local-cloud/daemon.log"
-            if log.exists():
-                print(log.read_text())
+            tell_logs(root)
             cloud.stop(root, print)
+
+
+def tell_logs(root: Path) -> None:
+    """What pytest shows of a test that failed; the hosts' own logs come by the hook below."""
+    log = root / ".pegasus/local-cloud/daemon.log"
+    if log.exists():
+        print(log.read_text())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """The hosts' logs, before a fixture's end takes the hosts."""
+    report = yield
+    if report.failed:
+        arguments = getattr(item, "funcargs", {})
+        made = arguments.get("cloud") or arguments.get("shared_cloud")
+        root = made.root if isinstance(made, Cloud) else arguments.get("cloud_root")
+        if root is not None:
+            containers = containers_of(f"pegasus.local-cloud={root / '.pegasus/local-cloud'}")
+            report.sections.append(("The hosts' logs", host_logs(containers)))
+    return report
 
 
 def start_cloud(root: Path) -> Cloud:

@@ -176,7 +176,7 @@ class Watch:
         if state.restarts > self.restarts + RESTARTS_MAX:
             raise NotReadyError(
                 f"expected the service {self.params['service']} to go on running, found that it ended "
-                f"{state.restarts - self.restarts} times, each time soon after its start"
+                f"{state.restarts - self.restarts} times in the meantime"
             )
 
     def log_lines(self) -> list[str]:

@@ -495,8 +495,10 @@ class SlowManager:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Until a condition holds; the test's own timeout ends it."""
+    """Until a condition holds; a process that outlives its test gives up, too."""
+    deadline = time.monotonic() + 60
     while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
