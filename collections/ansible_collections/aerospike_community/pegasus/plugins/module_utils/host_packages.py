@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import fnmatch
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.file_lock import held
 
 # module.run_command's shape: (command, environ_update=...) -> (rc, stdout, stderr)
 Run = Callable[..., tuple]
@@ -145,19 +145,11 @@ def one_at_a_time() -> Iterator[None]:
 
     :raises PackageError: another one goes on for longer than TURN_SECONDS
     """
-    deadline = time.monotonic() + TURN_SECONDS
-    with TURN.open("w", encoding="ascii") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise PackageError(
-                        f"another installation of Pegasus's has gone on for {TURN_SECONDS} s on this host, expected it "
-                        f"to end: look what apt or dnf waits for there"
-                    ) from None
-                time.sleep(0.1)
+    refusal = PackageError(
+        f"another installation of Pegasus's has gone on for {TURN_SECONDS} s on this host, expected it "
+        f"to end: look what apt or dnf waits for there"
+    )
+    with held(TURN, TURN_SECONDS, refusal):
         yield
 
 

@@ -59,19 +59,17 @@ stamp: {description: What the program was made of., returned: success, type: dic
 output: {description: The last lines of the build., returned: failure, type: list, elements: str}
 """
 
-import fcntl
 import hashlib
 import json
 import re
 import shlex
 import shutil
-import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.file_lock import held
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.file_replacement import replace
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
     PackageError,
@@ -227,24 +225,9 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@contextmanager
-def lock(path: Path, timeout: float) -> Iterator[None]:
-    """Hold a lock against other calls on this host. It ends with the process, however that ends.
-
-    :raises BuildError: another call keeps it for longer than ``timeout`` seconds
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + timeout
-    with path.open("w") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise BuildError(f"another build on this host has held {path} for {timeout:.0f} s") from None
-                time.sleep(0.5)
-        yield
+def lock(path: Path, timeout: float) -> AbstractContextManager[None]:
+    """Hold a lock against other builds on this host, or raise BuildError after ``timeout`` seconds."""
+    return held(path, timeout, BuildError(f"another build on this host has held {path} for {timeout:.0f} s"))
 
 
 def run(module: AnsibleModule) -> dict[str, object]:
