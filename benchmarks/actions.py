@@ -84,7 +84,7 @@ class Measured:
 
 def nodes_down_and_up(env: Environment, measured: Measured, repeat: int) -> None:
     """stop-node and restart-node, and the same over plain ssh, by turns."""
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import wait_until_stable
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import wait_until_stable
 
     servers = env.hosts("server")
     victim, others = servers[-1], [host.address for host in servers[:-1]]

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from pegasus_driver.cli import main
+    from .cli import main
 except KeyboardInterrupt:  # Ctrl-C before anything has begun
     raise SystemExit(130) from None
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pegasus_driver.config import Config
-from pegasus_driver.errors import CloudError
-from pegasus_driver.local_cloud import LocalCloudError
+from local_cloud import LocalCloudError
+
+from .config import Config
+from .errors import CloudError
 
 if TYPE_CHECKING:
-    from pegasus_driver.local_cloud.status import CloudStatus
+    from local_cloud.status import CloudStatus
 
 OWN = ""
 Say = Callable[[str], None]

@@ -16,22 +16,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from pegasus_driver import __version__, mirror_arguments
-from pegasus_driver.actions import ACTIONS, OWN, Action, Session
-from pegasus_driver.commands import COMMANDS, Command, split_rest
-from pegasus_driver.errors import DriverError, UsageError
-from pegasus_driver.exit_codes import ExitCode, epilog
+from pegasus_driver.commands.registry import COMMANDS, Command, split_rest
+
+from . import __version__
+from .actions import ACTIONS, OWN, Action, Session
+from .errors import DriverError, UsageError
+from .exit_codes import ExitCode, epilog
+from .mirror import arguments as mirror_arguments
 
 if TYPE_CHECKING:
-    from pegasus_driver.config import Config
-    from pegasus_driver.environment import Access, EnvironmentHost
-    from pegasus_driver.events import Event, Question
-    from pegasus_driver.local_cloud.status import CloudStatus
-    from pegasus_driver.outcome import Failure, Record
-    from pegasus_driver.progress import Progress
-    from pegasus_driver.render import Recorder, Renderer
-    from pegasus_driver.runner import Outcome, PlaybookRun, RunFactory
-    from pegasus_driver.signals import Signals
+    from local_cloud.status import CloudStatus
+    from pegasus_driver.run.events import Event, Question
+    from pegasus_driver.run.outcome import Failure, Record
+    from pegasus_driver.run.progress import Progress
+    from pegasus_driver.run.runner import Outcome, PlaybookRun, RunFactory
+    from pegasus_driver.run.signals import Signals
+    from pegasus_driver.view.render import Recorder, Renderer
+
+    from .config import Config
+    from .environment import Access, EnvironmentHost
 
 ROOT = Path(__file__).resolve().parent.parent
 DESCRIPTION = "Launches, loads, breaks and tears down complete Aerospike test environments."
@@ -45,31 +48,31 @@ examples:
 
 
 def _cloud() -> Any:
-    from pegasus_driver.local_cloud import cloud  # brings docker and moto: only when the local cloud is asked
+    from local_cloud import cloud  # brings docker and moto: only when the local cloud is asked
 
     return cloud
 
 
 def _cloud_status(root: Path) -> CloudStatus:
-    from pegasus_driver.local_cloud.status import status
+    from local_cloud.status import status
 
     return status(root)
 
 
 def _run_factory() -> RunFactory:
-    from pegasus_driver.runner import PlaybookRun
+    from pegasus_driver.run.runner import PlaybookRun
 
     return PlaybookRun
 
 
 def _find_hosts(access: Access) -> list[EnvironmentHost]:
-    from pegasus_driver.environment import find
+    from .environment import find
 
     return find(access)
 
 
 def _execute(command: Sequence[str]) -> None:
-    from pegasus_driver.commands import execute
+    from pegasus_driver.commands.registry import execute
 
     execute(command, os.environ)
 
@@ -256,11 +259,11 @@ def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
     if command:
         return command.run(arguments, host)
     if arguments.command == "local":
-        from pegasus_driver.local_commands import run_local
+        from pegasus_driver.commands.local import run_local
 
         return run_local(arguments, host)
     if arguments.command == "mirror":
-        from pegasus_driver.mirror_commands import run_mirror
+        from pegasus_driver.commands.mirror import run_mirror
 
         return run_mirror(arguments, host)
     return run_action(arguments.action, arguments, host)
@@ -270,7 +273,7 @@ def _check_action(words: Sequence[str], parser: argparse.ArgumentParser) -> None
     """Raises UsageError where the first word is no action; argparse's own message would list all of them."""
     import difflib
 
-    from pegasus_driver.completion import subcommands
+    from pegasus_driver.commands.completion import subcommands
 
     names, first = list(subcommands(parser)), words[0] if words else ""
     if not first or first in (*names, "-h", "--help", "--version"):
@@ -285,7 +288,7 @@ def _check_action(words: Sequence[str], parser: argparse.ArgumentParser) -> None
 def _complete(argv: Sequence[str], host: Host) -> ExitCode:
     """What shell completion asks. Whatever goes wrong, the user's shell gets no candidates and no error."""
     with contextlib.suppress(Exception, SystemExit):
-        from pegasus_driver.completion import complete
+        from pegasus_driver.commands.completion import complete
 
         host.stdout.write("".join(f"{word}\n" for word in complete(argv[2:], host)))
     return ExitCode.OK
@@ -293,10 +296,11 @@ def _complete(argv: Sequence[str], host: Host) -> ExitCode:
 
 def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> ExitCode:
     """One action from its configuration to its summary. Raises DriverError for what is wrong before it starts."""
-    from pegasus_driver import config as configuration
-    from pegasus_driver import render
-    from pegasus_driver.lock import environment_lock
-    from pegasus_driver.signals import Signals
+    from pegasus_driver.run.lock import environment_lock
+    from pegasus_driver.run.signals import Signals
+
+    from . import config as configuration
+    from .view import render
 
     extra = extra_arguments(arguments.extra_vars, host.folder)
     # What a user's own playbook is given may be for it alone.
@@ -347,8 +351,8 @@ class _Run:
         host: Host,
         dry_run: bool,
     ) -> None:
-        from pegasus_driver.outcome import Record
-        from pegasus_driver.progress import Progress
+        from pegasus_driver.run.outcome import Record
+        from pegasus_driver.run.progress import Progress
 
         self.action, self.arguments, self.config, self.extra = action, arguments, config, list(extra)
         self.playbook = playbook
@@ -391,8 +395,8 @@ class _Run:
         return code
 
     def _steps(self) -> tuple[ExitCode, str]:
-        from pegasus_driver.lock import lock_path
-        from pegasus_driver.runner import end_orphans
+        from pegasus_driver.run.lock import lock_path
+        from pegasus_driver.run.runner import end_orphans
 
         if self.action.locks and end_orphans(lock_path(self.host.root, self.config.place)):
             self.session.say("ended what an earlier action, whose driver was killed, still had at work")
@@ -400,8 +404,9 @@ class _Run:
             return self._prepared()
 
     def _prepared(self) -> tuple[ExitCode, str]:
-        from pegasus_driver.actions import before_dry_run
-        from pegasus_driver.outcome import exit_code
+        from pegasus_driver.run.outcome import exit_code
+
+        from .actions import before_dry_run
 
         with self._ticking():
             nothing = (before_dry_run(self.session) if self.dry_run else None) or self.action.prepare(self.session)
@@ -427,7 +432,7 @@ class _Run:
     @contextlib.contextmanager
     def _cloud_as_it_was(self) -> Iterator[None]:
         """A dry run needs EC2's answers: a local cloud that was started for them is stopped again."""
-        from pegasus_driver.actions import cloud_runs, stop_cloud
+        from .actions import cloud_runs, stop_cloud
 
         ran = cloud_runs(self.session)
         try:
@@ -440,8 +445,8 @@ class _Run:
 
     def _playbook(self) -> Outcome:
         """Runs the playbook. The signals stop it: the first asks Ansible to end, the second kills it."""
-        from pegasus_driver.lock import lock_path
-        from pegasus_driver.runner import LOCK_VARIABLE, Request, make_run_folder
+        from pegasus_driver.run.lock import lock_path
+        from pegasus_driver.run.runner import LOCK_VARIABLE, Request, make_run_folder
 
         self.run_folder = make_run_folder(self.host.root, self.action.name, self.host.now())
         self.recorder.open(self.run_folder)
@@ -518,7 +523,7 @@ class _Run:
 
     def _follow(self, run: PlaybookRun) -> None:
         """Feeds the run's events to the record and the view until it is over."""
-        from pegasus_driver.events import Question, parse
+        from pegasus_driver.run.events import Question, parse
 
         asked = 0
         while True:
@@ -558,7 +563,7 @@ class _Run:
             self.record.problems.append((outcome.error or f"ansible-playbook failed{code}") + empty)
 
     def _begin(self, name: str) -> None:
-        from pegasus_driver.events import PlayStarted
+        from pegasus_driver.run.events import PlayStarted
 
         self._handle(PlayStarted(name, time=self.host.now().isoformat()), self.host.monotonic())
 
@@ -585,9 +590,9 @@ class _Run:
             thread.join()
 
     def _finish(self, code: ExitCode, message: str, problems: Sequence[str], steps: Sequence[str]) -> None:
-        from pegasus_driver.events import Stats
-        from pegasus_driver.render import Ending
-        from pegasus_driver.summary import next_steps
+        from pegasus_driver.run.events import Stats
+        from pegasus_driver.view.render import Ending
+        from pegasus_driver.view.summary import next_steps
 
         # Without the file, the commands that are named would be about another environment.
         options = f" --config {shlex.quote(self.arguments.config)}" if self.arguments.config else ""
@@ -619,7 +624,7 @@ class _Run:
 
     def _show_grafana(self) -> None:
         """Opens Grafana, whose address the summary has. A program that reads JSON gets no window."""
-        from pegasus_driver.commands import show
+        from pegasus_driver.commands.registry import show
 
         report = self.record.report
         url = (report.report.get("monitoring") or {}).get("grafana_url") if report else None
@@ -680,7 +685,7 @@ def _attribute(flag: str) -> str:
 
 def configured(arguments: argparse.Namespace, host: Host) -> dict[str, str]:
     """The environment variables of a command, with the file that --config names."""
-    from pegasus_driver.config import CONFIG_VARIABLE
+    from .config import CONFIG_VARIABLE
 
     return dict(host.environ) | ({CONFIG_VARIABLE: arguments.config} if arguments.config else {})
 
@@ -724,7 +729,7 @@ def _unexpected(error: Exception, host: Host) -> DriverError:
 def _tell(error: DriverError, argv: Sequence[str], host: Host) -> ExitCode:
     """An error from before an action began, on stderr, or as the only JSON object."""
     if "--output=json" in argv or "--output json" in " ".join(argv):
-        from pegasus_driver.render import Ending, JsonRenderer
+        from pegasus_driver.view.render import Ending, JsonRenderer
 
         steps = [f"next: {error.next_step}"] if error.next_step else []
         named = argv[0] if not argv[0].startswith("-") else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pegasus_driver.errors import ConfigurationError
+from .errors import ConfigurationError
 
 CONFIG_VARIABLE = "PEGASUS_CONFIG"
 
@@ -45,9 +45,9 @@ def examine(
 
     launching: threads.yaml and the licence too. Mistakes are in the report: the result may have no values.
     """
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils import configuration
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check as configuration
 
-    from pegasus_driver.templates import resolver
+    from .templates import resolver
 
     named = environ.get(CONFIG_VARIABLE, "")
     path = (folder / named).resolve() if named else root / configuration.CONFIG

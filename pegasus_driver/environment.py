@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pegasus_driver.errors import CloudError, ConfigurationError, UsageError
+from .errors import CloudError, ConfigurationError, UsageError
 
 if TYPE_CHECKING:
-    from pegasus_driver.config import Config
+    from .config import Config
 
 ROLES = ("server", "client", "monitor")
 # As the inventory filters: a terminated instance is nobody's host any more.
@@ -199,7 +199,7 @@ def ssh_command(access: Access, host: EnvironmentHost, options: Sequence[str] = 
 
 
 def _host(description: Mapping[str, Any], public: bool) -> EnvironmentHost:
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_plan import Instance
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
 
     instance = Instance.from_description(dict(description))
     return EnvironmentHost(

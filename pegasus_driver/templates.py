@@ -13,10 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import (
-    Template,
-    is_template,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.schema import Template, is_template
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 

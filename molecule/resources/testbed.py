@@ -27,21 +27,32 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from pegasus_driver.local_cloud import LocalCloudError, image, packages  # noqa: E402
-from pegasus_driver.local_cloud.disks import (  # noqa: E402
-    DiskStore,
-    KernelEvents,
-    bring_to_layout,
-    detach_under,
-    layout_of,
-    open_store,
+from local_cloud import (
+    LocalCloudError,
+    image,
+    packages,
 )
-from pegasus_driver.local_cloud.engine import Engine, EngineGone, connect  # noqa: E402
-from pegasus_driver.local_cloud.instances import BLOCK_RULES, TABLE_LOOK, is_container_init  # noqa: E402
-from pegasus_driver.local_cloud.mirror import Mirror  # noqa: E402
-from pegasus_driver.local_cloud.preflight import raise_inotify_limit, restore_inotify_limit  # noqa: E402
-from pegasus_driver.local_cloud.settings import MIRROR_PORT, Settings  # noqa: E402
-from tests.ec2_endpoint import ec2_endpoint  # noqa: E402
+from local_cloud.disks import DiskStore, KernelEvents, bring_to_layout, detach_under, layout_of, open_store
+from local_cloud.engine import (
+    Engine,
+    EngineGone,
+    connect,
+)
+from local_cloud.instances import (
+    BLOCK_RULES,
+    TABLE_LOOK,
+    is_container_init,
+)
+from local_cloud.mirror import Mirror
+from local_cloud.preflight import (
+    raise_inotify_limit,
+    restore_inotify_limit,
+)
+from local_cloud.settings import (
+    MIRROR_PORT,
+    Settings,
+)
+from tests.ec2_endpoint import ec2_endpoint
 
 STATE = ROOT / ".pegasus" / "molecule"
 DISKS = STATE / "disks"

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_lifecycle, ec2_removal
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import lifecycle as ec2_lifecycle
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import removal as ec2_removal
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
 from moto.ec2.models import ec2_backends
 

@@ -20,7 +20,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.modules import (
     ec2_reap,
 )
 
-from pegasus_driver import docs_iam
+from pegasus_driver.docs import iam as docs_iam
 from tests.aws.ec2_server import Ec2Server
 
 GROUPS = [

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-SERVER = Path(__file__).resolve().parents[2] / "pegasus_driver/local_cloud/simulated/server"
+SERVER = Path(__file__).resolve().parents[2] / "local_cloud/simulators/server"
 INFO_SECONDS = 2.0
 
 

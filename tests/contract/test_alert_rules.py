@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pegasus_driver import collection  # noqa: F401  makes the next import possible
-
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import prometheus_rules  # isort: skip
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import rules as prometheus_rules  # isort: skip
 
 CASES = Path(__file__).with_name("alert_rules.yml")
 RULES = prometheus_rules.rules("Test")

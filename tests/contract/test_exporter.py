@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[2] / "pegasus_driver/local_cloud/simulated/exporter"
+SOURCE = Path(__file__).resolve().parents[2] / "local_cloud/simulators/exporter"
 sys.path.insert(0, str(SOURCE))
 
 from exporter_simulated import config, info, metrics  # noqa: E402

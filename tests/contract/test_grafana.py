@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[2] / "pegasus_driver/local_cloud/simulated/grafana"
+SOURCE = Path(__file__).resolve().parents[2] / "local_cloud/simulators/grafana"
 sys.path.insert(0, str(SOURCE))
 
 from grafana_simulated import cli, drawing, provisioning, settings  # noqa: E402

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_driver.local_cloud import packages
-from pegasus_driver.local_cloud.packages import PackageBuildError, build_mirror
+from local_cloud import packages
+from local_cloud.packages import PackageBuildError, build_mirror
 
 AEROSPIKE = "download.aerospike.com/artifacts"
 PERSEUS = "github.com/aerospike-community/aerospike-perseus.git"

@@ -18,11 +18,14 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.live_load import WORKLOAD_THREAD, name_of
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_rows import TableReader
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.live_load import (
+    WORKLOAD_THREAD,
+    name_of,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import TableReader
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "pegasus_driver/local_cloud/simulated/perseus"
+SOURCE = ROOT / "local_cloud/simulators/perseus"
 sys.path.insert(0, str(SOURCE))
 
 from perseus_simulated import configuration, database, keys, threads, workloads  # noqa: E402
@@ -665,7 +668,7 @@ _ISOLATED = (
 @pytest.fixture(scope="module")
 def jar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as on an instance, with the client inside when the cache has it."""
-    from pegasus_driver.local_cloud import packages
+    from local_cloud import packages
 
     folder = tmp_path_factory.mktemp("perseus") / "source"
     shutil.copytree(SOURCE, folder)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import conf_changes
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike_conf import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import changes as conf_changes
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import (
     ConfError,
     Settings,
     build,

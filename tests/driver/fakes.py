@@ -12,7 +12,7 @@ from typing import Any
 
 from pegasus_driver.cli import Host, main
 from pegasus_driver.environment import EnvironmentHost
-from pegasus_driver.runner import Outcome, Request
+from pegasus_driver.run.runner import Outcome, Request
 
 CONFIG = """\
 pegasus_backend: local
@@ -122,7 +122,7 @@ class CloudStatus:
 
 
 class FakeCloud:
-    """Stands for the module pegasus_driver.local_cloud.cloud."""
+    """Stands for the module local_cloud.cloud."""
 
     def __init__(self) -> None:
         self.running = False

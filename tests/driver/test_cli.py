@@ -18,16 +18,16 @@ from pathlib import Path
 
 import pytest
 
+from local_cloud import LocalCloudError
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
 from pegasus_driver.cli import ROOT, build_parser, main
-from pegasus_driver.commands import split_rest
-from pegasus_driver.completion import subcommands
+from pegasus_driver.commands.completion import subcommands
+from pegasus_driver.commands.registry import split_rest
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
-from pegasus_driver.local_cloud import LocalCloudError
-from pegasus_driver.lock import environment_lock, lock_path
-from pegasus_driver.render import Beginning, Ending
-from pegasus_driver.runner import LOCK_VARIABLE
-from pegasus_driver.summary import report_lines
+from pegasus_driver.run.lock import environment_lock, lock_path
+from pegasus_driver.run.runner import LOCK_VARIABLE
+from pegasus_driver.view.render import Beginning, Ending
+from pegasus_driver.view.summary import report_lines
 from tests.driver.fakes import (
     REPORT,
     Instance,
@@ -644,7 +644,7 @@ def test_a_defect_in_the_view_does_not_leave_ansible_at_work(world: World, monke
             raise ValueError("defect")
 
     world.endless, world.events = True, GOOD
-    monkeypatch.setattr("pegasus_driver.render.PlainRenderer.handle", handle)
+    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.handle", handle)
     assert world.run("setup") == ExitCode.INTERNAL
     assert world.runs[0].killed
 
@@ -653,7 +653,7 @@ def test_a_terminal_that_goes_away(world: World, monkeypatch: pytest.MonkeyPatch
     def gone(self: object, *arguments: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("pegasus_driver.render.PlainRenderer.handle", gone)
+    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.handle", gone)
     world.events = GOOD
     assert world.run("setup") == 0
 
@@ -675,7 +675,7 @@ def test_interrupt_while_ansible_runs(world: World, monkeypatch: pytest.MonkeyPa
             seen.append(now)
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("pegasus_driver.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert world.runs[0].cancelled and not world.runs[0].killed
     assert "2 instances of the local cloud: Bench-1 (running), Bench-2 (pending)" in world.errors
@@ -692,7 +692,7 @@ def test_a_second_interrupt_kills(world: World, monkeypatch: pytest.MonkeyPatch)
         if world.runs and not world.runs[0].killed:
             interrupt()
 
-    monkeypatch.setattr("pegasus_driver.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert world.runs[0].killed
 
@@ -792,8 +792,8 @@ def test_where_nobody_can_be_asked_the_playbook_decides(world: World, terminal: 
 
 
 def test_a_live_view_leaves_the_terminal_to_the_question(tmp_path: Path) -> None:
-    from pegasus_driver.events import Question
-    from pegasus_driver.render import LiveRenderer
+    from pegasus_driver.run.events import Question
+    from pegasus_driver.view.render import LiveRenderer
 
     class Terminal(io.StringIO):
         encoding = "utf-8"
@@ -841,6 +841,6 @@ def test_the_report_tells_cost_and_a_near_end() -> None:
 
 def test_asking_what_runs_imports_no_engine() -> None:
     """Actions on instances look first; docker alone costs a tenth of a second."""
-    code = "import sys, pegasus_driver.local_cloud.status; print({'docker', 'moto'} & set(sys.modules))"
+    code = "import sys, local_cloud.status; print({'docker', 'moto'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

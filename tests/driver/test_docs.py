@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from pegasus_driver import docs_actions
+from local_cloud.cloud import CloudStatus
 from pegasus_driver.actions import ACTIONS
-from pegasus_driver.commands import COMMANDS
+from pegasus_driver.commands.registry import COMMANDS
+from pegasus_driver.commands.tail import Line, json_view
+from pegasus_driver.docs import actions as docs_actions
 from pegasus_driver.environment import EnvironmentHost
-from pegasus_driver.events import Event, HostStats, Stats, parse
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.local_cloud.cloud import CloudStatus
-from pegasus_driver.outcome import Change, Failure
-from pegasus_driver.progress import Progress
-from pegasus_driver.render import RECORD_TYPES, Beginning, Ending, JsonRenderer
-from pegasus_driver.tail import Line, json_view
+from pegasus_driver.run.events import Event, HostStats, Stats, parse
+from pegasus_driver.run.outcome import Change, Failure
+from pegasus_driver.run.progress import Progress
+from pegasus_driver.view.render import RECORD_TYPES, Beginning, Ending, JsonRenderer
 from tests.driver.fakes import REPORT, World, began, failed, ok, play, raw, stats
 
 DOCS = Path(__file__).parents[2] / "docs"

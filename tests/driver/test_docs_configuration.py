@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
-from pegasus_driver import docs
-from pegasus_driver.import_config import ORIGINAL
+from pegasus_driver.commands.import_config import ORIGINAL
+from pegasus_driver.docs import configuration as docs
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = (ROOT / "group_vars/all/config.yml").read_text()
@@ -52,7 +52,7 @@ def test_perseus_is_pinned_where_it_is_the_real_one() -> None:
 
 
 def test_the_keys_that_cant_change_say_so() -> None:
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.fixed_values import FIXED
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.fixed_values import FIXED
 
     for key, _, _ in FIXED.values():
         line = next(line for line in CONFIG.splitlines() if re.match(rf"(# )?{key}:", line))

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pegasus_driver import config
+from pegasus_driver.commands.import_config import ORIGINAL, ShellError, read_configure, render_config, shell_value
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.import_config import ORIGINAL, ShellError, read_configure, render_config, shell_value
 from tests.driver.fakes import World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +106,7 @@ def test_what_is_imported_validates(world: World, tmp_path: Path) -> None:
 
 
 def test_every_original_name_has_a_known_key() -> None:
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import load_schema
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.schema import load_schema
 
     schema = load_schema()
     kinds = {"text": "str", "word": "str", "whole": "int", "fraction": "float", "boolean": "bool"}

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 import yaml
 
-from pegasus_driver import mirror_commands, mirror_download
+from local_cloud.mirror import Mirror
 from pegasus_driver.cli import ROOT
-from pegasus_driver.local_cloud.mirror import Mirror
-from pegasus_driver.mirror_download import Site, Store
-from pegasus_driver.mirror_parts import ROLES, parts, repositories
+from pegasus_driver.commands import mirror as mirror_commands
+from pegasus_driver.mirror import download as mirror_download
+from pegasus_driver.mirror.download import Site, Store
+from pegasus_driver.mirror.parts import ROLES, parts, repositories
 from tests.driver.fakes import CONFIG, World
 from tests.driver.test_docs import objects
 

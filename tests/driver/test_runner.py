@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_driver import runner
 from pegasus_driver.cli import Host, main
-from pegasus_driver.events import HostResult, NoHosts, Problem, Stats, Warning, parse
-from pegasus_driver.outcome import Record, exit_code
-from pegasus_driver.runner import PlaybookRun, Request, make_run_folder
+from pegasus_driver.run import runner
+from pegasus_driver.run.events import HostResult, NoHosts, Problem, Stats, Warning, parse
+from pegasus_driver.run.outcome import Record, exit_code
+from pegasus_driver.run.runner import PlaybookRun, Request, make_run_folder
 from tests.driver.fakes import World
 
 MIXED = """\
@@ -208,7 +208,7 @@ def test_ctrl_c_on_the_whole_command(project: Path, world: World, monkeypatch: p
             sent.append(1)
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("pegasus_driver.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
     host = world.host()
     environ = {**os.environ, "PROJECT": str(project)}
     code = main(["setup"], Host(**{**vars(host), "environ": environ, "run_factory": lambda: PlaybookRun}))

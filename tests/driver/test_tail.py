@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_driver import tail
+from pegasus_driver.commands import tail
+from pegasus_driver.commands.tail import Line
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.tail import Line
-from pegasus_driver.tail_view import Pane, Panes, load_reader
+from pegasus_driver.view.panes import Pane, Panes, load_reader
 from tests.driver.fakes import HOSTS, World
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pegasus_driver.local_cloud.settings import Settings
+from local_cloud.settings import Settings
 from tests.e2e.checkout import ROOT, Checkout
 from tests.host_logs import containers_of, host_logs
 

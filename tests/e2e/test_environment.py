@@ -22,7 +22,7 @@ from typing import Any
 import aerospike
 import pytest
 import yaml
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import (
     InfoError,
     info_pairs,
     info_value,

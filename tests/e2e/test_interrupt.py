@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import info_value
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import info_value
 
 from tests.e2e.checkout import Checkout, instances, records_of
 

@@ -101,7 +101,7 @@ def local_environment() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         # The packages have tests of their own; here the mirror only has to be served.
-        from pegasus_driver.local_cloud import cloud
+        from local_cloud import cloud
 
         patch.setattr(cloud, "_build_mirror", lambda settings, say: (settings.mirror / "file").write_text("mirrored\n"))
         yield
@@ -110,7 +110,7 @@ def local_environment() -> Iterator[None]:
 @pytest.fixture
 def cloud_root(local_environment: None) -> Iterator[Path]:
     """A folder for a cloud, which is stopped afterwards whatever the test did."""
-    from pegasus_driver.local_cloud import cloud
+    from local_cloud import cloud
 
     if not shutil.which("docker"):
         pytest.skip("no container engine")
@@ -132,7 +132,7 @@ def cloud(cloud_root: Path) -> Cloud:
 @pytest.fixture(scope="module")
 def shared_cloud(local_environment: None) -> Iterator[Cloud]:
     """One cloud for a module's tests that only add instances."""
-    from pegasus_driver.local_cloud import cloud
+    from local_cloud import cloud
 
     if not shutil.which("docker"):
         pytest.skip("no container engine")
@@ -167,7 +167,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def start_cloud(root: Path) -> Cloud:
-    from pegasus_driver.local_cloud import cloud
+    from local_cloud import cloud
 
     said: list[str] = []
     status = cloud.start(root, said.append)

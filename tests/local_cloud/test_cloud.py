@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pegasus_driver.local_cloud import LocalCloudError
-from pegasus_driver.local_cloud import cloud as local_cloud
-from pegasus_driver.local_cloud.settings import Settings
-from pegasus_driver.local_cloud.status import daemon_pid
+from local_cloud import LocalCloudError
+from local_cloud import cloud as local_cloud
+from local_cloud.settings import Settings
+from local_cloud.status import daemon_pid
 
 pytestmark = pytest.mark.docker
 
@@ -63,7 +63,7 @@ def test_a_start_to_remove_builds_nothing(cloud, helpers, monkeypatch):
     """With a dead daemon and a full disk the instances can still be ended."""
     instance = cloud.launch_running()
     _kill_daemon(cloud.root, helpers)
-    monkeypatch.setattr("pegasus_driver.local_cloud.preflight.SPACE_TO_RUN", 10**18)
+    monkeypatch.setattr("local_cloud.preflight.SPACE_TO_RUN", 10**18)
     monkeypatch.setattr(local_cloud, "_build_mirror", lambda *_: pytest.fail("builds packages"))
     with pytest.raises(LocalCloudError, match="GiB free"):
         local_cloud.start(cloud.root, print)
@@ -89,10 +89,7 @@ def _kill_daemon(root, helpers):
 
 def test_start_waits_for_the_daemon_of_a_start_that_was_killed(cloud_root, helpers):
     """Killed in the moment between the daemon's lock and its first answer."""
-    code = (
-        "import pathlib, sys; from pegasus_driver.local_cloud import cloud;"
-        " cloud.start(pathlib.Path(sys.argv[1]), print)"
-    )
+    code = "import pathlib, sys; from local_cloud import cloud; cloud.start(pathlib.Path(sys.argv[1]), print)"
     helpers.start_cloud(cloud_root)
     local_cloud.stop(cloud_root, print)  # the image is there: what follows is short
     starter = subprocess.Popen([sys.executable, "-c", code, str(cloud_root)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pegasus_driver.local_cloud import cloud as local_cloud
+from local_cloud import cloud as local_cloud
 
 pytestmark = pytest.mark.docker
 

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from pegasus_driver.local_cloud import LocalCloudError
-from pegasus_driver.local_cloud.engine import connect
-from pegasus_driver.local_cloud.settings import Settings
+from local_cloud import LocalCloudError
+from local_cloud.engine import connect
+from local_cloud.settings import Settings
 
 
 def problem(tmp_path):

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from pegasus_driver.local_cloud import LocalCloudError, image
-from pegasus_driver.local_cloud import cloud as local_cloud
+from local_cloud import LocalCloudError, image
+from local_cloud import cloud as local_cloud
 
 
 def test_the_tag_follows_the_files(tmp_path):

@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 from botocore.exceptions import ClientError
 
-from pegasus_driver.local_cloud import cloud as local_cloud
+from local_cloud import cloud as local_cloud
 
 pytestmark = pytest.mark.docker
 

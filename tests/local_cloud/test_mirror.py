@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from pegasus_driver.local_cloud.mirror import Mirror
+from local_cloud.mirror import Mirror
 
 
 @pytest.fixture(scope="module")

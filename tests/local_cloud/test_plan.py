@@ -8,10 +8,10 @@ import threading
 import pytest
 from docker.errors import APIError
 
-from pegasus_driver.local_cloud import instances
-from pegasus_driver.local_cloud.endpoint import Instance
-from pegasus_driver.local_cloud.engine import Container, EngineGone
-from pegasus_driver.local_cloud.instances import Act, Reconciler, first_files, plan
+from local_cloud import instances
+from local_cloud.endpoint import Instance
+from local_cloud.engine import Container, EngineGone
+from local_cloud.instances import Act, Reconciler, first_files, plan
 
 STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")
 

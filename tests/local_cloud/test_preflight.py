@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pegasus_driver.local_cloud import LocalCloudError, preflight
-from pegasus_driver.local_cloud.settings import Settings
+from local_cloud import LocalCloudError, preflight
+from local_cloud.settings import Settings
 
 ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0

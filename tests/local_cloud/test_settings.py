@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_driver.local_cloud import LocalCloudError
-from pegasus_driver.local_cloud.settings import Settings, read_facts
+from local_cloud import LocalCloudError
+from local_cloud.settings import Settings, read_facts
 
 
 def test_defaults(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifacts import is_exact
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.artifacts import is_exact
 
 
 class ActionModule(ActionBase):

@@ -12,7 +12,7 @@ import shlex
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import live_load
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import live_load
 
 # What the shell and Python say where the program, or its part, isn't installed.
 ABSENT = ("No module named", "not found")

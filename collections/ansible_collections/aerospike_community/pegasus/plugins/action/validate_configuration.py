@@ -13,9 +13,10 @@ from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import configuration, fixed_values
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config_schema import load_schema
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import CONFIGURATION
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check as configuration
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import fixed_values
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.schema import load_schema
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import CONFIGURATION
 
 NEXT_STEP = "Correct what is named and run this again; docs/configuration.md says what each key means."
 
@@ -59,7 +60,7 @@ class ActionModule(ActionBase):
         unchecked = []
         if asked["ask"] != "never":
             # EC2's and HTTP's libraries take longer to load than all the rest of the check.
-            from ansible_collections.aerospike_community.pegasus.plugins.module_utils import preflight
+            from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import preflight
 
             unchecked = preflight.ask(report, launching=asked["ask"] == "required")
         limit, limit_reason = configuration.most_nodes(report, root)

@@ -29,7 +29,7 @@ from typing import Any
 from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar, trust_as_template
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.annotations import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.annotations import (
     Span,
     keep_and_post,
     load_change,

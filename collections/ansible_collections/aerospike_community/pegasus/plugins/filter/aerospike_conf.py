@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike_conf import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import (
     ConfError,
     Settings,
     build,

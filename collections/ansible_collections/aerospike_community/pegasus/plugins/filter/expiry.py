@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import expiry
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import expiry
 
 DOCUMENTATION = r"""
 name: expiry_files

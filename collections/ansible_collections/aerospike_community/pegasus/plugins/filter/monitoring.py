@@ -7,12 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import (
-    durations,
-    grafana_dashboards,
-    monitoring,
-    prometheus_rules,
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import durations
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
+    dashboards as grafana_dashboards,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import rules as prometheus_rules
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import targets as monitoring
 
 # A rate needs several samples; half a minute shows an outage soon enough.
 SCRAPES_IN_A_RATE = 5

@@ -12,9 +12,9 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.aerospike_community.pegasus.plugins import module_utils
 
 PACKAGE = "ansible_collections/aerospike_community/pegasus/plugins/module_utils"
-EXPORTER = ("perseus_exporter", "perseus_meter", "perseus_rows", "threads_file")
-LIVE_LOAD = ("live_load", "file_replacement")  # and two of the exporter's
-PREFLIGHT = ("perseus_preflight", "perseus_config", "cluster_watch", "info_protocol")
+EXPORTER = ("perseus/exporter", "perseus/meter", "perseus/rows", "perseus/threads")
+LIVE_LOAD = ("perseus/live_load", "host/file_replacement")  # and two of the exporter's
+PREFLIGHT = ("perseus/preflight", "perseus/configuration", "aerospike/cluster", "aerospike/info")
 
 _SIZE = re.compile(r"[1-9][0-9]*[kmgKMG]")
 _SHARE = re.compile(r"([1-9][0-9]?)%")

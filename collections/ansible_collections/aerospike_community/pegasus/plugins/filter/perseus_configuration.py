@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import perseus_config
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import configuration as perseus_config
 
 DOCUMENTATION = r"""
 name: perseus_configuration

@@ -11,9 +11,9 @@ from ansible.errors import AnsibleParserError
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.template import trust_as_template
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_plan
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
 
 DOCUMENTATION = r"""
 name: ec2

@@ -54,15 +54,15 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike_conf import ConfError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.conf_changes import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.changes import (
     Difference,
     commands,
     differences,
     parse,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, info_value
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd, UnitState
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import ConfError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_value
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, UnitState
 
 
 class Configuration:

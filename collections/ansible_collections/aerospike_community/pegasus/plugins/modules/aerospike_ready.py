@@ -117,9 +117,9 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike_conf import ConfError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.conf_changes import open_ports
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.changes import open_ports
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import ConfError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import (
     InfoError,
     info,
     info_value,
@@ -127,7 +127,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_p
     namespace_counters,
     parse_pairs,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
     Systemd,
     UnitState,
     telling_lines,

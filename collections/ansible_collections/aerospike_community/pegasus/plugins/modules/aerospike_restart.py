@@ -48,17 +48,17 @@ journal: {description: The server's most telling log lines., returned: failure, 
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
     ClusterError,
     wait_until_stable,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import (
     InfoError,
     info,
     info_pairs,
     is_error,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
     ServiceError,
     Systemd,
     telling_lines,

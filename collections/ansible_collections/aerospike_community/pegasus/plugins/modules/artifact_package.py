@@ -155,7 +155,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifacts import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_value
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.artifacts import (
     VERSION,
     ArtifactError,
     Located,
@@ -171,14 +172,13 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.artifa
     satisfies,
     sha256_of,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import read_host
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import read_host
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
     PackageError,
     is_there,
     package_manager,
     upstream_version,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, info_value
 
 TRIES = 3
 PEER_SECONDS = 3.0  # for an answer of a peer; one that is down refuses at once, one that boots may say nothing

@@ -69,15 +69,15 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
     ClusterError,
     answering,
     partitions_to_move,
     wait_until_stable,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, info_pairs
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.node_loss import stop_problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_pairs
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.data_loss import stop_problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
     ServiceError,
     Systemd,
     telling_lines,

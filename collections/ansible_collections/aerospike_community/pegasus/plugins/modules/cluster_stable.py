@@ -40,7 +40,7 @@ answers: {description: What each node said last., returned: failure, type: dict}
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
     ClusterError,
     answering,
     skipped,

@@ -93,14 +93,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_costs, ec2_plan, ec2_prices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import costs as ec2_costs
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import prices as ec2_prices
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import (
     CONFIGURATION,
     USAGE,
     Ec2Problem,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import (
     CONNECTION_ARGUMENTS,
     connect,
     run,

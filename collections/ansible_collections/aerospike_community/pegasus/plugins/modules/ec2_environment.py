@@ -303,19 +303,17 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import (
-    ec2_lifecycle,
-    ec2_plan,
-    ec2_removal,
-)
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_api import Ec2
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import lifecycle as ec2_lifecycle
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import removal as ec2_removal
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import (
     CONFIGURATION,
     Ec2Problem,
     joined,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import (
     CONNECTION_ARGUMENTS,
     connect,
     run,

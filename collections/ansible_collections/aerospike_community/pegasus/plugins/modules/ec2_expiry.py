@@ -56,10 +56,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import ec2_nodes, ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_errors import USAGE, Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2_module import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import nodes as ec2_nodes
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import USAGE, Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import (
     CONNECTION_ARGUMENTS,
     connect,
     run,

@@ -84,7 +84,7 @@ problems:
 from datetime import UTC, datetime
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.environment import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
     ROLE_OF_GROUP,
     build_report,
     report_lines,

@@ -50,7 +50,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.grafana_archives import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.archives import (
     ArchiveError,
     download,
 )

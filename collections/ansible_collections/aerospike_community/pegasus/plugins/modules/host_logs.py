@@ -44,8 +44,11 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.log_archive import Archive, journal_commands
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.log_archive import (
+    Archive,
+    journal_commands,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
 
 MACHINE = (
     ("machine/os-release", ["cat", "/etc/os-release"]),

@@ -242,8 +242,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import kernel_settings
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import kernel_settings
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
     AptPackages,
     DnfPackages,
     PackageError,
@@ -251,7 +251,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_p
     one_at_a_time,
     package_manager,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
     ServiceError,
     Started,
     Systemd,

@@ -72,11 +72,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, telling_lines
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.targets import (
     read_targets,
     targets_problem,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd, telling_lines
 
 POLL_SECONDS = 0.3
 ASK_TIMEOUT = 5.0

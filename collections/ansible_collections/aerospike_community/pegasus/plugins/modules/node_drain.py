@@ -52,18 +52,18 @@ import time
 from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
     ClusterError,
     answering,
     ask_all,
     wait_until_stable,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import (
     InfoError,
     info_pairs,
     info_value,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.node_loss import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.data_loss import (
     client_operations,
     removal_problem,
 )

@@ -128,7 +128,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.block_devices import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.block_devices import (
     BY_ID,
     BY_PARTUUID,
     Device,
@@ -136,7 +136,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.block_
     Kernel,
     read_text,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.disk_plan import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
     HEADER_BYTES,
     MIB,
     NAME_PREFIX,
@@ -152,7 +152,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.disk_p
     read_table,
     script,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
     PackageError,
     package_manager,
 )

@@ -69,9 +69,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.file_lock import held
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.file_replacement import replace
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host_packages import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.file_lock import held
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.file_replacement import replace
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
     PackageError,
     package_manager,
 )

@@ -62,22 +62,22 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import threads_file
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.cluster_watch import answering, skipped
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.info_protocol import InfoError, sum_counters
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_load import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import answering, skipped
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, sum_counters
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, telling_lines
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import threads as threads_file
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.proof import (
     COUNTERS,
     Sample,
     Verdict,
     Window,
     judge,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_rows import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import (
     LogFollower,
     Row,
     TableReader,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.systemd import Systemd, telling_lines
 
 # The last header is at most 10 rows back; error lines may stand between.
 LOOK_BACK_BYTES = 512 * 1024

@@ -60,7 +60,7 @@ problems: {description: What is wrong with the file., returned: failure, type: l
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.live_load import ARGUMENTS, set_load
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.live_load import ARGUMENTS, set_load
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ import pytest
 from ansible import constants
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.action import ActionBase
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import host_packages
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import packages as host_packages
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
 from moto import mock_aws
 from moto.ec2.models import amis
 from moto.ec2.models.subnets import Subnet
 
-from pegasus_driver.local_cloud import placement_groups
+from local_cloud import placement_groups
 
 REGION = "us-east-1"
 IMAGE_OWNER = "136693071363"  # the default: Debian

@@ -1,0 +1,1 @@
+"""The server: aerospike.conf, changes, info protocol, cluster, licence."""

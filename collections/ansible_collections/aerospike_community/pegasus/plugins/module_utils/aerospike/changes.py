@@ -1,0 +1,197 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What differs between two texts of aerospike.conf, and which of it a running server takes without a restart. Pure.
+
+Source of the tables: the parameters that the set-config command of the server's public source takes (6.4.0.34,
+7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3). Left out on purpose: cluster-name (nodes that are told one after the other
+would part), replication-factor and rack-id (they take effect only when all nodes have them and form the cluster anew).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .conf import ConfError, release_of, size_bytes
+
+# Context -> the parameters that every release takes while it runs.
+ALWAYS = {
+    "service": """
+        advertise-ipv6 batch-index-threads batch-max-buffers-per-queue batch-max-unused-buffers
+        enable-benchmarks-fabric enable-health-check enable-hist-info info-max-ms info-threads
+        microsecond-histograms migrate-fill-delay migrate-max-num-incoming migrate-threads min-cluster-size
+        proto-fd-idle-ms proto-fd-max query-max-done query-threads-limit service-threads sindex-builder-threads
+        sindex-gc-period ticker-interval transaction-max-ms transaction-retry-ms vault-token-file
+    """,
+    "network": """
+        fabric.channel-bulk-recv-threads fabric.channel-ctrl-recv-threads fabric.channel-meta-recv-threads
+        fabric.channel-rw-recv-threads fabric.recv-rearm-threshold heartbeat.connect-timeout-ms heartbeat.interval
+        heartbeat.mtu heartbeat.protocol heartbeat.timeout
+    """,
+    "namespace": """
+        allow-ttl-without-nsup background-query-max-rps cache-replica-writes compression compression-acceleration
+        compression-level conflict-resolution-policy conflict-resolve-writes default-ttl defrag-lwm-pct
+        defrag-queue-min defrag-sleep disable-write-dup-res disallow-expunge disallow-null-setname
+        enable-benchmarks-batch-sub enable-benchmarks-ops-sub enable-benchmarks-read enable-benchmarks-storage
+        enable-benchmarks-udf enable-benchmarks-udf-sub enable-benchmarks-write enable-hist-proxy evict-hist-buckets
+        evict-tenths-pct flush-max-ms geo2dsphere-within-max-cells geo2dsphere-within-max-level
+        geo2dsphere-within-min-level ignore-migrate-fill-delay inline-short-queries max-record-size max-write-cache
+        migrate-order migrate-retransmit-ms migrate-sleep nsup-hist-period nsup-period nsup-threads
+        prefer-uniform-balance read-consistency-level-override read-page-cache reject-non-xdr-writes
+        reject-xdr-writes single-query-threads stop-writes-sys-memory-pct strong-consistency-allow-expunge
+        tomb-raider-eligible-age tomb-raider-period tomb-raider-sleep transaction-pending-limit truncate-threads
+        write-commit-level-override xdr-bin-tombstone-ttl xdr-tomb-raider-period xdr-tomb-raider-threads
+    """,
+    "set": """
+        disable-eviction enable-index stop-writes-count stop-writes-size
+    """,
+}
+# What came and went: (from this release, before that one; None = still there) -> context -> parameters.
+CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = (
+    ((7, 0), None, "service", "batch-max-requests tls-refresh-period"),
+    ((7, 0), None, "set", "default-read-touch-ttl-pct default-ttl"),
+    (
+        (7, 0),
+        None,
+        "namespace",
+        "default-read-touch-ttl-pct evict-indexes-memory-pct evict-used-pct flush-size index-type.evict-mounts-pct "
+        "index-type.mounts-budget indexes-memory-budget migrate-skip-unreadable post-write-cache "
+        "sindex-type.evict-mounts-pct sindex-type.mounts-budget stop-writes-avail-pct stop-writes-used-pct",
+    ),
+    (
+        (6, 4),
+        (7, 0),
+        "namespace",
+        "high-water-disk-pct high-water-memory-pct max-used-pct memory-size min-avail-pct post-write-queue "
+        "index-type.mounts-high-water-pct index-type.mounts-size-limit sindex-type.mounts-high-water-pct "
+        "sindex-type.mounts-size-limit stop-writes-pct",
+    ),
+    ((7, 2), None, "namespace", "active-rack"),
+    ((8, 0), None, "namespace", "disable-mrt-writes mrt-duration"),
+    ((8, 1), None, "namespace", "apply-ttl-reductions"),
+)
+# The index's limits of 6.4 have no prefix in set-config, those of the secondary index have.
+FLAT_BEFORE_7 = {"index-type.mounts-high-water-pct", "index-type.mounts-size-limit"}
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One parameter. ``path`` is its contexts (with their labels) and its name; values are those of all its lines."""
+
+    path: Path
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def __str__(self) -> str:
+        def shown(values: tuple[str, ...]) -> str:
+            return ", ".join(values) if values else "nothing"
+
+        return f"{'.'.join(self.path)}: {shown(self.old)} -> {shown(self.new)}"
+
+
+def parse(text: str) -> dict[Path, tuple[str, ...]]:
+    """Read a configuration: path of contexts and name -> the values of its lines. A context is there with no values.
+
+    :raises ConfError: a brace too many or too few
+    """
+    found: dict[Path, tuple[str, ...]] = {}
+    stack: list[str] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        words = raw.split("#", 1)[0].split()
+        if not words:
+            continue
+        if words[0] == "}":
+            if not stack:
+                raise ConfError(f"line {number}: a brace closes nothing")
+            stack.pop()
+        elif words[-1] == "{":
+            # An engine is a value too: `storage-engine memory` may stand without braces.
+            if words[0] in ("storage-engine", "index-type", "sindex-type"):
+                found[(*stack, words[0])] = (words[1],)
+                stack.append(words[0])
+            else:
+                stack.append(" ".join(words[:-1]))
+                found.setdefault(tuple(stack), ())
+        else:
+            path = (*stack, words[0])
+            found[path] = (*found.get(path, ()), " ".join(words[1:]))
+    if stack:
+        raise ConfError(f"the context '{stack[-1]}' isn't closed")
+    return found
+
+
+def open_ports(text: str) -> list[str]:
+    """Return what a configuration opens, as ``3000 (service)``, in its order.
+
+    :raises ConfError: it can't be read
+    """
+    return [
+        f"{value} ({path[1]})"
+        for path, values in parse(text).items()
+        if len(path) == 3 and path[0] == "network" and path[2] in ("port", "tls-port")
+        for value in values
+    ]
+
+
+def differences(old: str, new: str) -> list[Difference]:
+    """Return what differs between two configurations, in the order of the new one."""
+    before, after = parse(old), parse(new)
+    paths = [*after, *(path for path in before if path not in after)]
+    present = [(path, before.get(path), after.get(path)) for path in paths]
+    return [Difference(path, was or (), now or ()) for path, was, now in present if was != now]
+
+
+def commands(difference: Difference, version: str) -> list[str]:
+    """Return the info commands that give a running server this difference; none when only a restart does."""
+    path, new = difference.path, difference.new
+    if path == ("network", "heartbeat", "mesh-seed-address-port"):
+        return _seed_commands(difference.old, new)
+    # A line that is taken out means the server's own default, which only its start knows.
+    if len(new) != 1 or len(path) < 2 or len(difference.old) > 1:
+        return []
+    value = _plain(new[0])
+    known = _dynamic(release_of(version))
+    context = path[0].split()[0]
+    if context == "service" and len(path) == 2 and path[1] in known["service"]:
+        return [f"set-config:context=service;{path[1]}={value}"]
+    if context == "network" and len(path) == 3 and ".".join(path[1:]) in known["network"]:
+        return [f"set-config:context=network;{'.'.join(path[1:])}={value}"]
+    if context == "namespace":
+        where = f"set-config:context=namespace;id={path[0].split()[1]}"
+        if len(path) == 3 and path[1].startswith("set ") and path[2] in known["set"]:
+            return [f"{where};set={path[1].split()[1]};{path[2]}={value}"]
+        name = _namespace_name(path[1:])
+        if name in known["namespace"]:
+            return [f"{where};{name.partition('.')[2] if name in FLAT_BEFORE_7 else name}={value}"]
+    return []
+
+
+def _seed_commands(old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Commands that tell a node of further seeds. One that is gone does no harm: it is only ever asked."""
+    return [f"tip:host={seed.split()[0]};port={seed.split()[1]}" for seed in new if seed not in old]
+
+
+def _dynamic(release: tuple[int, int]) -> dict[str, frozenset[str]]:
+    """The parameters that a release takes while it runs, by context."""
+    known = {context: frozenset(names.split()) for context, names in ALWAYS.items()}
+    for since, until, context, names in CHANGES:
+        if release >= since and (until is None or release < until):
+            known[context] = known[context] | frozenset(names.split())
+    return known
+
+
+def _namespace_name(path: Path) -> str:
+    """A parameter of a namespace as set-config calls it: those of the storage engine stand beside the others."""
+    if len(path) == 2 and path[0] == "storage-engine":
+        return path[1]
+    if len(path) == 2 and path[0] == "geo2dsphere-within":
+        return f"geo2dsphere-within-{path[1]}"
+    return ".".join(path)
+
+
+def _plain(value: str) -> str:
+    """A value as set-config reads it: no units of size there."""
+    return str(size_bytes(value)) if re.fullmatch(r"\d+[KMGTPkmgtp]", value) else value

@@ -1,0 +1,96 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What can't be changed while a cluster runs: kept in a tag of the server instances, compared by the next setup.
+
+The tag's value is text such as ``namespace=Test ttl=0 data=disk ...``: EC2 shows it, and it has at most 256 characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import TAG_FIXED, format_indexes
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
+    PlanError,
+    parse_partitions,
+)
+
+from .schema import show
+
+REBUILD = "./pegasus-driver destroy-cluster && ./pegasus-driver setup-cluster"
+
+
+def rebuild_command(config: str = "") -> str:
+    """The command that builds a cluster anew; without the file of --config it would take another environment."""
+    return REBUILD.replace("-cluster", f"-cluster --config {shlex.quote(config)}") if config else REBUILD
+
+
+LONGEST = 256  # characters of a tag's value
+LONGEST_LIST = 20  # of a list of partitions; of a longer one only a digest is kept
+
+_DATA = "what is stored is bound to it"
+_PARTITIONS = "the disks are partitioned already, and a new layout erases them"
+# Word in the tag -> (key, why it can't be changed, for which storages it means something).
+FIXED: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "edition": ("aerospike_server_edition", "the nodes of a cluster, and what they stored, are of one edition", ()),
+    "namespace": ("pegasus_namespace", "the server can't rename a namespace; its data would be lost", ()),
+    "copies": ("pegasus_replication_factor", "all nodes of a namespace need the same, at all times", ()),
+    "ttl": ("aerospike_server_default_ttl", "records keep the life that they were written with", ()),
+    "data": ("pegasus_data_storage", _DATA, ()),
+    "primary": ("pegasus_primary_index_storage", _DATA, ()),
+    "secondary": ("pegasus_secondary_index_storage", _DATA, ()),
+    "sprigs": ("aerospike_server_partition_tree_sprigs", "the index is built on it", ()),
+    "partitions": ("nvme_partition_count", _PARTITIONS, ("data", "primary", "secondary")),
+    "free": ("nvme_partition_overprovisioning", _PARTITIONS, ("data", "primary", "secondary")),
+    "on-data": ("nvme_partition_data_partitions", _PARTITIONS, ("data",)),
+    "on-primary": ("nvme_partition_primary_index_partitions", _PARTITIONS, ("primary",)),
+    "on-secondary": ("nvme_partition_secondary_index_partitions", _PARTITIONS, ("secondary",)),
+}
+
+
+def tag_value(values: Mapping[str, Any]) -> str:
+    """The tag for a cluster that is launched with these settings; what is in memory has no partitions to keep."""
+    words = []
+    for word, (key, _, storages) in FIXED.items():
+        needed = not storages or any(values.get(FIXED[one][0]) == "disk" for one in storages)
+        if needed and key in values:
+            words.append(f"{word}={_normal(key, values[key])}")
+    return " ".join(words)[:LONGEST]
+
+
+def changed_values(tag: str, values: Mapping[str, Any], cluster: str, config: str = "") -> Iterator[tuple[str, str]]:
+    """Compare a running cluster's tag with what is asked now; yields (key, what is wrong). config: file of --config."""
+    kept = dict(word.split("=", 1) for word in tag.split(" ") if "=" in word)
+    asked = dict(word.split("=", 1) for word in tag_value(values).split(" ") if "=" in word)
+    for word in FIXED:
+        if word not in asked or word not in kept:
+            continue
+        old, (key, reason, _) = kept[word], FIXED[word]
+        if asked[word] != _normal(key, old):
+            was = "other partitions" if old.startswith("digest:") else show(_plain(old))
+            yield (
+                key,
+                f"found {show(values[key])}, expected {was}, with which the cluster {cluster} runs: it can't be "
+                f"changed, because {reason}. Put the old value back, or build the cluster anew: "
+                f"{rebuild_command(config)}",
+            )
+
+
+def _normal(key: str, value: Any) -> str:
+    if not key.endswith("_partitions"):
+        return str(value).strip()
+    try:
+        text = format_indexes(parse_partitions(value))
+    except PlanError:
+        text = str(value)
+    return text if len(text) <= LONGEST_LIST else f"digest:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _plain(text: str) -> Any:
+    return int(text) if text.isdecimal() else text
+
+
+__all__ = ["FIXED", "REBUILD", "TAG_FIXED", "changed_values", "rebuild_command", "tag_value"]

@@ -1,0 +1,269 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Rules between a configuration and what EC2 says: instance types, their disks and memory, a running cluster. Pure.
+
+Like config_rules: a value that isn't known is absent, and the rules that need it are silent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import conf as aerospike_conf
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import placement as ec2_place
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
+    Disk,
+    PlanError,
+    Wishes,
+    parse_partitions,
+    plan_disk,
+)
+
+from .fixed_values import TAG_FIXED, changed_values
+from .schema import show
+
+Values = Mapping[str, Any]
+Found = tuple[str, str]
+
+SERVER_TYPE = "ec2_provision_cluster_instance_type"
+MONITORING_TYPE = "ec2_provision_monitoring_instance_type"
+TYPE_KEYS = (SERVER_TYPE, "ec2_provision_client_instance_type", MONITORING_TYPE)
+STORAGES = {
+    "data": "pegasus_data_storage",
+    "primary_index": "pegasus_primary_index_storage",
+    "secondary_index": "pegasus_secondary_index_storage",
+}
+PARTITIONS = 4096  # of a namespace's data; not those of a disk
+SPRIG_BLOCK = 4096  # bytes of one sprig in an index on flash, at least
+SPRIG_ROOT = 5  # bytes of one sprig in memory, wherever its index is (as_sprig in the server's public source: 40 bits)
+MOST_MEMORY_PERCENT = 90  # of an instance's memory for data: the system and the indexes need the rest
+# EC2's name of an architecture -> the one in Aerospike's file names.
+PACKAGE_ARCHITECTURE = {"x86_64": "x86_64", "arm64": "aarch64"}
+_DISTRIBUTIONS = (
+    (re.compile(r"debian-(\d+)"), "debian{}"),
+    (re.compile(r"ubuntu\D.*?(\d\d\.\d\d)"), "ubuntu{}"),
+    (re.compile(r"al(2023)-"), "amzn{}"),
+    (re.compile(r"(?:RHEL|Rocky|AlmaLinux|CentOS)\D*(\d+)", re.IGNORECASE), "el{}"),
+)
+
+
+def problems(
+    values: Values,
+    types: Mapping[str, Mapping[str, Any]],
+    instances: Sequence[Instance],
+    images: Sequence[Mapping[str, Any]] | None = None,
+    config: str = "",
+) -> list[Found]:
+    """Everything that EC2's answers say against a configuration.
+
+    :param types: elements of DescribeInstanceTypes by name, as far as EC2 knows the types
+    :param instances: the environment's instances
+    :param images: what DescribeImages finds for the image's name; None when it wasn't asked
+    :param config: the file of --config, for the commands that messages name
+    """
+    found = [*_types(values, types), *_running(values, instances, config)]
+    if images is not None and not any(one.live for one in instances):  # what exists needs no image any more
+        found += _images(values, types, images)
+    described = types.get(str(values.get(SERVER_TYPE)))
+    if described:
+        found += [*_disks(values, described), *_memory(values, described)]
+    return found
+
+
+def _types(values: Values, types: Mapping[str, Mapping[str, Any]]) -> Iterator[Found]:
+    for key in TYPE_KEYS:
+        name = values.get(key)
+        if name is None:
+            continue
+        if name not in types:
+            region = values.get("pegasus_region", "this region")
+            yield key, f"found {show(name)}, expected an instance type that EC2 offers in {region}"
+            continue
+        try:
+            ec2_place.architectures([dict(types[name])])
+        except Ec2Problem as problem:
+            yield key, f"found {show(name)}, expected a type whose architecture has packages: {problem.message}"
+
+
+def _images(
+    values: Values, types: Mapping[str, Mapping[str, Any]], images: Sequence[Mapping[str, Any]]
+) -> Iterator[Found]:
+    """An image for each architecture of the instance types."""
+    there = {image.get("Architecture") for image in images}
+    wanted: dict[str, str] = {}  # architecture -> the first type that has it
+    for name in (str(values.get(key)) for key in TYPE_KEYS):
+        with contextlib.suppress(Ec2Problem):  # told by _types
+            for architecture in ec2_place.architectures([dict(types[name])] if name in types else []).values():
+                wanted.setdefault(architecture, name)
+    for architecture, name in wanted.items():
+        if architecture not in there:
+            pattern = str(values["ec2_provision_image_name"])
+            yield (
+                "ec2_provision_image_name",
+                f"found {show(pattern)}, expected the name of an image for {architecture} (of {name}) in "
+                f"{values.get('pegasus_region', 'this region')}, owned by {values.get('ec2_provision_image_owner')}",
+            )
+
+
+def disks_of(described: Mapping[str, Any]) -> list[int]:
+    """The size in bytes of each instance-store disk of a type."""
+    groups = (described.get("InstanceStorageInfo") or {}).get("Disks") or []
+    return [int(group["SizeInGB"]) * 10**9 for group in groups for _ in range(int(group["Count"]))]
+
+
+def _on_disk(values: Values) -> list[str]:
+    return [purpose for purpose, key in STORAGES.items() if values.get(key) == "disk"]
+
+
+def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
+    """The partitions on the disks that the type really has, and the index on flash in them."""
+    purposes = _on_disk(values)
+    if not purposes or values.get("nvme_partition_devices"):
+        return  # named disks may be anything
+    sizes = disks_of(described)
+    if not sizes:
+        yield (
+            SERVER_TYPE,
+            f"found {show(values[SERVER_TYPE])}, which has no instance-store disk, expected a type that has some, "
+            f"because {STORAGES[purposes[0]]} is disk (types with a d, such as r6gd.8xlarge, or i4i)",
+        )
+        return
+    try:
+        lists = {one: parse_partitions(values.get(f"nvme_partition_{one}_partitions", "")) for one in purposes}
+        wishes = Wishes(values["nvme_partition_count"], values["nvme_partition_overprovisioning"], **lists)
+        plans = [plan_disk(Disk(f"disk {n} of {values[SERVER_TYPE]}", size), wishes) for n, size in enumerate(sizes, 1)]
+    except KeyError:
+        return
+    except PlanError as error:
+        yield "nvme_partition_count", f"found {values['nvme_partition_count']}, expected partitions that fit: {error}"
+        return
+    if len(lists.get("data", ())) * len(sizes) > aerospike_conf.MOST_DEVICES:
+        yield (
+            "nvme_partition_data_partitions",
+            f"found {len(lists['data'])} partitions on each of {len(sizes)} disks, expected at most "
+            f"{aerospike_conf.MOST_DEVICES} on all",
+        )
+    for purpose in ("primary_index", "secondary_index"):
+        if purpose not in purposes or not lists[purpose]:
+            continue
+        budget = aerospike_conf.mounts_budget(
+            [{"size_bytes": part.size} for plan in plans for part in plan.partitions if part.number in lists[purpose]]
+        )
+        yield from _flash(values, purpose, budget)
+
+
+def _flash(values: Values, purpose: str, budget: int) -> Iterator[Found]:
+    """An index on flash: the least that the server accepts, and room for the sprigs.
+
+    :param budget: bytes for the index on each node
+    """
+    key = f"nvme_partition_{purpose}_partitions"
+    smallest = aerospike_conf.SMALLEST_MOUNTS[purpose]
+    if budget < smallest:
+        yield (
+            key,
+            f"found {show(values.get(key, ''))}, which gives {_gib(budget)} on each node, expected at least "
+            f"{_gib(smallest)}: name more partitions, or use larger ones (nvme_partition_count)",
+        )
+        return
+    needed = ("pegasus_cluster_nodes", "pegasus_replication_factor", "aerospike_server_partition_tree_sprigs")
+    if purpose != "primary_index" or any(one not in values for one in needed):
+        return
+    nodes, copies, sprigs = (values[one] for one in needed)
+    each = sprig_bytes(sprigs, copies, nodes)
+    if each > budget:
+        fitting = largest_sprigs(budget, copies, nodes)
+        advice = f"expected at most {fitting}" if fitting else f"expected more partitions: not even 256 fit ({key})"
+        yield (
+            "aerospike_server_partition_tree_sprigs",
+            f"found {sprigs}, which need {_gib(each)} on each node for the primary index, where its partitions give "
+            f"{_gib(budget)}, {advice}",
+        )
+
+
+def sprig_bytes(sprigs: int, copies: int, nodes: int, each: int = SPRIG_BLOCK) -> int:
+    """Bytes that each node needs for sprigs of `each` bytes: those of all partitions' copies, spread over the nodes."""
+    return -(-PARTITIONS * min(copies, nodes) * sprigs * each // nodes)
+
+
+def largest_sprigs(budget: int, copies: int, nodes: int, each: int = SPRIG_BLOCK) -> int:
+    """The largest number of sprigs, a power of two, that fits into a node's budget (bytes); 0 when none does."""
+    smallest, largest = aerospike_conf.SPRIGS
+    fitting = 0
+    sprigs = smallest
+    while sprigs <= largest and sprig_bytes(sprigs, copies, nodes, each) <= budget:
+        fitting = sprigs
+        sprigs *= 2
+    return fitting
+
+
+def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
+    """What is known of a node's memory before there are records: the roots of all sprigs, and data in memory."""
+    memory = int((described.get("MemoryInfo") or {}).get("SizeInMiB", 0)) * aerospike_conf.MIB
+    if not memory:
+        return
+    room, of_type = memory * MOST_MEMORY_PERCENT // 100, f"the {_gib(memory)} of {values[SERVER_TYPE]}"
+    needed = ("aerospike_server_partition_tree_sprigs", "pegasus_replication_factor", "pegasus_cluster_nodes")
+    roots = 0
+    if all(one in values for one in needed):
+        sprigs, copies, nodes = (values[one] for one in needed)
+        roots = sprig_bytes(sprigs, copies, nodes, SPRIG_ROOT)
+        if roots > room:
+            yield (
+                "aerospike_server_partition_tree_sprigs",
+                f"found {sprigs}, which need {_gib(roots)} of memory on each node, wherever the index is, expected "
+                f"at most {largest_sprigs(room, copies, nodes, SPRIG_ROOT)}, for {MOST_MEMORY_PERCENT} percent of "
+                f"{of_type}",
+            )
+            return
+    if values.get("pegasus_data_storage") != "memory":
+        return
+    asked = values.get("aerospike_server_data_size")
+    try:
+        if asked and aerospike_conf.size_bytes(asked) > room - roots:
+            beside = f", less {_gib(roots)} for the sprigs" if roots > aerospike_conf.GIB // 10 else ""
+            yield (
+                "aerospike_server_data_size",
+                f"found {asked}, expected at most {MOST_MEMORY_PERCENT} percent of {of_type}{beside}",
+            )
+        if not asked and "aerospike_server_version" in values:
+            smallest = aerospike_conf.dialect_of(values["aerospike_server_version"]).smallest_data
+            if smallest > room - roots:
+                yield (
+                    SERVER_TYPE,
+                    f"found {show(values[SERVER_TYPE])} with {_gib(memory)} of memory, expected a type with room for "
+                    f"the least of data in memory ({smallest // aerospike_conf.MIB} MiB)",
+                )
+    except aerospike_conf.ConfError:
+        return  # told by config_rules
+
+
+def _running(values: Values, instances: Sequence[Instance], config: str) -> Iterator[Found]:
+    """What a running cluster can't change."""
+    tags = {
+        one.tags[TAG_FIXED]: one for one in instances if one.live and one.role == "server" and TAG_FIXED in one.tags
+    }
+    seen = set()
+    for tag in tags:
+        for found in changed_values(tag, values, str(values.get("pegasus_cluster_name", "")), config):
+            if found not in seen:
+                seen.add(found)
+                yield found
+
+
+def distribution_of(image_name: str) -> str:
+    """The name that Aerospike's packages give an image's distribution; '*' when its name doesn't say."""
+    for pattern, token in _DISTRIBUTIONS:
+        match = pattern.search(image_name)
+        if match:
+            return token.format(match[1])
+    return "*"
+
+
+def _gib(count: int) -> str:
+    return f"{count / aerospike_conf.GIB:.1f} GiB"

@@ -1,0 +1,1 @@
+"""One EC2 environment: plan, launch, removal, cost, preflight."""

@@ -1,0 +1,1 @@
+"""What a run leaves: its figures and its report."""

@@ -1,0 +1,1 @@
+"""Faults: a file for each, one contract."""

@@ -1,0 +1,1 @@
+"""One Linux host: facts, packages, services, kernel, disks, files, logs."""

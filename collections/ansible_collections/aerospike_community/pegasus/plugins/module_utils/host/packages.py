@@ -1,0 +1,184 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Packages of the host, by apt or dnf: what is installed, install more. No service is started by an installation."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .file_lock import held
+
+# module.run_command's shape: (command, environ_update=...) -> (rc, stdout, stderr)
+Run = Callable[..., tuple]
+
+APT_LISTS = Path("/var/lib/apt/lists")
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_MARK = "# Placed by Pegasus while packages are installed; it may be removed."
+POLICY_TEXT = f"#!/bin/sh\n{POLICY_MARK}\nexit 101\n"
+LOCK_SECONDS = 300
+# Held while packages are installed, so that of two calls on one host the second one finds what the first one installed.
+TURN = Path("/run/pegasus-packages.lock")
+TURN_SECONDS = 900
+
+
+class PackageError(Exception):
+    """Packages could not be installed. The text holds the package manager's own last lines."""
+
+
+class AptPackages:
+    """Debian and Ubuntu."""
+
+    format = "deb"
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def installed(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the versions (as dpkg writes them) of those of ``names`` that are wholly installed."""
+        wanted = list(names)
+        if not wanted:
+            return {}
+        _, out, _ = self._run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\t${Package}\t${Version}\n", *wanted])
+        found = {}
+        for line in out.splitlines():
+            status, _, rest = line.partition("\t")
+            name, _, version = rest.partition("\t")
+            if status.strip() == "ii":
+                found[name] = version
+        return found
+
+    def install(self, packages: Sequence[str]) -> None:
+        """Install packages by name, ``name=version`` or path of a .deb, with what they depend on.
+
+        :raises PackageError: apt refused, also after its lists were read anew
+        """
+        packages = [_asked(package, "=") for package in packages]
+        apt = ["apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}"]
+        install = [*apt, "-o", "Dpkg::Options::=--force-confold", "-o", "APT::Sandbox::User=root",
+                   "install", "--no-install-recommends", "--allow-downgrades", *packages]  # fmt: skip
+        # Nobody reads the packages' translated descriptions, a third of all lists.
+        update = [*apt, "-o", "Acquire::Languages=none", "update"]
+        environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
+        with one_at_a_time(), services_kept_still():
+            if not any(APT_LISTS.glob("*_Packages*")) and not all("/" in package for package in packages):
+                # A new machine: nothing is found without lists. A file may need nothing of them.
+                self._run(update, environ_update=environment)
+            rc, out, err = self._run(install, environ_update=environment)
+            if rc != 0:
+                # Three things heal here: lists that were never read, lists that are old, an installation cut short.
+                self._run(["dpkg", "--configure", "-a"], environ_update=environment)
+                update_rc, update_out, update_err = self._run(update, environ_update=environment)
+                rc, out, err = self._run(install, environ_update=environment)
+                if rc != 0 and update_rc != 0:
+                    err = f"{err}\nand apt-get update failed: {_last_lines(update_err or update_out)}"
+        if rc != 0:
+            raise PackageError(f"apt-get install {' '.join(packages)} failed: {_last_lines(err or out)}")
+
+
+class DnfPackages:
+    """Amazon Linux 2023 and the Red Hat family."""
+
+    format = "rpm"
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def installed(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the versions (version-release) of those of ``names`` that are installed."""
+        wanted = list(names)
+        if not wanted:
+            return {}
+        _, out, _ = self._run(["rpm", "-q", "--qf", "%{NAME}\t%{VERSION}-%{RELEASE}\n", *wanted])
+        return dict(line.split("\t") for line in out.splitlines() if line.count("\t") == 1)
+
+    def install(self, packages: Sequence[str]) -> None:
+        """Install packages by name, ``name=version`` or path of an .rpm, with what they depend on.
+
+        :raises PackageError: dnf refused
+        """
+        packages = [_asked(package, "-") for package in packages]
+        with one_at_a_time():
+            rc, out, err = self._run(
+                ["dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", *packages],
+                environ_update={"LC_ALL": "C.UTF-8"},
+            )
+        if rc != 0:
+            raise PackageError(f"dnf install {' '.join(packages)} failed: {_last_lines(err or out)}")
+
+
+def package_manager(run: Run) -> AptPackages | DnfPackages:
+    """Return the host's package manager.
+
+    :raises PackageError: it is neither apt nor dnf
+    """
+    if shutil.which("apt-get"):
+        return AptPackages(run)
+    if shutil.which("dnf"):
+        return DnfPackages(run)
+    raise PackageError(
+        "found neither apt-get nor dnf on this host; expected Debian, Ubuntu, Amazon Linux 2023 or a Red Hat one"
+    )
+
+
+def upstream_version(version: str) -> str:
+    """Return a package's version without epoch and package revision: ``1:8.0.0.4-1+simulated`` is ``8.0.0.4``."""
+    return version.rpartition(":")[2].partition("-")[0].partition("+")[0].partition("~")[0]
+
+
+def is_there(wanted: str, installed: Mapping[str, str]) -> bool:
+    """Whether ``name`` or ``name=version`` is installed. The version is upstream's or the package's, or a pattern."""
+    name, _, version = wanted.partition("=")
+    if name not in installed:
+        return False
+    forms = (installed[name], upstream_version(installed[name]))
+    return not version or any(fnmatch.fnmatchcase(form, version) for form in forms)
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other call installs packages on this host, and let none begin.
+
+    :raises PackageError: another one goes on for longer than TURN_SECONDS
+    """
+    refusal = PackageError(
+        f"another installation of Pegasus's has gone on for {TURN_SECONDS} s on this host, expected it "
+        f"to end: look what apt or dnf waits for there"
+    )
+    with held(TURN, TURN_SECONDS, refusal):
+        yield
+
+
+@contextmanager
+def services_kept_still(policy: Path = POLICY) -> Iterator[None]:
+    """Keep installation scripts from starting services, which would run with a packaged default configuration.
+
+    Debian's way is a policy-rc.d that answers 101. One that is somebody else's is left alone; one of ours that an
+    interrupted run left behind is replaced and removed.
+    """
+    ours = not policy.exists() or POLICY_MARK in policy.read_text(encoding="utf-8", errors="replace")
+    if ours:
+        policy.write_text(POLICY_TEXT, encoding="ascii")
+        os.chmod(policy, 0o755)  # noqa: PTH101
+    try:
+        yield
+    finally:
+        if ours:
+            policy.unlink(missing_ok=True)
+
+
+def _asked(package: str, separator: str) -> str:
+    """A package as a package manager's command takes it: ``name=version`` in any revision of the distribution."""
+    name, equals, version = package.partition("=")
+    if not equals or "/" in name:
+        return package
+    return f"{name}{separator}{version.rstrip('*')}*"
+
+
+def _last_lines(text: str, count: int = 8) -> str:
+    """The last lines that say something, as one text."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-count:])

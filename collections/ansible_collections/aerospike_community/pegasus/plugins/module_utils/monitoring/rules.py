@@ -1,0 +1,177 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Prometheus's recording rules and alerts of an environment, as data. Pure functions.
+
+The metrics are those of Perseus's exporter (module_utils/perseus_meter.py), of Aerospike's exporter, of node_exporter.
+The claim of the clients against the counters of the servers is judged as module_utils/perseus_load.py judges it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.expiry import METRIC
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.proof import (
+    ANSWERED_COUNTERS,
+    FAILED_COUNTERS,
+    QUERIES,
+)
+
+# The share of the printed operations that the servers may not have answered, as in perseus_ready.
+TOLERANCE = 0.25
+# A header says how many threads run; one comes every 10 rows.
+HEADER_SECONDS = 20
+# From when on an instance's end is warned of, in seconds; environment.WARNING_TIME is the same.
+EXPIRY_WARNING_SECONDS = 3600
+
+
+def rules(namespace: str = "", window: str = "30s") -> dict[str, Any]:
+    """Return the content of a rules file.
+
+    :param namespace: the one under load; empty for all
+    :param window: what a rate is taken over; at least four scrapes
+    """
+    return {
+        "groups": [
+            {"name": "pegasus-load", "rules": _recording(namespace, window)},
+            {"name": "pegasus-clients", "rules": _client_alerts(window)},
+            {"name": "pegasus-servers", "rules": _server_alerts()},
+            {"name": "pegasus-hosts", "rules": _host_alerts()},
+        ]
+    }
+
+
+def sum_of(counters: Iterable[str], selector: str, window: str, by: str = "cluster") -> str:
+    """The rate of several counters together. One that a server's version doesn't have takes no other with it."""
+    parts = [
+        f'label_replace(rate(aerospike_namespace_{name}{{{selector}}}[{window}]), "counter", "{name}", "", "")'
+        for name in counters
+    ]
+    return f"sum by ({by}) ({' or '.join(parts)})"
+
+
+def _recording(namespace: str, window: str) -> list[dict[str, Any]]:
+    """The load as the clients print it and as the servers count it, in records a second, by cluster."""
+    selector = f'ns="{namespace}"' if namespace else ""
+    queries = "|".join(QUERIES)
+    claimed = f'sum by (cluster) (rate(perseus_records_total{{workload!~"{queries}"}}[{window}]))'
+    # Servers that have been read within the last hour and count nothing any more answer nothing: without this a
+    # cluster that is dead would have no difference at all. Servers that were never read say nothing either way.
+    none = '0 * count by (cluster) (max_over_time(up{job="aerospike"}[1h]) == 1)'
+    answered = f"{sum_of(ANSWERED_COUNTERS, selector, window)} or on (cluster) {none}"
+    return [
+        {"record": "pegasus:records_claimed:rate", "expr": claimed},
+        {"record": "pegasus:records_answered:rate", "expr": answered},
+        {"record": "pegasus:records_failed:rate", "expr": sum_of(FAILED_COUNTERS, selector, window)},
+        {
+            # Perseus counts failed operations as done: what no server answered is the difference.
+            "record": "pegasus:records_unanswered:rate",
+            "expr": "clamp_min(pegasus:records_claimed:rate - on (cluster) pegasus:records_answered:rate, 0)",
+        },
+        {
+            "record": "pegasus:records_unanswered:share",
+            "expr": "pegasus:records_unanswered:rate / on (cluster) (pegasus:records_claimed:rate > 0)",
+        },
+    ]
+
+
+def _client_alerts(window: str) -> list[dict[str, Any]]:
+    total = "sum by (cluster, instance, index) (perseus_operations_per_second)"
+    errors = f'sum by (cluster, instance, index, kind) (rate(perseus_error_lines_total{{kind!="unknown"}}[{window}]))'
+    return [
+        _alert(
+            "PerseusClientLost", 'up{job="perseus"} == 0', "10s", "critical",
+            "{{ $labels.instance }}: the client doesn't answer: its host or its exporter is gone",
+        ),
+        _alert("PerseusDown", "perseus_up == 0", "5s", "critical", "{{ $labels.instance }}: Perseus doesn't run"),
+        _alert(
+            "PerseusSilent", "perseus_seconds_since_last_row > 10 and perseus_up == 1", "5s", "critical",
+            "{{ $labels.instance }}: Perseus runs and has printed no row for {{ $value | humanizeDuration }}",
+        ),
+        _alert(
+            "PerseusIdle", f"{total} == 0", "10s", "warning",
+            "{{ $labels.instance }}: Perseus does nothing: no threads, or none that gets an operation done",
+        ),
+        _alert(
+            "PerseusThreadsDiffer",
+            "perseus_threads_wanted != perseus_threads_running and on (cluster, instance) (perseus_up == 1)",
+            f"{HEADER_SECONDS}s", "warning",
+            "{{ $labels.instance }}: {{ $labels.workload }} doesn't have the threads of threads.yaml. Perseus may have "
+            "ended its reloads for good: restart it",
+        ),
+        _alert(
+            "PerseusThreadsFile", "perseus_threads_file_ok == 0", "5s", "warning",
+            "{{ $labels.instance }}: threads.yaml is missing, not one that Perseus understands, or not Pegasus's: "
+            "run copy-threads",
+        ),
+        _alert(
+            "PerseusRestarts", "increase(perseus_restarts_total[5m]) > 2", "0s", "warning",
+            "{{ $labels.instance }}: Perseus was started {{ $value | humanize }} times in 5 minutes",
+        ),
+        _alert(
+            "PerseusErrors", f"{errors} > 0", "10s", "info",
+            "{{ $labels.instance }}: {{ $value | humanize }} error lines a second of the kind {{ $labels.kind }}",
+        ),
+        _alert(
+            "PerseusCountsUnanswered", f"pegasus:records_unanswered:share > {TOLERANCE}", "10s", "critical",
+            "{{ $labels.cluster }}: {{ $value | humanizePercentage }} of the operations that Perseus prints were "
+            "answered by no server",
+        ),
+    ]  # fmt: skip
+
+
+def _server_alerts() -> list[dict[str, Any]]:
+    return [
+        _alert(
+            "AerospikeNodeDown", 'aerospike_node_up == 0 or up{job="aerospike"} == 0', "5s", "critical",
+            "{{ $labels.instance }}: the node doesn't answer",
+        ),
+        _alert(
+            "AerospikeClusterTooSmall",
+            "min by (cluster) (aerospike_node_stats_cluster_size)"
+            ' < on (cluster) count by (cluster) (up{job="aerospike"})',
+            "10s", "warning", "{{ $labels.cluster }}: a node sees only {{ $value }} nodes",
+        ),
+        _alert(
+            "AerospikeStopWrites", "max by (cluster, instance, ns) (aerospike_namespace_stop_writes) == 1", "0s",
+            "critical", "{{ $labels.instance }}: {{ $labels.ns }} refuses writes: it is full",
+        ),
+        _alert(
+            "AerospikeUnavailablePartitions", "max by (cluster, ns) (aerospike_namespace_unavailable_partitions) > 0",
+            "0s", "critical", "{{ $labels.cluster }}: {{ $value }} partitions of {{ $labels.ns }} are unavailable",
+        ),
+    ]  # fmt: skip
+
+
+def _host_alerts() -> list[dict[str, Any]]:
+    free = 'node_filesystem_avail_bytes{mountpoint="/"} / node_filesystem_size_bytes{mountpoint="/"}'
+    return [
+        _alert(
+            "ExpirySoon", f"{METRIC} - time() < {EXPIRY_WARNING_SECONDS}", "0s", "warning",
+            "{{ $labels.instance }} powers itself off and is gone in {{ $value | humanizeDuration }}: "
+            "./pegasus-driver extend 4h",
+        ),
+        _alert(
+            "HostLost", 'up{job="hosts"} == 0', "10s", "critical",
+            "{{ $labels.instance }} ({{ $labels.role }}): the host doesn't answer",
+        ),
+        _alert(
+            "HostDiskFull", f"{free} < 0.05", "1m", "warning",
+            "{{ $labels.instance }}: {{ $value | humanizePercentage }} of / is free",
+        ),
+        _alert(
+            "HostMemory", "node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes < 0.05", "1m", "warning",
+            "{{ $labels.instance }}: {{ $value | humanizePercentage }} of the memory is available",
+        ),
+    ]  # fmt: skip
+
+
+def _alert(name: str, expression: str, duration: str, severity: str, summary: str) -> dict[str, Any]:
+    return {
+        "alert": name,
+        "expr": expression,
+        "for": duration,
+        "labels": {"severity": severity},
+        "annotations": {"summary": summary},
+    }

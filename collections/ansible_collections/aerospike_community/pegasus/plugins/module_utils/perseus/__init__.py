@@ -1,0 +1,1 @@
+"""The load generator: configuration, threads, rows, meter, exporter, proof."""

@@ -1,0 +1,178 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Serves Perseus's metrics on a client: reads the rows that Perseus prints and its threads.yaml, changes nothing.
+
+A program of its own (the service perseus-exporter), so that it tells the truth also when Perseus is dead. It needs
+Python 3.9 and nothing else. The role perseus_client puts it on the host under the package's own name:
+
+    PYTHONPATH=/usr/lib/pegasus python3 -m ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_exporter
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from . import threads as threads_file
+from .meter import Meter, Service
+from .rows import LogFollower
+
+PORT = 9146
+POLL_SECONDS = 0.25  # how often the log is read: a row comes each second
+LOOK_BACK_BYTES = 512 * 1024  # the last header is at most 10 rows back; error lines may stand between
+CACHE_SECONDS = 0.9  # two Prometheus servers ask systemd once
+_RUNNING_STATES = ("active", "reloading")
+
+
+class ServiceWatch:
+    """Perseus's service. Each start has an id of its own: a new one is a restart, by whomever."""
+
+    def __init__(self, show: Callable[[], str]) -> None:
+        """:param show: gives the unit's properties, as ``systemctl show`` prints them; OSError where it can't"""
+        self._show = show
+        self._invocation = ""
+        self._state = Service(active=False, restarts=0)
+        self._asked = float("-inf")
+
+    def state(self, now: float) -> Service:
+        """Ask systemd, at most once in CACHE_SECONDS."""
+        if now - self._asked >= CACHE_SECONDS:
+            self._asked = now
+            self._state = self._ask()
+        return self._state
+
+    def _ask(self) -> Service:
+        try:
+            text = self._show()
+        except (OSError, subprocess.SubprocessError):
+            return Service(active=False, restarts=self._state.restarts)
+        fields = dict(line.partition("=")[::2] for line in text.splitlines())
+        invocation, restarts = fields.get("InvocationID", ""), self._state.restarts
+        if invocation and invocation != self._invocation:
+            restarts += 1 if self._invocation else 0
+            self._invocation = invocation
+        return Service(active=fields.get("ActiveState") in _RUNNING_STATES, restarts=restarts)
+
+
+class Exporter:
+    """The log, threads.yaml and the service of one Perseus, as one page of metrics."""
+
+    def __init__(
+        self,
+        rows: Path,
+        errors: Path,
+        threads: Path,
+        service: ServiceWatch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """:param errors: what Perseus prints on stderr: what is in it already counts as the past"""
+        self._follower = LogFollower(rows, LOOK_BACK_BYTES)
+        self._errors = LogFollower(errors)
+        self._threads = threads
+        self._service = service
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wanted: dict[str, int] = {}
+        self.meter = Meter(clock())
+        try:
+            age = max(0.0, time.time() - rows.stat().st_mtime)
+        except OSError:
+            age = 0.0
+        self.meter.look_back(self._follower.lines(), clock() - age)
+
+    def poll(self) -> None:
+        """Read what was printed since the last call."""
+        with self._lock:
+            self.meter.take(self._follower.lines(), self._clock())
+            self.meter.take_errors(self._errors.lines())
+            self._service.state(self._clock())
+
+    def page(self) -> str:
+        """Return the metrics of this moment."""
+        self.poll()
+        with self._lock:
+            now, ok = self._clock(), True
+            try:
+                text = self._threads.read_text(encoding="utf-8")
+                self._wanted = threads_file.parse(text)
+                # Perseus writes its own default where the file was missing, if only for a moment.
+                ok = text.startswith(threads_file.HEADING)
+            except (OSError, ValueError):
+                ok = False
+            return self.meter.render(now, self._service.state(now), self._wanted, ok)
+
+
+def make_server(exporter: Exporter, port: int, address: str = "") -> ThreadingHTTPServer:
+    """The HTTP server, bound but not serving yet."""
+
+    class Handler(BaseHTTPRequestHandler):
+        server_version = "perseus-exporter"
+        timeout = 30
+
+        def do_GET(self) -> None:
+            found = self.path.partition("?")[0] == "/metrics"
+            body = (exporter.page() if found else "Perseus's metrics: /metrics\n").encode()
+            self.send_response(200 if found or self.path == "/" else 404)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """No line for each scrape."""
+
+    ThreadingHTTPServer.allow_reuse_address = True
+    return ThreadingHTTPServer((address, port), Handler)
+
+
+def systemctl_show(unit: str) -> str:
+    """A unit's state as systemd prints it.
+
+    :raises subprocess.SubprocessError: systemd doesn't answer within 5 seconds
+    """
+    command = ["systemctl", "show", "--property=ActiveState,InvocationID", unit]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=5).stdout
+
+
+def main() -> int:
+    """Run until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="perseus-exporter", description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=Path, default=Path("/var/log/perseus/perseus.log"), help="what Perseus prints")
+    parser.add_argument("--errors", type=Path, default=Path("/var/log/perseus/errors.log"), help="its stack traces")
+    parser.add_argument("--threads", type=Path, default=Path("/var/lib/perseus/threads.yaml"), help="its live load")
+    parser.add_argument("--service", default="perseus", help="its systemd service")
+    parser.add_argument("--port", type=int, default=PORT)
+    options = parser.parse_args()
+    exporter = Exporter(
+        options.rows, options.errors, options.threads, ServiceWatch(lambda: systemctl_show(options.service))
+    )
+    server = make_server(exporter, options.port)
+    over = threading.Event()
+
+    def follow() -> None:
+        while not over.wait(POLL_SECONDS):
+            exporter.poll()
+
+    def stop(*_: object) -> None:
+        over.set()
+        # shutdown() waits for serve_forever(), which runs in the main thread: hence a thread of its own.
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    threading.Thread(target=follow, name="follow", daemon=True).start()
+    print(f"perseus-exporter: port {options.port}, reading {options.rows}", flush=True)
+    with server:
+        server.serve_forever(poll_interval=0.2)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

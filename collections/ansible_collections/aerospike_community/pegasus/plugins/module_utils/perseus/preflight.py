@@ -1,0 +1,96 @@
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Looks before Perseus starts, at every start (ExecStartPre of its service): its two files, then the cluster.
+
+Perseus copies its own default where a file is missing, which truncates data or starts other workloads, hangs on a
+configuration that isn't whole, and ends at once without a server. So it isn't started then. Needs Python 3.9 and
+nothing else; the role perseus_client puts it on the host as it does perseus_exporter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import syslog
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import answering, ask_all
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import cluster_stable
+
+from . import configuration as perseus_config
+from . import threads as threads_file
+
+POLL_SECONDS = 0.5
+
+
+class NotReadyError(Exception):
+    """Perseus must not be started now."""
+
+
+def check_files(folder: Path) -> dict[str, Any]:
+    """Return the configuration, if it and threads.yaml are whole.
+
+    :raises NotReadyError: with what is wrong and what to do
+    """
+    configuration: dict[str, Any] = {}
+    for name, read in (("configuration.yaml", perseus_config.read), ("threads.yaml", threads_file.parse)):
+        path = folder / name
+        try:
+            content = read(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise NotReadyError(
+                f"{path} is missing, not whole or not one that Perseus understands; setup (for threads.yaml: "
+                f"copy-threads) writes it anew:\n{error}"
+            ) from error
+        configuration = configuration or content
+    return configuration
+
+
+def wait_for_cluster(hosts: list[str], port: int, timeout: float) -> int:
+    """Wait until the nodes that answer form one stable cluster; return their number.
+
+    Not all of them: Perseus may be started while a node is down.
+
+    :param timeout: seconds
+    :raises NotReadyError: they don't in time
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        present = answering(hosts, port)
+        keys, errors = ask_all(present, partial(cluster_stable, size=len(present), port=port))
+        if present and not errors and len(set(keys.values())) == 1:
+            return len(present)
+        if time.monotonic() > deadline:
+            found = "; ".join(errors.values()) or (f"{len(set(keys.values()))} clusters" if present else "none")
+            raise NotReadyError(
+                f"expected a stable cluster of the nodes that answer among {', '.join(hosts)} within {timeout:.0f} s, "
+                f"found {len(present)} that answer: {found}"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def main() -> int:
+    """Exit 0 when Perseus may start."""
+    parser = argparse.ArgumentParser(prog="perseus-preflight", description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("/var/lib/perseus"), help="Perseus's working folder")
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds to wait for the cluster")
+    options = parser.parse_args()
+    try:
+        hosts = check_files(options.folder)["aerospikeConfiguration"]["hosts"]
+        wait_for_cluster([host["ip"] for host in hosts], hosts[0]["port"], options.timeout)
+    except NotReadyError as error:
+        text = f"FAILED: Perseus is not started: {error}"
+        # Its log, where Perseus's own words are, and the journal, where systemd's are.
+        print(text, file=sys.stderr)
+        syslog.openlog("perseus-preflight")
+        for line in text.splitlines():
+            syslog.syslog(syslog.LOG_ERR, line)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

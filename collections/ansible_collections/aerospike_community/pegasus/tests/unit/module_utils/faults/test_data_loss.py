@@ -1,0 +1,113 @@
+"""How many nodes a cluster can lose, and several nodes asked at the same time."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster as cluster_watch
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
+    ClusterError,
+    answering,
+    wait_until_stable,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.data_loss import (
+    client_operations,
+    removal_problem,
+    stop_problem,
+)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "left", "copies", "allowed"),
+    [
+        (3, 2, 2, True),
+        (3, 1, 2, False),
+        (3, 2, 1, False),
+        (5, 3, 3, True),
+        (5, 2, 3, False),
+        (1, 0, 2, False),
+        (2, 0, 8, False),
+    ],
+)
+def test_at_most_the_spare_copies_may_be_down(nodes: int, left: int, copies: int, allowed: bool) -> None:
+    assert (stop_problem(nodes, left, copies) == "") is allowed
+
+
+def test_the_message_says_what_would_happen() -> None:
+    assert stop_problem(3, 1, 2).startswith(
+        "2 of 3 nodes would be down; with 2 copies of each record the data survives"
+    )
+    assert "no node of 3 would be left" in stop_problem(3, 0, 2)
+
+
+def test_a_node_may_have_the_only_copy_while_partitions_move() -> None:
+    """Node 2 of 3 was stopped and came back empty: until it has its copies, some records are on node 3 alone."""
+    assert stop_problem(3, 2, 2, 0) == ""
+    assert "still moves partitions (812 to go)" in stop_problem(3, 2, 2, 812)
+    assert "2 of 3 nodes would be down" in stop_problem(3, 1, 2, 812)
+
+
+def test_partitions_to_move_are_those_of_all_nodes_that_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"a": {"migrate_partitions_remaining": "3"}, "b": {"migrate_partitions_remaining": "4"}, "old": {}}
+
+    def ask(host: str, *_: object, **__: object) -> dict[str, str]:
+        if host == "gone":
+            raise InfoError("refused")
+        return left[host]
+
+    monkeypatch.setattr(cluster_watch, "info_pairs", ask)
+    assert cluster_watch.partitions_to_move(["a", "b", "old", "gone"], 3000) == 7
+
+
+def test_a_cluster_is_stable_when_all_nodes_give_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"a": iter(["K1", "K2", "K2"]), "b": iter(["K0", "K2", "K2"])}
+    monkeypatch.setattr(cluster_watch, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(cluster_watch, "cluster_stable", lambda host, size, **_: next(keys[host]))
+    assert wait_until_stable(["a", "b"], 3000, 10) == "K2"
+
+
+def test_a_cluster_that_is_not_is_told_node_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(host: str, size: int, **_: object) -> str:
+        if host == "b":
+            raise InfoError("b:3000 answers with ERROR::unstable-cluster")
+        return "K1"
+
+    monkeypatch.setattr(cluster_watch, "cluster_stable", ask)
+    with pytest.raises(ClusterError, match="expected 2 nodes with one cluster key") as caught:
+        wait_until_stable(["a", "b"], 3000, 0)
+    assert caught.value.answers == {"a": "K1", "b": "b:3000 answers with ERROR::unstable-cluster"}
+
+
+def test_who_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(host: str, *_: str, **__: object) -> dict[str, str]:
+        if host == "b":
+            raise InfoError("refused")
+        return {"node": "BB1"}
+
+    monkeypatch.setattr(cluster_watch, "info", ask)
+    assert answering(["a", "b", "c"], 3000) == ["a", "c"]
+    assert answering([], 3000) == []
+
+
+@pytest.mark.parametrize(
+    ("others", "down", "stopped", "copies", "said"),
+    [
+        (2, [], 0, 2, ""),
+        (1, [], 0, 2, ""),
+        (2, [], 1, 2, ""),  # a stopped node, whose records the others have
+        (2, [], 1, 1, "there may be some that only they have"),
+        (0, [], 0, 2, "no node would be left"),
+        (2, ["10.0.0.4"], 0, 2, "10.0.0.4 is stopped"),
+    ],
+)
+def test_what_may_be_taken_away(others, down, stopped, copies, said):
+    problem = removal_problem(others, down, stopped, copies)
+    assert (said in problem) if said else problem == ""
+
+
+def test_operations_of_clients_count_whatever_served_them():
+    statistics = {
+        "client_read_success": "10", "client_write_error": "5", "batch_sub_read_not_found": "3",
+        "client_proxy_complete": "2", "client_tsvc_timeout": "9", "from_proxy_read_success": "7", "objects": "100",
+    }  # fmt: skip
+    assert client_operations(statistics) == 15

@@ -1,0 +1,159 @@
+"""The plan of disks: by table and by property."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
+    ALIGNMENT,
+    MIB,
+    RESERVED,
+    SMALLEST_FILE_SYSTEM,
+    SMALLEST_RAW,
+    Disk,
+    Found,
+    PlanError,
+    Wishes,
+    differences,
+    parse_partitions,
+    plan,
+    plan_disk,
+    read_table,
+    script,
+    wishes_problems,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+GIB = 1024 * MIB
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("", ()),
+        (None, ()),
+        ("1", (1,)),
+        (3, (3,)),
+        ("1-3,7-9", (1, 2, 3, 7, 8, 9)),
+        (" 2 - 4 , 1 ", (1, 2, 3, 4)),
+        ([2, 1], (1, 2)),
+        (["1-2", 5], (1, 2, 5)),
+    ],
+)
+def test_lists_of_partitions(text: object, numbers: tuple[int, ...]) -> None:
+    assert parse_partitions(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["x", "0", "3-1", "1-", "-3", "1;2", "1-200", "1,1", "1-3,2", True, 1.5])
+def test_what_is_no_list_of_partitions(text: object) -> None:
+    with pytest.raises(PlanError):
+        parse_partitions(text)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        (Wishes(0, 0), "expected 1 to 128, found 0"),
+        (Wishes(129, 0), "found 129"),
+        (Wishes(1, 91), "0 to 90 percent, found 91"),
+        (Wishes(3, 0, data=(4,)), "up to 3, found 4"),
+        (Wishes(3, 0, data=(1, 2), primary_index=(2,)), "partition 2 is for data and for primary-index"),
+        (
+            Wishes(3, 0, primary_index=(1,), secondary_index=(1,)),
+            "partition 1 is for primary-index and for secondary-index",
+        ),
+    ],
+)
+def test_contradictions(wishes: Wishes, said: str) -> None:
+    assert any(said in text for text in wishes_problems(wishes))
+    with pytest.raises(PlanError, match="expected"):
+        plan([Disk("/dev/x", 1000 * GIB)], wishes)
+
+
+def test_no_disk_and_small_disks_say_what_to_do() -> None:
+    with pytest.raises(PlanError, match="choose an instance type"):
+        plan([], Wishes(1, 0))
+    with pytest.raises(PlanError, match="wants 64 MiB: use fewer partitions"):
+        plan_disk(Disk("/dev/x", GIB), Wishes(20, 0, data=(1,)))
+    with pytest.raises(PlanError, match="primary-index wants 300 MiB"):
+        plan_disk(Disk("/dev/x", GIB), Wishes(5, 0, data=(2,), primary_index=(1,)))
+
+
+@st.composite
+def wishes_of_any_kind(draw: st.DrawFn) -> Wishes:
+    count = draw(st.integers(1, 128))
+    purposes = draw(
+        st.lists(st.sampled_from(["data", "primary_index", "secondary_index", ""]), min_size=count, max_size=count)
+    )
+    lists = {
+        name: tuple(number for number, purpose in enumerate(purposes, 1) if purpose == name)
+        for name in ("data", "primary_index", "secondary_index")
+    }
+    return Wishes(count, draw(st.integers(0, 90)), **lists)
+
+
+@given(st.lists(st.integers(1, 20 * 1024 * GIB), min_size=1, max_size=4), wishes_of_any_kind())
+def test_nothing_overlaps_nothing_leaves_the_disk_each_has_one_purpose(sizes: list[int], wishes: Wishes) -> None:
+    try:
+        plans = plan([Disk(f"/dev/{index}", size) for index, size in enumerate(sizes)], wishes)
+    except PlanError as error:
+        assert "use fewer partitions" in str(error)
+        return
+    for planned in plans:
+        whole = planned.disk.size_bytes
+        assert [partition.number for partition in planned.partitions] == list(range(1, wishes.partitions + 1))
+        assert planned.partitions[0].start >= RESERVED
+        assert planned.partitions[-1].end <= whole - RESERVED
+        assert sum(partition.size for partition in planned.partitions) <= whole * (100 - wishes.overprovisioning) // 100
+        for one, following in zip(planned.partitions, planned.partitions[1:], strict=False):
+            assert one.end <= following.start
+        for partition in planned.partitions:
+            assert partition.start % ALIGNMENT == partition.size % ALIGNMENT == 0
+            assert partition.size >= (SMALLEST_FILE_SYSTEM if partition.purpose.endswith("index") else SMALLEST_RAW)
+            assert partition.purpose == wishes.purpose(partition.number)
+
+
+def test_overprovisioning_leaves_no_more_than_asked() -> None:
+    planned = plan_disk(Disk("/dev/x", 1900 * 10**9), Wishes(8, 15))
+    used = sum(partition.size for partition in planned.partitions)
+    wanted = 1900 * 10**9 * 85 // 100
+    assert wanted - 8 * ALIGNMENT - RESERVED <= used <= wanted
+
+
+def table_of(text: str) -> dict:
+    return json.loads(text)["partitiontable"]
+
+
+# What `sfdisk --json` of util-linux 2.38 prints for a disk made by Pegasus with 512-byte sectors.
+TABLE = """{"partitiontable": {"label": "gpt", "id": "9E0D", "device": "/dev/nvme1n1", "unit": "sectors",
+ "firstlba": 2048, "lastlba": 4194270, "sectorsize": 512, "partitions": [
+ {"node": "/dev/nvme1n1p1", "start": 2048, "size": 1193984, "type": "0FC6", "uuid": "0E3372AE", "name": "pegasus-data"},
+ {"node": "/dev/nvme1n1p2", "start": 1196032, "size": 1193984, "uuid": "89BF", "name": "pegasus-unused"}]}}"""
+
+
+def test_a_table_that_is_the_plans_has_no_differences() -> None:
+    planned = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), Wishes(2, 43, data=(1,)))
+    found = read_table(table_of(TABLE), "/dev/nvme1n1")
+    assert found[0] == Found(1, MIB, planned.partitions[0].size, "pegasus-data", "0e3372ae")
+    assert differences(planned, found) == []
+
+
+def test_differences_are_named() -> None:
+    planned = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), Wishes(3, 15, data=(1,)))
+    texts = differences(planned, read_table(table_of(TABLE), "/dev/nvme1n1"))
+    assert texts[0].startswith("partition 1: expected 579 MiB at 1 MiB named 'pegasus-data', found 583 MiB at 1 MiB")
+    assert texts[-1] == "partition 3 is missing"
+    one = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), Wishes(1, 15, data=(1,)))
+    many = differences(one, read_table(table_of(TABLE), "/dev/nvme1n1"))
+    assert many[-1] == "partition 2 is one too many ('pegasus-unused')"
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_sfdisk_reads_back_what_the_script_says(sector: int) -> None:
+    planned = plan_disk(Disk("/dev/x", 8 * GIB), Wishes(3, 10, data=(1, 2), primary_index=(3,)))
+    lines = script(planned, sector).splitlines()
+    assert lines[0] == "label: gpt"
+    assert f"1 : start={MIB // sector}, size={planned.partitions[0].size // sector}, " in lines[1]
+    assert lines[3].endswith('name="pegasus-primary-index"')

@@ -1,0 +1,160 @@
+"""Which archive and which packages of it a host gets, for each distribution and architecture; apt and dnf."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.artifacts import (
+    ArtifactError,
+    NotFoundError,
+    extract,
+    fill,
+    host_values,
+    locate,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import read_host
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
+    DnfPackages,
+    PackageError,
+    upstream_version,
+)
+from jinja2 import Template
+
+ROLE = Path(__file__).resolve().parents[4] / "roles/aerospike_server"
+SITE = "https://download.aerospike.com/artifacts/aerospike-server-enterprise"
+RELEASES = {
+    "debian12": 'ID=debian\nVERSION_ID="12"\n',
+    "debian13": 'ID=debian\nVERSION_ID="13"\n',
+    "ubuntu22.04": 'ID=ubuntu\nVERSION_ID="22.04"\n',
+    "ubuntu24.04": 'ID=ubuntu\nVERSION_ID="24.04"\n',
+    "amzn2023": 'ID="amzn"\nVERSION_ID="2023"\n',
+}
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def listing(*names: str) -> str:
+    return "".join(f'<a href="{name}">{name}</a>\n' for name in ("../", *names))
+
+
+@pytest.fixture
+def pages() -> dict[str, str]:
+    """Listings as upstream has them; the version of the tools differs from release to release."""
+    names = [
+        f"aerospike-server-enterprise_8.0.0.15_tools-11.2.2_{distribution}_{machine}.tgz{suffix}"
+        for distribution in (*RELEASES, "debian11", "el8", "el9")
+        for machine in ARCHITECTURES
+        for suffix in ("", ".sha256", ".asc")
+    ]
+    return {
+        f"{SITE}/": listing("7.2.0.10/", "8.0.0.9/", "8.0.0.15/", "8.1.0.3/", "latest/"),
+        f"{SITE}/8.0.0.15/": listing(*names),
+    }
+
+
+@pytest.mark.parametrize(("distribution", "machine"), list(itertools.product(RELEASES, ARCHITECTURES)))
+@pytest.mark.parametrize("asked", ["8.0.0.15", "8.0.*"])
+def test_every_host_gets_its_own_archive_and_packages(
+    distribution: str, machine: str, asked: str, pages: dict[str, str], tmp_path: Path
+) -> None:
+    for name, text in (("etc/os-release", RELEASES[distribution]), ("proc/meminfo", "MemTotal: 1048576 kB\n")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    host = read_host(tmp_path, machine)
+    assert (host.distribution, host.architecture, host.deb_architecture) == (
+        distribution,
+        machine,
+        ARCHITECTURES[machine],
+    )
+    kind = "rpm" if distribution == "amzn2023" else "deb"
+    read: list[str] = []
+
+    def page(url: str) -> str:
+        read.append(url)
+        return pages[url]
+
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    settings = {"aerospike_server_edition": "enterprise", "aerospike_server_tools_version": ""}
+    pattern = Template(defaults["aerospike_server_artifact_file"]).render(settings)
+    located = locate(f"{SITE}/{{version}}", pattern, asked, host_values(host, kind), page)
+    assert located.file == f"aerospike-server-enterprise_8.0.0.15_tools-11.2.2_{distribution}_{machine}.tgz"
+    # Each listing is read once: that of versions only where one has to be chosen.
+    assert read == ([f"{SITE}/"] if asked == "8.0.*" else []) + [f"{SITE}/8.0.0.15/"]
+
+    folder = located.file.removesuffix(".tgz")
+    members = (
+        [
+            f"aerospike-server-enterprise-8.0.0.15-1.amzn2023.{machine}.rpm",
+            f"aerospike-tools-11.2.2-amzn2023.{machine}.rpm",
+        ]
+        if kind == "rpm"
+        else [
+            f"aerospike-server-enterprise_8.0.0.15-1{distribution}_{ARCHITECTURES[machine]}.deb",
+            f"aerospike-tools_11.2.2-{distribution}_{ARCHITECTURES[machine]}.deb",
+        ]
+    )
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
+        for name in (*members, "asinstall", "LICENSE"):
+            archive.addfile(tarfile.TarInfo(f"{folder}/{name}"), io.BytesIO())
+    (task,) = [
+        task["aerospike_community.pegasus.artifact_package"]
+        for task in yaml.safe_load((ROLE / "tasks/prepare.yml").read_text())
+        if "aerospike_community.pegasus.artifact_package" in task
+    ]
+    patterns = [
+        fill(text.replace("{{ aerospike_server_edition }}", "enterprise"), host_values(host, kind))
+        for text in task["install"]
+    ]
+    taken = extract(tmp_path / "a.tgz", patterns, tmp_path)
+    assert [path.name for path in taken] == members
+
+
+def test_a_distribution_without_a_package_is_named(pages: dict[str, str], tmp_path: Path) -> None:
+    pages[f"{SITE}/8.0.0.15/"] = listing("aerospike-server-enterprise_8.0.0.15_tools-11.2.2_el9_x86_64.tgz")
+    host = {"distribution": "debian13", "architecture": "x86_64", "deb_architecture": "amd64", "format": "deb"}
+    with pytest.raises(ArtifactError, match="is there a package for this distribution and architecture"):
+        locate(f"{SITE}/{{version}}", "a_{version}_*_{distribution}.tgz", "8.0.0.15", host, pages.__getitem__)
+
+
+def test_a_version_that_isnt_there_comes_with_those_that_are(pages: dict[str, str]) -> None:
+    def page(url: str) -> str:
+        if url not in pages:
+            raise NotFoundError(f"found nothing at {url}")
+        return pages[url]
+
+    with pytest.raises(ArtifactError, match=r"the site has 7.2.0.10, 8.0.0.9, 8.0.0.15, 8.1.0.3"):
+        locate(f"{SITE}/{{version}}", "a-*.tgz", "8.0.0.99", {}, page)
+
+
+class Dnf:
+    """rpm and dnf."""
+
+    def __init__(self, answer: tuple[int, str, str]) -> None:
+        self.answer, self.commands = answer, []  # type: ignore[var-annotated]
+
+    def __call__(self, command: list[str], **_: Any) -> tuple[int, str, str]:
+        self.commands.append(command)
+        return self.answer
+
+
+def test_what_rpm_says_is_installed() -> None:
+    run = Dnf((1, "aerospike-server-enterprise\t8.0.0.15-1.amzn2023\npackage aerospike-tools is not installed\n", ""))
+    found = DnfPackages(run).installed(["aerospike-server-enterprise", "aerospike-tools"])
+    assert found == {"aerospike-server-enterprise": "8.0.0.15-1.amzn2023"}
+    assert upstream_version(found["aerospike-server-enterprise"]) == "8.0.0.15"
+    assert run.commands[0][:2] == ["rpm", "-q"]
+
+
+def test_dnf_installs_files_with_what_they_depend_on() -> None:
+    run = Dnf((0, "", ""))
+    DnfPackages(run).install(["/tmp/a.rpm", "/tmp/b.rpm"])
+    assert run.commands == [
+        ["dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", "/tmp/a.rpm", "/tmp/b.rpm"]
+    ]
+    with pytest.raises(PackageError, match=r"dnf install /tmp/a.rpm failed: Error:\nnothing provides libx"):
+        DnfPackages(Dnf((1, "", "Error:\nnothing provides libx\n"))).install(["/tmp/a.rpm"])

@@ -1,0 +1,223 @@
+"""Targets and dashboards as data, and monitoring_ready against HTTP servers that a test runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.filter.monitoring import grafana_dashboard_files
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
+    dashboards as grafana_dashboards,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.targets import (
+    file_sd,
+    read_targets,
+    targets_of,
+    targets_problem,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.modules.monitoring_ready import (
+    Monitoring,
+    NotYetError,
+    never,
+    reached_at,
+)
+
+HOSTS = [
+    {"name": "Benchmark-1", "role": "server", "index": 1, "address": "10.0.0.1", "state": "running"},
+    {"name": "Client-1", "role": "client", "index": 1, "address": "10.0.0.2", "state": "running"},
+    {"name": "Monitor-1", "role": "monitor", "index": 1, "address": "10.0.0.3", "state": "running"},
+    {"name": "Benchmark-2", "role": "server", "index": 2, "address": "10.0.0.4", "state": "stopped"},
+]
+
+
+def target(address: str, health: str = "up", job: str = "hosts", error: str = "") -> dict:
+    """A target as Prometheus's API gives it."""
+    return {
+        "discoveredLabels": {"__address__": address},
+        "labels": {"job": job, "instance": "Benchmark-1", "role": "server"},
+        "scrapeUrl": f"http://{address}/metrics",
+        "health": health,
+        "lastError": error,
+    }
+
+
+def test_each_running_host_has_its_targets() -> None:
+    targets = targets_of(HOSTS, "Benchmark")
+    assert [(item["job"], item["address"]) for item in targets] == [
+        ("aerospike", "10.0.0.1:9145"),
+        ("hosts", "10.0.0.1:9100"),
+        ("perseus", "10.0.0.2:9146"),
+        ("hosts", "10.0.0.2:9100"),
+        ("hosts", "10.0.0.3:9100"),
+    ]
+    assert targets[0]["labels"] == {"cluster": "Benchmark", "index": "1", "role": "server", "instance": "Benchmark-1"}
+    assert len(json.loads(file_sd(targets, "hosts"))) == 3
+    assert json.loads(file_sd(targets, "aerospike"))[0]["targets"] == ["10.0.0.1:9145"]
+
+
+def test_a_target_that_is_not_up_is_named_with_its_error() -> None:
+    expected = [{"job": "hosts", "address": "10.0.0.1:9100"}, {"job": "hosts", "address": "10.0.0.9:9100"}]
+    answer = {"data": {"activeTargets": [target("10.0.0.1:9100", "down", error="connection refused")]}}
+    problem = targets_problem(expected, read_targets(answer))
+    assert "expected 2 targets that are up, found 2 that are not" in problem
+    assert "10.0.0.1:9100 (hosts, Benchmark-1): down, connection refused" in problem
+    assert "10.0.0.9:9100 (hosts): Prometheus doesn't know it" in problem
+
+
+@pytest.mark.parametrize("name", list(grafana_dashboards.DASHBOARDS))
+def test_a_dashboard_is_one_that_grafana_takes(name: str) -> None:
+    data = json.loads(grafana_dashboards.render(name))
+    assert data["uid"] == f"pegasus-{name}"
+    panels = data["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells)), "panels overlap"
+    assert max(x for x, _ in cells) < 24
+    for panel in panels:
+        for query in panel.get("targets", []):
+            expression = query["expr"]
+            assert expression.count("(") == expression.count(")")
+            assert expression.count("{") == expression.count("}")
+            assert re.search(r"\b(aerospike_|perseus_|pegasus:|node_|up\b|ALERTS\b)", expression)
+            assert query["datasource"]["uid"] == grafana_dashboards.DATASOURCE_UID
+
+
+def test_dashboards_as_files() -> None:
+    files = grafana_dashboard_files(["environment", "cluster"], "/folder")
+    assert [item["path"] for item in files] == ["/folder/environment.json", "/folder/cluster.json"]
+    with pytest.raises(Exception, match="found no dashboard 'nope'"):
+        grafana_dashboard_files(["nope"], "/folder")
+
+
+class Sites:
+    """What the test's server answers: path -> (status, JSON)."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, tuple[int, object]] = {
+            "/api/v1/status/buildinfo": (200, {"data": {"version": "2.42.0"}}),
+            "/api/v1/targets": (200, {"data": {"activeTargets": [target("10.0.0.1:9100")]}}),
+            "/api/health": (200, {"database": "ok", "version": "12.4.3"}),
+            "/api/datasources/uid/pegasus-prometheus": (200, {"uid": "pegasus-prometheus"}),
+            "/api/dashboards/uid/pegasus-cluster": (
+                200,
+                {"dashboard": {"title": "Pegasus: cluster"}, "meta": {"url": "/d/pegasus-cluster/c"}},
+            ),
+        }
+        self.url = ""
+        self.logins: set[str] = set()
+
+
+@pytest.fixture
+def sites() -> Iterator[Sites]:
+    """A server that stands for Prometheus and Grafana."""
+    answers = Sites()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answers.logins.add(self.headers.get("Authorization", ""))
+            status, page = answers.pages.get(self.path.partition("?")[0], (404, {}))
+            body = json.dumps(page).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    answers.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield answers
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def monitoring(url: str) -> Monitoring:
+    """The module's view of the test's server."""
+    return Monitoring(
+        {
+            "prometheus_url": url,
+            "grafana_url": url,
+            "grafana_user": "admin",
+            "grafana_password": "p:w#;",
+            "targets": [{"job": "hosts", "address": "10.0.0.1:9100"}],
+            "datasource": "pegasus-prometheus",
+            "dashboards": ["pegasus-cluster"],
+        }
+    )
+
+
+def test_everything_there(sites: Sites) -> None:
+    seen = monitoring(sites.url)
+    seen.check()
+    assert seen.dashboards == [{"uid": "pegasus-cluster", "title": "Pegasus: cluster", "path": "/d/pegasus-cluster/c"}]
+    assert seen.versions == {"prometheus": "2.42.0", "grafana": "12.4.3"}
+    assert seen.targets[0]["health"] == "up"
+    assert sites.logins == {"", "Basic YWRtaW46cDp3Izs="}
+
+
+@pytest.mark.parametrize(
+    ("path", "page", "expected", "service"),
+    [
+        ("/api/v1/targets", (200, {"data": {"activeTargets": []}}), "doesn't know it", ""),
+        ("/api/v1/targets", (503, {}), "found HTTP 503", "prometheus"),
+        ("/api/v1/targets", (200, []), "expected a JSON object, found list", "prometheus"),
+        ("/api/health", (200, {"database": "failing"}), "expected database ok", "grafana-server"),
+        ("/api/datasources/uid/pegasus-prometheus", (404, {}), "found HTTP 404", "grafana-server"),
+        ("/api/dashboards/uid/pegasus-cluster", (404, {}), "found HTTP 404", "grafana-server"),
+    ],
+)
+def test_what_is_missing_is_named(sites: Sites, path: str, page: tuple, expected: str, service: str) -> None:
+    sites.pages[path] = page
+    with pytest.raises(NotYetError, match=expected) as caught:
+        monitoring(sites.url).check()
+    assert caught.value.service == service
+    assert not caught.value.final
+
+
+def test_a_wrong_password_is_final(sites: Sites) -> None:
+    sites.pages["/api/datasources/uid/pegasus-prometheus"] = (401, {})
+    with pytest.raises(NotYetError, match="Grafana refuses the user admin") as caught:
+        monitoring(sites.url).check()
+    assert caught.value.final
+    assert "p:w" not in str(caught.value)
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(NotYetError, match="refused"):
+        monitoring("http://127.0.0.1:9").check()
+
+
+def test_addresses_for_users() -> None:
+    assert reached_at("http://127.0.0.1:3000", "54.1.2.3") == "http://54.1.2.3:3000"
+    assert reached_at("http://127.0.0.1:3000", "") == "http://127.0.0.1:3000"
+
+
+@pytest.mark.parametrize(
+    ("loaded", "active", "said"),
+    [
+        ("not-found", "inactive", "; prometheus isn't installed here: setup-grafana goes on with it"),
+        ("loaded", "inactive", "; prometheus is inactive (x): setup-grafana starts it"),
+        ("loaded", "failed", "; prometheus is failed (x): setup-grafana starts it"),
+        ("loaded", "activating", ""),
+        ("loaded", "active", ""),
+    ],
+)
+def test_what_never_answers_isnt_waited_for(loaded: str, active: str, said: str) -> None:
+    """A setup that was interrupted before its monitoring was there."""
+    systemd = Systemd(lambda *_, **__: (0, f"LoadState={loaded}\nActiveState={active}\nSubState=x", ""))
+    assert never("prometheus", systemd) == said
+    assert never("", systemd) == ""

@@ -1,0 +1,346 @@
+"""The local cloud's API for the driver: start, stop, status, leftovers, image.
+
+`start` may be called at any time by anybody: one caller makes the cloud, the others wait and find it. `stop` needs no
+living daemon. Both hold a lock on the project's folder, which the kernel releases however they end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError
+
+from . import LocalCloudError
+from . import image as instance_image
+from .disks import detach_under, loops_under
+from .engine import Engine, EngineGone, connect, explanation
+from .preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
+from .settings import Settings
+from .status import CloudStatus, Instance, ask, daemon_pid, find, not_ours, status
+
+__all__ = ["CloudStatus", "Instance", "LocalCloudError", "image", "leftovers", "start", "status", "stop"]
+
+Say = Callable[[str], None]
+
+# Seconds for the daemon to come up and to go down.
+_READY_WITHIN = 60
+_END_WITHIN = 10
+_SOURCE = Path(__file__).resolve().parent.parent
+
+
+# --- start ------------------------------------------------------------------------------------------------------------
+
+
+def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
+    """Bring the cloud up, or find it running, and adopt what a crash left. Raises LocalCloudError.
+
+    With `to_remove` it only has to end instances: nothing is built for new ones, and a full disk doesn't matter.
+    """
+    settings = Settings.from_environment(root)
+    with _folder_lock(settings, say), _plain_errors(settings):
+        # A starter that was killed leaves a daemon that is still coming up.
+        found = find(settings, _READY_WITHIN)
+        if found.running:
+            if found.endpoint_url != settings.endpoint_url or found.network != settings.network:
+                raise LocalCloudError(
+                    f"this local cloud runs at {found.endpoint_url} with network {found.network} already;"
+                    f" asked for: {settings.endpoint_url} with {settings.network}",
+                    "Stop it first (pegasus-driver local stop), or set PEGASUS_LOCAL_PORT and _NETWORK as they were.",
+                )
+            if not to_remove:
+                _build_mirror(settings, say)
+                _restore_image(settings, found.image, say)
+            return found
+        engine = connect(settings)
+        if to_remove:
+            check_port(settings)
+            _make_state(settings)
+            _make_network(settings, engine)
+            return ask(settings, _spawn(settings, instance_image.tag()))
+        build = not instance_image.exists(engine, instance_image.tag())
+        check_all(settings, engine, build)
+        _make_state(settings)
+        mirror = _InThread(lambda: _build_mirror(settings, say))
+        try:
+            name = instance_image.ensure(engine, settings, say)
+            _make_network(settings, engine)
+        finally:
+            mirror.wait()
+        mirror.result()
+        return ask(settings, _spawn(settings, name))
+
+
+def _restore_image(settings: Settings, name: str, say: Say) -> None:
+    """A running cloud makes its instances of the image that it started with; somebody may have removed that since."""
+    engine = connect(settings)
+    if instance_image.exists(engine, name):
+        return
+    if name != instance_image.tag():
+        raise LocalCloudError(
+            f"the image {name}, which this local cloud makes instances of, is gone, and its recipe has changed since",
+            "Begin anew: pegasus-driver destroy, pegasus-driver local stop, then pegasus-driver setup.",
+        )
+    instance_image.ensure(engine, settings, say)
+
+
+def _make_state(settings: Settings) -> None:
+    try:
+        settings.state.parent.mkdir(mode=0o700, exist_ok=True)
+        settings.state.mkdir(mode=0o700, exist_ok=True)
+        settings.disks.mkdir(mode=0o700, exist_ok=True)
+        settings.mirror.mkdir(exist_ok=True)
+        raise_inotify_limit(settings.state)
+    except PermissionError as error:
+        raise not_ours(str(error.filename)) from error
+
+
+def _make_network(settings: Settings, engine: Engine) -> None:
+    try:
+        engine.ensure_network()
+    except APIError as error:
+        raise LocalCloudError(
+            f"the container engine refuses the network {settings.network}: {explanation(error)}",
+            "Set PEGASUS_LOCAL_NETWORK to a free private range with 16 bits, such as 10.201.0.0/16.",
+        ) from error
+
+
+def _build_mirror(settings: Settings, say: Say) -> None:
+    from . import packages  # needs its tools only here
+
+    packages.build_mirror(settings.root, settings.mirror, say)
+
+
+class _InThread:
+    """A call that runs beside this thread; its error comes out of result()."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:
+            self._error = error
+
+    def wait(self) -> None:
+        self._thread.join()
+
+    def result(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _spawn(settings: Settings, image_name: str) -> int:
+    """Start the daemon in a session of its own and wait until it is ready; returns its process id."""
+    reading, writing = os.pipe()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_SOURCE), environment.get("PYTHONPATH", "")]))
+    command = [
+        sys.executable, "-m", "local_cloud.daemon", "--root", str(settings.root),
+        "--port", str(settings.port), "--network", settings.network, "--image", image_name, "--ready-fd", str(writing),
+    ]  # fmt: skip
+    try:
+        with settings.log_file.open("ab") as log:
+            os.fchmod(log.fileno(), 0o600)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[writing],
+                env=environment,
+                cwd="/",
+            )
+    finally:
+        os.close(writing)
+    try:
+        answer = _first_line(reading, _READY_WITHIN)
+    except BaseException:
+        # Ctrl-C: the daemon is in another session and doesn't get it.
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        os.close(reading)
+    if answer.get("ready"):
+        # Not waited for: it lives on. Python would warn about that when the object goes.
+        process.returncode = 0
+        return process.pid
+    process.kill()
+    process.wait()
+    message = answer.get("error") or f"its daemon ended or didn't come up within {_READY_WITHIN} s"
+    raise LocalCloudError(
+        f"the local cloud didn't start: {message}", answer.get("next_step") or f"See {settings.log_file}"
+    )
+
+
+def _first_line(descriptor: int, seconds: float) -> dict[str, Any]:
+    end = time.monotonic() + seconds
+    text = b""
+    while not text.endswith(b"\n"):
+        left = end - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            return {}
+        chunk = os.read(descriptor, 65536)
+        if not chunk:
+            return {}
+        text += chunk
+    try:
+        return dict(json.loads(text))
+    except ValueError:
+        return {}
+
+
+# --- stop -------------------------------------------------------------------------------------------------------------
+
+
+def stop(root: Path, say: Say, if_empty: bool = False) -> bool:
+    """Remove everything but the image and the downloads; returns whether there was anything to remove.
+
+    With `if_empty` nothing is removed while instances exist that aren't terminated. Raises LocalCloudError.
+    """
+    settings = Settings.from_environment(root)
+    with _folder_lock(settings, say), _plain_errors(settings):
+        pid = daemon_pid(settings)
+        if not pid and not _traces(settings):
+            return False
+        engine = connect(settings)
+        if if_empty and _instances_exist(settings, engine):
+            return False
+        if pid:
+            _end(pid)
+        _remove_all(settings, engine)
+        return True
+
+
+def _instances_exist(settings: Settings, engine: Engine) -> bool:
+    found = find(settings)
+    if found.running:
+        return any(instance.state != "terminated" for instance in found.instances)
+    return bool(engine.containers())
+
+
+def _end(pid: int) -> None:
+    """End the daemon, by force if it doesn't hear. It keeps nothing that isn't on the disk."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
+            if not select.select([handle], [], [], _END_WITHIN)[0]:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                select.select([handle], [], [], _END_WITHIN)
+        finally:
+            os.close(handle)
+
+
+def _remove_all(settings: Settings, engine: Engine) -> None:
+    # Again, because a container may have been on its way when the daemon ended.
+    while containers := engine.containers():
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(engine.remove, [container.id for container in containers]))
+    engine.remove_networks()
+    stuck = detach_under(settings.state)
+    if stuck:
+        raise LocalCloudError(
+            "a disk can't be detached: " + "; ".join(stuck), "End what uses it (see lsof), then run this again."
+        )
+    restore_inotify_limit(settings.state)
+    for folder in (settings.environments, settings.state):
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def _traces(settings: Settings) -> bool:
+    """Whether anything of this cloud may exist. Raises LocalCloudError when the engine, which has to know, is away."""
+    if settings.state.exists() or settings.environments.exists():
+        return True
+    engine = connect(settings, timeout=10)
+    return bool(engine.containers() or engine.networks())
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def leftovers(root: Path) -> list[str]:
+    """What a cloud whose daemon is dead left behind, one line each; [] while it runs.
+
+    Raises LocalCloudError when the engine can't be asked: that nothing is left would be a guess.
+    """
+    settings = Settings.from_environment(root)
+    if daemon_pid(settings):
+        return []
+    with _plain_errors(settings):
+        return _leftovers(settings)
+
+
+def _leftovers(settings: Settings) -> list[str]:
+    engine = connect(settings, timeout=10)
+    found = [f"container {container.name} ({container.state})" for container in engine.containers()]
+    found += [f"network {network['Name']}" for network in engine.networks()]
+    found += [f"loop device /dev/loop{loop} ({file})" for loop, file in loops_under(settings.state)]
+    if settings.state.exists():
+        found.append(f"folder {settings.state}")
+    return found
+
+
+def image(root: Path, say: Say) -> str:
+    """Build the instances' image unless it is there; returns its tag. Raises LocalCloudError."""
+    settings = Settings.from_environment(root)
+    with _plain_errors(settings):
+        return instance_image.ensure(connect(settings), settings, say)
+
+
+# --- Locks and errors -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _folder_lock(settings: Settings, say: Say) -> Iterator[None]:
+    """One start or stop at a time. On the project's folder, because the state folder comes and goes."""
+    descriptor = os.open(settings.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another start or stop of the local cloud runs: waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _plain_errors(settings: Settings) -> Iterator[None]:
+    """Gives what the engine and the file system say a next step."""
+    try:
+        yield
+    except LocalCloudError:
+        raise
+    except EngineGone as error:
+        raise LocalCloudError(
+            f"the container engine went away: {error}",
+            "Start it again (systemctl start docker), then run this again: it goes on from what exists.",
+        ) from error
+    except APIError as error:
+        raise LocalCloudError(
+            f"the container engine refused: {explanation(error)}", f"See {settings.log_file}"
+        ) from error
+    except OSError as error:
+        raise LocalCloudError(str(error), "See that this user may write there and that the disk has room.") from error

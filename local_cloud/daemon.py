@@ -1,0 +1,152 @@
+"""The process of a local cloud: endpoint, mirror and reconciler. `start` in cloud.py runs it, detached.
+
+    python -m local_cloud.daemon
+        --root <folder> --port <n> --network <range> --image <tag> --ready-fd <n>
+
+It tells through the descriptor --ready-fd, as one line of JSON, that it is ready ({"ready": true}) or why not
+({"error": ..., "next_step": ...}). SIGTERM ends it and leaves the instances; removing them is `stop`'s part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from . import LocalCloudError
+from .disks import DISK_BYTES, open_store
+from .endpoint import Endpoint, describe_own_disks, prepare_environment
+from .engine import connect
+from .instances import Reconciler
+from .mirror import Mirror
+from .preflight import why_no_more_instances
+from .settings import ENDPOINT_HOST, MIRROR_PORT, Settings, debian_architecture
+
+log = logging.getLogger("pegasus.daemon")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="local_cloud.daemon")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--network", required=True)
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    settings = Settings(options.root, options.port, options.network)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    # A terminal that closes isn't a reason to end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    try:
+        lock = _own(settings)
+        cloud = _Cloud(settings, options.image)
+    except LocalCloudError as error:
+        log.error("%s", error.message)
+        _tell(options.ready_fd, {"error": error.message, "next_step": error.next_step})
+        return 1
+    except Exception as error:
+        log.exception("the start failed")
+        _tell(options.ready_fd, {"error": f"{type(error).__name__}: {error}", "next_step": f"See {settings.log_file}"})
+        return 1
+    _tell(options.ready_fd, {"ready": True})
+    log.info("ready: EC2 endpoint %s, mirror %s", settings.endpoint_url, settings.mirror_url)
+    stopping.wait()
+    log.info("stopping")
+    cloud.close()
+    os.close(lock)
+    # Threads that wait for the engine hold nothing that is needed: the state is on the disk.
+    logging.shutdown()
+    os._exit(0)
+
+
+class _Cloud:
+    """The parts, running."""
+
+    def __init__(self, settings: Settings, image: str) -> None:
+        architecture = debian_architecture()
+        engine = connect(settings)
+        store, no_disks = open_store(settings.disks)
+        prepare_environment(settings.state / "images.json", architecture)
+        self.endpoint = Endpoint(settings.network, settings.snapshot_file)
+        self.endpoint.admit = why_no_more_instances
+        describe_own_disks(DISK_BYTES if store else 0)
+        facts: dict[str, Any] = {
+            "mirror_url": settings.mirror_url,
+            "disks": store is not None,
+            "disks_reason": no_disks,
+            "architecture": architecture,
+            "network": settings.network,
+            "endpoint_url": settings.endpoint_url,
+            "port": settings.port,
+            "image": image,
+            "pid": os.getpid(),
+        }
+        self.endpoint.facts = lambda: facts
+        try:
+            self.mirror = Mirror(settings.mirror, settings.gateway, MIRROR_PORT)
+        except OSError as error:
+            raise LocalCloudError(
+                f"the artifact mirror can't listen on {settings.gateway}:{MIRROR_PORT}: {error.strerror or error}",
+                f"End what uses port {MIRROR_PORT} (ss -ltnp), then run this again.",
+            ) from error
+        self.reconciler = Reconciler(self.endpoint, engine, image, store)
+        self.endpoint.wake = self.reconciler.wake
+        self.endpoint.away = self.reconciler.engine_away
+        # Adopts what an earlier daemon left, before anybody can ask for more.
+        self.reconciler.start()
+        try:
+            self.endpoint.listen(ENDPOINT_HOST, settings.port)
+        except OSError as error:
+            raise LocalCloudError(
+                str(error), "End what uses the port, or set PEGASUS_LOCAL_PORT to another."
+            ) from error
+        self.endpoint.save()
+        _write(settings.facts_file, facts)
+
+    def close(self) -> None:
+        self.reconciler.stop()
+        self.endpoint.close()
+        self.mirror.close()
+        self.endpoint.save()
+
+
+def _own(settings: Settings) -> int:
+    """Take the lock that shows that this cloud's daemon lives; returns its descriptor."""
+    descriptor = os.open(settings.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LocalCloudError("another daemon of this local cloud runs already", "Run this again.") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _tell(descriptor: int, record: dict[str, Any]) -> None:
+    """Write the one line to whoever started this, who may have been killed: the next start finds it by its lock."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(descriptor, (json.dumps(record) + "\n").encode())
+    os.close(descriptor)
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(facts, indent=2) + "\n")
+    fresh.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,326 @@
+"""The container engine (Docker's API on a local socket): containers, the network, events."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+
+from . import LocalCloudError
+from .settings import LABEL, LABEL_INSTANCE, Settings
+
+# Seconds until a call to the engine counts as failed; removing a container on a busy machine takes a while.
+CALL_TIMEOUT = 120
+# Seconds that an instance gets to shut down before it is cut off, about as long as on EC2's side of patience.
+STOP_GRACE = 30
+
+_CAP_SYS_RESOURCE = 24
+_MARKER = "/var/lib/pegasus/shutdown"
+
+
+class EngineGone(Exception):
+    """The engine doesn't answer (any more)."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """One of our containers as the engine reports it. state: created, running, exited, dead, removing, paused."""
+
+    id: str
+    name: str
+    instance_id: str
+    state: str
+
+
+@dataclass(frozen=True)
+class ContainerPlan:
+    """What a new instance's container gets. `files` maps absolute paths inside to (content, mode, user id)."""
+
+    instance_id: str
+    image: str
+    hostname: str
+    address: str
+    files: Mapping[str, tuple[bytes, int, int]]
+    devices: Mapping[str, str] = field(default_factory=dict)
+    device_rules: tuple[str, ...] = ()
+
+
+def container_name(instance_id: str) -> str:
+    return f"pegasus-{instance_id}"
+
+
+@contextmanager
+def _gone_when_unreachable() -> Iterator[None]:
+    """Tells "the engine doesn't answer" from "the engine refused"."""
+    try:
+        yield
+    except APIError:
+        raise
+    except (requests.exceptions.RequestException, DockerException, ConnectionError) as error:
+        raise EngineGone(str(error)) from error
+
+
+class Engine:
+    """Calls to the engine for one cloud. Methods raise EngineGone, or docker's APIError when the engine refuses."""
+
+    def __init__(self, client: docker.DockerClient, settings: Settings) -> None:
+        self.client = client
+        self.settings = settings
+        self._api = client.api
+        # Raising a limit needs a capability that some machines' engines don't have; asking for it is refused there.
+        self.capabilities = ["SYS_ADMIN", "NET_ADMIN", "SYS_BOOT"]
+        if _host_has_capability(_CAP_SYS_RESOURCE):
+            self.capabilities.append("SYS_RESOURCE")
+
+    # --- Containers ---------------------------------------------------------------------------------------------------
+
+    def containers(self) -> list[Container]:
+        with _gone_when_unreachable():
+            listed = self._api.containers(all=True, filters={"label": self.settings.label_filter})
+        return [
+            Container(
+                id=one["Id"],
+                name=(one.get("Names") or ["?"])[0].lstrip("/"),
+                instance_id=(one.get("Labels") or {}).get(LABEL_INSTANCE, ""),
+                state=one["State"],
+            )
+            for one in listed
+        ]
+
+    def create(self, plan: ContainerPlan) -> str:
+        """Make a container that isn't started, with its files in it; returns its id."""
+        with _gone_when_unreachable():
+            host = self._api.create_host_config(
+                cap_add=self.capabilities,
+                cap_drop=["MKNOD"],
+                security_opt=["seccomp=unconfined"],
+                tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec,mode=1777"},
+                binds=["/sys/fs/cgroup:/sys/fs/cgroup:rw"],
+                cgroupns="host",
+                devices=[f"{outside}:{inside}:rw" for inside, outside in plan.devices.items()],
+                device_cgroup_rules=list(plan.device_rules) or None,
+                log_config=docker.types.LogConfig(type="json-file", config={"max-size": "1m", "max-file": "2"}),
+            )
+            made = self._api.create_container(
+                plan.image,
+                name=container_name(plan.instance_id),
+                hostname=plan.hostname,
+                labels={LABEL: str(self.settings.state), LABEL_INSTANCE: plan.instance_id},
+                host_config=host,
+                # systemd's "halt", told apart from a power-off from inside by the image's last act.
+                stop_signal="SIGRTMIN+3",
+                networking_config={
+                    "EndpointsConfig": {
+                        self.settings.network_name: self._api.create_endpoint_config(
+                            ipv4_address=plan.address, aliases=[plan.hostname]
+                        )
+                    }
+                },
+            )["Id"]
+            self._api.put_archive(made, "/", _archive(plan.files))
+        return made
+
+    def start(self, container: str) -> int:
+        """Start a container; returns the process id, on this machine, of its init."""
+        with _gone_when_unreachable():
+            # Emptied, so that why it goes down the next time isn't mistaken for the last time.
+            self._api.put_archive(container, "/", _archive({_MARKER: (b"", 0o644, 0)}))
+            self._api.start(container)
+            return self.process(container)
+
+    def stop(self, container: str) -> None:
+        with _gone_when_unreachable():
+            self._api.stop(container, timeout=STOP_GRACE)
+
+    def restart(self, container: str) -> None:
+        self.stop(container)
+        self.start(container)
+
+    def remove(self, container: str) -> None:
+        """Remove a container at once, running or not; one that is gone already is fine."""
+        with _gone_when_unreachable():
+            try:
+                self._api.remove_container(container, force=True, v=True)
+            except NotFound:
+                return
+            except APIError as error:
+                # 409: another process removes it at this moment.
+                if error.status_code != 409:
+                    raise
+
+    def process(self, container: str) -> int:
+        """The process id, on this machine, of a container's init; 0 when it doesn't run."""
+        with _gone_when_unreachable():
+            return int(self._api.inspect_container(container)["State"]["Pid"])
+
+    def why_stopped(self, container: str) -> str:
+        """What the instance noted as its last act: poweroff, reboot, halt (stopped from outside), or '' (cut off)."""
+        with _gone_when_unreachable():
+            try:
+                chunks, _ = self._api.get_archive(container, _MARKER)
+            except NotFound:
+                return ""
+            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+                member = archive.extractfile(archive.getmembers()[0])
+                return member.read(100).decode(errors="replace").strip() if member else ""
+
+    def last_lines(self, container: str, count: int = 20) -> str:
+        """The end of what the container's init printed."""
+        with _gone_when_unreachable():
+            return self._api.logs(container, tail=count).decode(errors="replace").strip()
+
+    # --- The network --------------------------------------------------------------------------------------------------
+
+    def networks(self) -> list[dict[str, Any]]:
+        """This cloud's networks: none or one."""
+        with _gone_when_unreachable():
+            return self._api.networks(filters={"label": self.settings.label_filter})
+
+    def all_networks(self) -> list[dict[str, Any]]:
+        with _gone_when_unreachable():
+            return self._api.networks()
+
+    def ensure_network(self) -> None:
+        """Make the network unless it is there. One with another address range, which nothing uses, is made anew."""
+        with _gone_when_unreachable():
+            for network in self.networks():
+                if network["Name"] == self.settings.network_name and subnets(network) == [self.settings.network]:
+                    return
+                self._api.remove_network(network["Id"])
+            pool = docker.types.IPAMPool(subnet=self.settings.network, gateway=self.settings.gateway)
+            self._api.create_network(
+                self.settings.network_name,
+                driver="bridge",
+                ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+                labels={LABEL: str(self.settings.state)},
+                check_duplicate=True,
+            )
+
+    def remove_networks(self) -> bool:
+        """Remove this cloud's network; returns whether there was one."""
+        found = self.networks()
+        with _gone_when_unreachable():
+            for network in found:
+                # A container of somebody else on our network (a user's debugging aid) would keep it: take it off.
+                for guest in self._api.inspect_network(network["Id"]).get("Containers") or {}:
+                    self._api.disconnect_container_from_network(guest, network["Id"], force=True)
+                self._api.remove_network(network["Id"])
+        return bool(found)
+
+    # --- Events -------------------------------------------------------------------------------------------------------
+
+    def watch(self, wake: Callable[[], None], stopping: threading.Event) -> None:
+        """Call `wake` at each event of one of our containers, until the stream ends or `stopping` is set."""
+        with _gone_when_unreachable():
+            stream = self.client.events(decode=True, filters={"type": "container", "label": self.settings.label_filter})
+            try:
+                for _ in stream:
+                    wake()
+                    if stopping.is_set():
+                        return
+            finally:
+                stream.close()
+
+    def ping(self) -> None:
+        with _gone_when_unreachable():
+            self._api.ping()
+
+
+def connect(settings: Settings, timeout: float = CALL_TIMEOUT) -> Engine:
+    """The engine, checked to be there and usable. Raises LocalCloudError."""
+    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if not address.startswith("unix://"):
+        raise LocalCloudError(
+            f"DOCKER_HOST is {address}; the local cloud needs a container engine on this machine",
+            "Unset DOCKER_HOST, or set it to a local socket (unix:///var/run/docker.sock).",
+        )
+    socket = Path(address.removeprefix("unix://"))
+    _check_socket(socket)
+    try:
+        client = docker.DockerClient(base_url=address, version="auto", timeout=int(timeout))
+        info = client.info()
+    except (DockerException, requests.exceptions.RequestException) as error:
+        if "permission denied" in str(error).lower():
+            raise _no_permission(socket) from error
+        raise LocalCloudError(
+            f"no container engine answers at {socket}: {_root_cause(error)}",
+            "Start it (systemctl start docker, or service docker start), then run this again.",
+        ) from error
+    if any("rootless" in option for option in info.get("SecurityOptions") or []):
+        raise LocalCloudError(
+            "the container engine runs rootless; this machine can't reach its containers' addresses",
+            "Use an engine that runs as root: set DOCKER_HOST=unix:///var/run/docker.sock.",
+        )
+    return Engine(client, settings)
+
+
+def subnets(network: Mapping[str, Any]) -> list[str]:
+    """The address ranges of a network as the engine lists it."""
+    return [pool["Subnet"] for pool in (network.get("IPAM") or {}).get("Config") or [] if pool.get("Subnet")]
+
+
+def explanation(error: APIError) -> str:
+    """What the engine said, without the HTTP around it."""
+    return str(error.explanation or error).strip()
+
+
+def _check_socket(socket: Path) -> None:
+    try:
+        found = socket.stat()
+    except PermissionError as error:
+        raise _no_permission(socket) from error
+    except OSError as error:
+        raise LocalCloudError(
+            f"no container engine found: there is no socket {socket}",
+            "Install one (Debian and Ubuntu: apt-get install docker.io) and start it, then run this again.",
+        ) from error
+    if not stat.S_ISSOCK(found.st_mode):
+        raise LocalCloudError(f"{socket} isn't a socket, so no container engine answers there", "Check DOCKER_HOST.")
+    if not os.access(socket, os.R_OK | os.W_OK):
+        raise _no_permission(socket)
+
+
+def _no_permission(socket: Path) -> LocalCloudError:
+    return LocalCloudError(
+        f"no permission to use the container engine: this user may not open {socket}",
+        "Join its group (usermod -aG docker <user>, then log in again), or run this with sudo.",
+    )
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return str(error) or type(error).__name__
+
+
+def _host_has_capability(bit: int) -> bool:
+    """Whether this machine's first process may have a capability, and so the engine that it started."""
+    for status in ("/proc/1/status", "/proc/self/status"):
+        try:
+            for line in Path(status).read_text().splitlines():
+                if line.startswith("CapBnd:"):
+                    return bool(int(line.split()[1], 16) >> bit & 1)
+        except (OSError, ValueError):
+            continue
+    return False
+
+
+def _archive(files: Mapping[str, tuple[bytes, int, int]]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path, (content, mode, user) in files.items():
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.size, member.mode, member.uid, member.gid = len(content), mode, user, user
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()

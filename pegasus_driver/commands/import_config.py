@@ -1,0 +1,360 @@
+"""`pegasus-driver import-config`: reads the original tool's configure.sh and writes a config.yml. Never runs the file.
+
+What it understands is what such files are made of: `NAME=value` with the shell's quotes, comments, `export`, `$NAME`
+and `${NAME}` of a name that was set before. Everything else (commands, substitutions, arithmetic) is reported and
+left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pegasus_driver.errors import UsageError
+from pegasus_driver.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from pegasus_driver.cli import Host
+
+TEMPLATE = Path("group_vars/all/config.yml")
+LARGEST = 1_000_000  # bytes
+
+
+def text(value: str) -> str:
+    return value.strip()
+
+
+def word(value: str) -> str:
+    """MEMORY, None: ours are lower case."""
+    return value.strip().lower()
+
+
+def whole(value: str) -> int:
+    """A number as shells and programs take it: Python's int() takes 1_000 and other scripts' digits, too."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
+        raise ValueError(value)
+    return int(value.strip(), 10)
+
+
+def fraction(value: str) -> float:
+    return float(value.strip())
+
+
+def boolean(value: str) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    return words[value.strip().lower()]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the original: our key, how its text becomes our value, and what it has to be."""
+
+    key: str
+    read: Callable[[str], Any]
+    expected: str = "text"
+
+
+def _of(read: Callable[[str], Any], expected: str, **names: str) -> dict[str, Variable]:
+    return {name: Variable(key, read, expected) for name, key in names.items()}
+
+
+# The original's names, for this command and for docs/configuration.md.
+ORIGINAL: dict[str, Variable] = {
+    **_of(
+        text, "text",
+        AWS_REGION="pegasus_region",
+        AWS_EXPIRE="ec2_provision_expiry",
+        VER="aerospike_server_version",
+        CLUSTER_NAME="pegasus_cluster_name",
+        CLUSTER_INSTANCE_TYPE="ec2_provision_cluster_instance_type",
+        NAMESPACE_NAME="pegasus_namespace",
+        PRIMARY_INDEX_STORAGE_PARTITIONS="nvme_partition_primary_index_partitions",
+        SECONDARY_INDEX_STORAGE_PARTITIONS="nvme_partition_secondary_index_partitions",
+        DATA_STORAGE_PARTITIONS="nvme_partition_data_partitions",
+        GRAFANA_NAME="pegasus_monitoring_name",
+        GRAFANA_INSTANCE_TYPE="ec2_provision_monitoring_instance_type",
+        CLIENT_NAME="pegasus_client_name",
+        CLIENT_INSTANCE_TYPE="ec2_provision_client_instance_type",
+    ),
+    **_of(
+        word, "a word",
+        NAMESPACE_COMPRESSION="aerospike_server_compression",
+        NAMESPACE_PRIMARY_INDEX_STORAGE_TYPE="pegasus_primary_index_storage",
+        NAMESPACE_SECONDARY_INDEX_STORAGE_TYPE="pegasus_secondary_index_storage",
+        NAMESPACE_DATA_STORAGE_TYPE="pegasus_data_storage",
+    ),
+    **_of(
+        whole, "a whole number",
+        CLUSTER_NUMBER_OF_NODES="pegasus_cluster_nodes",
+        NAMESPACE_DEFAULT_TTL="aerospike_server_default_ttl",
+        NAMESPACE_REPLICATION_FACTOR="pegasus_replication_factor",
+        NUMBER_OF_PARTITION_ON_EACH_NVME="nvme_partition_count",
+        OVERPROVISIONING_PERCENTAGE="nvme_partition_overprovisioning",
+        PARTITION_TREE_SPRIGS="aerospike_server_partition_tree_sprigs",
+        CLIENT_NUMBER_OF_NODES="pegasus_client_nodes",
+        RECORD_SIZE="perseus_client_record_size",
+        BATCH_READ_SIZE="perseus_client_read_batch_size",
+        BATCH_WRITE_SIZE="perseus_client_write_batch_size",
+        NORMAL_RANGE="perseus_client_normal_time_range",
+        MAX_RANGE="perseus_client_max_time_range",
+    ),
+    **_of(
+        fraction, "a number",
+        READ_HIT_RATIO="perseus_client_read_hit_ratio",
+        CHANCE_OF_MAX="perseus_client_max_time_range_chance",
+    ),
+    **_of(
+        boolean, "True or False",
+        TRUNCATE_SET="perseus_client_truncate_set",
+        STRING_INDEX="perseus_client_string_index",
+        NUMERIC_INDEX="perseus_client_numeric_index",
+        GEO_SPATIAL_INDEX="perseus_client_geo_spatial_index",
+        UDF_AGGREGATION="perseus_client_udf_aggregation",
+        UDF_AFFREGATION="perseus_client_udf_aggregation",  # the original's own spelling
+        RANGE_QUERY="perseus_client_range_query",
+    ),
+}  # fmt: skip
+# Of earlier versions of the original, for features that it has no more.
+GONE = {"KEY_CACHE_CAPACITY", "KEY_CACHE_SAVE_RATIO"}
+
+_ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_NAME = re.compile(r"\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*)", re.ASCII)
+
+
+class ShellError(ValueError):
+    """A line holds more than an assignment of plain text."""
+
+
+@dataclass
+class Imported:
+    """What was read: our keys with the original name and line of each, and remarks (line, text)."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, tuple[str, int]] = field(default_factory=dict)
+    remarks: list[tuple[int, str]] = field(default_factory=list)
+
+
+def read_configure(content: str) -> Imported:
+    """Read a configure.sh. What isn't understood is in the remarks; nothing is run, nothing raises."""
+    found = Imported()
+    shell: dict[str, str] = {}
+    for number, line in _logical_lines(content):
+        statement = line.strip()
+        if not statement or statement.startswith("#"):
+            continue
+        match = _ASSIGNMENT.fullmatch(statement)
+        if not match:
+            found.remarks.append((number, f"found the command {_short(statement)}, which isn't run; left out"))
+            continue
+        name, rest = match.groups()
+        try:
+            value = shell_value(rest, shell)
+        except ShellError as error:
+            found.remarks.append((number, f"{name}: {error}; left out"))
+            continue
+        shell[name] = value
+        _take(found, name, value, number)
+    return found
+
+
+def _take(found: Imported, name: str, value: str, line: int) -> None:
+    if name not in ORIGINAL:
+        from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.schema import nearest
+
+        near = "" if name in GONE else nearest(name.lower(), [known.lower() for known in ORIGINAL]).upper()
+        hint = f"; did you mean {near}?" if near else ""
+        reason = "a variable of an earlier version, which has no counterpart" if name in GONE else "an unknown variable"
+        found.remarks.append((line, f"{name}: found {reason}{hint}; left out"))
+        return
+    variable = ORIGINAL[name]
+    try:
+        made = variable.read(value)
+    except (ValueError, KeyError):
+        found.remarks.append((line, f"{name}: found {_short(value)}, expected {variable.expected}; left out"))
+        return
+    if variable.key in found.values:
+        old, at = found.origin[variable.key]
+        found.remarks.append((line, f"{name}: found it again (line {at}: {old}); as in the shell, the last one counts"))
+    found.values[variable.key] = made
+    found.origin[variable.key] = (name, line)
+
+
+def _logical_lines(content: str) -> list[tuple[int, str]]:
+    """Lines with the number of their first, joined where a quote or a backslash goes on to the next."""
+    lines: list[tuple[int, str]] = []
+    pending, start = "", 0
+    for number, line in enumerate(content.removeprefix("\ufeff").splitlines(), start=1):
+        pending, start = (f"{pending}\n{line}", start) if pending else (line, number)
+        if _goes_on(pending):
+            continue
+        lines.append((start, pending))
+        pending = ""
+    if pending:
+        lines.append((start, pending))
+    return lines
+
+
+def _goes_on(text: str) -> bool:
+    """Whether a quote is open at the end, or the line break is escaped."""
+    quote, escaped, blank = "", False, True
+    for sign in text:
+        if escaped:
+            escaped = False
+        elif sign == "\\" and quote != "'":
+            escaped = True
+        elif quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign == "#" and blank:
+            return False  # a comment: its quotes are text
+        blank = not quote and sign.isspace()
+    return bool(quote) or escaped
+
+
+def shell_value(rest: str, known: dict[str, str]) -> str:
+    """The value of what stands after `NAME=`, as a POSIX shell makes it of quotes and names.
+
+    Raises ShellError for what only a shell can make, and for names that aren't known.
+    """
+    value: list[str] = []
+    quote = ""
+    position = 0
+    while position < len(rest):
+        sign = rest[position]
+        if quote == "'":
+            if sign == "'":
+                quote = ""
+            else:
+                value.append(sign)
+        elif sign == "\\" and position + 1 < len(rest):
+            following = rest[position + 1]
+            if following != "\n":
+                value.append(f"\\{following}" if quote and following not in '$`"\\' else following)
+            position += 1
+        elif sign == quote:
+            quote = ""
+        elif sign in "'\"" and not quote:
+            quote = sign
+        elif sign == "`" or rest.startswith(("$(", "$["), position):
+            raise ShellError("found a command substitution, expected plain text (nothing of the file is run)")
+        elif sign == "$" and (match := _NAME.match(rest, position + 1)):
+            name = match[1] or match[2]
+            if name not in known:
+                raise ShellError(f"found ${{{name}}}, which isn't set before, expected a name that is")
+            value.append(known[name])
+            position = match.end() - 1
+        elif rest.startswith("${", position):
+            raise ShellError("found an expansion other than ${NAME}, expected plain text")
+        elif quote:
+            value.append(sign)
+        elif sign.isspace() or sign == ";":
+            _only_comment(rest[position:])
+            break
+        elif sign in "&|<>()":
+            raise ShellError(f"found {sign!r}, expected plain text (nothing of the file is run)")
+        else:
+            value.append(sign)
+        position += 1
+    if quote:
+        raise ShellError(f"found a {quote} without its end")
+    return "".join(value)
+
+
+def _only_comment(rest: str) -> None:
+    rest = rest.lstrip("; \t\n\r")
+    if rest and not rest.startswith("#"):
+        raise ShellError(f"found {_short(rest)} after the value, expected a comment or nothing")
+
+
+def render_config(template: str, imported: Imported) -> str:
+    """Our config.yml with the imported values in place, comments and order kept."""
+    import yaml
+
+    values = {"pegasus_backend": "aws", **imported.values}
+    lines = []
+    for line in template.splitlines():
+        match = re.match(r"(?P<off># )?(?P<key>[a-z0-9_]+): *(?P<value>\S.*?)?(?P<comment> +#.*)?$", line)
+        if match and match["key"] in values:
+            value = yaml.safe_dump(values.pop(match["key"]), default_flow_style=True, width=1000).splitlines()[0]
+            given = f"{match['key']}: {value}"
+            comment = (match["comment"] or "").strip()
+            lines.append(f"{given.ljust(40)}  {comment}" if comment else given)
+        else:
+            lines.append(line)
+    for key, value in values.items():
+        lines.append(yaml.safe_dump({key: value}).strip())
+    return "\n".join(lines) + "\n"
+
+
+def run_import(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    """Writes the file, says on stderr what was left out, and what the checks say to it."""
+    path = host.folder / arguments.path
+    imported = read_configure(_read(path))
+    if not imported.values:
+        raise UsageError(
+            f"{path}: found no variable of the original's configure.sh, expected lines such as VER=8.0.0.4",
+            "Give the path of the original tool's configure.sh.",
+        )
+    made = render_config((host.root / TEMPLATE).read_text(encoding="utf-8"), imported)
+    target = host.folder / arguments.to if arguments.to else None
+    if target and target.exists():
+        raise UsageError(f"{target} exists", "Name a file that doesn't exist yet, or remove this one.")
+    if target:
+        try:
+            target.write_text(made, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"{target} can't be written: {error.strerror}", "Name a file in a folder of yours."
+            ) from None
+    else:
+        host.stdout.write(made)
+    for line, remark in imported.remarks:
+        host.stderr.write(f"{path}:{line}: {remark}\n")
+    mistakes = _mistakes(made, target, host)
+    host.stderr.write("".join(f"{text}\n" for text in mistakes))
+    host.stderr.write(
+        f"{len(imported.values)} settings imported, {len(imported.remarks)} remarks. pegasus_backend is aws, as for "
+        "the original: machines are paid by the hour. For this machine: pegasus_backend: local, without the instance "
+        "types.\n"
+    )
+    if target:
+        host.stderr.write(f"next: ./pegasus-driver validate --config {arguments.to}\n")
+    return ExitCode.CONFIGURATION if mistakes else ExitCode.OK
+
+
+def _read(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path} can't be read: {error.strerror}", "Give the path of the original tool's configure.sh."
+        ) from None
+    if len(content) > LARGEST:
+        raise UsageError(f"{path} has {len(content)} bytes", "Give the path of the original's configure.sh.")
+    return content.decode("utf-8", errors="replace")
+
+
+def _mistakes(made: str, target: Path | None, host: Host) -> list[str]:
+    """What the rules say to the new file, before anybody uses it."""
+    import tempfile
+
+    from pegasus_driver import config as configuration
+
+    with tempfile.TemporaryDirectory(prefix="pegasus-") as folder:
+        path = target or Path(folder) / "config.yml"
+        if not target:
+            path.write_text(made, encoding="utf-8")
+        environ = dict(host.environ) | {configuration.CONFIG_VARIABLE: str(path)}
+        problems = configuration.examine(host.root, environ, host.folder).report.problems
+        # What went to stdout has no name yet.
+        return [(one if target or one.file != str(path) else replace(one, file="imported")).text for one in problems]
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= 60 else line[:57] + "...")

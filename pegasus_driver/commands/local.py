@@ -1,0 +1,92 @@
+"""`pegasus-driver local start|stop|status|image`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from pegasus_driver.actions import cloud_errors
+from pegasus_driver.errors import LockedError
+from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.run.lock import holders
+from pegasus_driver.run.runner import RUN_MARKS
+from pegasus_driver.run.signals import Signals
+from pegasus_driver.view.summary import table
+
+if TYPE_CHECKING:
+    from pegasus_driver.cli import Host
+
+
+def run_local(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    """One verb. Progress goes to stderr; stdout has the result, which playbooks read ("started", "stopped")."""
+    cloud = host.cloud()
+
+    def say(text: str) -> None:
+        host.stderr.write(text.rstrip("\n") + "\n")
+        host.stderr.flush()
+
+    for mark in RUN_MARKS:  # the daemon outlives the playbook that starts it: it isn't a process of that run
+        os.environ.pop(mark, None)
+    with Signals(), cloud_errors():
+        if arguments.verb == "start":
+            before = cloud.status(host.root)
+            status = cloud.start(host.root, say, to_remove=arguments.to_remove)
+            fresh = not before.running or before.pid != status.pid
+            word = "started" if fresh else "already running"
+            _result(host, arguments, {"changed": fresh, **_as_dict(status)}, _line(word, status))
+        elif arguments.verb == "stop":
+            if not arguments.if_empty:
+                _refuse_while_used(host)
+            stopped = cloud.stop(host.root, say, if_empty=arguments.if_empty)
+            line = "local cloud: stopped, everything that it made is removed" if stopped else _kept(cloud, host)
+            _result(host, arguments, {"changed": bool(stopped)}, line)
+        elif arguments.verb == "status":
+            status = cloud.status(host.root)
+            left = [] if status.running else list(cloud.leftovers(host.root))
+            lines = _status_lines(status, left)
+            _result(host, arguments, {**_as_dict(status), "leftovers": left}, "\n".join(lines))
+        else:
+            tag = cloud.image(host.root, say)
+            _result(host, arguments, {"image": tag}, tag)
+    return ExitCode.OK
+
+
+def _refuse_while_used(host: Host) -> None:
+    """An action under way would lose its instances without knowing why. Raises LockedError."""
+    used = holders(host.root, "local", host.now())
+    if used:
+        raise LockedError(
+            "; ".join(used), "Stop it with Ctrl-C (or kill with its pid), or wait until it ends; then run this again."
+        )
+
+
+def _kept(cloud: Any, host: Host) -> str:
+    if cloud.status(host.root).running:
+        return "local cloud: still running, because it has instances"
+    return "local cloud: not running"
+
+
+def _status_lines(status: Any, left: list[str]) -> list[str]:
+    lines = [_line("running", status) if status.running else "local cloud: not running"]
+    instances = [_as_dict(instance) for instance in status.instances]
+    if instances:
+        keys = ("name", "id", "type", "state", "address", "container")
+        lines += table([keys, *([instance.get(key) for key in keys] for instance in instances)])
+    if left:
+        lines += ["left over from a crash (local start adopts it, local stop removes it):", *(f"  {x}" for x in left)]
+    return lines
+
+
+def _line(word: str, status: Any) -> str:
+    return f"local cloud: {word}, EC2 endpoint {status.endpoint_url} (pid {status.pid})"
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else dict(vars(value))  # type: ignore[arg-type]
+
+
+def _result(host: Host, arguments: argparse.Namespace, record: dict[str, Any], text: str) -> None:
+    host.stdout.write((json.dumps(record, default=str) if arguments.output == "json" else text) + "\n")

@@ -1,0 +1,258 @@
+"""`pegasus-driver tail`: what Perseus prints on all clients, side by side, for as long as the user looks.
+
+A thread per client follows its log over ssh and connects again when the connection is lost; all lines meet in a queue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import queue
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pegasus_driver import environment
+from pegasus_driver.environment import Access, EnvironmentHost
+from pegasus_driver.errors import CloudError, DriverError, UsageError
+from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.run.signals import Signals
+from pegasus_driver.view.panes import Pane, Panes, load_reader
+
+from .registry import reach
+
+if TYPE_CHECKING:
+    from pegasus_driver.cli import Host
+
+LOG = "/var/log/perseus/perseus.log"
+# Lines from before now, so that the table's head is among them: it comes again every 25 rows, of which some are errors.
+BACK = 80
+# Seconds between two attempts to connect, doubled up to the second figure.
+RETRY = (1.0, 8.0)
+# Seconds between two looks at what the user wants, and between two pictures.
+TICK = 0.1
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a client's log, or what happened to the connection to it."""
+
+    client: str
+    kind: Literal["line", "connected", "lost"]
+    text: str = ""
+    old: bool = False  # from before the command began
+
+
+class Follower:
+    """Follows one client's log until it is stopped. emit() is called from its thread."""
+
+    def __init__(
+        self,
+        host: EnvironmentHost,
+        command: Callable[[EnvironmentHost, int], list[str]],
+        look_up: Callable[[EnvironmentHost], EnvironmentHost | None],
+        emit: Callable[[Line], None],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._host, self._command, self._look_up = host, command, look_up
+        self._emit, self._environ = emit, dict(environ)
+        self._process: subprocess.Popen[str] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._main, name=f"tail {host.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        process = self._process
+        if process and process.poll() is None:
+            process.terminate()
+
+    def join(self) -> None:
+        self._thread.join(3.0)
+
+    def _main(self) -> None:
+        wait, back = RETRY[0], BACK
+        while not self._stop.is_set():
+            why, lines = self._follow(back)
+            if self._stop.is_set():
+                return
+            if lines:
+                wait, back = RETRY[0], 0  # what was shown isn't shown again
+            self._emit(Line(self._host.name, "lost", why))
+            self._stop.wait(wait)
+            wait = min(wait * 2, RETRY[1])
+            with contextlib.suppress(DriverError):
+                # An instance that was stopped and started may have another address.
+                self._host = self._look_up(self._host) or self._host
+
+    def _follow(self, back: int) -> tuple[str, int]:
+        """One connection: (why it ended, number of lines that it gave)."""
+        lines, old = -1, 0  # the first line is the number of lines in the log
+        try:
+            self._process = subprocess.Popen(
+                self._command(self._host, back),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=self._environ,
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
+        except OSError as error:
+            return f"ssh: {error.strerror}", 0
+        with self._process as process:
+            assert process.stdout is not None and process.stderr is not None
+            if self._stop.is_set():
+                process.terminate()
+            for text in process.stdout:
+                lines += 1
+                if lines == 0:
+                    old = min(back, int(text) if text.strip().isdigit() else back)
+                    self._emit(Line(self._host.name, "connected"))
+                else:
+                    self._emit(Line(self._host.name, "line", text.rstrip("\r\n"), old=lines <= old))
+            said = process.stderr.read().strip().splitlines()
+        return (said[-1] if said else f"ssh ended with {process.returncode}"), max(0, lines)
+
+
+def run_tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    """Until Ctrl-C, which is its normal end. Raises DriverError for what is wrong before it starts."""
+    access, hosts = reach(arguments, host)
+    clients = _clients(hosts, arguments.clients)
+    if not access.private_key.is_file():
+        raise UsageError(
+            f"{access.private_key} isn't there, expected the environment's private key",
+            "Copy it from the machine that built the environment, mode 0600.",
+        )
+    lines: queue.Queue[Line] = queue.Queue()
+    followers = [
+        Follower(client, _command(access), _look_up(access, host), lines.put, host.environ) for client in clients
+    ]
+    view = _view(arguments.output, clients, host)
+    with Signals() as signals:
+        signals.raising = False
+        view.start()
+        try:
+            for follower in followers:
+                follower.start()
+            while not signals.count and not view.gone:
+                _take(lines, view)
+        finally:
+            for follower in followers:
+                follower.stop()
+            view.finish()
+            for follower in followers:
+                follower.join()
+    return ExitCode.OK
+
+
+def _clients(hosts: Sequence[EnvironmentHost], indexes: Sequence[int]) -> list[EnvironmentHost]:
+    """The clients to follow. Raises UsageError for an index that isn't there, CloudError if none is."""
+    if indexes:
+        return [environment.pick(hosts, "client", index) for index in dict.fromkeys(indexes)]
+    running = [one for one in environment.of_role(hosts, "client") if one.state == "running" and one.address]
+    if not running:
+        raise CloudError("the environment has no running client", "Build it: ./pegasus-driver setup")
+    return running
+
+
+def _command(access: Access) -> Callable[[EnvironmentHost, int], list[str]]:
+    def command(host: EnvironmentHost, back: int) -> list[str]:
+        options = ["LogLevel=ERROR", "BatchMode=yes", "ServerAliveInterval=3", "ServerAliveCountMax=3"]
+        # --follow=name: the log is rotated.
+        tail = f"wc -l < {LOG}; exec tail --lines={back} --follow=name --retry {LOG} 2>/dev/null"
+        return [*environment.ssh_command(access, host, options), f"sudo -n sh -c '{tail}'"]
+
+    return command
+
+
+def _look_up(access: Access, host: Host) -> Callable[[EnvironmentHost], EnvironmentHost | None]:
+    def look_up(known: EnvironmentHost) -> EnvironmentHost | None:
+        found = (one for one in host.find_hosts(access) if one.name == known.name)
+        return next((one for one in found if one.state == "running" and one.address), None)
+
+    return look_up
+
+
+class _Lines:
+    """Plain lines that begin with the client's name; for a pipe. The rows from before are left out."""
+
+    def __init__(self, names: Sequence[str], host: Host) -> None:
+        self._out, self._err = host.stdout, host.stderr
+        self._width = max(map(len, names))
+        self.gone = False
+
+    def start(self) -> None: ...
+
+    def take(self, line: Line) -> None:
+        name = f"{line.client:<{self._width}} |"
+        if line.kind == "lost":
+            self._err.write(f"{name} connection lost, connecting again: {line.text}\n")
+        elif line.kind == "line" and not line.old:
+            self._write(f"{name} {line.text}")
+
+    def tick(self) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def _write(self, text: str) -> None:
+        try:
+            self._out.write(text + "\n")
+            self._out.flush()
+        except (BrokenPipeError, ValueError, OSError):
+            self.gone = True  # `| head` has enough
+
+
+class _Json(_Lines):
+    """Records as docs/events.md describes them."""
+
+    def __init__(self, names: Sequence[str], host: Host) -> None:
+        super().__init__(names, host)
+        self._now = host.now
+        self._readers = {name: load_reader(host.root)() for name in names}
+
+    def take(self, line: Line) -> None:
+        if line.kind != "line":
+            self._record("connection", client=line.client, state=line.kind, message=line.text)
+            return
+        reader = self._readers[line.client]
+        row = reader.feed(line.text)
+        if line.old:
+            return
+        if row:
+            self._record("row", client=line.client, number=row.number, counts=row.counts, threads=reader.threads)
+        elif not line.text.startswith(("|", "=", "-")) and line.text.strip():
+            self._record("client_message", client=line.client, text=line.text)
+
+    def _record(self, kind: str, **data: Any) -> None:
+        now: datetime = self._now()
+        self._write(json.dumps({"time": now.isoformat(), "type": kind, **data}))
+
+
+def json_view(clients: Sequence[EnvironmentHost], host: Host) -> _Json:
+    return _Json([client.name for client in clients], host)
+
+
+def _view(output: str, clients: Sequence[EnvironmentHost], host: Host) -> Any:
+    names = [client.name for client in clients]
+    if output == "json":
+        return json_view(clients, host)
+    if output == "auto" and host.stdout.isatty() and host.environ.get("TERM", "") not in ("dumb", "unknown", ""):
+        return Panes([Pane(name, load_reader(host.root)()) for name in names], host.stdout, host.monotonic)
+    return _Lines(names, host)
+
+
+def _take(lines: queue.Queue[Line], view: Any) -> None:
+    """Hands on what has come, then lets the view draw."""
+    with contextlib.suppress(queue.Empty):
+        view.take(lines.get(timeout=TICK))
+        while True:
+            view.take(lines.get_nowait())
+    view.tick()

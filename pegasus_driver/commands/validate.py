@@ -1,0 +1,52 @@
+"""`pegasus-driver validate`: every mistake in the configuration, and what could not be checked. Starts nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from pegasus_driver.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from pegasus_driver.cli import Host
+
+
+def run_validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
+    """Prints the result on stdout: it is what was asked for, with mistakes or without."""
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import preflight
+
+    from pegasus_driver import config as configuration
+    from pegasus_driver.cli import configured, extra_arguments
+
+    started = host.monotonic()
+    extra_arguments(arguments.extra_vars, host.folder)  # for its usage errors
+    config = configuration.examine(
+        host.root, configured(arguments, host), host.folder, arguments.extra_vars, launching=True
+    )
+    unchecked = [one.text for one in preflight.ask(config.report, launching=False)]
+    problems = config.report.problems
+    code = ExitCode.CONFIGURATION if problems else ExitCode.OK
+    if arguments.output == "json":
+        record = _record(config, code, unchecked, host.monotonic() - started)
+        host.stdout.write(json.dumps({"time": host.now().isoformat(), **record}) + "\n")
+    else:
+        lines = [configuration.problems_text(problems)] if problems else [f"no mistake found in {config.path}"]
+        lines += [f"not checked: {text}" for text in unchecked]
+        host.stdout.write("\n".join(lines) + "\n")
+    return code
+
+
+def _record(config: Any, code: ExitCode, unchecked: list[str], elapsed: float) -> dict[str, Any]:
+    """The record that other commands end with, and each mistake in its parts."""
+    from pegasus_driver.view.render import Ending, end_record
+
+    problems = config.report.problems
+    name = str(config.report.values.get("pegasus_cluster_name", ""))
+    ending = Ending(code, "validate", name, elapsed, problems=[problem.text for problem in problems])
+    return {
+        **end_record(ending, 0.0),
+        "file": str(config.path),
+        "mistakes": [problem.record() for problem in problems],
+        "unchecked": unchecked,
+    }

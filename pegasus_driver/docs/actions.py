@@ -1,0 +1,177 @@
+"""Makes docs/actions.md from the tables of actions and commands.
+
+python -m pegasus_driver.docs_actions           writes it
+python -m pegasus_driver.docs_actions --check   exit 1 if the file isn't what would be written
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pegasus_driver.actions import ACTIONS, OWN, Action
+from pegasus_driver.cli import build_parser
+from pegasus_driver.commands.registry import COMMANDS, Command
+from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "actions.md"
+# The scripts of the original tool and what stands for them.
+ORIGINALS = {
+    "setup": "setup.sh",
+    "destroy": "destroy.sh",
+    "setup-cluster": "cluster_setup.sh",
+    "destroy-cluster": "cluster_destroy.sh",
+    "connect-cluster": "cluster_connect.sh",
+    "add-nodes": "cluster_add_node.sh",
+    "stop-node": "cluster_stop_node.sh",
+    "restart-node": "cluster_restart_node.sh",
+    "setup-clients": "client_setup.sh",
+    "destroy-clients": "client_destroy.sh",
+    "connect-client": "client_connect.sh",
+    "rebuild-clients": "client_rebuild.sh",
+    "build-clients": "client_build_perseus.sh",
+    "rerun-clients": "client_rerun.sh",
+    "copy-threads": "copyThreads.sh",
+    "setup-grafana": "grafana_setup.sh",
+    "destroy-grafana": "grafana_destroy.sh",
+}
+WITH_VERBS = ("local", "mirror")
+HEAD = """\
+# Actions
+
+Made from the command table by `python -m pegasus_driver.docs_actions`; change it there. What an action emits with
+`--output json` is described in [events.md](events.md).
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    entries: list[Action | Command] = [*ACTIONS, *COMMANDS]
+    parts = [HEAD, _overview(entries), _common(), *(_entry(entry) for entry in entries), *map(_with_verbs, WITH_VERBS)]
+    return "\n".join([*parts, _exit_codes()])
+
+
+def _overview(entries: Sequence[Action | Command]) -> str:
+    rows = ["| command | does | the original's script |", "|---|---|---|"]
+    rows += [
+        f"| [`{entry.name}`](#{entry.name}) | {entry.help} | {_code(ORIGINALS.get(entry.name, ''))} |"
+        for entry in entries
+    ]
+    parsers = _parsers(build_parser(io.StringIO()))
+    rows += [f"| [`{name}`](#{name}) | {parsers[name].description} | |" for name in WITH_VERBS]
+    return "\n".join(rows) + "\n"
+
+
+def _common_flags() -> set[str]:
+    """The options of the action setup that aren't its own: all actions have them."""
+    setup = next(action for action in ACTIONS if action.name == "setup")
+    own = {option.flag for option in setup.options}
+    parser = _parsers(build_parser(io.StringIO()))["setup"]
+    return {flag for one in parser._actions for flag in one.option_strings} - own
+
+
+def _common() -> str:
+    parser = _parsers(build_parser(io.StringIO()))["setup"]
+    lines = ["## Options of all actions", "", *_parameters(parser, lambda flag: flag in _common_flags())]
+    return "\n".join([*lines, "`--dry-run` only where there is something to change.", ""])
+
+
+def _entry(entry: Action | Command) -> str:
+    """One action's section."""
+    parser = _parsers(build_parser(io.StringIO()))[entry.name]
+    lines = [f"## {entry.name}", "", f"{entry.help[0].upper()}{entry.help[1:]}.", ""]
+    if isinstance(entry, Command) and entry.details:
+        indent = "    " if "\n" in entry.details else ""
+        lines += [*(f"{indent}{line}" for line in entry.details.splitlines()), ""]
+    lines += [f"    ./pegasus-driver {entry.usage_example}", ""]
+    common = _common_flags() if isinstance(entry, Action) else set()
+    lines += _parameters(parser, lambda flag: flag not in common)
+    if isinstance(entry, Action):
+        lines += [f"The same without the driver: {_playbook(entry)}.", ""]
+        if not entry.locks:
+            lines += ["It changes nothing, so it may run beside another action and has no `--dry-run`.", ""]
+    return "\n".join(lines)
+
+
+def _playbook(action: Action) -> str:
+    """The ansible-playbook command of the action's example."""
+    arguments = build_parser(io.StringIO()).parse_args(action.usage_example.split())
+    arguments.folder = Path()
+    if action.playbook == OWN:
+        return (
+            "`ansible-playbook -i inventories/local -i inventories/variables PLAYBOOK` with "
+            "`ANSIBLE_INVENTORY_ENABLED=aerospike_community.pegasus.ec2,ansible.builtin.yaml`"
+        )
+    words = ["ansible-playbook", f"playbooks/{action.playbook}"]
+    words += ["--tags", ",".join(action.tags)] if action.tags else []
+    variables = dict(action.variables(arguments))
+    words += ["-e", json.dumps(variables)] if variables else []
+    return _code(shlex.join(words))
+
+
+def _parameters(parser: argparse.ArgumentParser, wanted: Callable[[str], bool]) -> list[str]:
+    """A table of a parser's parameters; wanted is asked with an option's flag, or an argument's name."""
+    rows = []
+    for parameter in parser._actions:
+        if parameter.dest == "help" or not wanted((parameter.option_strings or [parameter.dest])[0]):
+            continue
+        name = ", ".join(parameter.option_strings) or str(parameter.metavar or parameter.dest)
+        if parameter.option_strings and parameter.nargs != 0:
+            choices = "/".join(map(str, parameter.choices or []))
+            name += f" {parameter.metavar or choices or parameter.dest.upper()}"
+        optional = " (optional)" if not parameter.option_strings and parameter.nargs in ("?", "*") else ""
+        rows.append(f"| {_code(name)} | {parameter.help}{optional} |")
+    if not rows:
+        return []
+    return ["| argument, option | |", "|---|---|", *rows, ""]
+
+
+def _with_verbs(name: str) -> str:
+    """The section of an action that has verbs."""
+    parser = _parsers(build_parser(io.StringIO()))[name]
+    lines = [f"## {name}", "", str(parser.description), ""]
+    for verb, one in _parsers(parser).items():
+        help = str(one.description)
+        (example,) = re.findall(r"^  (\./pegasus-driver .+)$", str(one.epilog), re.MULTILINE)
+        lines += [f"### {name} {verb}", "", f"{help[0].upper()}{help[1:]}.", "", f"    {example}", ""]
+        lines += _parameters(one, lambda flag: True)
+    return "\n".join(lines)
+
+
+def _exit_codes() -> str:
+    order = ", ".join(str(code.value) for code in BY_CAUSE if code is not ExitCode.INTERRUPTED)
+    lines = ["## Exit codes", "", "| code | class | means |", "|---|---|---|"]
+    lines += [f"| {code.value} | {code.name.lower()} | {MEANINGS[code]} |" for code in ExitCode]
+    lines += ["", f"When several things failed, what is nearest to the cause counts: {order}."]
+    return "\n".join([*lines, "`connect-cluster` and `connect-client` exit as ssh does.", ""])
+
+
+def _parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def main(argv: Sequence[str]) -> int:
+    if "--check" not in argv:
+        PAGE.write_text(page(), encoding="utf-8")
+        return 0
+    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
+        return 0
+    print(f"{PAGE} isn't what the command table makes; run: python -m pegasus_driver.docs_actions", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

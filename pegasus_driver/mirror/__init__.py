@@ -1,0 +1,1 @@
+"""The artifact mirror: what to fetch, and fetching it."""

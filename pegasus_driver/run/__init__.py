@@ -1,0 +1,1 @@
+"""One playbook run and its events."""

@@ -1,0 +1,335 @@
+"""Runs one playbook in a private folder. The only importer of ansible_runner.
+
+The run has a thread of its own, which does nothing but feed a queue: a slow reader can't disturb ansible-runner.
+Everything here needs Linux's /proc, as the local cloud does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import locale
+import os
+import queue
+import re
+import shlex
+import shutil
+import signal
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pegasus_driver.view.render import EVENTS
+
+from .lock import is_held, private_folder
+
+RUNS_KEPT = 20
+# Seconds that Ansible gets after an interrupt to end its tasks on the hosts before it is killed.
+GRACE = 8.0
+# Seconds between two looks at "cancel?". ansible-runner's default of 5 would make Ctrl-C feel broken.
+POLL = 0.2
+# Marks the processes of a run that holds the environment's lock; its value is the lock's path.
+LOCK_VARIABLE = "PEGASUS_LOCK"
+# Marks the processes of one run: ansible-runner sets it to the run's artifact folder.
+RUN_VARIABLE = "AWX_ISOLATED_DATA_DIR"
+RUN_MARKS = (LOCK_VARIABLE, RUN_VARIABLE)
+
+_RUN_NAME = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+")
+# A process that the run may start and that outlives it on purpose.
+_DAEMON = "local_cloud.daemon"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One playbook run. arguments are further command line arguments of ansible-playbook, as in a shell."""
+
+    root: Path
+    playbook: Path
+    inventories: Sequence[Path]
+    folder: Path
+    extra_vars: Mapping[str, Any] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How ansible-playbook ended. rc is None when it couldn't be started or was killed; error says why."""
+
+    rc: int | None
+    error: str = ""
+
+
+def make_run_folder(root: Path, action: str, now: datetime) -> Path:
+    """Makes .pegasus/runs/<UTC time>-<action> (0700) and removes all but the newest RUNS_KEPT and those in use.
+
+    Raises OSError.
+    """
+    runs = private_folder(private_folder(root / ".pegasus") / "runs")
+    name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{action}"
+    for attempt in range(1, 100):
+        folder = runs / (name if attempt == 1 else f"{name}-{attempt}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            break
+    else:
+        raise OSError(f"{runs} holds 99 runs of one second")
+    old = sorted(path for path in runs.iterdir() if _RUN_NAME.fullmatch(path.name) and path != folder)
+    for path in old[: -(RUNS_KEPT - 1)]:
+        if not is_held(path / EVENTS):
+            shutil.rmtree(path, ignore_errors=True)
+    return folder
+
+
+class PlaybookRun:
+    """A playbook in flight.
+
+    `events` gives ansible-runner's raw events, then None when it is over; `outcome` is set by then.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.outcome = Outcome(None, "not started")
+        self._artifacts = request.folder / "artifacts" / "run"
+        self._cancelled_at: float | None = None
+        self._interrupted = False
+        self._kill = False
+        self._thread = threading.Thread(target=self._main, name="ansible-runner", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Asks Ansible to stop; it is killed if it hasn't within GRACE seconds."""
+        if self._cancelled_at is None:
+            self._cancelled_at = time.monotonic()
+
+    def kill(self) -> None:
+        """Ends Ansible and everything that it started, now."""
+        self._kill = True
+        self.cancel()
+        self._kill_processes()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Waits for the end; False if the time (seconds) is over before."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # --- in the run's own thread -------------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            self.outcome = self._run()
+        except BaseException as error:
+            self.outcome = Outcome(None, f"{type(error).__name__}: {error}")
+        finally:
+            if self._cancelled_at is not None:
+                self._kill_processes()
+            self.events.put(None)
+
+    def _run(self) -> Outcome:
+        import ansible_runner  # 0.3 s: only when something runs
+        import pexpect
+
+        arguments = list(self.request.arguments)
+        runner = None
+        with _discarded(self._artifacts / "command"):
+            try:
+                runner = ansible_runner.interface.init_runner(
+                    private_data_dir=str(self.request.folder),
+                    project_dir=str(self.request.root),  # the working folder of ansible-playbook
+                    ident="run",
+                    playbook=str(self.request.playbook),
+                    inventory=[str(path) for path in self.request.inventories] or None,
+                    extravars=dict(self.request.extra_vars),
+                    tags=",".join(self.request.tags) or None,
+                    cmdline=shlex.join(arguments) if arguments else None,
+                    envvars=self._environment(),
+                    settings={"pexpect_timeout": POLL},
+                    fact_cache_type="none",
+                    suppress_env_files=True,
+                    quiet=True,
+                    event_handler=self._on_event,
+                    cancel_callback=self._should_kill,
+                )
+                runner.run()
+            except pexpect.TIMEOUT:
+                # Ansible has ended, but something that it started still holds its terminal. The events are complete.
+                return Outcome(None, "Ansible's terminal was held open by a process that it started")
+        if runner.rc == 127 and not shutil.which("ansible-playbook", path=self._environment()["PATH"]):
+            return Outcome(None, "ansible-playbook isn't installed beside this Python")
+        return Outcome(runner.rc)
+
+    def _on_event(self, raw: dict[str, Any]) -> bool:
+        """ansible-runner's event handler: enqueue, and True, without which it writes no events."""
+        self.events.put(raw)
+        return True
+
+    def _should_kill(self) -> bool:
+        """ansible-runner's cancel_callback, called each POLL seconds; True makes it kill Ansible's process group.
+
+        That alone would leave Ansible's workers, which have sessions of their own. So Ansible gets an interrupt first,
+        which it hands on, and what is left after GRACE seconds is found and killed.
+        """
+        if self._cancelled_at is None:
+            return False
+        if self._kill or time.monotonic() - self._cancelled_at > GRACE:
+            self._kill_processes()
+            return True
+        if not self._interrupted:
+            for pid in self._own_children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGINT)
+                    self._interrupted = True
+        return False
+
+    def _environment(self) -> dict[str, str]:
+        """What ansible-playbook gets beside this process's environment."""
+        environ = dict(self.request.environ)
+        binaries = str(Path(sys.executable).parent)  # not resolved: .venv/bin
+        ours = {
+            "PATH": os.pathsep.join(filter(None, (binaries, environ.get("PATH", os.defpath)))),
+            "ANSIBLE_CONFIG": str(self.request.root / "ansible.cfg"),
+            # ansible-runner would switch it off.
+            "ANSIBLE_HOST_KEY_CHECKING": "True",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORCE_COLOR": "0",
+            "ANSIBLE_STDOUT_CALLBACK": "default",
+            "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        }
+        if not _utf8_locale():
+            # Ansible refuses to start in a locale that isn't UTF-8 or that isn't installed (ssh hands LANG on).
+            ours |= {"LC_ALL": "C.UTF-8"}
+        return environ | ours
+
+    # --- processes ---------------------------------------------------------------------------------------------------
+
+    def _own_children(self) -> list[int]:
+        """The ansible-playbook process of this run: our child that carries this run's mark."""
+        me = os.getpid()
+        return [pid for pid, parent in _processes().items() if parent == me and self._is_marked(pid)]
+
+    def _is_marked(self, pid: int) -> bool:
+        """True for processes of this run: they inherit the variable that names its artifact folder."""
+        return _carries(pid, f"{RUN_VARIABLE}={self._artifacts}")
+
+    def _kill_processes(self) -> None:
+        _kill_carriers(f"{RUN_VARIABLE}={self._artifacts}")
+
+
+def end_orphans(lock: Path) -> bool:
+    """Ends what a driver that was killed (kill -9, out of memory) left at work; True if there was something.
+
+    Only for the holder of the lock: every other process with its mark has lost its driver.
+    """
+    return _kill_carriers(f"{LOCK_VARIABLE}={lock}")
+
+
+def _carries(pid: int, assignment: str) -> bool:
+    """Whether a process began with this variable in its environment, as "NAME=value"."""
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return os.fsencode(assignment) in environ.split(b"\0")
+
+
+def _kill_carriers(assignment: str) -> bool:
+    """Kills every process with the variable but ssh's shared masters, which end by themselves, and the local cloud.
+
+    Returns whether there was one. Gives up after 5 s on processes that the kernel doesn't let go.
+    """
+    found = False
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        others = (pid for pid in _processes() if pid != os.getpid())
+        left = [pid for pid in others if _carries(pid, assignment) and not _spared(pid)]
+        if not left:
+            break
+        found = True
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    return found
+
+
+def _processes() -> dict[int, int]:
+    """All live processes (no zombies): pid -> parent's pid."""
+    found = {}
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            state = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        fields = state.rpartition(")")[2].split()  # the name, in parentheses, may hold anything
+        if len(fields) > 1 and fields[0] not in ("Z", "X"):
+            found[int(entry.name)] = int(fields[1])
+    return found
+
+
+def _spared(pid: int) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+    except OSError:
+        return False
+    return _DAEMON in command or (command.startswith("ssh:") and "[mux]" in command)
+
+
+def _utf8_locale() -> bool:
+    """Whether the user's locale works and is UTF-8. Leaves this process's own locale as it was."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+        return locale.getlocale()[1] in ("UTF-8", "utf-8", "utf8")
+    except (locale.Error, ValueError):
+        return False
+    finally:
+        with contextlib.suppress(locale.Error):
+            locale.setlocale(locale.LC_ALL, before)
+
+
+class _discarded:
+    """While active, what is written to `path` goes nowhere.
+
+    ansible-runner writes its whole environment, AWS keys included, to artifacts/<id>/command, even with
+    suppress_env_files. A named pipe with a reader that forgets takes it: no secret is ever on the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        for folder in reversed(self.path.parents[:2]):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        os.mkfifo(self.path, 0o600)
+        # Read-write: opening doesn't wait for a writer, and a writer that closes is no end of file.
+        self._descriptor = os.open(self.path, os.O_RDWR)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._drain, name="discard", daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        while not self._stop.is_set():
+            os.read(self._descriptor, 65536)
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        os.write(self._descriptor, b"\n")  # wakes the reader
+        self._thread.join()
+        os.close(self._descriptor)
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(self.path.lstat().st_mode) or self.path.is_file():
+                self.path.unlink()
+
+
+RunFactory = Callable[[Request], PlaybookRun]
