@@ -205,9 +205,9 @@ class Environment:
     def _hosts(self) -> list[hosts_of.EnvironmentHost]:
         return hosts_of.find(self._access)
 
-    def hosts(self, role: str = "") -> list[hosts_of.EnvironmentHost]:
-        """The hosts, of one role or of all. They are looked up once, until something is launched or taken away."""
-        return [host for host in self._hosts if role in ("", host.role)]
+    def hosts(self, kind: str = "") -> list[hosts_of.EnvironmentHost]:
+        """The hosts, of one kind or of all. They are looked up once, until something is launched or taken away."""
+        return [host for host in self._hosts if kind in ("", host.kind)]
 
     def ssh(self, host: hosts_of.EnvironmentHost) -> list[str]:
         """Plain ssh to a host: a connection of its own, and nothing of the user's settings."""

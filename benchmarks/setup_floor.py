@@ -109,7 +109,7 @@ systemctl list-units --all --no-legend --plain --type=service,timer 'aerospike*'
 
 @dataclass
 class Result:
-    """What both sides took at one size; and seconds of the floor's slowest hosts by role."""
+    """What both sides took at one size; and seconds of the floor's slowest hosts by kind."""
 
     nodes: int
     pegasus: list[Cost] = field(default_factory=list)
@@ -186,7 +186,7 @@ def measure(nodes: int, repeat: int, say: Any = print) -> Result:
 def look(env: Environment) -> Reference:
     """What Pegasus has just made."""
     hosts = keyed(env.hosts())
-    files = env.on_all(lambda host: archiving(RENDERED[host.role]))
+    files = env.on_all(lambda host: archiving(RENDERED[host.kind]))
     archives = {key: files[host.name] for key, host in hosts.items()}
     return Reference(hosts, archives, package_addresses(), state(env))
 
@@ -198,7 +198,7 @@ def prepare_floor(
     hosts = keyed(env.hosts())
     replaced = replacements(reference.hosts, hosts)
     commands = {
-        key: [*env.ssh(host), "sudo bash -c " + shlex.quote(script(env, reference, host.role))]
+        key: [*env.ssh(host), "sudo bash -c " + shlex.quote(script(env, reference, host.kind))]
         for key, host in hosts.items()
     }
     return commands, {key: readdressed_tar(reference.archives[key], replaced) for key in hosts}
@@ -207,7 +207,7 @@ def prepare_floor(
 def run_floor(
     commands: Mapping[tuple[str, int], Sequence[str]], files: Mapping[tuple[str, int], bytes]
 ) -> dict[str, float]:
-    """The floor's scripts on all hosts at once; seconds until the last host of each role was done."""
+    """The floor's scripts on all hosts at once; seconds until the last host of each kind was done."""
     with contextlib.ExitStack() as stack:
         streams = {key: stack.enter_context(tempfile.TemporaryFile()) for key in commands}
         for key, stream in streams.items():
@@ -229,7 +229,7 @@ def run_floor(
 
 
 def ended(running: Mapping[tuple[str, int], subprocess.Popen[str]], began: float) -> dict[str, float]:
-    """Wait for all scripts; seconds by role. Raises BenchmarkError with what the first failed one complained of."""
+    """Wait for all scripts; seconds by kind. Raises BenchmarkError with what the first failed one complained of."""
     seconds: dict[str, float] = {}
     waiting = dict(running)
     while waiting:
@@ -249,12 +249,12 @@ def ended(running: Mapping[tuple[str, int], subprocess.Popen[str]], began: float
     return seconds
 
 
-def script(env: Environment, reference: Reference, role: str) -> str:
-    """The script of a role, with what is asked for as variables in front."""
+def script(env: Environment, reference: Reference, kind: str) -> str:
+    """The script of a kind, with what is asked for as variables in front."""
     values, hosts = env.values, env.hosts()
     stamp = stamp_of(reference)
     mirror, plugin = values["pegasus_artifact_source"], next(iter(values["grafana_prometheus_plugins"].items()))
-    servers = [host for host in hosts if host.role == "server"]
+    servers = [host for host in hosts if host.kind == "server"]
     variables = {
         "servers": " ".join(host.address for host in servers),
         "size": len(servers),
@@ -276,15 +276,15 @@ def script(env: Environment, reference: Reference, role: str) -> str:
         "ready_rows": values["perseus_client_ready_rows"],
     }
     lines = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
-    return "\n".join([*lines, (SCRIPTS / "every.sh").read_text(), (SCRIPTS / f"{role}.sh").read_text()])
+    return "\n".join([*lines, (SCRIPTS / "every.sh").read_text(), (SCRIPTS / f"{kind}.sh").read_text()])
 
 
 # --- Files and end states --------------------------------------------------------------------------------------------
 
 
 def keyed(hosts: Sequence[EnvironmentHost]) -> dict[tuple[str, int], EnvironmentHost]:
-    """Hosts by role and index, which are the same in each environment."""
-    return {(host.role, host.index): host for host in hosts}
+    """Hosts by kind and index, which are the same in each environment."""
+    return {(host.kind, host.index): host for host in hosts}
 
 
 def archiving(paths: Sequence[str]) -> str:
@@ -324,8 +324,8 @@ def state(env: Environment) -> dict[tuple[str, int], dict[str, str]]:
     said = env.on_all(lambda host: STATE)
     files = env.on_all(lambda host: archiving(COMPARED))
     hosts = keyed(env.hosts())
-    names = {host.address.encode(): f"<{role} {index}>".encode() for (role, index), host in hosts.items()}
-    names |= {host.instance_id.encode(): f"<{role} {index}>".encode() for (role, index), host in hosts.items()}
+    names = {host.address.encode(): f"<{kind} {index}>".encode() for (kind, index), host in hosts.items()}
+    names |= {host.instance_id.encode(): f"<{kind} {index}>".encode() for (kind, index), host in hosts.items()}
     found = {}
     for key, host in hosts.items():
         lines = (line.rpartition(" ") for line in said[host.name].decode().splitlines())
@@ -360,10 +360,10 @@ def differing(
 ) -> list[str]:
     """What differs between two end states, a line each."""
     return [
-        f"{role} {index}: {name}: Pegasus {pegasus[role, index].get(name, '-')}, floor {facts.get(name, '-')}"
-        for (role, index), facts in sorted(floor.items())
-        for name in sorted({*pegasus[role, index], *facts})
-        if pegasus[role, index].get(name) != facts.get(name)
+        f"{kind} {index}: {name}: Pegasus {pegasus[kind, index].get(name, '-')}, floor {facts.get(name, '-')}"
+        for (kind, index), facts in sorted(floor.items())
+        for name in sorted({*pegasus[kind, index], *facts})
+        if pegasus[kind, index].get(name) != facts.get(name)
     ]
 
 

@@ -251,7 +251,7 @@ def reap_variables(arguments: argparse.Namespace) -> dict[str, bool]:
     return variables | ({"ec2_provision_reap_all_regions": True} if arguments.all_regions else {})
 
 
-GROUPS = ("cluster", "clients", "monitoring")
+GROUPS = ("servers", "clients", "monitors")
 NODE = Argument("node", node_index, "the server node's index, as status shows it", example="2", complete="server")
 COUNT = Argument("count", node_count, "how many nodes to add; 1 by default", nargs="?", default=1, example="2")
 DURATION = Argument("duration", duration, "life from now on: 4h, 20h 30m, 90m, 3600s; 0 is without end", example="4h")

@@ -19,7 +19,7 @@ from .errors import CloudError, ConfigurationError, UsageError
 if TYPE_CHECKING:
     from .config import Config
 
-ROLES = ("server", "client", "monitor")
+KINDS = ("server", "client", "monitor")
 # As the inventory filters: a terminated instance is nobody's host any more.
 STATES = ["pending", "running", "stopping", "stopped"]
 # Seconds that EC2 has to connect, and to answer.
@@ -31,7 +31,7 @@ class EnvironmentHost:
     """One instance. address is the one that this machine reaches it at; "" while EC2 hasn't given it one."""
 
     name: str
-    role: str  # server, client, monitor
+    kind: str  # server, client, monitor
     index: int
     address: str
     state: str
@@ -97,7 +97,7 @@ def access(root: Path, config: Config) -> Access:
 
 
 def find(access: Access, patience: float = PATIENCE) -> list[EnvironmentHost]:
-    """The environment's hosts by role and index, and a copy of them for shell completion. Raises CloudError."""
+    """The environment's hosts by kind and index, and a copy of them for shell completion. Raises CloudError."""
     import boto3  # 0.2 s: only when EC2 is asked
     from botocore.config import Config as Settings
     from botocore.exceptions import BotoCoreError, ClientError
@@ -134,7 +134,7 @@ def find(access: Access, patience: float = PATIENCE) -> list[EnvironmentHost]:
             else "Check the credentials (AWS_PROFILE, aws sts get-caller-identity), the region and the network."
         )
         raise CloudError(f"EC2 doesn't list the hosts of {access.environment}: {error}", advice) from error
-    hosts = sorted((one for one in found if one.role in ROLES), key=lambda one: (ROLES.index(one.role), one.index))
+    hosts = sorted((one for one in found if one.kind in KINDS), key=lambda one: (KINDS.index(one.kind), one.index))
     keep(access, hosts)
     return hosts
 
@@ -156,13 +156,13 @@ def kept(access: Access) -> tuple[list[EnvironmentHost], float]:
         return [], 0.0
 
 
-def of_role(hosts: Sequence[EnvironmentHost], role: str) -> list[EnvironmentHost]:
-    return [host for host in hosts if host.role == role]
+def of_kind(hosts: Sequence[EnvironmentHost], kind: str) -> list[EnvironmentHost]:
+    return [host for host in hosts if host.kind == kind]
 
 
-def pick(hosts: Sequence[EnvironmentHost], role: str, index: int) -> EnvironmentHost:
-    """The host with that role and index, when it can be reached. Raises UsageError."""
-    same = of_role(hosts, role)
+def pick(hosts: Sequence[EnvironmentHost], kind: str, index: int) -> EnvironmentHost:
+    """The host with that kind and index, when it can be reached. Raises UsageError."""
+    same = of_kind(hosts, kind)
     for host in same:
         if host.index == index:
             if host.state != "running" or not host.address:
@@ -173,7 +173,7 @@ def pick(hosts: Sequence[EnvironmentHost], role: str, index: int) -> Environment
             return host
     there = ", ".join(str(host.index) for host in same) or "none"
     raise UsageError(
-        f"found no {role} with index {index}; there {'is' if len(same) == 1 else 'are'}: {there}",
+        f"found no {kind} with index {index}; there {'is' if len(same) == 1 else 'are'}: {there}",
         "What exists: ./pegasus-driver status. Build it: ./pegasus-driver setup",
     )
 
@@ -204,7 +204,7 @@ def _host(description: Mapping[str, Any], public: bool) -> EnvironmentHost:
     instance = Instance.from_description(dict(description))
     return EnvironmentHost(
         name=instance.name or instance.id,
-        role=instance.role,
+        kind=instance.kind,
         index=instance.index or 0,
         address=instance.public_ip if public else instance.private_ip,
         state=instance.state,

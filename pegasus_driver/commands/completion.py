@@ -112,8 +112,8 @@ def _of_argument(arguments: Sequence[Argument], position: int, before: Sequence[
     return []
 
 
-def _indexes(role: str, before: Sequence[str], host: Host) -> list[str]:
-    """The indexes of one role: from a fresh list, from EC2, or from whatever list there is."""
+def _indexes(kind: str, before: Sequence[str], host: Host) -> list[str]:
+    """The indexes of one kind: from a fresh list, from EC2, or from whatever list there is."""
     from pegasus_driver import config as configuration
     from pegasus_driver import environment
     from pegasus_driver.errors import DriverError
@@ -130,7 +130,7 @@ def _indexes(role: str, before: Sequence[str], host: Host) -> list[str]:
             hosts = environment.find(access, PATIENCE)
         except DriverError:
             environment.keep(access, hosts)  # not again with the next TAB
-    return [str(one.index) for one in environment.of_role(hosts, role)]
+    return [str(one.index) for one in environment.of_kind(hosts, kind)]
 
 
 def script(shell: str) -> str:

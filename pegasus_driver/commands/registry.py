@@ -53,13 +53,13 @@ def reach(arguments: argparse.Namespace, host: Host) -> tuple[Access, list[Envir
     return found, host.find_hosts(found)
 
 
-def _connect(role: str) -> Callable[[argparse.Namespace, Host], ExitCode]:
+def _connect(kind: str) -> Callable[[argparse.Namespace, Host], ExitCode]:
     def run(arguments: argparse.Namespace, host: Host) -> ExitCode:
         """Becomes ssh: its exit status is that of the session."""
         from pegasus_driver import environment
 
         access, hosts = reach(arguments, host)
-        target = environment.pick(hosts, role, arguments.node)
+        target = environment.pick(hosts, kind, arguments.node)
         if not access.private_key.is_file():
             raise UsageError(
                 f"{access.private_key} isn't there, expected the environment's private key",
@@ -79,7 +79,7 @@ def _open(arguments: argparse.Namespace, host: Host) -> ExitCode:
     from pegasus_driver import environment
 
     _, hosts = reach(arguments, host)
-    monitors = environment.of_role(hosts, "monitor")
+    monitors = environment.of_kind(hosts, "monitor")
     if not monitors:
         raise CloudError("the environment has no monitoring host", "Build it: ./pegasus-driver setup")
     url = f"http://{environment.pick(hosts, 'monitor', monitors[0].index).address}:3000"

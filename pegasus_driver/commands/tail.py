@@ -157,7 +157,7 @@ def _clients(hosts: Sequence[EnvironmentHost], indexes: Sequence[int]) -> list[E
     """The clients to follow. Raises UsageError for an index that isn't there, CloudError if none is."""
     if indexes:
         return [environment.pick(hosts, "client", index) for index in dict.fromkeys(indexes)]
-    running = [one for one in environment.of_role(hosts, "client") if one.state == "running" and one.address]
+    running = [one for one in environment.of_kind(hosts, "client") if one.state == "running" and one.address]
     if not running:
         raise CloudError("the environment has no running client", "Build it: ./pegasus-driver setup")
     return running

@@ -53,7 +53,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     lines.append("")
     if nodes:
         names = {"index": "#", "public_address": "public", "instance_type": "type", "instance_id": "instance"}
-        keys = ["index", "name", "role", "address", "public_address", "state", "service", *list(names)[2:]]
+        keys = ["index", "name", "kind", "address", "public_address", "state", "service", *list(names)[2:]]
         lines += table([[names.get(key, key) for key in keys], *([node.get(key) for key in keys] for node in nodes)])
     else:
         lines.append("  no instances")
@@ -74,7 +74,7 @@ def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     cluster = report.get("cluster") or {}
     if not cluster or cluster.get("size", "?") is None:  # None: nobody asked
         return []
-    servers = sum(node.get("role") == "server" for node in report.get("nodes") or [])
+    servers = sum(node.get("kind") == "server" for node in report.get("nodes") or [])
     parts = [f"{cluster.get('size', '?')} nodes", f"key {cluster.get('key') or '?'}"]
     if "stable" in cluster:
         # Those that have one key are a stable cluster, though some may be missing.

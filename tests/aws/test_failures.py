@@ -26,9 +26,9 @@ from tests.aws.ec2_server import Call, Ec2Server
 
 NAMES = ["Bench-1", "Bench-2", "Bench-3", "BenchClient-1", "BenchGrafana-1"]
 GROUPS = [
-    {"role": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},
-    {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
-    {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
+    {"kind": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},
+    {"kind": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
+    {"kind": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
 ]
 Make = Callable[..., Checkout]
 Live = Callable[[], dict[str, Any]]
@@ -253,9 +253,9 @@ def test_nodes_beyond_the_licence_are_not_launched(server: Ec2Server, checkout: 
     (project.path / "features.conf").write_text("serial-number 4711\nasdb-cluster-nodes-limit 4\n")
 
     def grow(more: int) -> Run:
-        values = {"ec2_provision_roles": ["server"], "ec2_provision_add": {"server": more}}
-        role = {"name": "aerospike_community.pegasus.ec2_provision"}
-        task = {"name": "Provision", "ansible.builtin.import_role": role, "vars": values}
+        values = {"ec2_provision_kinds": ["server"], "ec2_provision_add": {"server": more}}
+        kind = {"name": "aerospike_community.pegasus.ec2_provision"}
+        task = {"name": "Provision", "ansible.builtin.import_role": kind, "vars": values}
         play = {"name": "Grow", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}
         (project.path / "grow.yml").write_text(yaml.safe_dump([play]))
         return project.driver("run", "grow.yml")

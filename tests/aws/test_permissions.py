@@ -24,9 +24,9 @@ from pegasus_driver.docs import iam as docs_iam
 from tests.aws.ec2_server import Ec2Server
 
 GROUPS = [
-    {"role": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large", "spot": True},
-    {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
-    {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
+    {"kind": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large", "spot": True},
+    {"kind": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
+    {"kind": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
 ]
 # moto knows none of these, or more regions than a test needs; the answers are AWS's for a call that worked.
 STAND_INS: dict[str, Any] = {
@@ -144,7 +144,7 @@ def test_only_what_is_tagged_can_be_changed() -> None:
     changing = statements["ChangeOwn"]
     assert changing["Condition"] == {"StringLike": {"aws:ResourceTag/pegasus:environment": "*"}}
     assert {"ec2:TerminateInstances", "ec2:DeleteSecurityGroup", "ec2:DeleteVolume"} <= set(changing["Action"])
-    # An account's first spot instance needs no console: EC2 may make the role that it wants.
+    # An account's first spot instance needs no console: EC2 may make the kind that it wants.
     assert statements["FirstSpot"]["Action"] == ["iam:CreateServiceLinkedRole"]
     assert statements["FirstSpot"]["Condition"] == {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}}
     assert not any("*" in action for one in statements.values() for action in one["Action"])

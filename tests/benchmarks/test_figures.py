@@ -17,8 +17,8 @@ from benchmarks.common import BenchmarkError, Figure, processor_seconds, table
 from pegasus_driver.environment import EnvironmentHost
 
 
-def host(role: str, index: int, address: str, instance: str) -> EnvironmentHost:
-    return EnvironmentHost(f"{role}-{index}", role, index, address, "running", instance)
+def host(kind: str, index: int, address: str, instance: str) -> EnvironmentHost:
+    return EnvironmentHost(f"{kind}-{index}", kind, index, address, "running", instance)
 
 
 def test_a_figure_is_the_median_with_its_range() -> None:

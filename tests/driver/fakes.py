@@ -49,9 +49,9 @@ REPORT: dict[str, Any] = {
     "backend": "local",
     "simulated": True,
     "nodes": [
-        {"name": "Bench-1", "index": 1, "role": "server", "address": "172.31.0.10", "state": "running",
+        {"name": "Bench-1", "index": 1, "kind": "server", "address": "172.31.0.10", "state": "running",
          "instance_id": "i-1", "instance_type": "i4i.large", "service": "active"},
-        {"name": "BenchClient-1", "index": 1, "role": "client", "address": "172.31.0.11", "state": "running",
+        {"name": "BenchClient-1", "index": 1, "kind": "client", "address": "172.31.0.11", "state": "running",
          "instance_id": "i-2", "instance_type": "c6i.large", "service": "active"},
     ],
     "cluster": {"size": 1, "key": "A1B2", "namespace": "Test", "replication_factor": 2, "stable": True},

@@ -819,8 +819,8 @@ def test_extend_of_one_group(world: World) -> None:
     assert world.requests[-1].extra_vars == {"ec2_provision_expiry": "4h"}
     assert world.run("extend", "4h", "--group", "clients") == 0
     assert world.requests[-1].extra_vars == {"ec2_provision_expiry": "4h", "pegasus_groups": ["clients"]}
-    assert world.run("extend", "4h", "--group", "servers") == ExitCode.USAGE
-    assert "found 'servers', expected one of cluster, clients, monitoring" in world.errors
+    assert world.run("extend", "4h", "--group", "cluster") == ExitCode.USAGE
+    assert "found 'cluster', expected one of servers, clients, monitors" in world.errors
 
 
 def test_reap_everywhere(world: World) -> None:

@@ -54,8 +54,8 @@ def test_hosts_are_found_by_tag_and_kept_for_completion(reachable: World, moto: 
     assert access.endpoint_url == moto and access.access_key == "local" and not access.public
     ec2 = boto3.client("ec2", "us-east-1", endpoint_url=moto, aws_access_key_id="x", aws_secret_access_key="y")
 
-    def tags(name: str, role: str, index: str, owner: str = "Bench") -> dict[str, str]:
-        return {"Name": name, "pegasus:environment": owner, "pegasus:role": role, "pegasus:index": index}
+    def tags(name: str, kind: str, index: str, owner: str = "Bench") -> dict[str, str]:
+        return {"Name": name, "pegasus:environment": owner, "pegasus:kind": kind, "pegasus:index": index}
 
     client = launch(ec2, **tags("BenchClient-1", "client", "1"))
     second = launch(ec2, **tags("Bench-10", "server", "10"))

@@ -224,7 +224,7 @@ def test_what_nobody_asked_is_left_out() -> None:
 
 def test_a_cluster_that_lacks_nodes_is_told_apart_from_one_that_is_not_stable() -> None:
     """stop-node says that the others are a stable cluster, so status can't say that they are not."""
-    nodes = [{"name": f"B-{index}", "index": index, "role": "server"} for index in (1, 2, 3)]
+    nodes = [{"name": f"B-{index}", "index": index, "kind": "server"} for index in (1, 2, 3)]
     rest = {"stable": False, "namespace": "Test", "replication_factor": 2}
 
     def told(size: int, key: str) -> str:

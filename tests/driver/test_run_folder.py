@@ -201,12 +201,12 @@ def test_ones_own_playbook(world: World) -> None:
     world.cloud.running, world.events = True, CHANGES
     (world.root / "mine").mkdir()
     (world.root / "mine/own.yml").write_text("[]\n")
-    assert world.run("run", "mine/own.yml", "--limit", "cluster", "--tags", "a,b", "-e", "x=1") == 0
+    assert world.run("run", "mine/own.yml", "--limit", "servers", "--tags", "a,b", "-e", "x=1") == 0
     request = world.requests[-1]
     assert request.playbook == world.root / "mine/own.yml"
     assert request.inventories == [world.root / "inventories/local", world.root / "inventories/variables"]
-    assert list(request.arguments) == ["-e", "x=1", "--tags", "a,b", "--limit", "cluster"]
-    assert "run mine/own.yml --tags a,b --limit cluster of Bench: done" in world.text
+    assert list(request.arguments) == ["-e", "x=1", "--tags", "a,b", "--limit", "servers"]
+    assert "run mine/own.yml --tags a,b --limit servers of Bench: done" in world.text
     assert world.run("run", "mine/own.yml", "--dry-run") == 0
     assert list(world.requests[-1].arguments) == ["--check", "--diff"]
     assert world.run("run", "nothing.yml") == ExitCode.USAGE

@@ -37,7 +37,7 @@ SERVERS, CLIENTS, HOSTS = 3, 1, 5
 def heal(checkout: Checkout) -> str:
     """Bring the environment to what a test starts from, after one that failed; says why that can't be done, or ''."""
     run = checkout.driver("setup")
-    grown = [node["index"] for node in run.end.get("report", {}).get("nodes", []) if node["role"] == "server"][SERVERS:]
+    grown = [node["index"] for node in run.end.get("report", {}).get("nodes", []) if node["kind"] == "server"][SERVERS:]
     for index in grown if run.code == 0 else []:
         run = checkout.driver("remove-node", str(index), "--force")
     return "" if run.code == 0 else f"it couldn't be set up again: {run.why()}"
@@ -55,8 +55,8 @@ def environment(checkout: Checkout) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def addresses(environment: dict[str, Any]) -> dict[str, list[str]]:
     return {
-        role: [node["address"] for node in environment["nodes"] if node["role"] == role]
-        for role in ("server", "client", "monitor")
+        kind: [node["address"] for node in environment["nodes"] if node["kind"] == kind]
+        for kind in ("server", "client", "monitor")
     }
 
 
@@ -77,7 +77,7 @@ def block_devices(checkout: Checkout, address: str, pattern: str) -> int:
     return len(on_host(checkout, address, "find", "/dev", "-type", "b", "-regex", f"'{pattern}'").split())
 
 
-def of_role(checkout: Checkout, name: str) -> list[str]:
+def of_kind(checkout: Checkout, name: str) -> list[str]:
     """The addresses of Benchmark-1, -2, ... (or BenchmarkClient-1, ...) in the order of their indexes."""
     found = {one.name: one.address for one in instances().values() if one.name.rpartition("-")[0] == name}
     return [found[key] for key in sorted(found, key=lambda text: int(text.rpartition("-")[2]))]
@@ -105,7 +105,7 @@ def told(run: Run) -> str:
 
 def scraped(checkout: Checkout) -> dict[str, str]:
     """The health of Prometheus's targets by address and port."""
-    (monitor,) = of_role(checkout, "BenchmarkGrafana")
+    (monitor,) = of_kind(checkout, "BenchmarkGrafana")
     targets = get(f"http://{monitor}:9090/api/v1/targets?state=active")["data"]["activeTargets"]
     return {re.sub(r"^https?://([^/]+)/.*", r"\1", target["scrapeUrl"]): target["health"] for target in targets}
 
@@ -121,7 +121,7 @@ def stable_key(address: str, size: int) -> str:
 
 
 def test_setup_names_every_host(environment):
-    names = [(node["role"], node["index"], node["state"]) for node in environment["nodes"]]
+    names = [(node["kind"], node["index"], node["state"]) for node in environment["nodes"]]
     assert names == [("server", 1, "running"), ("server", 2, "running"), ("server", 3, "running"),
                      ("client", 1, "running"), ("monitor", 1, "running")]  # fmt: skip
     assert len({node["address"] for node in environment["nodes"]}) == HOSTS
@@ -284,7 +284,7 @@ def test_a_stopped_node_loses_no_record_and_returns(checkout, environment, addre
 
     status = checkout.driver("status")
     assert status.code == 0 and status.end["report"]["cluster"]["stable"] is False
-    assert [node["service"] for node in status.end["report"]["nodes"] if node["role"] == "server"][1] == "stopped"
+    assert [node["service"] for node in status.end["report"]["nodes"] if node["kind"] == "server"][1] == "stopped"
     assert "Benchmark-2: database: expected running, found stopped" in told(status)
 
     run = checkout.driver("restart-node", "2")
@@ -375,7 +375,7 @@ def test_a_grown_cluster_is_known_without_a_setup(checkout, environment, config)
     assert run.code == 0, run.why()
     after = processes(checkout)
     assert {name: after[name] for name in before} == before  # nothing was restarted
-    servers = of_role(checkout, "Benchmark")
+    servers = of_kind(checkout, "Benchmark")
     assert sorted(set(after) - set(before)) == ["Benchmark-4"] and len(servers) == SERVERS + 1
     assert len({stable_key(address, SERVERS + 1) for address in servers}) == 1
     # Prometheus reads it, and the client that was there before uses it.
@@ -407,7 +407,7 @@ def test_a_removed_node_takes_no_record_with_it(checkout, environment, client):
     assert run.code == 0, run.why()
     assert "quiesced" in told(run) and "no migration is left" in told(run)
     assert "Benchmark-4" not in instances()
-    servers = of_role(checkout, "Benchmark")
+    servers = of_kind(checkout, "Benchmark")
     assert len(servers) == SERVERS and len({stable_key(address, SERVERS) for address in servers}) == 1
     assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(500))
     until(lambda: not any(gone.address in target for target in scraped(checkout)), 40, "Prometheus forgets the node")
@@ -429,7 +429,7 @@ def test_the_clients_alone_follow_their_section_of_the_configuration(checkout, e
     assert after.pop("BenchmarkClient-2") > 0
     assert after.pop("BenchmarkClient-1") != before.pop("BenchmarkClient-1")
     assert after == before
-    for address in of_role(checkout, "BenchmarkClient"):
+    for address in of_kind(checkout, "BenchmarkClient"):
         assert "recordSize: 400" in on_host(checkout, address, "cat", "/var/lib/perseus/configuration.yaml")
         assert all(total > 0 for total in rows_of(checkout, address)[-2:])
         assert scraped(checkout)[f"{address}:9100"] == "up"
@@ -438,7 +438,7 @@ def test_the_clients_alone_follow_their_section_of_the_configuration(checkout, e
 
 
 def test_a_build_that_fails_leaves_what_runs_and_shows_why(checkout, environment):
-    addresses = of_role(checkout, "BenchmarkClient")
+    addresses = of_kind(checkout, "BenchmarkClient")
     before = [process(checkout, address, "perseus") for address in addresses]
     sums = [on_host(checkout, address, "sha256sum", "/opt/perseus/perseus.jar") for address in addresses]
     command = """sh -c 'echo "[ERROR] Main.java:[3,7] cannot find symbol"; seq 100; exit 1'"""
@@ -451,7 +451,7 @@ def test_a_build_that_fails_leaves_what_runs_and_shows_why(checkout, environment
 
 @pytest.mark.follows("test_the_clients_alone_follow_their_section_of_the_configuration")
 def test_perseus_is_built_once_handed_over_and_restarted(checkout, environment):
-    addresses = of_role(checkout, "BenchmarkClient")
+    addresses = of_kind(checkout, "BenchmarkClient")
     before = [process(checkout, address, "perseus") for address in addresses]
     # Another command makes another program: the build leaves its mark in a place of its own on the host that builds.
     command = "sh -c './build && echo x >> /var/tmp/builds'"
@@ -576,7 +576,7 @@ def test_a_node_that_returns_with_blank_disks_is_prepared_again(checkout, enviro
     run = checkout.driver("restart-node", "3")
     assert run.code == 0, run.why()
     assert block_devices(checkout, address, partitions) == 5 * block_devices(checkout, address, disks) > 0
-    assert len({stable_key(one, SERVERS) for one in of_role(checkout, "Benchmark")}) == 1
+    assert len({stable_key(one, SERVERS) for one in of_kind(checkout, "Benchmark")}) == 1
     after = processes(checkout)
     assert {name for name in before if before[name] != after[name]} == {"Benchmark-3"}
 
@@ -596,7 +596,7 @@ def test_each_part_is_taken_and_made_alone(checkout, environment):
             "Benchmark", "BenchmarkClient", "BenchmarkGrafana"
         }  # fmt: skip
         whole = instances()
-    servers = of_role(checkout, "Benchmark")
+    servers = of_kind(checkout, "Benchmark")
     assert len({stable_key(address, SERVERS) for address in servers}) == 1
     # The cluster is another one, at other addresses perhaps: the clients are set up against it.
     run = checkout.driver("setup-clients")
@@ -606,7 +606,7 @@ def test_each_part_is_taken_and_made_alone(checkout, environment):
 
 
 def test_the_local_cloud_survives_a_crash(checkout, environment):
-    before = of_role(checkout, "Benchmark")
+    before = of_kind(checkout, "Benchmark")
     pid = json.loads((checkout.state / "facts.json").read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
     run = checkout.driver("status")
@@ -614,7 +614,7 @@ def test_the_local_cloud_survives_a_crash(checkout, environment):
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
     assert run.end["changed"] == 0, [r for r in run.records if r.get("status") == "changed"]
-    assert [node["address"] for node in run.end["report"]["nodes"] if node["role"] == "server"] == before
+    assert [node["address"] for node in run.end["report"]["nodes"] if node["kind"] == "server"] == before
 
 
 def test_one_action_at_a_time(checkout, environment):

@@ -38,8 +38,8 @@ pegasus_cluster_nodes: 1
 pegasus_replication_factor: 1
 pegasus_client_nodes: 1
 """
-# No monitor: everything that it would watch is proven by the hosts' own roles.
-PART = ["-e", json.dumps({"pegasus_groups": ["cluster", "clients"]})]
+# No monitor: everything that it would watch is proven by the hosts' own kinds.
+PART = ["-e", json.dumps({"pegasus_groups": ["servers", "clients"]})]
 
 
 @dataclass
@@ -125,7 +125,7 @@ def test_a_setup_that_is_killed_is_completed_or_taken_down(killed: Killed, numbe
     if action == "setup":
         assert sorted(instances()) == ["Killed-1", "KilledClient-1"], why
         report = run.end["report"]
-        server = next(node["address"] for node in report["nodes"] if node["role"] == "server")
+        server = next(node["address"] for node in report["nodes"] if node["kind"] == "server")
         assert info_value(server, "cluster-stable:size=1") == report["cluster"]["key"], why
         assert [client["rate"] > 0 for client in report["clients"]] == [True], why
         gone = checkout.driver("destroy")

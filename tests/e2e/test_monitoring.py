@@ -26,7 +26,7 @@ class Monitored:
 
     def __init__(self, clone: Checkout, report: dict[str, Any]) -> None:
         self.clone, self.report = clone, report
-        nodes = {(node["role"], node["index"]): node for node in report["nodes"]}
+        nodes = {(node["kind"], node["index"]): node for node in report["nodes"]}
         self.clients = [nodes["client", index] for index in range(1, CLIENTS + 1)]
         self.servers = [nodes["server", index]["address"] for index in (1, 2)]
         self.monitor = nodes["monitor", 1]["address"]
@@ -100,7 +100,7 @@ def monitored(checkout: Checkout) -> Iterator[Monitored]:
 def test_targets_of_every_host_with_their_labels(monitored: Monitored) -> None:
     targets = get(f"{monitored.prometheus}/api/v1/targets?state=active")["data"]["activeTargets"]
     assert {target["health"] for target in targets} == {"up"}
-    found = sorted((item["labels"]["job"], item["labels"]["role"], item["labels"]["index"]) for item in targets)
+    found = sorted((item["labels"]["job"], item["labels"]["kind"], item["labels"]["index"]) for item in targets)
     assert found == [
         ("aerospike", "server", "1"), ("aerospike", "server", "2"),
         ("hosts", "client", "1"), ("hosts", "client", "2"), ("hosts", "monitor", "1"),
@@ -167,7 +167,7 @@ def test_an_alert_fires_an_hour_before_an_end(monitored: Monitored) -> None:
     where = {"instance": "BenchmarkGrafana-1"}
     assert len(panels.ask(monitored.prometheus, "pegasus_expires_seconds")) == 2 + CLIENTS + 1
     assert not monitored.firing("ExpirySoon")
-    run = monitored.clone.driver("extend", "30m", "--group", "monitoring")
+    run = monitored.clone.driver("extend", "30m", "--group", "monitors")
     assert run.code == 0, run.why()
     until(lambda: monitored.firing("ExpirySoon", **where), 60, "ExpirySoon fires")
     assert len(monitored.firing("ExpirySoon")) == 1

@@ -176,7 +176,7 @@ class CallbackModule(CallbackBase):
             if stretch.changed
         ]
         post = None
-        group = inventory.groups.get("monitoring")
+        group = inventory.groups.get("monitors")
         for host in group.get_hosts() if group else []:
             of = manager.get_vars(play=self._play, host=host)
             if value("ec2_state.name | default('running')", of) == "running":

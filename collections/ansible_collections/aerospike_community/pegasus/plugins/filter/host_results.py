@@ -30,14 +30,14 @@ hosts: "{{ hostvars | aerospike_community.pegasus.host_results(groups) }}"
 RETURN = r"""
 _value:
   description: >-
-    Records with name, role, index, address, public_address (where hosts are reached at it), state, instance_id,
-    instance_type, expires, and the result of the host's role under server, client or monitor.
+    Records with name, kind, index, address, public_address (where hosts are reached at it), state, instance_id,
+    instance_type, expires, and the result of the host's kind under server, client or monitor.
   type: list
   elements: dict
 """
 
-ROLE_OF_GROUP = {"cluster": "server", "clients": "client", "monitoring": "monitor"}
-RESULT_OF_ROLE = {
+KIND_OF_GROUP = {"servers": "server", "clients": "client", "monitors": "monitor"}
+RESULT_OF_KIND = {
     "server": "aerospike_server_result",
     "client": "perseus_client_result",
     "monitor": "grafana_prometheus_result",
@@ -47,17 +47,17 @@ RESULT_OF_ROLE = {
 def host_results(hostvars: Any, groups: dict[str, list[str]]) -> list[dict[str, Any]]:
     """Return a record for each host of the three groups; a result that a host doesn't have is None."""
     records = []
-    for group, role in ROLE_OF_GROUP.items():
+    for group, kind in KIND_OF_GROUP.items():
         for name in groups.get(group, []):
             variables = hostvars[name]
             tags = variables["ec2_tags"]
-            result = variables.get(RESULT_OF_ROLE[role])
+            result = variables.get(RESULT_OF_KIND[kind])
             unreachable = bool(result and result.get("unreachable"))
             public = variables.get("pegasus_connect_address") == "public"
             records.append(
                 {
                     "name": name,
-                    "role": role,
+                    "kind": kind,
                     "index": int(tags.get("pegasus:index", 0)),
                     "address": variables.get("ec2_private_ip_address", ""),
                     # Only where it is of use: the local cloud's instances have one that leads nowhere.
@@ -68,7 +68,7 @@ def host_results(hostvars: Any, groups: dict[str, list[str]]) -> list[dict[str, 
                     "expires": tags.get("pegasus:expires", ""),
                     "unreachable": unreachable,
                     # Ansible doesn't call a host failed that it didn't reach; it has as little of an answer.
-                    role: {**result, **({"failed": True} if unreachable else {})} if result is not None else None,
+                    kind: {**result, **({"failed": True} if unreachable else {})} if result is not None else None,
                 }
             )
     return records

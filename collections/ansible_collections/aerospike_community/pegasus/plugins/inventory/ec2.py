@@ -62,7 +62,7 @@ plugin: aerospike_community.pegasus.ec2
 region: us-east-1
 environment: Benchmark
 groups:
-  cluster: ec2_tags['pegasus:role'] == 'server'
+  servers: ec2_tags['pegasus:role'] == 'server'
 """
 
 ENDINGS = ("aws_ec2.yml", "aws_ec2.yaml")

@@ -18,7 +18,7 @@ requirements:
 options:
   groups:
     description: >-
-      What is to exist, with the keys role, name, nodes, instance_type, replace, add and spot of
+      What is to exist, with the keys kind, name, nodes, instance_type, replace, add and spot of
       M(aerospike_community.pegasus.ec2_environment); other keys are allowed.
     type: list
     elements: dict
@@ -182,7 +182,7 @@ def main() -> None:
 def _group(one: dict[str, Any]) -> ec2_plan.Group:
     """A group, from a record in which Ansible may have left numbers and truths as text."""
     return ec2_plan.Group(
-        one["role"],
+        one["kind"],
         one["name"],
         int(one["nodes"]),
         one["instance_type"],

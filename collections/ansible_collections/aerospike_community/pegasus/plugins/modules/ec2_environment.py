@@ -28,13 +28,13 @@ options:
     type: str
     required: true
   groups:
-    description: What should exist, a record per role.
+    description: What should exist, a record per kind.
     type: list
     elements: dict
     default: []
     suboptions:
-      role:
-        description: Value of the tag C(pegasus:role).
+      kind:
+        description: Value of the tag C(pegasus:kind).
         type: str
         choices: [server, client, monitor]
         required: true
@@ -75,8 +75,8 @@ options:
         description: Why, such as C(the licence is for 4).
         type: str
         default: ""
-  roles:
-    description: With O(state=absent), take the instances of these roles only; empty takes everything.
+  kinds:
+    description: With O(state=absent), take the instances of these kinds only; empty takes everything.
     type: list
     elements: str
     choices: [server, client, monitor]
@@ -222,9 +222,9 @@ EXAMPLES = r"""
     region: us-east-1
     private_key_file: .pegasus/aws/us-east-1/Benchmark/id_ed25519
     groups:
-      - {role: server, name: Benchmark, nodes: 3, instance_type: r6gd.8xlarge}
-      - {role: client, name: BenchmarkClient, nodes: 1, instance_type: c6i.4xlarge}
-      - {role: monitor, name: BenchmarkGrafana, nodes: 1, instance_type: t3.xlarge}
+      - {kind: server, name: Benchmark, nodes: 3, instance_type: r6gd.8xlarge}
+      - {kind: client, name: BenchmarkClient, nodes: 1, instance_type: c6i.4xlarge}
+      - {kind: monitor, name: BenchmarkGrafana, nodes: 1, instance_type: t3.xlarge}
 
 - name: Take it away
   aerospike_community.pegasus.ec2_environment:
@@ -236,7 +236,7 @@ EXAMPLES = r"""
 RETURN = r"""
 instances:
   description:
-    - The environment's instances afterwards, ordered by role and index, with id, name, role, index, private_ip,
+    - The environment's instances afterwards, ordered by kind and index, with id, name, kind, index, private_ip,
       public_ip, state, instance_type, image_id, zone and expires.
   type: list
   elements: dict
@@ -327,7 +327,7 @@ ARGUMENTS: dict[str, Any] = {
         "elements": "dict",
         "default": [],
         "options": {
-            "role": {"type": "str", "choices": list(ec2_plan.ROLES), "required": True},
+            "kind": {"type": "str", "choices": list(ec2_plan.KINDS), "required": True},
             "name": {"type": "str", "required": True},
             "nodes": {"type": "int", "required": True},
             "instance_type": {"type": "str", "required": True},
@@ -339,7 +339,7 @@ ARGUMENTS: dict[str, Any] = {
             "limit_reason": {"type": "str", "default": ""},
         },
     },
-    "roles": {"type": "list", "elements": "str", "choices": list(ec2_plan.ROLES), "default": []},
+    "kinds": {"type": "list", "elements": "str", "choices": list(ec2_plan.KINDS), "default": []},
     "owner": {"type": "str", "default": ""},
     "private_key_file": {"type": "path", "no_log": False},
     "key_name": {"type": "str", "default": "", "no_log": False},
@@ -377,7 +377,7 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
     """Turn the module's parameters into a Wish; raises Ec2Problem with everything that is wrong with them at once."""
     groups = [
         ec2_plan.Group(
-            one["role"],
+            one["kind"],
             one["name"],
             one["nodes"],
             one["instance_type"],
@@ -440,8 +440,8 @@ def _removed(asked: dict[str, Any], removal: ec2_removal.Removal, ec2: Ec2, *, c
     """The result of O(state=absent)."""
     kept = [ec2_removal.protection_text(one) for one in removal.protected]
     nothing = f"nothing to destroy: nothing in {ec2.region} carries the tag of {asked['environment']}"
-    if asked["roles"]:
-        nothing = f"nothing to destroy: {asked['environment']} has no {' or '.join(asked['roles'])} instance"
+    if asked["kinds"]:
+        nothing = f"nothing to destroy: {asked['environment']} has no {' or '.join(asked['kinds'])} instance"
     count = "this 1 part" if len(removal.changes) == 1 else f"these {len(removal.changes)} parts"
     return {
         "changed": bool(removal.changes),
@@ -471,7 +471,7 @@ def main() -> None:
         ec2 = connect(asked)
         if not wish:
             removal = ec2_removal.remove(
-                ec2, asked["timeout"], asked["roles"], check=module.check_mode, unprotected=asked["unprotected"]
+                ec2, asked["timeout"], asked["kinds"], check=module.check_mode, unprotected=asked["unprotected"]
             )
             return _removed(asked, removal, ec2, check=module.check_mode)
         outcome = ec2_lifecycle.present(ec2, wish, check=module.check_mode)

@@ -16,8 +16,8 @@ options:
     description: Life from now on, as C(20h 30m), C(90m), C(3600s) or plain seconds; 0 is without end.
     type: str
     required: true
-  roles:
-    description: Only the instances of these roles; empty is all.
+  kinds:
+    description: Only the instances of these kinds; empty is all.
     type: list
     elements: str
     choices: [server, client, monitor]
@@ -73,7 +73,7 @@ def main() -> None:
         argument_spec={
             **CONNECTION_ARGUMENTS,
             "duration": {"type": "str", "required": True},
-            "roles": {"type": "list", "elements": "str", "choices": list(ec2_plan.ROLES), "default": []},
+            "kinds": {"type": "list", "elements": "str", "choices": list(ec2_plan.KINDS), "default": []},
         },
         supports_check_mode=True,
     )
@@ -84,7 +84,7 @@ def main() -> None:
         except ValueError as error:
             raise Ec2Problem(USAGE, str(error), "For example: extend 4h") from error
         extension = ec2_nodes.extend(
-            connect(asked), seconds, datetime.now(UTC), asked["roles"], check=module.check_mode
+            connect(asked), seconds, datetime.now(UTC), asked["kinds"], check=module.check_mode
         )
         verb = "would end" if module.check_mode else "ends"
         when = "never" if extension.end == "never" else f"at {extension.end}"

@@ -7,12 +7,12 @@ DOCUMENTATION = r"""
 module: ec2_node
 short_description: Looks for single nodes of an environment by index, or takes them
 description:
-  - Names a node by its role and index, as users do. An index that doesn't exist is an error that says which do.
+  - Names a node by its kind and index, as users do. An index that doesn't exist is an error that says which do.
 requirements:
   - boto3
 options:
-  role:
-    description: The nodes' role.
+  kind:
+    description: The nodes' kind.
     type: str
     choices: [server, client, monitor]
     default: server
@@ -56,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 nodes:
-  description: The nodes with id, name, role, index, private_ip, state and more.
+  description: The nodes with id, name, kind, index, private_ip, state and more.
   type: list
   elements: dict
   returned: success
@@ -86,7 +86,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **CONNECTION_ARGUMENTS,
-            "role": {"type": "str", "choices": list(ec2_plan.ROLES), "default": "server"},
+            "kind": {"type": "str", "choices": list(ec2_plan.KINDS), "default": "server"},
             "indexes": {"type": "list", "elements": "int", "default": []},
             "state": {"type": "str", "choices": ["found", "terminated"], "default": "found"},
             "expect": {"type": "str", "choices": ["running", "launched", "live", "any"], "default": "live"},
@@ -97,7 +97,7 @@ def main() -> None:
 
     def work(asked: dict[str, Any]) -> dict[str, Any]:
         ec2 = connect(asked)
-        chosen = list(ec2_nodes.choose(ec2.instances(), asked["role"], asked["indexes"]).values())
+        chosen = list(ec2_nodes.choose(ec2.instances(), asked["kind"], asked["indexes"]).values())
         if asked["state"] == "terminated":
             taken = ec2_nodes.terminate(ec2, chosen, asked["timeout"], check=module.check_mode)
             verb = "would be terminated" if module.check_mode else "is terminated"

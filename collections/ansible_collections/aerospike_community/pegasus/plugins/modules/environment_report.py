@@ -32,7 +32,7 @@ options:
     type: int
     default: 0
   expected:
-    description: How many instances each role (server, client, monitor) should have.
+    description: How many instances each kind (server, client, monitor) should have.
     type: dict
     default: {}
   agreed:
@@ -43,8 +43,8 @@ options:
     description: RV(aerospike_community.pegasus.ec2_cost#module:cost), where it was asked for.
     type: dict
     default: {}
-  roles:
-    description: The roles whose hosts have to be ready. The others are listed, as far as anything is known of them.
+  kinds:
+    description: The kinds whose hosts have to be ready. The others are listed, as far as anything is known of them.
     type: list
     elements: str
     default: [server, client, monitor]
@@ -85,7 +85,7 @@ from datetime import UTC, datetime
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
-    ROLE_OF_GROUP,
+    KIND_OF_GROUP,
     build_report,
     report_lines,
 )
@@ -103,7 +103,7 @@ def main() -> None:
             "expected": {"type": "dict", "default": {}},
             "agreed": {"type": "dict", "default": {}},
             "cost": {"type": "dict", "default": {}},
-            "roles": {"type": "list", "elements": "str", "default": list(ROLE_OF_GROUP.values())},
+            "kinds": {"type": "list", "elements": "str", "default": list(KIND_OF_GROUP.values())},
             "require_ready": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
@@ -115,9 +115,9 @@ def main() -> None:
         asked["hosts"],
         asked["namespace"],
         asked["replication_factor"],
-        {role: int(count) for role, count in asked["expected"].items()},
+        {kind: int(count) for kind, count in asked["expected"].items()},
         {name: asked["agreed"][name] for name in ("cluster_key", "cluster_size") if name in asked["agreed"]},
-        asked["roles"],
+        asked["kinds"],
         asked["cost"],
         datetime.now(UTC),
     )

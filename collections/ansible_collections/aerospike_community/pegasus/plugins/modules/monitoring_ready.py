@@ -50,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 targets:
-  description: Every target with job, instance, address, role, url, health and last_error.
+  description: Every target with job, instance, address, kind, url, health and last_error.
   returned: always
   type: list
   elements: dict

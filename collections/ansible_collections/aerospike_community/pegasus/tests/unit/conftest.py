@@ -22,9 +22,9 @@ from local_cloud import placement_groups
 REGION = "us-east-1"
 IMAGE_OWNER = "136693071363"  # the default: Debian
 GROUPS = [
-    {"role": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},
-    {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
-    {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
+    {"kind": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},
+    {"kind": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
+    {"kind": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
 ]
 
 

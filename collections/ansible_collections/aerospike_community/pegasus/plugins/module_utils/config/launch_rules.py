@@ -246,7 +246,7 @@ def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
 def _running(values: Values, instances: Sequence[Instance], config: str) -> Iterator[Found]:
     """What a running cluster can't change."""
     tags = {
-        one.tags[TAG_FIXED]: one for one in instances if one.live and one.role == "server" and TAG_FIXED in one.tags
+        one.tags[TAG_FIXED]: one for one in instances if one.live and one.kind == "server" and TAG_FIXED in one.tags
     }
     seen = set()
     for tag in tags:

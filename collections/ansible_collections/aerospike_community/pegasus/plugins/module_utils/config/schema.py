@@ -24,10 +24,10 @@ LONGEST_SHOWN = 60  # characters of a value in a message
 # What belongs to one run and not into a file.
 RUN_KEYS = (
     "ec2_provision_state",
-    "ec2_provision_roles",
+    "ec2_provision_kinds",
     "ec2_provision_replace",
     "ec2_provision_add",
-    "ec2_provision_node_role",
+    "ec2_provision_node_kind",
     "ec2_provision_node_indexes",
     "ec2_provision_node_state",
     "ec2_provision_node_expect",

@@ -172,7 +172,7 @@ class Ec2:
         return [one for reservation in reservations for one in reservation["Instances"]]
 
     def instances(self) -> builtins.list[Instance]:
-        """The same, as they are to us, by role and index."""
+        """The same, as they are to us, by kind and index."""
         return sorted(map(Instance.from_description, self.describe_instances()), key=lambda one: one.order)
 
     def security_groups(self) -> builtins.list[dict[str, Any]]:

@@ -12,10 +12,10 @@ from .expiry import METRIC_FILE, METRIC_PATH, SERVICE_PATH, SERVICE_UNIT, TIMER,
 from .plan import (
     TAG_ENVIRONMENT,
     TAG_FIXED,
+    TAG_KIND,
     TAG_LAUNCH,
     TAG_NAME,
     TAG_OWNER,
-    TAG_ROLE,
     Instance,
     Launch,
     format_indexes,
@@ -23,7 +23,7 @@ from .plan import (
 
 # Which nodes a placement group holds: near each other, or each on hardware of its own. The monitor isn't among them:
 # burstable types can't be in a group of the strategy cluster.
-PLACED_ROLES = {"cluster": ("server", "client"), "spread": ("server",)}
+PLACED_KINDS = {"cluster": ("server", "client"), "spread": ("server",)}
 
 # The script knows a length of time only: the same launch, asked for twice, has to be the same to the letter (see
 # client_token).
@@ -84,7 +84,7 @@ def shared_tags(environment: str, owner: str, extra_tags: dict[str, str]) -> dic
 def run_request(launch: Launch, around: Surroundings, image_id: str, root_device: str) -> dict[str, Any]:
     """The parameters of RunInstances, without the client token."""
     count = len(launch.indexes)
-    tags = shared_tags(around.environment, around.owner, around.extra_tags) | {TAG_ROLE: launch.group.role}
+    tags = shared_tags(around.environment, around.owner, around.extra_tags) | {TAG_KIND: launch.group.kind}
     own = {TAG_NAME: launch.group.name, TAG_LAUNCH: format_indexes(launch.indexes)}
     own |= {TAG_FIXED: launch.group.fixed} if launch.group.fixed else {}
     request: dict[str, Any] = {
@@ -101,7 +101,7 @@ def run_request(launch: Launch, around: Surroundings, image_id: str, root_device
                 "DeviceName": root_device,
                 "Ebs": {
                     "VolumeSize": (
-                        around.monitoring_volume_gb if launch.group.role == "monitor" else around.root_volume_gb
+                        around.monitoring_volume_gb if launch.group.kind == "monitor" else around.root_volume_gb
                     ),
                     "VolumeType": around.root_volume_type,
                     "Encrypted": True,
@@ -126,7 +126,7 @@ def run_request(launch: Launch, around: Surroundings, image_id: str, root_device
                 "DeleteOnTermination": True,
             }
         ]
-    if around.placement_group and launch.group.role in PLACED_ROLES[around.placement]:
+    if around.placement_group and launch.group.kind in PLACED_KINDS[around.placement]:
         request["Placement"] = {"GroupName": around.placement_group}
     script = user_data(around.expiry_seconds)
     if script:

@@ -172,9 +172,9 @@ def present(ec2: Ec2, wish: Wish, *, check: bool) -> Outcome:
     _set_tags(ec2, tags)
     _start(ec2, wish, todo.plan.starts)
     live = todo.live
-    roles = {group.role for group in wish.groups}
+    kinds = {group.kind for group in wish.groups}
     starting = launched | {one.id for one in todo.plan.starts}
-    starting |= {one.id for one in live if one.state == "pending" and one.role in roles}
+    starting |= {one.id for one in live if one.state == "pending" and one.kind in kinds}
     if starting or tags:
         # The tags are waited for too: the inventory, which is read next, stands on them.
         def ready(one: Instance) -> bool:
@@ -593,10 +593,10 @@ def _find_place(
 
 
 def _unknown_type(ec2: Ec2, name: str, launches: list[Launch]) -> Ec2Problem:
-    roles = ", ".join(launch.group.role for launch in launches if launch.group.instance_type == name)
+    kinds = ", ".join(launch.group.kind for launch in launches if launch.group.instance_type == name)
     return Ec2Problem(
         CONFIGURATION,
-        f"{ec2.region} has no instance type {name}, which {roles} nodes were asked to be of.",
+        f"{ec2.region} has no instance type {name}, which {kinds} nodes were asked to be of.",
         "What there is: aws ec2 describe-instance-type-offerings. Or choose another region.",
     )
 
@@ -652,7 +652,7 @@ def _planned(launch: Launch, place: Place) -> list[dict[str, Any]]:
     """What a launch would make, in the form of Instance.record."""
     made = Instance(
         id="",
-        role=launch.group.role,
+        kind=launch.group.kind,
         state="planned",
         instance_type=launch.group.instance_type,
         image_id=place.images[launch.group.instance_type]["ImageId"],
@@ -733,7 +733,7 @@ def _launch_parts(
     def one(part: Launch) -> list[Instance] | Ec2Problem:
         image = place.images[part.group.instance_type]
         request = run_request(part, around, image["ImageId"], image["RootDeviceName"])
-        own = [instance for instance in known if instance.role == part.group.role]
+        own = [instance for instance in known if instance.kind == part.group.kind]
         try:
             if part.group.spot:
                 try:

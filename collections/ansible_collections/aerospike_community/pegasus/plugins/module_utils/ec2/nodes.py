@@ -19,12 +19,12 @@ from .plan import Instance
 # --- By index ---------------------------------------------------------------------------------------------------------
 
 
-def choose(instances: Sequence[Instance], role: str, indexes: Sequence[int]) -> dict[int, Instance]:
-    """The instance of each index of a role: the live one, else the one that ended. Pure.
+def choose(instances: Sequence[Instance], kind: str, indexes: Sequence[int]) -> dict[int, Instance]:
+    """The instance of each index of a kind: the live one, else the one that ended. Pure.
 
     Raises Ec2Problem for an index that none ever had (as far as EC2 remembers: it forgets an hour after the end).
     """
-    own = [one for one in instances if one.role == role and one.index]
+    own = [one for one in instances if one.kind == kind and one.index]
     # Live ones last, so that they win.
     by_index = {one.index: one for one in sorted(own, key=lambda one: one.live)}
     unknown = sorted(set(indexes) - set(by_index))
@@ -33,7 +33,7 @@ def choose(instances: Sequence[Instance], role: str, indexes: Sequence[int]) -> 
         found = f"found {', '.join(map(str, unknown))}" if unknown else "found no index"
         raise Ec2Problem(
             USAGE,
-            f"{found}; expected the index of a {role} node that exists: {said}.",
+            f"{found}; expected the index of a {kind} node that exists: {said}.",
             "./pegasus-driver status lists the nodes with their indexes. Without the driver: -e chaos_nodes=2",
         )
     return {index: by_index[index] for index in sorted(set(indexes))}
@@ -82,15 +82,15 @@ class Extension:
     skipped: list[str] = field(default_factory=list)
 
 
-def extend(ec2: Ec2, seconds: int, now: datetime, roles: Collection[str] = (), *, check: bool) -> Extension:
-    """Set the tag of every running instance (of these roles, if any are named) to `seconds` from now, 0 to never.
+def extend(ec2: Ec2, seconds: int, now: datetime, kinds: Collection[str] = (), *, check: bool) -> Extension:
+    """Set the tag of every running instance (of these kinds, if any are named) to `seconds` from now, 0 to never.
 
     A stopped one keeps its end: the timer inside it can't be reached.
     """
-    part = set(roles) if set(roles) < set(ec2_plan.ROLES) else set()
-    live = [one for one in ec2.instances() if one.live and (not part or one.role in part)]
+    part = set(kinds) if set(kinds) < set(ec2_plan.KINDS) else set()
+    live = [one for one in ec2.instances() if one.live and (not part or one.kind in part)]
     if not live:
-        which = f"instance with the role {' or '.join(sorted(part))}" if part else "instance"
+        which = f"instance with the kind {' or '.join(sorted(part))}" if part else "instance"
         raise Ec2Problem(USAGE, f"{ec2.environment} has no {which} whose life could be extended.", "Set it up: setup")
     extension = Extension(ec2_plan.format_time(now + timedelta(seconds=seconds)) if seconds else "never")
     moved = [one for one in live if one.state in ("running", "pending")]
@@ -155,7 +155,7 @@ def find_expired(instances: Sequence[Instance], now: datetime) -> Sweep:
 
 
 def _full_name(one: Instance) -> str:
-    return f"{one.name or one.id} ({one.id}, {one.role or 'no role'} of {one.tags.get(ec2_plan.TAG_ENVIRONMENT)})"
+    return f"{one.name or one.id} ({one.id}, {one.kind or 'no kind'} of {one.tags.get(ec2_plan.TAG_ENVIRONMENT)})"
 
 
 def reap(ec2: Ec2, now: datetime, *, every_environment: bool, check: bool) -> Sweep:

@@ -108,7 +108,7 @@ def choose_subnets(offering: Sequence[dict[str, Any]], count: int, addresses: in
 
 
 def spread(launches: Sequence[Launch], subnets: Sequence[dict[str, Any]], live: Sequence[Instance]) -> list[Launch]:
-    """Divide launches over subnets, so that each role's nodes, `live` ones counted, are spread evenly over the zones.
+    """Divide launches over subnets, so that each kind's nodes, `live` ones counted, are spread evenly over the zones.
 
     The indexes of a part are neighbours. Which of two zones with equally many nodes comes first is the subnets' order.
     """
@@ -116,7 +116,7 @@ def spread(launches: Sequence[Launch], subnets: Sequence[dict[str, Any]], live: 
     for launch in launches:
         count = {
             subnet["SubnetId"]: sum(
-                one.role == launch.group.role and one.zone == subnet["AvailabilityZone"] for one in live
+                one.kind == launch.group.kind and one.zone == subnet["AvailabilityZone"] for one in live
             )
             for subnet in subnets
         }

@@ -2,7 +2,7 @@
 
 State lives in EC2's tags alone:
 
-- `pegasus:environment`, `pegasus:role` (server, client, monitor), `pegasus:owner` on everything that is made;
+- `pegasus:environment`, `pegasus:kind` (server, client, monitor), `pegasus:owner` on everything that is made;
 - `Name` and `pegasus:launch` on instances: their group's name, and the indexes that their launch was for ("1-3"). With
   the number that EC2 itself gives each instance of a launch (AmiLaunchIndex: 0, 1, 2), the second of "4-6" is number 5
   and is named Bench-5. RunInstances sets them, so no node needs a call of its own, and an instance whose launch was
@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 TAG_ENVIRONMENT = "pegasus:environment"
-TAG_ROLE = "pegasus:role"
+TAG_KIND = "pegasus:kind"
 TAG_OWNER = "pegasus:owner"
 TAG_INDEX = "pegasus:index"
 TAG_LAUNCH = "pegasus:launch"
@@ -30,7 +30,7 @@ TAG_FIXED = "pegasus:fixed"
 TAG_NAME = "Name"
 
 # Also the order in which results list them.
-ROLES = ("server", "client", "monitor")
+KINDS = ("server", "client", "monitor")
 # ssh, Grafana, Prometheus.
 OPEN_PORTS = (22, 3000, 9090)
 GONE_STATES = ("shutting-down", "terminated")
@@ -43,9 +43,9 @@ _STATE_SINCE = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 
 @dataclass(frozen=True)
 class Group:
-    """What was asked for one role."""
+    """What was asked for one kind."""
 
-    role: str
+    kind: str
     name: str
     nodes: int
     instance_type: str
@@ -67,7 +67,7 @@ class Instance:
     """One instance as EC2 describes it. `index` is None when the instance has none yet."""
 
     id: str
-    role: str
+    kind: str
     state: str
     instance_type: str
     image_id: str = ""
@@ -111,8 +111,8 @@ class Instance:
 
     @property
     def order(self) -> tuple[int, int, str]:
-        """By role, then by index."""
-        return (ROLES.index(self.role) if self.role in ROLES else len(ROLES), self.index or 0, self.id)
+        """By kind, then by index."""
+        return (KINDS.index(self.kind) if self.kind in KINDS else len(KINDS), self.index or 0, self.id)
 
     @property
     def live(self) -> bool:
@@ -124,7 +124,7 @@ class Instance:
         tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
         return cls(
             id=found["InstanceId"],
-            role=tags.get(TAG_ROLE, ""),
+            kind=tags.get(TAG_KIND, ""),
             state=found["State"]["Name"],
             instance_type=found.get("InstanceType", ""),
             image_id=found.get("ImageId", ""),
@@ -147,7 +147,7 @@ class Instance:
         return {
             "id": self.id,
             "name": self.name,
-            "role": self.role,
+            "kind": self.kind,
             "index": self.index or 0,
             "private_ip": self.private_ip,
             "public_ip": self.public_ip,
@@ -185,7 +185,7 @@ class Launch:
         names = self.names()
         which = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         where = f" in {self.zone}" if self.zone else ""
-        return f"launch {len(names)} x {self.group.instance_type} as {which} ({self.group.role}){where}"
+        return f"launch {len(names)} x {self.group.instance_type} as {which} ({self.group.kind}){where}"
 
 
 @dataclass
@@ -218,13 +218,13 @@ def make_plan(
     plan = Plan()
     live = [instance for instance in instances if instance.live]
     plan.refusals += [
-        f"The instance {one.id} ({one.name or 'no name'}) carries the environment's tag with the role {one.role!r}; "
-        f"expected one of {', '.join(ROLES)}. Terminate it, or remove its tag {TAG_ENVIRONMENT}."
+        f"The instance {one.id} ({one.name or 'no name'}) carries the environment's tag with the kind {one.kind!r}; "
+        f"expected one of {', '.join(KINDS)}. Terminate it, or remove its tag {TAG_ENVIRONMENT}."
         for one in live
-        if one.role not in ROLES
+        if one.kind not in KINDS
     ]
     for group in groups:
-        _plan_group(plan, group, [one for one in live if one.role == group.role], expiry_seconds, extra_tags, now)
+        _plan_group(plan, group, [one for one in live if one.kind == group.kind], expiry_seconds, extra_tags, now)
     return plan
 
 
@@ -239,16 +239,16 @@ def _plan_group(
     indexes, doubles = _settle_indexes(live)
     for index, first, second in doubles:
         plan.refusals.append(
-            f"Two instances are number {index} of {group.name} ({group.role}): {first} and {second}. Terminate one "
+            f"Two instances are number {index} of {group.name} ({group.kind}): {first} and {second}. Terminate one "
             f"of them in EC2, then run this again."
         )
     if group.add and not live:
         plan.refusals.append(
-            f"{group.name} ({group.role}) has no node, so there is nothing to add to: set it up first."
+            f"{group.name} ({group.kind}) has no node, so there is nothing to add to: set it up first."
         )
     if len(live) > group.nodes and not group.add:
         plan.notes.append(
-            f"{group.name} ({group.role}) keeps its {len(live)} nodes, although {group.nodes} were asked for: setup "
+            f"{group.name} ({group.kind}) keeps its {len(live)} nodes, although {group.nodes} were asked for: setup "
             f"takes no node away."
         )
     for instance in live:
@@ -263,7 +263,7 @@ def _plan_group(
     if wanted > 0 and 0 < group.limit < len(live) + wanted:
         room = max(0, group.limit - len(live))
         plan.refusals.append(
-            f"{group.name} ({group.role}) would have {len(live) + wanted} nodes, the {len(live)} that exist and "
+            f"{group.name} ({group.kind}) would have {len(live) + wanted} nodes, the {len(live)} that exist and "
             f"{wanted} new; {group.limit_reason}, and a node that is stopped counts. "
             + (f"Ask for at most {room} more." if room else "No more can be added.")
         )
@@ -403,8 +403,8 @@ def _check_name(what: str, name: str) -> str:
 
 def check_request(groups: list[Group], extra_tags: dict[str, str]) -> list[str]:
     """Return what is wrong with what was asked, as sentences."""
-    wrong = [text for group in groups if (text := _check_name(f"The name of the {group.role} group", group.name))]
-    for attribute in ("role", "name"):
+    wrong = [text for group in groups if (text := _check_name(f"The name of the {group.kind} group", group.name))]
+    for attribute in ("kind", "name"):
         values = [getattr(group, attribute) for group in groups]
         wrong.extend(
             f"Two groups have the {attribute} {value!r}; expected a different {attribute} for each group."

@@ -75,7 +75,7 @@ def problems(
 
 def _dry_launch(ec2: Ec2, group: Group, count: int, request: dict[str, Any]) -> list[Ec2Problem]:
     """Ask for a launch as it will be. Without room for spot instances it goes on demand: nothing stands against it."""
-    found = _dry_run(ec2, "run_instances", f"launch {count} x {group.instance_type} ({group.role})", **request)
+    found = _dry_run(ec2, "run_instances", f"launch {count} x {group.instance_type} ({group.kind})", **request)
     return [one for one in found if not (group.spot and one.error_class in (CAPACITY, QUOTA))]
 
 

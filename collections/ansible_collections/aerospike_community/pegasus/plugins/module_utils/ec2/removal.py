@@ -104,16 +104,16 @@ class Removal:
 
 
 def remove(
-    ec2: Ec2, timeout: float, roles: Collection[str] = (), *, check: bool, unprotected: Collection[str] = ()
+    ec2: Ec2, timeout: float, kinds: Collection[str] = (), *, check: bool, unprotected: Collection[str] = ()
 ) -> Removal:
     """Take everything that carries the environment's tag, and nothing else, what depends on others first.
 
-    With `roles`, only the instances of these (and what ends with them): the others need key and groups. `timeout`, in
+    With `kinds`, only the instances of these (and what ends with them): the others need key and groups. `timeout`, in
     seconds, is for each wait. `unprotected` are ids that an earlier look found without protection: asking costs a call
     for each, and one that was protected since is EC2's to refuse. Raises Ec2Problem, also for instances that are
     protected against termination: they stay, with what they need, and everything else goes.
     """
-    standing, things = look(ec2, roles)
+    standing, things = look(ec2, kinds)
     removal = Removal(terminated=standing)
     live = [one for one in standing if one.live]
     removal.protected = protected(ec2, [one for one in live if one.id not in unprotected])
@@ -137,15 +137,15 @@ def remove(
     if kept:
         raise _protected_problem(removal, ec2.region)
     if things:
-        _delete_all(ec2, look(ec2, roles)[1], timeout, _Latecomers(ec2, removal, timeout).take)
+        _delete_all(ec2, look(ec2, kinds)[1], timeout, _Latecomers(ec2, removal, timeout).take)
     if removal.changes:
-        standing, things = _look_again(ec2, roles, min(timeout, FORGOTTEN_WITHIN))
-    removal.proof = proof(ec2, roles, standing, things)
+        standing, things = _look_again(ec2, kinds, min(timeout, FORGOTTEN_WITHIN))
+    removal.proof = proof(ec2, kinds, standing, things)
     return removal
 
 
 def _termination_text(one: Instance) -> str:
-    return f"terminate {one.name or 'the instance'} ({one.id}, {one.role})"
+    return f"terminate {one.name or 'the instance'} ({one.id}, {one.kind})"
 
 
 @dataclass
@@ -179,16 +179,16 @@ class _Latecomers:
                 raise _protected_problem(self.removal, self.ec2.region)
 
 
-def look(ec2: Ec2, roles: Collection[str] = ()) -> tuple[list[Instance], list[Thing]]:
-    """The instances that haven't ended (of these roles, if any are named), and everything else with the tag.
+def look(ec2: Ec2, kinds: Collection[str] = ()) -> tuple[list[Instance], list[Thing]]:
+    """The instances that haven't ended (of these kinds, if any are named), and everything else with the tag.
 
-    With roles, nothing else: it belongs to all of them.
+    With kinds, nothing else: it belongs to all of them.
     """
     calls: list[Any] = [ec2.instances]
-    if not roles:
+    if not kinds:
         calls += [lambda kind=kind: _describe(ec2, kind) for kind in KINDS]
     instances, *others = in_parallel(calls)
-    standing = [one for one in instances if one.state != "terminated" and (not roles or one.role in roles)]
+    standing = [one for one in instances if one.state != "terminated" and (not kinds or one.kind in kinds)]
     return standing, [thing for things in others for thing in things]
 
 
@@ -279,16 +279,16 @@ def _delete(ec2: Ec2, thing: Thing, timeout: float, free: Callable[[], None]) ->
             free()
 
 
-def _look_again(ec2: Ec2, roles: Collection[str], timeout: float) -> tuple[list[Instance], list[Thing]]:
+def _look_again(ec2: Ec2, kinds: Collection[str], timeout: float) -> tuple[list[Instance], list[Thing]]:
     """Look until nothing is listed any more, for so many seconds at most."""
     for _ in backoff(timeout):
-        standing, things = look(ec2, roles)
+        standing, things = look(ec2, kinds)
         if not standing and not things:
             break
     return standing, things
 
 
-def proof(ec2: Ec2, roles: Collection[str], standing: Sequence[Instance], things: Sequence[Thing]) -> str:
+def proof(ec2: Ec2, kinds: Collection[str], standing: Sequence[Instance], things: Sequence[Thing]) -> str:
     """The sentence about the last look; raises Ec2Problem for what is still there."""
     tag = f"{TAG_ENVIRONMENT}={ec2.environment}"
     left = [f"the instance {one.id} ({one.state})" for one in standing] + [f"the {thing.text}" for thing in things]
@@ -298,6 +298,6 @@ def proof(ec2: Ec2, roles: Collection[str], standing: Sequence[Instance], things
             f"Expected nothing with the tag {tag} in {ec2.region}; found: {', '.join(left)}.",
             "Somebody made it meanwhile, or EC2 is slow to forget it: run destroy again.",
         )
-    if roles:
-        return f"looked again: no instance of {ec2.environment} with the role {' or '.join(sorted(roles))} is left"
+    if kinds:
+        return f"looked again: no instance of {ec2.environment} with the kind {' or '.join(sorted(kinds))} is left"
     return f"looked again: in {ec2.region} no instance, {ALL_WORDS} has the tag {tag}"

@@ -15,7 +15,7 @@ LOAD_TOLERANCE = 0.35
 STOPPED = {"inactive": "stopped", "failed": "killed or failed"}
 # From when on an end is warned of; Prometheus's alert ExpirySoon has the same.
 WARNING_TIME = timedelta(hours=1)
-ROLE_OF_GROUP = {"cluster": "server", "clients": "client", "monitoring": "monitor"}
+KIND_OF_GROUP = {"servers": "server", "clients": "client", "monitors": "monitor"}
 
 
 @dataclass
@@ -53,40 +53,40 @@ def build_report(
     replication_factor: int = 0,
     expected: dict[str, int] | None = None,
     agreed: dict[str, Any] | None = None,
-    roles: Collection[str] = tuple(ROLE_OF_GROUP.values()),
+    kinds: Collection[str] = tuple(KIND_OF_GROUP.values()),
     cost: dict[str, Any] | None = None,
     now: datetime | None = None,
 ) -> Report:
     """Join what EC2 and the roles said of each host.
 
-    hosts: records of the filter `host_results`: name, role, index, address, state, instance_id, instance_type, expires,
+    hosts: records of the filter `host_results`: name, kind, index, address, state, instance_id, instance_type, expires,
     and the results of the roles that ran there (server, client, monitor), each None when it didn't run or failed.
-    expected: how many hosts each role (server, client, monitor) should have; a role that isn't named isn't counted.
+    expected: how many hosts each kind (server, client, monitor) should have; a kind that isn't named isn't counted.
     agreed: cluster_key and cluster_size that all nodes gave when asked at the same moment. It counts more than what
     each said in its own role: a node that was ready first has another key by the time the last one is.
-    roles: which of them have to be ready. The others are listed, as far as anything is known of them.
+    kinds: which of them have to be ready. The others are listed, as far as anything is known of them.
     cost: what the module ec2_cost says of the environment; empty when nobody asked.
     """
-    servers = [host for host in hosts if host["role"] == "server"]
-    clients = [host for host in hosts if host["role"] == "client"]
-    monitors = [host for host in hosts if host["role"] == "monitor"]
+    servers = [host for host in hosts if host["kind"] == "server"]
+    clients = [host for host in hosts if host["kind"] == "client"]
+    monitors = [host for host in hosts if host["kind"] == "monitor"]
     problems: list[Problem] = []
 
     unjudged: list[Problem] = []
 
-    def judged(role: str) -> list[Problem]:
-        return problems if role in roles else unjudged
+    def judged(kind: str) -> list[Problem]:
+        return problems if kind in kinds else unjudged
 
-    for role, count in (expected or {}).items():
-        found = sum(host["role"] == role for host in hosts)
+    for kind, count in (expected or {}).items():
+        found = sum(host["kind"] == kind for host in hosts)
         if found != count:
-            judged(role).append(Problem(environment, f"number of {role} instances", str(count), str(found)))
+            judged(kind).append(Problem(environment, f"number of {kind} instances", str(count), str(found)))
 
     nobody = {"size": None, "key": "", "stable": None, "data_bytes": 0}
-    asked = "server" in roles or any(host.get("server") is not None for host in servers)
+    asked = "server" in kinds or any(host.get("server") is not None for host in servers)
     cluster = _cluster(servers, agreed or {}, judged("server")) if asked else nobody
     cluster |= {"namespace": namespace, "replication_factor": replication_factor}
-    client_records = _clients(clients, judged("client"), "client" in roles)
+    client_records = _clients(clients, judged("client"), "client" in kinds)
     monitoring = _monitoring(monitors, judged("monitor"))
     said = [str((host.get("server") or {}).get("edition", "")) for host in servers]
     data: dict[str, Any] = {
@@ -129,13 +129,13 @@ def expiry_warnings(hosts: list[dict[str, Any]], now: datetime) -> list[str]:
 
 
 def _order(host: dict[str, Any]) -> tuple[int, int]:
-    return list(ROLE_OF_GROUP.values()).index(host["role"]), host["index"]
+    return list(KIND_OF_GROUP.values()).index(host["kind"]), host["index"]
 
 
 def _node(host: dict[str, Any]) -> dict[str, Any]:
     record = {
         key: host.get(key, "")
-        for key in ("name", "index", "role", "address", "public_address", "state", "instance_id", "instance_type")
+        for key in ("name", "index", "kind", "address", "public_address", "state", "instance_id", "instance_type")
     }
     record["service"] = _service(host)
     return record
@@ -147,12 +147,12 @@ def _service(host: dict[str, Any]) -> str:
         return str(host.get("state", ""))
     if host.get("unreachable"):
         return "unreachable by ssh"
-    result = host.get({"server": "server", "client": "client", "monitor": "monitor"}[host["role"]])
+    result = host.get({"server": "server", "client": "client", "monitor": "monitor"}[host["kind"]])
     if result is None:
         return ""
     if result.get("failed"):
         return STOPPED.get(result.get("service_state", ""), "not ready")
-    return {"server": "in the cluster", "client": "under load", "monitor": "scraping"}[host["role"]]
+    return {"server": "in the cluster", "client": "under load", "monitor": "scraping"}[host["kind"]]
 
 
 def _cluster(servers: list[dict[str, Any]], agreed: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def report_lines(data: dict[str, Any]) -> list[str]:
     cluster, monitoring = data["cluster"], data["monitoring"]
     lines = [f"{data['environment']} on {data['backend']}{' (SIMULATED server)' if data['simulated'] else ''}"]
     lines += [
-        f"{node['role']:8} {node['index']:>3}  {node['name']:24} {node['address']:16} {node['state']:9} "
+        f"{node['kind']:8} {node['index']:>3}  {node['name']:24} {node['address']:16} {node['state']:9} "
         f"{node['service']}"
         for node in data["nodes"]
     ]

@@ -4,7 +4,7 @@
 
 Metric names are those of Aerospike's Prometheus exporter (1.x, server 7.0 and newer), of Perseus's exporter
 (module_utils/perseus_meter.py), of node_exporter (1.x) and of the rules (module_utils/prometheus_rules.py).
-The label ``instance`` is the host's name, ``role`` is server, client or monitor (module_utils/monitoring.py sets them).
+The label ``instance`` is the host's name, ``kind`` is server, client or monitor (module_utils/monitoring.py sets them).
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def _host_alerts() -> list[dict[str, Any]]:
         ),
         _alert(
             "HostLost", 'up{job="hosts"} == 0', "10s", "critical",
-            "{{ $labels.instance }} ({{ $labels.role }}): the host doesn't answer",
+            "{{ $labels.instance }} ({{ $labels.kind }}): the host doesn't answer",
         ),
         _alert(
             "HostDiskFull", f"{free} < 0.05", "1m", "warning",

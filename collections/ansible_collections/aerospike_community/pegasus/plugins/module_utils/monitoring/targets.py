@@ -11,15 +11,15 @@ from typing import Any
 AEROSPIKE_EXPORTER_PORT = 9145
 NODE_EXPORTER_PORT = 9100
 PERSEUS_EXPORTER_PORT = 9146
-# What a host of a role has besides node_exporter: job and port.
-JOB_OF_ROLE = {"server": ("aerospike", AEROSPIKE_EXPORTER_PORT), "client": ("perseus", PERSEUS_EXPORTER_PORT)}
+# What a host of a kind has besides node_exporter: job and port.
+JOB_OF_KIND = {"server": ("aerospike", AEROSPIKE_EXPORTER_PORT), "client": ("perseus", PERSEUS_EXPORTER_PORT)}
 
 
 def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, Any]]:
     """Return the targets of an environment's hosts: node_exporter everywhere, Aerospike's exporter on servers,
     Perseus's exporter on clients.
 
-    :param hosts: records with name, role (server, client, monitor), index and address; one that is not running
+    :param hosts: records with name, kind (server, client, monitor), index and address; one that is not running
         (``state``) has nothing to read and is left out
     :param cluster: the environment's name, for the label ``cluster``
     """
@@ -27,9 +27,9 @@ def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, 
     for host in hosts:
         if host.get("state", "running") != "running" or not host.get("address"):
             continue
-        labels = {"cluster": cluster, "index": str(host["index"]), "role": host["role"], "instance": host["name"]}
-        if host["role"] in JOB_OF_ROLE:
-            job, port = JOB_OF_ROLE[host["role"]]
+        labels = {"cluster": cluster, "index": str(host["index"]), "kind": host["kind"], "instance": host["name"]}
+        if host["kind"] in JOB_OF_KIND:
+            job, port = JOB_OF_KIND[host["kind"]]
             targets.append({"job": job, "address": f"{host['address']}:{port}", "labels": labels})
         targets.append({"job": "hosts", "address": f"{host['address']}:{NODE_EXPORTER_PORT}", "labels": labels})
     return targets
@@ -50,7 +50,7 @@ def read_targets(answer: dict[str, Any]) -> list[dict[str, Any]]:
             "job": target["labels"].get("job", ""),
             "instance": target["labels"].get("instance", ""),
             "address": target.get("discoveredLabels", {}).get("__address__", ""),
-            "role": target["labels"].get("role", ""),
+            "kind": target["labels"].get("kind", ""),
             "url": target.get("scrapeUrl", ""),
             "health": target.get("health", "unknown"),
             "last_error": target.get("lastError", ""),

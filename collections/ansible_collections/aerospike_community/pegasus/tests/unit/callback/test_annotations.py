@@ -170,7 +170,7 @@ class Project:
         hosts = {"ansible_connection": "local", "ansible_host": "127.0.0.1",
                  "ansible_python_interpreter": sys.executable}  # fmt: skip
         inventory = {"all": {"vars": variables, "children": {
-            "clients": {"hosts": {"Client-1": hosts}}, "monitoring": {"hosts": {"Monitor-1": hosts}}}}}  # fmt: skip
+            "clients": {"hosts": {"Client-1": hosts}}, "monitors": {"hosts": {"Monitor-1": hosts}}}}}  # fmt: skip
         (folder / "inventory.json").write_text(json.dumps(inventory))
 
     def command(self, *arguments: str) -> list[str]:

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.slow  # whole launches in moto, half a second each
 
 REGION = "us-east-1"
 GROUPS = [
-    {"role": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},
-    {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
-    {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
+    {"kind": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"},
+    {"kind": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"},
+    {"kind": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"},
 ]
 
 
@@ -181,11 +181,11 @@ def test_adding_starts_no_stopped_node_and_waits_for_none(ec2, run):
 
 def test_absent_takes_a_part_and_leaves_key_and_group(ec2, run):
     run()
-    result = run(state="absent", roles=["client"])
+    result = run(state="absent", kinds=["client"])
     assert [one["name"] for one in result["terminated"]] == ["BenchClient-1"]
     assert sorted(live(ec2)) == ["Bench-1", "Bench-2", "Bench-3", "BenchGrafana-1"]
     assert len(ec2.describe_key_pairs()["KeyPairs"]) == 1
-    assert run(state="absent", roles=["client"])["changed"] is False
+    assert run(state="absent", kinds=["client"])["changed"] is False
 
 
 def test_stopped_nodes_are_started(ec2, run):
@@ -324,7 +324,7 @@ def test_what_was_taken_is_made_again_although_ec2_knows_the_token(ec2, run, inj
 
     inject("RunInstances", remember)
     run()
-    assert run(state="absent", roles=["client"])["terminated"]
+    assert run(state="absent", kinds=["client"])["terminated"]
     ended.update(tokens)
     inject("DescribeInstances", forget)
     result = run()

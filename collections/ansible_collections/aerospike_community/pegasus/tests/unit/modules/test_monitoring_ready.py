@@ -28,10 +28,10 @@ from ansible_collections.aerospike_community.pegasus.plugins.modules.monitoring_
 )
 
 HOSTS = [
-    {"name": "Benchmark-1", "role": "server", "index": 1, "address": "10.0.0.1", "state": "running"},
-    {"name": "Client-1", "role": "client", "index": 1, "address": "10.0.0.2", "state": "running"},
-    {"name": "Monitor-1", "role": "monitor", "index": 1, "address": "10.0.0.3", "state": "running"},
-    {"name": "Benchmark-2", "role": "server", "index": 2, "address": "10.0.0.4", "state": "stopped"},
+    {"name": "Benchmark-1", "kind": "server", "index": 1, "address": "10.0.0.1", "state": "running"},
+    {"name": "Client-1", "kind": "client", "index": 1, "address": "10.0.0.2", "state": "running"},
+    {"name": "Monitor-1", "kind": "monitor", "index": 1, "address": "10.0.0.3", "state": "running"},
+    {"name": "Benchmark-2", "kind": "server", "index": 2, "address": "10.0.0.4", "state": "stopped"},
 ]
 
 
@@ -39,7 +39,7 @@ def target(address: str, health: str = "up", job: str = "hosts", error: str = ""
     """A target as Prometheus's API gives it."""
     return {
         "discoveredLabels": {"__address__": address},
-        "labels": {"job": job, "instance": "Benchmark-1", "role": "server"},
+        "labels": {"job": job, "instance": "Benchmark-1", "kind": "server"},
         "scrapeUrl": f"http://{address}/metrics",
         "health": health,
         "lastError": error,
@@ -55,7 +55,7 @@ def test_each_running_host_has_its_targets() -> None:
         ("hosts", "10.0.0.2:9100"),
         ("hosts", "10.0.0.3:9100"),
     ]
-    assert targets[0]["labels"] == {"cluster": "Benchmark", "index": "1", "role": "server", "instance": "Benchmark-1"}
+    assert targets[0]["labels"] == {"cluster": "Benchmark", "index": "1", "kind": "server", "instance": "Benchmark-1"}
     assert len(json.loads(file_sd(targets, "hosts"))) == 3
     assert json.loads(file_sd(targets, "aerospike"))[0]["targets"] == ["10.0.0.1:9145"]
 

@@ -116,7 +116,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"ec2_provision_expiry": "90m"}, {"ec2_provision_expiry": "9" * 5000 + "d"}, "ec2_provision_expiry", "expected 20h 30m"),
     ({"pegasus_ec2_endpoint_url": "http://127.0.0.1:4570"}, {"pegasus_ec2_endpoint_url": "localhost"}, "pegasus_ec2_endpoint_url", "http(s) address"),
     ({"ec2_provision_expiry": 0}, {"ec2_provision_expiry": "1h 2h"}, "ec2_provision_expiry", "or 0 for never"),
-    ({"ec2_provision_tags": {"team": "a"}}, {"ec2_provision_tags": {"pegasus:role": "x"}}, "ec2_provision_tags", "pegasus:"),
+    ({"ec2_provision_tags": {"team": "a"}}, {"ec2_provision_tags": {"pegasus:kind": "x"}}, "ec2_provision_tags", "pegasus:"),
     ({"ec2_provision_tags": {}}, {"ec2_provision_tags": {"a": None}}, "ec2_provision_tags", "expected text"),
     ({"ec2_provision_tags": {"a": "b" * 256}}, {"ec2_provision_tags": {"a": "b" * 257}}, "ec2_provision_tags", "at most 128"),
     (

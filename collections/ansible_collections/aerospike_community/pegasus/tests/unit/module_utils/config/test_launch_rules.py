@@ -203,7 +203,7 @@ def test_the_distribution_of_an_image(image: str, token: str) -> None:
 def server(values: dict[str, Any], **changes: Any) -> Instance:
     tags = {TAG_FIXED: fixed_values.tag_value(values)}
     return Instance(
-        **{"id": "i-1", "role": "server", "state": "running", "instance_type": "x", "tags": tags, **changes}
+        **{"id": "i-1", "kind": "server", "state": "running", "instance_type": "x", "tags": tags, **changes}
     )
 
 
@@ -237,7 +237,7 @@ def test_a_running_cluster_keeps_its_values(key: str, value: Any) -> None:
         for text in texts
     )
     # What is gone, and what never was a server, binds nothing; nor does a server of before this tag.
-    for other in (server(ON_DISK, state="terminated"), server(ON_DISK, role="client"), server(ON_DISK, tags={})):
+    for other in (server(ON_DISK, state="terminated"), server(ON_DISK, kind="client"), server(ON_DISK, tags={})):
         assert not [text for _, text in launch_rules.problems(changed, TYPES, [other]) if "can't be changed" in text]
 
 
@@ -602,7 +602,7 @@ def test_a_real_enterprise_cluster_needs_a_licence(ask: Callable[..., Any]) -> N
 
 
 def test_the_tag_of_a_real_instance_is_found(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    tags = {"pegasus:environment": "Bench", "pegasus:role": "server", TAG_FIXED: fixed_values.tag_value(VALUES)}
+    tags = {"pegasus:environment": "Bench", "pegasus:kind": "server", TAG_FIXED: fixed_values.tag_value(VALUES)}
 
     def launched(ec2: Any) -> list[Instance]:
         client = boto3.client("ec2", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")

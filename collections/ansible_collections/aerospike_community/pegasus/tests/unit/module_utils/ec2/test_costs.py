@@ -24,9 +24,9 @@ REGION = "us-east-1"
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LISTED = {"r6gd.8xlarge": 1.8432, "c6i.4xlarge": 0.68, "t3.xlarge": 0.1664}
 GROUPS = [
-    {"role": "server", "name": "Bench", "nodes": "3", "instance_type": "r6gd.8xlarge", "spot": "False"},
-    {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.4xlarge"},
-    {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.xlarge"},
+    {"kind": "server", "name": "Bench", "nodes": "3", "instance_type": "r6gd.8xlarge", "spot": "False"},
+    {"kind": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.4xlarge"},
+    {"kind": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.xlarge"},
 ]
 IMAGE = {
     "ami_id": "ami-amd64",
@@ -119,11 +119,11 @@ def run(tmp_path, capsys):
     return run_module
 
 
-def launch(ec2, index, instance_type="r6gd.8xlarge", role="server", hours=24.0):
+def launch(ec2, index, instance_type="r6gd.8xlarge", kind="server", hours=24.0):
     end = ec2_plan.format_time(datetime.now(UTC) + timedelta(hours=hours)) if hours else "never"
     tags = {
         ec2_plan.TAG_ENVIRONMENT: "Bench",
-        ec2_plan.TAG_ROLE: role,
+        ec2_plan.TAG_KIND: kind,
         ec2_plan.TAG_INDEX: str(index),
         ec2_plan.TAG_NAME: f"Bench-{index}",
         ec2_plan.TAG_EXPIRES: end,
@@ -296,7 +296,7 @@ def test_the_limit_holds_also_where_there_are_no_spot_instances(world, run):
 
 def test_an_environment_says_what_it_has_cost(world, run):
     launch(world.ec2, 1, hours=2)
-    launch(world.ec2, 1, "t3.xlarge", role="monitor", hours=2)
+    launch(world.ec2, 1, "t3.xlarge", kind="monitor", hours=2)
     world.ec2.stop_instances(InstanceIds=[launch(world.ec2, 2, hours=2)])
     world.ec2.terminate_instances(InstanceIds=[launch(world.ec2, 3)])
     cost = run(groups=[])["cost"]
@@ -325,7 +325,7 @@ def test_a_spot_instance_has_cost_the_least_of_its_own_zone(world, run, monkeypa
 
 def test_what_was_stopped_or_ended_cost_until_then(world, run):
     """Also of a type that none of the others has."""
-    stopped, ended = launch(world.ec2, 1), launch(world.ec2, 1, "t3.xlarge", role="monitor")
+    stopped, ended = launch(world.ec2, 1), launch(world.ec2, 1, "t3.xlarge", kind="monitor")
     world.ec2.stop_instances(InstanceIds=[stopped])
     world.ec2.terminate_instances(InstanceIds=[ended])
     found = {
@@ -364,7 +364,7 @@ def test_when_an_instance_stopped_is_what_ec2_says(reason, since):
 
 def one(hours_ago, instance_type="a.large", state="running", expires="2026-11-25T14:00:00Z", stopped_ago=None):
     return ec2_plan.Instance(
-        id="i-1", role="server", state=state, instance_type=instance_type, launch_time=NOW - timedelta(hours=hours_ago),
+        id="i-1", kind="server", state=state, instance_type=instance_type, launch_time=NOW - timedelta(hours=hours_ago),
         stop_time=None if stopped_ago is None else NOW - timedelta(hours=stopped_ago),
         tags={ec2_plan.TAG_EXPIRES: expires},
     )  # fmt: skip

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.slow  # whole launches in moto, half a second each
 REGION = "us-east-1"
 ZONES = [f"{REGION}{letter}" for letter in "abc"]
 NAME = inventory_ec2.InventoryModule.NAME
-SERVERS = {"role": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"}
-CLIENTS = {"role": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"}
-MONITOR = {"role": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"}
+SERVERS = {"kind": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"}
+CLIENTS = {"kind": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"}
+MONITOR = {"kind": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"}
 
 
 def refuse(code):
@@ -75,7 +75,7 @@ def test_calls_grow_with_groups_and_not_with_nodes(ec2, run):
     # How often the end of the wait is looked at depends on the clock alone.
     few.pop("describe_instances"), many.pop("describe_instances")
     assert few == many
-    assert [one.index for one in live(ec2) if one.role == "server"] == list(range(1, 61))
+    assert [one.index for one in live(ec2) if one.kind == "server"] == list(range(1, 61))
 
 
 def test_no_node_has_a_call_of_its_own(ec2, run, inject):
@@ -91,14 +91,14 @@ def test_no_node_has_a_call_of_its_own(ec2, run, inject):
 
 def test_nodes_are_spread_over_zones(ec2, run):
     result = run(groups=[SERVERS | {"nodes": 7}, CLIENTS | {"nodes": 3}, MONITOR], zone_count=3)
-    zones = Counter((one["role"], one["zone"]) for one in result["instances"])
+    zones = Counter((one["kind"], one["zone"]) for one in result["instances"])
     assert sorted(zones[("server", zone)] for zone in ZONES) == [2, 2, 3]
     assert [zones[("client", zone)] for zone in ZONES] == [1, 1, 1]
     assert result["api_calls"]["run_instances"] == 3 + 3 + 1
     assert [one["name"] for one in result["instances"]][:7] == [f"Bench-{n}" for n in range(1, 8)]
     # What is added fills up the emptier zones.
     more = run(groups=[SERVERS | {"add": 2}], zone_count=3)
-    zones = Counter(one["zone"] for one in more["instances"] if one["role"] == "server")
+    zones = Counter(one["zone"] for one in more["instances"] if one["kind"] == "server")
     assert [zones[zone] for zone in ZONES] == [3, 3, 3]
 
 
@@ -124,7 +124,7 @@ def test_a_full_zone_is_left_for_the_next(ec2, run, inject):
 def test_a_full_zone_of_several_is_replaced_by_the_spare(ec2, run, inject):
     inject("RunInstances", full(ZONES[1]))
     result = run(zone_count=2)
-    assert {one["zone"] for one in result["instances"] if one["role"] == "server"} == {ZONES[0], ZONES[2]}
+    assert {one["zone"] for one in result["instances"] if one["kind"] == "server"} == {ZONES[0], ZONES[2]}
 
 
 def test_no_half_of_a_group_stays_where_every_zone_is_full(ec2, run, inject):
@@ -191,7 +191,7 @@ def test_a_spot_request_that_is_wrong_is_not_paid_for_in_full(ec2, run, inject):
 
 
 def test_the_first_spot_instance_of_an_account_says_what_it_needs(ec2, run, inject):
-    """EC2 makes a role for it in the caller's name."""
+    """EC2 makes a kind for it in the caller's name."""
 
     def refused(parameters, call):
         if "InstanceMarketOptions" in parameters:
@@ -201,7 +201,7 @@ def test_the_first_spot_instance_of_an_account_says_what_it_needs(ec2, run, inje
     inject("RunInstances", refused)
     result = run(groups=[SERVERS | {"spot": True}, CLIENTS, MONITOR])
     assert result["error_class"] == "permission"
-    assert "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com" in result["next_step"]
+    assert "aws iam create-service-linked-kind --aws-service-name spot.amazonaws.com" in result["next_step"]
     assert live(ec2) == []
 
 
@@ -287,7 +287,7 @@ def test_an_image_is_found_by_a_parameter_of_systems_manager(ec2, run, inject):
     inject("GetParameters", parameters)
     name = "/aws/service/debian/release/12/latest/{architecture}"
     result = run(groups=[SERVERS | {"instance_type": "r6gd.large"}, CLIENTS, MONITOR], image_name=name)
-    assert {one["role"]: one["image_id"] for one in result["instances"]} == {
+    assert {one["kind"]: one["image_id"] for one in result["instances"]} == {
         "server": "ami-arm64", "client": "ami-amd64", "monitor": "ami-amd64",
     }  # fmt: skip
     assert sorted(asked) == [name.replace("{architecture}", one) for one in ("amd64", "arm64")]
@@ -704,7 +704,7 @@ def inventory(tmp_path):
                 {
                     "plugin": "aerospike_community.pegasus.ec2",
                     "groups": {
-                        "cluster": "ec2_tags['pegasus:role'] == 'server'",
+                        "servers": "ec2_tags['pegasus:kind'] == 'server'",
                         "running": "ec2_state.name == 'running'",
                     },
                     **options,
@@ -728,7 +728,7 @@ def test_the_inventory_names_hosts_by_their_launch(ec2, run, inventory):
     ec2.stop_instances(InstanceIds=[next(one.id for one in live(ec2) if one.name == "Bench-2")])
     ec2.terminate_instances(InstanceIds=[next(one.id for one in live(ec2) if one.name == "Bench-3")])
     found = inventory()
-    servers = {host.name for host in found.groups["cluster"].get_hosts()}
+    servers = {host.name for host in found.groups["servers"].get_hosts()}
     assert servers == {f"Bench-{n}" for n in range(1, 15)} - {"Bench-3"}
     assert {host.name for host in found.groups["aws_ec2"].get_hosts()} == servers | {"BenchClient-1", "BenchGrafana-1"}
     assert "Bench-2" not in {host.name for host in found.groups["running"].get_hosts()}

@@ -38,10 +38,10 @@ def run(tmp_path, capsys):
     return run_module
 
 
-def launch(ec2, index, role="server", environment="Bench", expires="never"):
+def launch(ec2, index, kind="server", environment="Bench", expires="never"):
     tags = {
         ec2_plan.TAG_ENVIRONMENT: environment,
-        ec2_plan.TAG_ROLE: role,
+        ec2_plan.TAG_KIND: kind,
         ec2_plan.TAG_INDEX: str(index),
         ec2_plan.TAG_NAME: f"{environment}-{index}",
     }
@@ -70,7 +70,7 @@ def states(ec2):
 def test_a_node_is_found_by_its_index(ec2, run):
     launch(ec2, 1)
     ident = launch(ec2, 2)
-    launch(ec2, 2, role="client", environment="Bench")
+    launch(ec2, 2, kind="client", environment="Bench")
     result = run(ec2_node, indexes=[2])
     assert [(one["id"], one["state"]) for one in result["nodes"]] == [(ident, "running")]
     assert result["changed"] is False and result["message"] == []
@@ -143,13 +143,13 @@ def test_a_stopped_node_before_its_end_is_started_first(ec2, run):
 
 def test_one_group_alone_is_extended(ec2, run):
     launch(ec2, 1, expires="2020-01-01T00:00:00Z")
-    launch(ec2, 2, role="client", expires="2020-01-01T00:00:00Z")
-    result = run(ec2_expiry, duration="4h", roles=["client"])
+    launch(ec2, 2, kind="client", expires="2020-01-01T00:00:00Z")
+    result = run(ec2_expiry, duration="4h", kinds=["client"])
     assert result["instances"] == ["Bench-2"]
     found = states(ec2)
     assert found["Bench-1"][1] == "2020-01-01T00:00:00Z" and found["Bench-2"][1] == result["expires"]
-    result = run(ec2_expiry, duration="4h", roles=["monitor"])
-    assert result["failed"] is True and "no instance with the role monitor" in result["msg"]
+    result = run(ec2_expiry, duration="4h", kinds=["monitor"])
+    assert result["failed"] is True and "no instance with the kind monitor" in result["msg"]
 
 
 def test_zero_is_without_end_and_twice_is_no_change(ec2, run):

@@ -62,25 +62,30 @@ def test_duration_as_text(seconds, text):
 # --- plan -------------------------------------------------------------------------------------------------------------
 
 
-def node(number, *, role="server", name="Bench", state="running", kind="i4i.large", **more):
+def node(number, *, kind="server", name="Bench", state="running", instance_type="i4i.large", **more):
     """An instance as EC2 has it after a finished run."""
     tags = {
-        ec2_plan.TAG_ROLE: role,
+        ec2_plan.TAG_KIND: kind,
         ec2_plan.TAG_INDEX: str(number),
         ec2_plan.TAG_NAME: f"{name}-{number}",
         ec2_plan.TAG_EXPIRES: "never",
     }
     return Instance(
-        id=f"i-{role}{number}", role=role, state=state, instance_type=kind, tags=tags | more.pop("tags", {}), **more
-    )
+        id=f"i-{kind}{number}",
+        kind=kind,
+        state=state,
+        instance_type=instance_type,
+        tags=tags | more.pop("tags", {}),
+        **more,
+    )  # fmt: skip
 
 
-def bare(ident, launch_index, *, launch="", role="server", state="running"):
+def bare(ident, launch_index, *, launch="", kind="server", state="running"):
     """An instance whose run ended before it got its index."""
-    tags = {ec2_plan.TAG_ROLE: role} | ({ec2_plan.TAG_LAUNCH: launch} if launch else {})
+    tags = {ec2_plan.TAG_KIND: kind} | ({ec2_plan.TAG_LAUNCH: launch} if launch else {})
     return Instance(
         id=ident,
-        role=role,
+        kind=kind,
         state=state,
         instance_type="i4i.large",
         launch_index=launch_index,
@@ -205,20 +210,20 @@ def test_nothing_can_be_added_to_nothing():
 
 def test_a_part_leaves_the_other_roles_alone():
     """setup-clients asks for clients only."""
-    client = node(1, role="client", name=CLIENTS.name, kind=CLIENTS.instance_type)
+    client = node(1, kind="client", name=CLIENTS.name, instance_type=CLIENTS.instance_type)
     found = plan([node(1), node(2, state="stopped"), client], [CLIENTS])
     assert found == ec2_plan.Plan()
 
 
 def test_every_refusal_is_said_at_once():
     stopped = node(2, state="stopped", tags={ec2_plan.TAG_EXPIRES: "2026-01-31T11:59:59Z"})
-    stranger = node(1, role="worker", name="W")
+    stranger = node(1, kind="worker", name="W")
     found = plan(
-        [node(1, kind="i3.large"), stopped, stranger],
+        [node(1, instance_type="i3.large"), stopped, stranger],
         [SERVERS, CLIENTS],
     )
     text = "\n".join(found.refusals)
-    assert "with the role 'worker'; expected one of server, client, monitor" in text
+    assert "with the kind 'worker'; expected one of server, client, monitor" in text
     assert "Bench-1 (i-server1) is of type i3.large, i4i.large was asked for" in text
     assert "Bench-2 (i-server2) is stopped and expired at 2026-01-31T11:59:59Z" in text
     # extend keeps a stopped node's end.
@@ -262,7 +267,7 @@ def test_names_that_would_harm_are_refused(name):
 def test_request_checks_say_everything():
     groups = [SERVERS, Group("server", "Bench", -1, "i4i.large")]
     text = "\n".join(ec2_plan.check_request(groups, {"Name": "x", "pegasus:index": "9", "fine": "y"}))
-    assert "Two groups have the role 'server'" in text
+    assert "Two groups have the kind 'server'" in text
     assert "Two groups have the name 'Bench'" in text
     assert "Bench asks for -1 nodes" in text
     assert "The tag 'Name' can't be set" in text
@@ -393,7 +398,7 @@ def test_the_subnets_of_nodes_that_exist_come_first():
 )
 def test_nodes_are_spread_evenly(existing, new, divided):
     live = [node(100 + number, zone=zone) for number, zone in enumerate(existing)]
-    strangers = [node(200 + number, role="client", zone="c") for number in range(9)]
+    strangers = [node(200 + number, kind="client", zone="c") for number in range(9)]
     parts = ec2_place.spread(
         [Launch(SERVERS, tuple(range(1, new + 1)))], [subnet("a"), subnet("b"), subnet("c")], live + strangers
     )
@@ -453,17 +458,17 @@ def test_public_addresses_are_given_or_not(wish, associate):
     assert (interface["SubnetId"], interface["Groups"]) == ("subnet-a", ["sg-1"])
 
 
-@pytest.mark.parametrize(("placement", "roles"), [("cluster", ["server", "client"]), ("spread", ["server"])])
-def test_a_placement_group_holds_the_roles_that_it_is_for(placement, roles):
+@pytest.mark.parametrize(("placement", "kinds"), [("cluster", ["server", "client"]), ("spread", ["server"])])
+def test_a_placement_group_holds_the_roles_that_it_is_for(placement, kinds):
     around = replace(AROUND, placement_group="pegasus-Bench", placement=placement)
     placed = [
-        role
-        for role in ec2_plan.ROLES
-        if ec2_launch.run_request(Launch(replace(SERVERS, role=role), (1,)), around, "ami-1", "/dev/xvda").get(
+        kind
+        for kind in ec2_plan.KINDS
+        if ec2_launch.run_request(Launch(replace(SERVERS, kind=kind), (1,)), around, "ami-1", "/dev/xvda").get(
             "Placement"
         )
     ]
-    assert placed == roles
+    assert placed == kinds
 
 
 def test_a_spot_request_is_the_same_but_for_the_market():
@@ -484,7 +489,7 @@ def test_the_request_is_all_or_nothing_and_safe():
     assert tags["instance"] == {
         "team": "a",
         "pegasus:environment": "Bench",
-        "pegasus:role": "server",
+        "pegasus:kind": "server",
         "pegasus:owner": "me",
         "pegasus:launch": "1-3",
         "Name": "Bench",
@@ -495,12 +500,12 @@ def test_the_request_is_all_or_nothing_and_safe():
 
 
 def test_the_monitor_has_a_volume_of_its_own_size():
-    def size(role):
-        launch = Launch(replace(SERVERS, role=role), (1,))
+    def size(kind):
+        launch = Launch(replace(SERVERS, kind=kind), (1,))
         asked = ec2_launch.run_request(launch, AROUND, "ami-1", "/dev/xvda")
         return asked["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"]
 
-    assert [size(role) for role in ("server", "client", "monitor")] == [50, 50, 100]
+    assert [size(kind) for kind in ("server", "client", "monitor")] == [50, 50, 100]
 
 
 def test_the_token_is_the_same_for_the_same_launch_only():

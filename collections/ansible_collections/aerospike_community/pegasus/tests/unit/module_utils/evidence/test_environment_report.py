@@ -4,7 +4,7 @@ import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from ansible_collections.aerospike_community.pegasus.plugins.filter.host_results import RESULT_OF_ROLE, host_results
+from ansible_collections.aerospike_community.pegasus.plugins.filter.host_results import RESULT_OF_KIND, host_results
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
     build_report,
     report_lines,
@@ -13,18 +13,18 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.eviden
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
-def host(role, index, **result):
+def host(kind, index, **result):
     return {
-        "name": f"{role}-{index}",
-        "role": role,
+        "name": f"{kind}-{index}",
+        "kind": kind,
         "index": index,
         "address": f"10.0.0.{index}",
         "state": "running",
-        "instance_id": f"i-{role}{index}",
+        "instance_id": f"i-{kind}{index}",
         "instance_type": "i4i.large",
         "expires": "2026-11-25T00:00:00Z",
         "unreachable": False,
-        role: result,
+        kind: result,
     }
 
 
@@ -74,7 +74,7 @@ def test_a_whole_environment_is_ready():
 def test_the_room_for_data_is_told(counters):
     hosts = whole()
     for one in hosts:
-        if one["role"] == "server":
+        if one["kind"] == "server":
             one["server"]["namespace"] = counters
     data = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED).data
     assert data["cluster"]["data_bytes"] == 15 << 30
@@ -85,16 +85,16 @@ def test_a_part_is_judged_alone():
     """setup-clients: nobody asked the servers, and a target that is down isn't the clients' matter."""
     hosts = whole()
     for one in hosts:
-        if one["role"] == "server":
+        if one["kind"] == "server":
             one["server"] = None
     hosts[0]["monitor"]["targets"][0]["health"] = "down"
-    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, roles=["client"])
+    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, kinds=["client"])
     assert report.problems == []
     assert len(report.data["nodes"]) == 5 and report.data["clients"][0]["rate"] == 100.0
     assert report.data["cluster"]["size"] is None, "nothing is told of what nobody asked"
     assert "cluster:" not in "\n".join(report_lines(report.data))
     hosts[1]["client"] = None
-    (problem,) = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, roles=["client"]).problems
+    (problem,) = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, kinds=["client"]).problems
     assert problem.host == "client-1"
 
 
@@ -102,7 +102,7 @@ def test_a_client_that_nobody_asked_has_no_load_of_zero():
     """setup-cluster with a real Perseus under load told of 0 operations a second and 0 threads."""
     hosts = whole()
     silence("client-1")(hosts)
-    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, roles=["server"])
+    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, kinds=["server"])
     assert report.problems == []
     assert report.data["clients"][0]["rate"] is None
     assert report.data["cluster"]["size"] == 3
@@ -140,7 +140,7 @@ def change(name, **fields):
     def apply(hosts):
         for one in hosts:
             if one["name"] == name:
-                one[one["role"]].update(fields)
+                one[one["kind"]].update(fields)
 
     return apply
 
@@ -149,7 +149,7 @@ def silence(name):
     def apply(hosts):
         for one in hosts:
             if one["name"] == name:
-                one[one["role"]] = None
+                one[one["kind"]] = None
 
     return apply
 
@@ -182,7 +182,7 @@ def test_what_is_wrong_is_named(spoil, said):
 
 def test_hosts_that_ssh_does_not_reach_are_listed_as_that():
     """What Ansible registers for them has no `failed`."""
-    groups = {"cluster": ["Bench-1", "Bench-2"], "clients": ["BenchClient-1"], "monitoring": ["BenchGrafana-1"]}
+    groups = {"servers": ["Bench-1", "Bench-2"], "clients": ["BenchClient-1"], "monitors": ["BenchGrafana-1"]}
     lost = {"changed": False, "unreachable": True, "msg": "ssh: connect to host 10.0.0.1 port 22: Connection refused"}
     known = {
         "ec2_tags": {"pegasus:index": "1", "pegasus:expires": "2026-11-25T00:00:00Z"},
@@ -191,7 +191,7 @@ def test_hosts_that_ssh_does_not_reach_are_listed_as_that():
         "ec2_instance_type": "i4i.large",
     }
     hosts = host_results(
-        {name: known | dict.fromkeys(RESULT_OF_ROLE.values(), lost) for names in groups.values() for name in names},
+        {name: known | dict.fromkeys(RESULT_OF_KIND.values(), lost) for names in groups.values() for name in names},
         groups,
     )
     report = build_report("Bench", "aws", hosts, now=NOW)
@@ -202,7 +202,7 @@ def test_hosts_that_ssh_does_not_reach_are_listed_as_that():
 
 def test_a_missing_host_is_named():
     assert "Benchmark: number of client instances: expected 1, found 0" in problems(
-        [h for h in whole() if h["role"] != "client"]
+        [h for h in whole() if h["kind"] != "client"]
     )
 
 
@@ -236,7 +236,7 @@ def test_lines_tell_how_to_go_on():
 
 def test_a_failure_that_is_listed_names_what_it_lists():
     said = {"failed": True, "msg": "expected 9 targets that are up, found 1 that are not:\n  B-3:9100: down\n  more"}
-    host = {"name": "B-m-1", "role": "monitor", "index": 1, "monitor": said}
+    host = {"name": "B-m-1", "kind": "monitor", "index": 1, "monitor": said}
     (problem,) = build_report("B", "local", [host]).problems
     assert problem.found == "expected 9 targets that are up, found 1 that are not: B-3:9100: down"
 
