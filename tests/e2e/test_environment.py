@@ -537,7 +537,7 @@ def test_what_was_done_is_marked_in_grafana(checkout, addresses, config):
     assert any("Benchmark-4" in what for what in found["remove-node"])
     assert any(" -> " in what for what in found["copy-threads"])
     phases = {span["text"].partition(": ")[0] for span in marked("pegasus-phase")}
-    assert {"setup, Bring up the instances", "setup, Set up the hosts"} <= phases
+    assert {"setup, Launch the instances", "setup, Set up the hosts"} <= phases
     assert all(span["timeEnd"] > span["time"] for span in spans)
     assert not {"status", "validate"} & found.keys(), "nothing was changed"
 
