@@ -1,0 +1,20 @@
+"""A file does one thing; a long one says at its top why it is long."""
+
+from __future__ import annotations
+
+from tests.structure.sources import ROOT, python_files, tracked
+
+LONGEST = 400  # lines
+REASON = "Long because"  # in one of the first lines, with the reason
+TOP = 12
+
+
+def test_long_product_files_say_why() -> None:
+    files = [*python_files(), *(path for path in tracked() if path.suffix == ".sh")]
+    for path in files:
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        explained = any(REASON in line for line in lines[:TOP])
+        assert len(lines) <= LONGEST or explained, (
+            f"{path}: found {len(lines)} lines, expected at most {LONGEST}, or a comment near the top that begins "
+            f"with {REASON!r}"
+        )
