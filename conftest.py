@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -37,8 +36,9 @@ def scope_of(nodeid: str) -> str:
     Each test that runs the driver against an EC2 has one of its own, and is long: these go to whoever is free.
     """
     path = nodeid.partition("::")[0]
-    folder = os.path.dirname(path)  # noqa: PTH120 (an id, no path)
-    return {"tests/local_cloud": folder, "tests/aws": nodeid}.get(folder, path)
+    if path.startswith("tests/local_cloud/"):
+        return "tests/local_cloud"
+    return nodeid if path.startswith("tests/aws/") else path
 
 
 @pytest.hookimpl(trylast=True)

@@ -27,7 +27,7 @@ from docker.errors import APIError
 
 from . import LocalCloudError
 from . import image as instance_image
-from .disks import detach_under, loops_under
+from .disks.store import detach_under, loops_under
 from .engine import Engine, EngineGone, connect, explanation
 from .preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
 from .settings import Settings
@@ -120,9 +120,9 @@ def _make_network(settings: Settings, engine: Engine) -> None:
 
 
 def _build_mirror(settings: Settings, say: Say) -> None:
-    from . import packages  # needs its tools only here
+    from .packages import build  # needs its tools only here
 
-    packages.build_mirror(settings.root, settings.mirror, say)
+    build.build_mirror(settings.root, settings.mirror, say)
 
 
 class _InThread:

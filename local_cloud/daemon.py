@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from . import LocalCloudError
-from .disks import DISK_BYTES, open_store
-from .endpoint import Endpoint, describe_own_disks, prepare_environment
+from .disks.store import DISK_BYTES, open_store
+from .ec2.endpoint import Endpoint, describe_own_disks, prepare_environment
 from .engine import connect
-from .instances import Reconciler
+from .instances.reconciler import Reconciler
 from .mirror import Mirror
 from .preflight import why_no_more_instances
 from .settings import ENDPOINT_HOST, MIRROR_PORT, Settings, debian_architecture

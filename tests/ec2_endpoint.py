@@ -30,7 +30,7 @@ def ec2_endpoint() -> Iterator[str]:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from local_cloud import placement_groups
+    from local_cloud.ec2 import placement_groups
 
     placement_groups.install()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)

@@ -30,20 +30,20 @@ sys.path.insert(0, str(ROOT))
 from local_cloud import (
     LocalCloudError,
     image,
-    packages,
 )
-from local_cloud.disks import DiskStore, KernelEvents, bring_to_layout, detach_under, layout_of, open_store
+from local_cloud.disks.store import DiskStore, KernelEvents, bring_to_layout, detach_under, layout_of, open_store
 from local_cloud.engine import (
     Engine,
     EngineGone,
     connect,
 )
-from local_cloud.instances import (
+from local_cloud.instances.reconciler import (
     BLOCK_RULES,
     TABLE_LOOK,
     is_container_init,
 )
 from local_cloud.mirror import Mirror
+from local_cloud.packages import build
 from local_cloud.preflight import (
     raise_inotify_limit,
     restore_inotify_limit,
@@ -80,7 +80,7 @@ def prepare(wanted: dict[str, int]) -> None:
     engine = connect(settings)
     raise_inotify_limit(STATE)
     tag = image.ensure(engine, settings, say)
-    packages.build_mirror(ROOT, MIRROR, say)
+    build.build_mirror(ROOT, MIRROR, say)
     store, reason = open_store(DISKS)
     devices = {
         # A second create finds its disks: a container may hold them.

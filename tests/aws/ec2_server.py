@@ -144,8 +144,8 @@ def serving() -> Iterator[Ec2Server]:
     """A server with an image for each architecture and nothing else; what was changed in moto is put back."""
     from moto.ec2.models import EC2Backend, amis, ec2_backends
 
-    from local_cloud import placement_groups
-    from local_cloud.endpoint import _default_vpc_of
+    from local_cloud.ec2 import placement_groups
+    from local_cloud.ec2.endpoint import _default_vpc_of
 
     placement_groups.install()
     before = (EC2Backend.create_default_vpc, amis.AMIS, os.environ.get("MOTO_AMIS_PATH"))

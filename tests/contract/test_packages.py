@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from local_cloud import packages
-from local_cloud.packages import PackageBuildError, build_mirror
+from local_cloud.packages import build as packages
+from local_cloud.packages.build import PackageBuildError, build_mirror
 
 AEROSPIKE = "download.aerospike.com/artifacts"
 PERSEUS = "github.com/aerospike-community/aerospike-perseus.git"

@@ -668,7 +668,7 @@ _ISOLATED = (
 @pytest.fixture(scope="module")
 def jar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as on an instance, with the client inside when the cache has it."""
-    from local_cloud import packages
+    from local_cloud.packages import build as packages
 
     folder = tmp_path_factory.mktemp("perseus") / "source"
     shutil.copytree(SOURCE, folder)

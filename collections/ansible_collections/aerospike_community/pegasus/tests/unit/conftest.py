@@ -17,7 +17,7 @@ from moto import mock_aws
 from moto.ec2.models import amis
 from moto.ec2.models.subnets import Subnet
 
-from local_cloud import placement_groups
+from local_cloud.ec2 import placement_groups
 
 REGION = "us-east-1"
 IMAGE_OWNER = "136693071363"  # the default: Debian

@@ -7,9 +7,9 @@ import stat
 
 import pytest
 
-from local_cloud import disks
-from local_cloud.disks import Disk, DiskStore, Layout, bring_to_layout, foreign_devices, layout_of
-from local_cloud.partition_table import single_partition_mbr
+from local_cloud.disks import store as disks
+from local_cloud.disks.partition_table import single_partition_mbr
+from local_cloud.disks.store import Disk, DiskStore, Layout, bring_to_layout, foreign_devices, layout_of
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes need root")
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from local_cloud import endpoint as module
+from local_cloud.ec2 import endpoint as module
 
 KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJpYr3uKQ1dW0gzGg0tBnEb4b3RU1lJrN8rqFv2F3d1k test"
 

@@ -8,10 +8,10 @@ import threading
 import pytest
 from docker.errors import APIError
 
-from local_cloud import instances
-from local_cloud.endpoint import Instance
+from local_cloud.ec2.endpoint import Instance
 from local_cloud.engine import Container, EngineGone
-from local_cloud.instances import Act, Reconciler, first_files, plan
+from local_cloud.instances import reconciler as instances
+from local_cloud.instances.reconciler import Act, Reconciler, first_files, plan
 
 STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")
 

@@ -33,7 +33,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from local_cloud.simulators.deb import EPOCH, DebPackage, File, PackageBuildError, require_dpkg_deb
+from .deb import EPOCH, DebPackage, File, PackageBuildError, require_dpkg_deb
 
 __all__ = ["CLIENT_VERSION", "SERVER_VERSIONS", "PackageBuildError", "build_mirror", "client_wheel"]
 
@@ -52,7 +52,7 @@ CLIENT_VERSION = "19.3.0"  # the client on PyPI that Perseus's stand-in uses; re
 # uname's names and Debian's
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
-SIMULATED = Path(__file__).resolve().parent / "simulators"
+SIMULATED = Path(__file__).resolve().parent.parent / "simulators"
 MANIFEST = "SIMULATED.json"
 
 _AEROSPIKE = "download.aerospike.com/artifacts"

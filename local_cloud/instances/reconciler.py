@@ -19,9 +19,17 @@ from pathlib import Path
 
 from docker.errors import APIError, NotFound
 
-from .disks import PARTITION_MAJOR, DiskError, DiskStore, KernelEvents, bring_to_layout, foreign_devices, layout_of
-from .endpoint import PENDING, RUNNING, SHUTTING_DOWN, STOPPED, STOPPING, TERMINATED, Endpoint, Instance
-from .engine import Container, ContainerPlan, Engine, EngineGone, explanation
+from local_cloud.disks.store import (
+    PARTITION_MAJOR,
+    DiskError,
+    DiskStore,
+    KernelEvents,
+    bring_to_layout,
+    foreign_devices,
+    layout_of,
+)
+from local_cloud.ec2.endpoint import PENDING, RUNNING, SHUTTING_DOWN, STOPPED, STOPPING, TERMINATED, Endpoint, Instance
+from local_cloud.engine import Container, ContainerPlan, Engine, EngineGone, explanation
 
 log = logging.getLogger("pegasus.instances")
 

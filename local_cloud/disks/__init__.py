@@ -1,0 +1,1 @@
+"""Instance-store disks: loop devices, their partitions, and the device nodes that an instance sees."""

@@ -1,0 +1,1 @@
+"""The simulated packages of the local cloud's artifact mirror."""
