@@ -33,13 +33,19 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
+    DEBIAN_ARCHITECTURES,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
+    SIMULATED as SIMULATED_DISTRIBUTIONS,
+)
+
 from .deb import EPOCH, DebPackage, File, PackageBuildError, require_dpkg_deb
 
 __all__ = ["CLIENT_VERSION", "SERVER_VERSIONS", "PackageBuildError", "build_mirror", "client_wheel"]
 
 SERVER_VERSIONS = ("8.0.0.4", "8.1.0.3")
 SERVER_EDITIONS = ("enterprise", "community")
-SERVER_DISTRIBUTIONS = ("debian12", "debian13", "ubuntu24.04")
 TOOLS_VERSION = "11.2.2"
 EXPORTER_VERSIONS = ("1.25.0", "1.34.0")
 GRAFANA_VERSION = "12.4.3"
@@ -48,9 +54,6 @@ DASHBOARDS_TAG = "v3.18.0"
 PLUGIN, PLUGIN_VERSION = "grafana-polystat-panel", "2.1.14"
 PERSEUS_TAG = "v1.0-SIMULATED"
 CLIENT_VERSION = "19.3.0"  # the client on PyPI that Perseus's stand-in uses; requirements-dev.txt pins the same
-
-# uname's names and Debian's
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 SIMULATED = Path(__file__).resolve().parent.parent / "simulators"
 MANIFEST = "SIMULATED.json"
@@ -138,8 +141,8 @@ def _build_server(staging: Path) -> None:
         for version in SERVER_VERSIONS:
             server = staging / "server.deb"
             _server_package(source, edition, version).build(server)
-            for distribution in SERVER_DISTRIBUTIONS:
-                for machine, architecture in ARCHITECTURES.items():
+            for distribution in SIMULATED_DISTRIBUTIONS:
+                for machine, architecture in DEBIAN_ARCHITECTURES.items():
                     _server_archive(staging, edition, version, distribution, machine, architecture)
             server.unlink()
     tools.unlink()
@@ -239,7 +242,7 @@ def _build_exporter(staging: Path) -> None:
         )
         folder = staging / _AEROSPIKE / "aerospike-prometheus-exporter" / version
         folder.mkdir(parents=True)
-        for machine, architecture in ARCHITECTURES.items():
+        for machine, architecture in DEBIAN_ARCHITECTURES.items():
             deb = folder / f"aerospike-prometheus-exporter_{version}-1_{architecture}.deb"
             package.build(deb)
             _write_checksum(deb)
@@ -276,7 +279,7 @@ def _build_grafana(staging: Path) -> None:
         configure=(source / "configure.sh").read_text(),
         python_folder=library,
     )
-    for architecture in ARCHITECTURES.values():
+    for architecture in DEBIAN_ARCHITECTURES.values():
         # Upstream has moved from the first name to the second one; both are offered.
         for name in (
             f"oss/release/grafana_{GRAFANA_VERSION}_{architecture}.deb",

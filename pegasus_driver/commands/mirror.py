@@ -15,11 +15,12 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
     ArtifactError,
     NotFoundError,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import MIRRORED
 
 from pegasus_driver import config as configuration
 from pegasus_driver.errors import DriverError
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.mirror.arguments import ARCHITECTURES, DISTRIBUTIONS, UPSTREAM
+from pegasus_driver.mirror.arguments import ARCHITECTURES, UPSTREAM
 from pegasus_driver.mirror.download import Progress, Site, Store, place
 from pegasus_driver.mirror.parts import parts, repositories, wanted
 from pegasus_driver.run.signals import Signals
@@ -56,7 +57,7 @@ def _fetch(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
             for part in parts(host.root, values, base):
                 files, absent = wanted(
                     part,
-                    tuple(arguments.distribution or DISTRIBUTIONS),
+                    tuple(arguments.distribution or MIRRORED),
                     tuple(arguments.architecture or ARCHITECTURES),
                     site.text,
                 )

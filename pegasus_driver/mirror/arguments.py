@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
+    DEBIAN_ARCHITECTURES,
+    MIRRORED,
+)
+
 PORT = 8570
 UPSTREAM = "https:/"  # before <site>/<path>
-DISTRIBUTIONS = ("debian12", "debian13", "ubuntu22.04", "ubuntu24.04", "amzn2023")
-ARCHITECTURES = ("x86_64", "aarch64")
+ARCHITECTURES = tuple(DEBIAN_ARCHITECTURES)
 
 
 def declare(
@@ -52,9 +56,9 @@ def declare(
     fetch.add_argument(
         "--distribution",
         action="append",
-        choices=DISTRIBUTIONS,
+        choices=MIRRORED,
         metavar="NAME",
-        help=f"hosts' distribution, may be given again (default: {', '.join(DISTRIBUTIONS)})",
+        help=f"hosts' distribution, may be given again (default: {', '.join(MIRRORED)})",
     )
     fetch.add_argument(
         "--architecture",

@@ -18,7 +18,10 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
     host_values,
     locate,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import DEB_ARCHITECTURES
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
+    DEBIAN_ARCHITECTURES,
+    package_format,
+)
 from jinja2 import ChainableUndefined, Environment
 
 from .arguments import UPSTREAM
@@ -156,12 +159,12 @@ def wanted(
     missing: list[str] = []
     last: ArtifactError | None = None
     for distribution in distributions:
-        kind = "rpm" if distribution.startswith(("amzn", "el")) else "deb"
+        kind = package_format(distribution)
         file = part.file_rpm if kind == "rpm" and part.file_rpm else part.file
         if kind == "rpm" and file.endswith(".deb"):
             continue  # the role has no such package for these hosts
         for architecture in architectures:
-            host = Host(distribution, architecture, DEB_ARCHITECTURES[architecture], 0, 0)
+            host = Host(distribution, architecture, DEBIAN_ARCHITECTURES[architecture], 0, 0)
             name = f"{distribution} {architecture}"
             try:
                 located = locate(part.directory, file, part.version, host_values(host, kind), once)

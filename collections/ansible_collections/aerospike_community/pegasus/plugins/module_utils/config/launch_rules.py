@@ -8,7 +8,6 @@ Like config_rules: a value that isn't known is absent, and the rules that need i
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,14 +41,6 @@ PARTITIONS = 4096  # of a namespace's data; not those of a disk
 SPRIG_BLOCK = 4096  # bytes of one sprig in an index on flash, at least
 SPRIG_ROOT = 5  # bytes of one sprig in memory, wherever its index is (as_sprig in the server's public source: 40 bits)
 MOST_MEMORY_PERCENT = 90  # of an instance's memory for data: the system and the indexes need the rest
-# EC2's name of an architecture -> the one in Aerospike's file names.
-PACKAGE_ARCHITECTURE = {"x86_64": "x86_64", "arm64": "aarch64"}
-_DISTRIBUTIONS = (
-    (re.compile(r"debian-(\d+)"), "debian{}"),
-    (re.compile(r"ubuntu\D.*?(\d\d\.\d\d)"), "ubuntu{}"),
-    (re.compile(r"al(2023)-"), "amzn{}"),
-    (re.compile(r"(?:RHEL|Rocky|AlmaLinux|CentOS)\D*(\d+)", re.IGNORECASE), "el{}"),
-)
 
 
 def problems(
@@ -254,15 +245,6 @@ def _running(values: Values, instances: Sequence[Instance], config: str) -> Iter
             if found not in seen:
                 seen.add(found)
                 yield found
-
-
-def distribution_of(image_name: str) -> str:
-    """The name that Aerospike's packages give an image's distribution; '*' when its name doesn't say."""
-    for pattern, token in _DISTRIBUTIONS:
-        match = pattern.search(image_name)
-        if match:
-            return token.format(match[1])
-    return "*"
 
 
 def _gib(count: int) -> str:

@@ -33,6 +33,12 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
     locate,
     shortened,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
+    DEBIAN_ARCHITECTURES,
+    EC2_ARCHITECTURES,
+    package_format,
+    token_of_image,
+)
 
 from . import launch_rules
 from .check import Report
@@ -240,9 +246,10 @@ def _question(report: Report, package: Package, types: Mapping[str, Mapping[str,
             (name,) = architectures([dict(described)]).values()
         except Ec2Problem:
             return None  # told already
-        architecture, deb = launch_rules.PACKAGE_ARCHITECTURE[name], IMAGE_ARCHITECTURE[name]
-    distribution = launch_rules.distribution_of(str(report.value("ec2_provision_image_name")))
-    rpm = distribution.startswith(("amzn", "el"))
+        architecture = EC2_ARCHITECTURES[name]
+        deb = DEBIAN_ARCHITECTURES[architecture]
+    distribution = token_of_image(str(report.value("ec2_provision_image_name")))
+    rpm = package_format(distribution) == "rpm"
     directory = str(report.value(package.directory))
     file = str(report.value(package.file_rpm if rpm and package.file_rpm else package.file))
     if rpm and file.endswith(".deb"):

@@ -8,8 +8,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-RED_HAT_FAMILY = {"rhel", "centos", "rocky", "almalinux", "ol"}
-DEB_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+from .distributions import DEBIAN_ARCHITECTURES, token_of_host
+
 CGROUP_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -36,33 +36,13 @@ def read_host(root: Path = Path("/"), machine: str | None = None) -> Host:
     :raises ValueError: the distribution has no name in Aerospike's packages
     """
     architecture = machine or os.uname().machine
-    architecture = {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture, architecture)
+    architecture = {debian: kernel for kernel, debian in DEBIAN_ARCHITECTURES.items()}.get(architecture, architecture)
     return Host(
-        distribution=distribution_token((root / "etc/os-release").read_text(encoding="utf-8")),
+        distribution=token_of_host((root / "etc/os-release").read_text(encoding="utf-8")),
         architecture=architecture,
-        deb_architecture=DEB_ARCHITECTURES.get(architecture, architecture),
+        deb_architecture=DEBIAN_ARCHITECTURES.get(architecture, architecture),
         memory_bytes=memory_bytes(root),
         cpus=len(os.sched_getaffinity(0)),
-    )
-
-
-def distribution_token(os_release: str) -> str:
-    """Return the name that Aerospike's packages give a distribution, from the text of /etc/os-release."""
-    fields = {}
-    for line in os_release.splitlines():
-        name, separator, value = line.partition("=")
-        if separator:
-            fields[name.strip()] = value.strip().strip("\"'")
-    identity, version = fields.get("ID", ""), fields.get("VERSION_ID", "")
-    if identity in RED_HAT_FAMILY:
-        return f"el{version.split('.')[0]}"
-    if identity == "debian":
-        return f"debian{version.split('.')[0]}"
-    if identity in ("ubuntu", "amzn"):
-        return f"{identity}{version}"
-    raise ValueError(
-        f"this host's distribution is '{identity or 'unknown'} {version}'; expected Debian, Ubuntu, Amazon Linux "
-        f"2023 or a Red Hat family one: choose another image"
     )
 
 

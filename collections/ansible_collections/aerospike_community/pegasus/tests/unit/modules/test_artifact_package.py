@@ -20,10 +20,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
     ArtifactError,
     NotFoundError,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import (
-    distribution_token,
-    read_host,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import read_host
 from ansible_collections.aerospike_community.pegasus.plugins.modules import artifact_package as subject
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/aerospike_server"
@@ -153,24 +150,6 @@ def test_a_damaged_archive(tmp_path: Path) -> None:
     (tmp_path / "a.tgz").write_bytes(b"<html>")
     with pytest.raises(ArtifactError, match="can't be unpacked"):
         artifacts.extract(tmp_path / "a.tgz", ["*"], tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "token"),
-    [
-        ('ID=debian\nVERSION_ID="12"', "debian12"),
-        ('ID=ubuntu\nVERSION_ID="24.04"', "ubuntu24.04"),
-        ('ID="amzn"\nVERSION_ID="2023"', "amzn2023"),
-        ('ID="rocky"\nVERSION_ID="9.4"', "el9"),
-    ],
-)
-def test_distributions(text: str, token: str) -> None:
-    assert distribution_token(text) == token
-
-
-def test_an_unknown_distribution_is_said_so() -> None:
-    with pytest.raises(ValueError, match="is 'arch '; expected Debian"):
-        distribution_token("ID=arch")
 
 
 @pytest.mark.parametrize(

@@ -183,20 +183,6 @@ def test_the_message_gives_the_largest_that_fits() -> None:
     assert "which need 8.0 GiB" in text and text.endswith("expected at most 256")
 
 
-@pytest.mark.parametrize(
-    ("image", "token"),
-    [
-        ("debian-12-{architecture}-*", "debian12"),
-        ("ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*", "ubuntu24.04"),
-        ("al2023-ami-2023.*", "amzn2023"),
-        ("RHEL-9.4.0_HVM-*", "el9"),
-        ("my-own-image", "*"),
-    ],
-)
-def test_the_distribution_of_an_image(image: str, token: str) -> None:
-    assert launch_rules.distribution_of(image) == token
-
-
 # --- what a running cluster can't change ------------------------------------------------------------------------------------
 
 

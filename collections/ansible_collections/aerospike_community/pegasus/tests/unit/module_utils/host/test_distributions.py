@@ -18,6 +18,13 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
     host_values,
     locate,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
+    MIRRORED,
+    SIMULATED,
+    package_format,
+    token_of_host,
+    token_of_image,
+)
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import read_host
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
     DnfPackages,
@@ -129,6 +136,37 @@ def test_a_version_that_isnt_there_comes_with_those_that_are(pages: dict[str, st
 
     with pytest.raises(ArtifactError, match=r"the site has 7.2.0.10, 8.0.0.9, 8.0.0.15, 8.1.0.3"):
         locate(f"{SITE}/{{version}}", "a-*.tgz", "8.0.0.99", {}, page)
+
+
+@pytest.mark.parametrize(("token", "os_release"), [*RELEASES.items(), ("el9", 'ID="rocky"\nVERSION_ID="9.4"')])
+def test_a_hosts_token(token: str, os_release: str) -> None:
+    assert token_of_host(os_release) == token
+
+
+def test_an_unsupported_distribution_is_named() -> None:
+    with pytest.raises(ValueError, match="found distribution 'arch ' on this host; expected Debian"):
+        token_of_host("ID=arch")
+
+
+@pytest.mark.parametrize(
+    ("image", "token"),
+    [
+        ("debian-12-{architecture}-*", "debian12"),
+        ("ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*", "ubuntu24.04"),
+        ("al2023-ami-2023.*", "amzn2023"),
+        ("RHEL-9.4.0_HVM-*", "el9"),
+        ("my-own-image", "*"),
+    ],
+)
+def test_an_images_token(image: str, token: str) -> None:
+    assert token_of_image(image) == token
+
+
+def test_the_mirror_has_every_release_and_the_local_cloud_only_debs() -> None:
+    assert set(MIRRORED) == set(RELEASES)
+    assert set(SIMULATED) <= set(MIRRORED)
+    assert {package_format(token) for token in SIMULATED} == {"deb"}
+    assert [package_format(token) for token in ("amzn2023", "el9", "*")] == ["rpm", "rpm", "deb"]
 
 
 class Dnf:
