@@ -46,7 +46,7 @@ class _Once(argparse.Action):
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
         if getattr(namespace, self.dest):
-            parser.error(f"{option} is given twice ({getattr(namespace, self.dest)}, {values}), expected it once")
+            parser.error(f"{option} is given twice ({getattr(namespace, self.dest)}, {values}), expected once")
         setattr(namespace, self.dest, values)
 
 
