@@ -90,7 +90,7 @@ def run_action(action: Action, arguments: argparse.Namespace, world: World) -> E
     # What a user's own playbook is given may be for it alone.
     checked = arguments.extra_vars if action.playbook != OWN else ()
     config = configuration.load(
-        world.root, configured(arguments, world), world.folder, checked, launching=action.launches
+        world.root, configured(arguments, world.environ), world.folder, checked, launching=action.launches
     )
     playbook = _playbook_of(action, arguments, world)
     locked = environment_lock(world.root, config.place, action.name, world.now())

@@ -6,12 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import ConfigurationError, UsageError
-
-if TYPE_CHECKING:
-    from .world import World
 
 CONFIG_VARIABLE = "PEGASUS_CONFIG"
 
@@ -84,9 +81,9 @@ def problems_text(problems: Sequence[Any]) -> str:
     return "\n".join([f"the configuration has {count}:", *(f"  {problem.text}" for problem in problems)])
 
 
-def configured(arguments: argparse.Namespace, world: World) -> dict[str, str]:
-    """Return the environment variables of a command, with the file that --config names as PEGASUS_CONFIG."""
-    return dict(world.environ) | ({CONFIG_VARIABLE: arguments.config} if arguments.config else {})
+def configured(arguments: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables with the file that --config names as PEGASUS_CONFIG."""
+    return dict(environ) | ({CONFIG_VARIABLE: arguments.config} if arguments.config else {})
 
 
 def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:

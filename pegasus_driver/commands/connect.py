@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def reach(arguments: argparse.Namespace, world: World) -> tuple[Access, list[EnvironmentHost]]:
     """The environment's access and hosts. Raises ConfigurationError, CloudError."""
-    config = configuration.load(world.root, configuration.configured(arguments, world), world.folder)
+    config = configuration.load(world.root, configuration.configured(arguments, world.environ), world.folder)
     found = environment.access(world.root, config)
     return found, world.find_hosts(found)
 

@@ -44,7 +44,7 @@ def run_mirror(arguments: argparse.Namespace, world: World) -> ExitCode:
 
 
 def _fetch(arguments: argparse.Namespace, world: World, store: Store) -> ExitCode:
-    environ = configuration.configured(arguments, world)
+    environ = configuration.configured(arguments, world.environ)
     values = configuration.load(world.root, environ, world.folder, arguments.extra_vars).values
     base = arguments.base.rstrip("/") if arguments.base != UPSTREAM else UPSTREAM
     site, got, kept, missing = Site(), 0, 0, []

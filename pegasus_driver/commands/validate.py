@@ -21,7 +21,11 @@ def run_validate(arguments: argparse.Namespace, world: World) -> ExitCode:
     started = world.monotonic()
     configuration.extra_arguments(arguments.extra_vars, world.folder)  # for its usage errors
     config = configuration.examine(
-        world.root, configuration.configured(arguments, world), world.folder, arguments.extra_vars, launching=True
+        world.root,
+        configuration.configured(arguments, world.environ),
+        world.folder,
+        arguments.extra_vars,
+        launching=True,
     )
     unchecked = [one.text for one in preflight.ask(config.report, launching=False)]
     problems = config.report.problems
