@@ -202,10 +202,11 @@ def on_terminal(command: Sequence[str], environ: Mapping[str, str], terminal: bo
 
 def drive(form: str, root: Path, figures: Path) -> None:
     """In the process that is measured: `pegasus-driver setup`, and what it took."""
-    from pegasus_driver.cli import Host, main
+    from pegasus_driver.cli import main
+    from pegasus_driver.world import World
 
     began = time.monotonic()
-    code = main(["setup", "--no-open", "--output", "json" if form == "json" else "auto"], Host(root=root, folder=root))
+    code = main(["setup", "--no-open", "--output", "json" if form == "json" else "auto"], World(root=root, folder=root))
     wall = time.monotonic() - began
     used = resource.getrusage(resource.RUSAGE_SELF)
     figures.write_text(

@@ -9,292 +9,76 @@ import queue
 import shlex
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any
 
-from pegasus_driver.commands.registry import COMMANDS, Command, split_rest
-
-from . import __version__
-from .actions import ACTIONS, OWN, Action, Session
+from .actions import OWN, Action, Session
+from .config import configured, extra_arguments
 from .errors import DriverError, UsageError
-from .exit_codes import ExitCode, epilog
-from .mirror import arguments as mirror_arguments
+from .exit_codes import ExitCode
+from .parser import build_parser, parse
+from .world import World
 
 if TYPE_CHECKING:
-    from local_cloud.status import CloudStatus
     from pegasus_driver.run.events import Event, Question
     from pegasus_driver.run.outcome import Failure, Record
     from pegasus_driver.run.progress import Progress
-    from pegasus_driver.run.runner import Outcome, PlaybookRun, RunFactory
+    from pegasus_driver.run.runner import Outcome, PlaybookRun
     from pegasus_driver.run.signals import Signals
     from pegasus_driver.view.render import Recorder, Renderer
 
     from .config import Config
-    from .environment import Access, EnvironmentHost
-
-ROOT = Path(__file__).resolve().parent.parent
-DESCRIPTION = "Launches, loads, breaks and tears down complete Aerospike test environments."
-EXAMPLES = """\
-examples:
-  ./pegasus-driver setup                 build what group_vars/all/config.yml describes
-  ./pegasus-driver status --output json  the same, for programs
-  ./pegasus-driver stop-node 2           stop the database on server node 2
-  ./pegasus-driver destroy               remove it all
-"""
 
 
-def _cloud() -> Any:
-    from local_cloud import cloud  # brings docker and moto: only when the local cloud is asked
-
-    return cloud
-
-
-def _cloud_status(root: Path) -> CloudStatus:
-    from local_cloud.status import status
-
-    return status(root)
-
-
-def _run_factory() -> RunFactory:
-    from pegasus_driver.run.runner import PlaybookRun
-
-    return PlaybookRun
-
-
-def _find_hosts(access: Access) -> list[EnvironmentHost]:
-    from .environment import find
-
-    return find(access)
-
-
-def _execute(command: Sequence[str]) -> None:
-    from pegasus_driver.commands.registry import execute
-
-    execute(command, os.environ)
-
-
-def _ask(question: str) -> str:
-    """The line that the user types, "" at the end of the input."""
-    sys.stdout.write(f"{question} ")
-    sys.stdout.flush()
-    return sys.stdin.readline()
-
-
-def _on_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def _browse(url: str) -> bool:
-    import webbrowser
-
-    return webbrowser.open(url)
-
-
-@dataclass
-class Host:
-    """The world outside: what a test replaces. monotonic() is in seconds, now() has a time zone."""
-
-    stdout: TextIO = field(default_factory=lambda: sys.stdout)
-    stderr: TextIO = field(default_factory=lambda: sys.stderr)
-    root: Path = ROOT
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    folder: Path = field(default_factory=Path.cwd)
-    monotonic: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    run_factory: Callable[[], RunFactory] = _run_factory
-    cloud: Callable[[], Any] = _cloud
-    cloud_status: Callable[[Path], CloudStatus] = _cloud_status
-    find_hosts: Callable[[Access], list[EnvironmentHost]] = _find_hosts
-    execute: Callable[[Sequence[str]], None] = _execute  # replaces this process
-    browse: Callable[[str], bool] = _browse
-    ask: Callable[[str], str] = _ask
-    on_terminal: Callable[[], bool] = _on_terminal  # somebody can be asked
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises UsageError instead of ending the process, and prints help to the injected stream."""
-
-    stdout: TextIO
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"See {self.prog} --help")
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        self.stdout.write(message)
-
-
-class _Once(argparse.Action):
-    """An option that a second one doesn't override silently."""
-
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
-        if getattr(namespace, self.dest):
-            parser.error(f"{option} is given twice ({getattr(namespace, self.dest)}, {values}); expected one")
-        setattr(namespace, self.dest, values)
-
-
-def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
-    """The whole command line. Imports nothing heavy: --help has to be quick."""
-
-    class Parser(_Parser):
-        pass
-
-    Parser.stdout = stdout
-    raw = argparse.RawDescriptionHelpFormatter
-    common = Parser(add_help=False)
-    common.add_argument("--output", choices=("auto", "plain", "json"), default="auto",
-                        help="auto: a live view on a terminal, lines in a pipe; json: one object per line")  # fmt: skip
-    run = Parser(add_help=False)
-    which = Parser(add_help=False)
-    which.add_argument("--config", metavar="FILE", default="", action=_Once,
-                       help="another environment's settings, laid over config.yml; also PEGASUS_CONFIG")  # fmt: skip
-    settings = Parser(add_help=False, parents=[which])
-    settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
-                          help="a setting for this run, as ansible-playbook takes it; may be given again")  # fmt: skip
-    dry = Parser(add_help=False)
-    dry.add_argument("--dry-run", action="store_true", help="show what would be launched and changed; change nothing")
-    run.add_argument("-v", "--verbose", action="store_true", help="show Ansible's own output")
-
-    parser = Parser(
-        prog="pegasus-driver", description=DESCRIPTION, epilog=f"{EXAMPLES}\n{epilog()}", formatter_class=raw
-    )
-    parser.add_argument("--version", action="version", version=f"pegasus-driver {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="ACTION", required=True)
-    for action in ACTIONS:
-        sub = commands.add_parser(action.name, help=action.help, description=action.help,
-                                  parents=[common, settings, run, *([dry] if action.locks else [])],
-                                  epilog=f"{_example(action.usage_example)}\n\n{epilog()}",
-                                  formatter_class=raw)  # fmt: skip
-        _add_own(sub, action)
-        sub.set_defaults(action=action)
-    parents = {"output": common, "config": which, "settings": settings}
-    for command in COMMANDS:
-        sub = commands.add_parser(command.name, help=command.help, parents=[parents[one] for one in command.takes],
-                                  description="\n".join(filter(None, (command.help, command.details))),
-                                  epilog=_example(command.usage_example),
-                                  formatter_class=raw)  # fmt: skip
-        _add_own(sub, command)
-        sub.set_defaults(run_command=command)
-        if command.rest:
-            sub.usage = f"pegasus-driver {command.name} [-h] [--config FILE] NODE [-- {command.rest}]"
-    local = commands.add_parser("local", help="the local cloud: start, stop, status, image",
-                                description="The local cloud: EC2 on this machine, with containers as instances.",
-                                epilog=f"{_example('local status')}\n\n{epilog()}", formatter_class=raw)  # fmt: skip
-    verbs = local.add_subparsers(dest="verb", metavar="VERB", required=True)
-
-    def verb(name: str, help: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(name, parents=[common], help=help, description=help,
-                                epilog=_example(f"local {name}"), formatter_class=raw)  # fmt: skip
-
-    start = verb("start", "start it; setup does this by itself")
-    start.add_argument("--to-remove", action="store_true", help="only so far that its instances can be ended")
-    stop = verb("stop", "stop it and remove all that it made")
-    stop.add_argument("--if-empty", action="store_true", help="only if no instance is left")
-    verb("status", "what runs, and what a crash left")
-    verb("image", "build the instances' image and print its tag")
-    mirror = commands.add_parser("mirror", help="a mirror of all parts: fetch, list, serve",
-                                 description="A mirror of the download sites, for networks that don't reach them.",
-                                 epilog=f"{_example('mirror list')}\n\n{epilog()}", formatter_class=raw)  # fmt: skip
-    mirror_arguments.declare(mirror, common, settings, _example)
-    return parser
-
-
-def _example(line: str) -> str:
-    return f"example:\n  ./pegasus-driver {line}"
-
-
-def _add_own(parser: argparse.ArgumentParser, action: Action | Command) -> None:
-    """The arguments and options of one action or command alone."""
-    for argument in action.arguments:
-        parser.add_argument(argument.name, type=argument.type, help=argument.help, metavar=argument.name.upper(),
-                            nargs=argument.nargs, default=argument.default)  # fmt: skip
-    for option in action.options:
-        if option.type is None:
-            parser.add_argument(option.flag, action="store_true", help=option.help)
-        else:
-            parser.add_argument(option.flag, type=option.type, default=option.default, metavar=option.metavar,
-                                help=option.help)  # fmt: skip
-
-
-def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
+def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     """Runs one command and returns its exit code. Every error ends here, as a message without a traceback."""
-    host = host or Host()
-    for stream in (host.stdout, host.stderr):
+    world = world or World()
+    for stream in (world.stdout, world.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="replace")  # a terminal that can't show "✔" isn't a reason to fail
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _dispatch(arguments, host)
+        code = _dispatch(arguments, world)
     except SystemExit as error:  # --help and --version
         code = ExitCode.OK if not error.code else ExitCode.USAGE
     except DriverError as error:
-        code = _tell(error, arguments, host)
+        code = _tell(error, arguments, world)
     except KeyboardInterrupt:
-        code = _tell(DriverError("interrupted", "", ExitCode.INTERRUPTED), arguments, host)
+        code = _tell(DriverError("interrupted", "", ExitCode.INTERRUPTED), arguments, world)
     except Exception as error:
-        code = _tell(_unexpected(error, host), arguments, host)
-    _flush(host)
+        code = _tell(_unexpected(error, world), arguments, world)
+    _flush(world)
     return int(code)
 
 
-def _dispatch(argv: Sequence[str], host: Host) -> ExitCode:
+def _dispatch(argv: Sequence[str], world: World) -> ExitCode:
     if argv[:1] == ["_complete"]:
-        return _complete(argv, host)
-    words, rest = split_rest(argv)
-    parser = build_parser(host.stdout)
-    _check_action(words, parser)
-    arguments, unknown = parser.parse_known_args(words)
-    arguments.rest, arguments.folder = rest, host.folder
-    command = getattr(arguments, "run_command", None)
-    if unknown:
-        advice = f"See ./pegasus-driver {arguments.command} --help"
-        if command and command.rest:
-            advice += ". What is to run on the host follows after '--'"
-        raise UsageError(f"found {' '.join(unknown)!r}, expected nothing more", advice)
-    if rest and not (command and command.rest):
-        raise UsageError(f"found {' '.join(rest)!r} after '--', expected nothing", f"See {arguments.command} --help")
-    if command:
-        return command.run(arguments, host)
+        return _complete(argv, world)
+    arguments = parse(argv, world)
+    if command := getattr(arguments, "run_command", None):
+        return ExitCode(command.run(arguments, world))
     if arguments.command == "local":
-        from pegasus_driver.commands.local import run_local
+        from .commands.local import run_local
 
-        return run_local(arguments, host)
+        return run_local(arguments, world)
     if arguments.command == "mirror":
-        from pegasus_driver.commands.mirror import run_mirror
+        from .commands.mirror import run_mirror
 
-        return run_mirror(arguments, host)
-    return run_action(arguments.action, arguments, host)
-
-
-def _check_action(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Raises UsageError where the first word is no action; argparse's own message would list all of them."""
-    import difflib
-
-    from pegasus_driver.commands.completion import subcommands
-
-    names, first = list(subcommands(parser)), words[0] if words else ""
-    if not first or first in (*names, "-h", "--help", "--version"):
-        return
-    near = difflib.get_close_matches(first, names, 1)
-    found = f"found {first!r}, expected an action" + (f"; the nearest is {near[0]}" if near else "")
-    if first.startswith("-"):
-        found += ": options follow it"
-    raise UsageError(found, "See ./pegasus-driver --help")
+        return run_mirror(arguments, world)
+    return run_action(arguments.action, arguments, world)
 
 
-def _complete(argv: Sequence[str], host: Host) -> ExitCode:
-    """What shell completion asks. Whatever goes wrong, the user's shell gets no candidates and no error."""
+def _complete(argv: Sequence[str], world: World) -> ExitCode:
+    """Print the candidates of shell completion. On any error the user's shell gets no candidates and no message."""
     with contextlib.suppress(Exception, SystemExit):
-        from pegasus_driver.commands.completion import complete
+        from .commands.completion import complete
 
-        host.stdout.write("".join(f"{word}\n" for word in complete(argv[2:], host)))
+        world.stdout.write("".join(f"{word}\n" for word in complete(argv[2:], build_parser(world.stdout), world)))
     return ExitCode.OK
 
 
-def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> ExitCode:
+def run_action(action: Action, arguments: argparse.Namespace, world: World) -> ExitCode:
     """One action from its configuration to its summary. Raises DriverError for what is wrong before it starts."""
     from pegasus_driver.run.lock import environment_lock
     from pegasus_driver.run.signals import Signals
@@ -302,34 +86,36 @@ def run_action(action: Action, arguments: argparse.Namespace, host: Host) -> Exi
     from . import config as configuration
     from .view import render
 
-    extra = extra_arguments(arguments.extra_vars, host.folder)
+    extra = extra_arguments(arguments.extra_vars, world.folder)
     # What a user's own playbook is given may be for it alone.
     checked = arguments.extra_vars if action.playbook != OWN else ()
-    config = configuration.load(host.root, configured(arguments, host), host.folder, checked, launching=action.launches)
-    playbook = _playbook_of(action, arguments, host)
-    locked = environment_lock(host.root, config.place, action.name, host.now())
-    view = render.make(
-        arguments.output, host.stdout, host.stderr, arguments.verbose, host.environ.get("TERM", ""), host.now
+    config = configuration.load(
+        world.root, configured(arguments, world.environ), world.folder, checked, launching=action.launches
     )
-    recorder = render.Recorder(host.now)
+    playbook = _playbook_of(action, arguments, world)
+    locked = environment_lock(world.root, config.place, action.name, world.now())
+    view = render.make(
+        arguments.output, world.stdout, world.stderr, arguments.verbose, world.environ.get("TERM", ""), world.now
+    )
+    recorder = render.Recorder(world.now)
     renderer: Renderer = render.Both(render.SynchronizedRenderer(view), recorder)
     dry_run = action.locks and arguments.dry_run
     beginning = render.Beginning(command_line(action, arguments), config.environment, config.backend, dry_run)
     with Signals() as signals, locked if action.locks else contextlib.nullcontext():
-        renderer.start(beginning, host.monotonic())
-        return _Run(action, arguments, config, playbook, extra, renderer, recorder, signals, host, dry_run).main()
+        renderer.start(beginning, world.monotonic())
+        return _Run(action, arguments, config, playbook, extra, renderer, recorder, signals, world, dry_run).main()
 
 
-def _playbook_of(action: Action, arguments: argparse.Namespace, host: Host) -> Path:
+def _playbook_of(action: Action, arguments: argparse.Namespace, world: World) -> Path:
     """Raises UsageError for a user's playbook that isn't there."""
     if action.playbook == OWN:
-        playbook: Path = host.folder / arguments.playbook
+        playbook: Path = world.folder / arguments.playbook
         if not playbook.is_file():
             raise UsageError(
                 f"{playbook} isn't a file, expected a playbook", "Give a playbook's path, from this folder."
             )
         return playbook
-    playbook = host.root / "playbooks" / action.playbook
+    playbook = world.root / "playbooks" / action.playbook
     if not playbook.is_file():
         raise DriverError(f"{playbook} isn't there", "Restore it: git checkout playbooks")
     return playbook
@@ -348,7 +134,7 @@ class _Run:
         renderer: Renderer,
         recorder: Recorder,
         signals: Signals,
-        host: Host,
+        world: World,
         dry_run: bool,
     ) -> None:
         from pegasus_driver.run.outcome import Record
@@ -356,22 +142,22 @@ class _Run:
 
         self.action, self.arguments, self.config, self.extra = action, arguments, config, list(extra)
         self.playbook = playbook
-        self.renderer, self.recorder, self.signals, self.host = renderer, recorder, signals, host
+        self.renderer, self.recorder, self.signals, self.world = renderer, recorder, signals, world
         self.dry_run = dry_run
         self.progress: Progress = Progress()  # for the timings
-        self.started = host.monotonic()
+        self.started = world.monotonic()
         self.record: Record = Record()
         self.run_folder: Path | None = None
         self.failed_before: Sequence[Failure] = ()  # an interruption
         self.answer_file: Path | None = None  # where a yes is told to the playbook, if somebody can be asked
         self.declined = False
         self.session = Session(
-            root=host.root,
+            root=world.root,
             config=config,
             arguments=arguments,
-            cloud=host.cloud,
-            cloud_status=host.cloud_status,
-            say=lambda text: renderer.say(text, host.monotonic()),
+            cloud=world.cloud,
+            cloud_status=world.cloud_status,
+            say=lambda text: renderer.say(text, world.monotonic()),
             begin=self._begin,
         )
 
@@ -384,7 +170,7 @@ class _Run:
         except DriverError as error:
             code, problems, steps = error.exit_code, [error.message], [f"next: {error.next_step}"]
         except Exception as error:
-            told = _unexpected(error, self.host)
+            told = _unexpected(error, self.world)
             code, problems, steps = told.exit_code, [told.message], [f"next: {told.next_step}"]
         if self.signals.count:
             code, message = ExitCode.INTERRUPTED, ""
@@ -398,7 +184,7 @@ class _Run:
         from pegasus_driver.run.lock import lock_path
         from pegasus_driver.run.runner import end_orphans
 
-        if self.action.locks and end_orphans(lock_path(self.host.root, self.config.place)):
+        if self.action.locks and end_orphans(lock_path(self.world.root, self.config.place)):
             self.session.say("ended what an earlier action, whose driver was killed, still had at work")
         with self._cloud_as_it_was() if self.dry_run else contextlib.nullcontext():
             return self._prepared()
@@ -448,22 +234,22 @@ class _Run:
         from pegasus_driver.run.lock import lock_path
         from pegasus_driver.run.runner import LOCK_VARIABLE, Request, make_run_folder
 
-        self.run_folder = make_run_folder(self.host.root, self.action.name, self.host.now())
+        self.run_folder = make_run_folder(self.world.root, self.action.name, self.world.now())
         self.recorder.open(self.run_folder)
         self._begin("Start Ansible")  # takes seconds until its first play
-        explicit, environ = [], dict(self.host.environ)
+        explicit, environ = [], dict(self.world.environ)
         if self.config.explicit:  # the inventory reads the variable, the playbooks need -e
             explicit, environ["PEGASUS_CONFIG"] = ["-e", f"@{self.config.path}"], str(self.config.path)
         if self.action.locks:
-            environ[LOCK_VARIABLE] = str(lock_path(self.host.root, self.config.place))
-        inventories = [self.host.root / "inventories" / self.config.backend]
+            environ[LOCK_VARIABLE] = str(lock_path(self.world.root, self.config.place))
+        inventories = [self.world.root / "inventories" / self.config.backend]
         if self.action.playbook == OWN:
             # group_vars/ lies beside our playbooks; theirs gets it as an inventory without hosts.
-            inventories.append(self.host.root / "inventories" / "variables")
+            inventories.append(self.world.root / "inventories" / "variables")
             environ["ANSIBLE_INVENTORY_ENABLED"] = "aerospike_community.pegasus.ec2,ansible.builtin.yaml"
-        run = self.host.run_factory()(
+        run = self.world.run_factory()(
             Request(
-                root=self.host.root,
+                root=self.world.root,
                 playbook=self.playbook,
                 inventories=inventories,
                 folder=self.run_folder,
@@ -491,7 +277,7 @@ class _Run:
             return {}
         if self.arguments.yes:
             return {"ec2_provision_approved": True}
-        if self.dry_run or self.arguments.output == "json" or not self.host.on_terminal():
+        if self.dry_run or self.arguments.output == "json" or not self.world.on_terminal():
             return {}
         assert self.run_folder is not None
         self.answer_file = self.run_folder / "yes"
@@ -500,10 +286,10 @@ class _Run:
     def _answer(self, question: Question, run: PlaybookRun) -> None:
         """Asks the user what the playbook wants to know; it waits for the file, or is ended."""
         assert self.answer_file is not None
-        self.renderer.ask(question, self.host.monotonic())
+        self.renderer.ask(question, self.world.monotonic())
         self.signals.raising = True
         try:
-            answer = self.host.ask(f"{question.text} [yes/no]").strip().lower()
+            answer = self.world.ask(f"{question.text} [yes/no]").strip().lower()
         except KeyboardInterrupt:
             answer = ""
         finally:
@@ -537,11 +323,11 @@ class _Run:
             try:
                 raw = run.events.get(timeout=0.1)
             except queue.Empty:
-                self.renderer.tick(self.host.monotonic())
+                self.renderer.tick(self.world.monotonic())
                 continue
             if raw is None:
                 return
-            now = self.host.monotonic()
+            now = self.world.monotonic()
             for event in parse(raw):
                 self._handle(event, now)
                 if isinstance(event, Question) and self.answer_file:
@@ -565,7 +351,7 @@ class _Run:
     def _begin(self, name: str) -> None:
         from pegasus_driver.run.events import PlayStarted
 
-        self._handle(PlayStarted(name, time=self.host.now().isoformat()), self.host.monotonic())
+        self._handle(PlayStarted(name, time=self.world.now().isoformat()), self.world.monotonic())
 
     def _handle(self, event: Event, now: float) -> None:
         self.record.add(event)
@@ -579,7 +365,7 @@ class _Run:
 
         def tick() -> None:
             while not over.wait(0.15):
-                self.renderer.tick(self.host.monotonic())
+                self.renderer.tick(self.world.monotonic())
 
         thread = threading.Thread(target=tick, name="tick", daemon=True)
         thread.start()
@@ -597,7 +383,7 @@ class _Run:
         # Without the file, the commands that are named would be about another environment.
         options = f" --config {shlex.quote(self.arguments.config)}" if self.arguments.config else ""
         report = self.record.report
-        now = self.host.monotonic()
+        now = self.world.monotonic()
         if code is ExitCode.OK:
             self.progress.handle(Stats({}), now)  # ends a stage that isn't a play
         self.progress.interrupt(now)
@@ -624,12 +410,12 @@ class _Run:
 
     def _show_grafana(self) -> None:
         """Opens Grafana, whose address the summary has. A program that reads JSON gets no window."""
-        from pegasus_driver.commands.registry import show
+        from .commands.connect import show
 
         report = self.record.report
         url = (report.report.get("monitoring") or {}).get("grafana_url") if report else None
         if url and not self.arguments.no_open and self.arguments.output != "json":
-            show(str(url), self.host)
+            show(str(url), self.world)
 
     def _name(self) -> str:
         """The command as the user types it."""
@@ -641,7 +427,7 @@ class _Run:
             return ""
         path = self.run_folder / name
         try:
-            return str(path.relative_to(self.host.folder))
+            return str(path.relative_to(self.world.folder))
         except ValueError:
             return str(path)
 
@@ -653,7 +439,7 @@ class _Run:
                 return [f"{name} is as it was before: ./pegasus-driver status lists what there is of it, if anything."]
             return [f"Instances of {name} may exist and cost money: ./pegasus-driver status lists them."]
         try:
-            status = self.host.cloud_status(self.host.root)
+            status = self.world.cloud_status(self.world.root)
             alive = [instance for instance in status.instances if instance.state != "terminated"]
             instances = [f"{instance.name or instance.id} ({instance.state})" for instance in alive]
         except Exception:  # the engine may be what was interrupted
@@ -683,36 +469,11 @@ def _attribute(flag: str) -> str:
     return flag.lstrip("-").replace("-", "_")
 
 
-def configured(arguments: argparse.Namespace, host: Host) -> dict[str, str]:
-    """The environment variables of a command, with the file that --config names."""
-    from .config import CONFIG_VARIABLE
-
-    return dict(host.environ) | ({CONFIG_VARIABLE: arguments.config} if arguments.config else {})
-
-
-def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:
-    """-e values for ansible-playbook. What they set is checked with the configuration.
-
-    Files (@name) are meant from where the user stands. Raises UsageError.
-    """
-    result: list[str] = []
-    for value in values:
-        if value.startswith("@"):
-            path = folder / value[1:]
-            if not path.is_file():
-                raise UsageError(f"-e {value}: {path} isn't a file", "Give the path of a YAML or JSON file after @.")
-            value = f"@{path}"
-        elif value[:1] not in "{[" and "=" not in value:
-            raise UsageError(f"-e {value}: found no '=', expected KEY=VALUE", "Or give @FILE, or a JSON object.")
-        result += ["-e", value]
-    return result
-
-
-def _unexpected(error: Exception, host: Host) -> DriverError:
+def _unexpected(error: Exception, world: World) -> DriverError:
     """An error that nothing foresaw: told in one line, its traceback kept in a file for a bug report."""
     import traceback
 
-    log = host.root / ".pegasus" / "internal-error.log"
+    log = world.root / ".pegasus" / "internal-error.log"
     with contextlib.suppress(OSError):
         log.parent.mkdir(mode=0o700, exist_ok=True)
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
@@ -726,7 +487,7 @@ def _unexpected(error: Exception, host: Host) -> DriverError:
     return DriverError(f"internal error: {type(error).__name__}: {error}", f"Report it, with {log}")
 
 
-def _tell(error: DriverError, argv: Sequence[str], host: Host) -> ExitCode:
+def _tell(error: DriverError, argv: Sequence[str], world: World) -> ExitCode:
     """An error from before an action began, on stderr, or as the only JSON object."""
     if "--output=json" in argv or "--output json" in " ".join(argv):
         from pegasus_driver.view.render import Ending, JsonRenderer
@@ -734,17 +495,17 @@ def _tell(error: DriverError, argv: Sequence[str], host: Host) -> ExitCode:
         steps = [f"next: {error.next_step}"] if error.next_step else []
         named = argv[0] if not argv[0].startswith("-") else ""
         ending = Ending(error.exit_code, named, "", 0.0, problems=[error.message], next_steps=steps)
-        JsonRenderer(host.stdout, host.now).finish(ending, 0.0)
+        JsonRenderer(world.stdout, world.now).finish(ending, 0.0)
     else:
-        host.stderr.write(f"pegasus-driver: {error.message}\n")
+        world.stderr.write(f"pegasus-driver: {error.message}\n")
         if error.next_step:
-            host.stderr.write(f"next: {error.next_step}\n")
+            world.stderr.write(f"next: {error.next_step}\n")
     return error.exit_code
 
 
-def _flush(host: Host) -> None:
+def _flush(world: World) -> None:
     """A reader that went away isn't an error; Python's own flush at exit would make it one."""
-    for stream in (host.stdout, host.stderr):
+    for stream in (world.stdout, world.stderr):
         try:
             stream.flush()
         except (BrokenPipeError, ValueError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, UsageError
 
 CONFIG_VARIABLE = "PEGASUS_CONFIG"
 
@@ -78,3 +79,28 @@ def problems_text(problems: Sequence[Any]) -> str:
     """All mistakes, one a line."""
     count = f"{len(problems)} mistake{'s' if len(problems) != 1 else ''}"
     return "\n".join([f"the configuration has {count}:", *(f"  {problem.text}" for problem in problems)])
+
+
+def configured(arguments: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables with the file that --config names as PEGASUS_CONFIG."""
+    return dict(environ) | ({CONFIG_VARIABLE: arguments.config} if arguments.config else {})
+
+
+def extra_arguments(values: Sequence[str], folder: Path) -> list[str]:
+    """Return -e values as arguments of ansible-playbook, with paths (@FILE) resolved from the user's folder.
+
+    The values themselves are checked with the configuration.
+
+    :raises UsageError: a value isn't KEY=VALUE, @FILE or JSON
+    """
+    result: list[str] = []
+    for value in values:
+        if value.startswith("@"):
+            path = folder / value[1:]
+            if not path.is_file():
+                raise UsageError(f"-e {value}: {path} isn't a file", "Give the path of a YAML or JSON file after @.")
+            value = f"@{path}"
+        elif value[:1] not in "{[" and "=" not in value:
+            raise UsageError(f"-e {value}: found no '=', expected KEY=VALUE", "Or give @FILE, or a JSON object.")
+        result += ["-e", value]
+    return result

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pegasus_driver.actions import Argument
-    from pegasus_driver.cli import Host
+    from pegasus_driver.world import World
 
+SHELLS = ("bash", "zsh", "fish")
 # Seconds that a list of hosts counts as fresh, and that EC2 has to give a new one.
 FRESH = 60.0
 PATIENCE = 1.0
@@ -23,12 +24,9 @@ PATIENCE = 1.0
 FILES = "<files>"
 
 
-def complete(words: Sequence[str], host: Host) -> list[str]:
+def complete(words: Sequence[str], parser: argparse.ArgumentParser, world: World) -> list[str]:
     """Candidates for the last of the words, which follow the program's name; it may be empty."""
-    from pegasus_driver.cli import build_parser
-
     *before, part = _apart(words) or [""]
-    parser = build_parser(host.stdout)
     chosen: argparse.ArgumentParser = parser
     position = 0
     arguments: Sequence[Argument] = ()
@@ -54,7 +52,7 @@ def complete(words: Sequence[str], host: Host) -> list[str]:
     elif subs := subcommands(chosen):
         found = list(subs)
     else:
-        found = _of_argument(arguments, position, before, host)
+        found = _of_argument(arguments, position, before, world)
     fits = [one for one in found if one.startswith(part) or one == FILES]
     # A shell that takes "--output=js" for one word wants the whole word back.
     joined = words[-1].removesuffix(part) if words and words[-1].startswith("--") and not part.startswith("-") else ""
@@ -73,7 +71,7 @@ def _apart(words: Sequence[str]) -> list[str]:
 
 
 def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parsers of a parser's actions, or of an action's verbs, by name."""
+    """Return the parsers of all actions, or of an action's verbs, by name."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
@@ -94,9 +92,7 @@ def _values(parser: argparse.ArgumentParser, flag: str) -> list[str]:
     return [str(choice) for choice in action.choices] if action and action.choices else [FILES]
 
 
-def _of_argument(arguments: Sequence[Argument], position: int, before: Sequence[str], host: Host) -> list[str]:
-    from .registry import SHELLS
-
+def _of_argument(arguments: Sequence[Argument], position: int, before: Sequence[str], world: World) -> list[str]:
     if not arguments:
         return []
     argument = arguments[min(position, len(arguments) - 1)]
@@ -108,22 +104,22 @@ def _of_argument(arguments: Sequence[Argument], position: int, before: Sequence[
         return list(SHELLS)
     if argument.complete in ("server", "client"):
         taken = set(before) if argument.nargs in ("*", "+") else set()
-        return [index for index in _indexes(argument.complete, before, host) if index not in taken]
+        return [index for index in _indexes(argument.complete, before, world) if index not in taken]
     return []
 
 
-def _indexes(kind: str, before: Sequence[str], host: Host) -> list[str]:
+def _indexes(kind: str, before: Sequence[str], world: World) -> list[str]:
     """The indexes of one kind: from a fresh list, from EC2, or from whatever list there is."""
     from pegasus_driver import config as configuration
     from pegasus_driver import environment
     from pegasus_driver.errors import DriverError
 
-    environ = dict(host.environ)
+    environ = dict(world.environ)
     for flag, value in itertools.pairwise(before):
         if flag == "--config":
             environ[configuration.CONFIG_VARIABLE] = value
-    config = configuration.load(host.root, environ, host.folder)
-    access = environment.access(host.root, config)
+    config = configuration.load(world.root, environ, world.folder)
+    access = environment.access(world.root, config)
     hosts, at = environment.kept(access)
     if time.time() - at > FRESH and access.state_dir.is_dir():
         try:

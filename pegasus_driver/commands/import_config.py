@@ -18,7 +18,7 @@ from pegasus_driver.errors import UsageError
 from pegasus_driver.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from pegasus_driver.cli import Host
+    from pegasus_driver.world import World
 
 TEMPLATE = Path("group_vars/all/config.yml")
 LARGEST = 1_000_000  # bytes
@@ -291,17 +291,17 @@ def render_config(template: str, imported: Imported) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_import(arguments: argparse.Namespace, host: Host) -> ExitCode:
+def run_import(arguments: argparse.Namespace, world: World) -> ExitCode:
     """Writes the file, says on stderr what was left out, and what the checks say to it."""
-    path = host.folder / arguments.path
+    path = world.folder / arguments.path
     imported = read_configure(_read(path))
     if not imported.values:
         raise UsageError(
             f"{path}: found no variable of the original's configure.sh, expected lines such as VER=8.0.0.4",
             "Give the path of the original tool's configure.sh.",
         )
-    made = render_config((host.root / TEMPLATE).read_text(encoding="utf-8"), imported)
-    target = host.folder / arguments.to if arguments.to else None
+    made = render_config((world.root / TEMPLATE).read_text(encoding="utf-8"), imported)
+    target = world.folder / arguments.to if arguments.to else None
     if target and target.exists():
         raise UsageError(f"{target} exists", "Name a file that doesn't exist yet, or remove this one.")
     if target:
@@ -312,18 +312,18 @@ def run_import(arguments: argparse.Namespace, host: Host) -> ExitCode:
                 f"{target} can't be written: {error.strerror}", "Name a file in a folder of yours."
             ) from None
     else:
-        host.stdout.write(made)
+        world.stdout.write(made)
     for line, remark in imported.remarks:
-        host.stderr.write(f"{path}:{line}: {remark}\n")
-    mistakes = _mistakes(made, target, host)
-    host.stderr.write("".join(f"{text}\n" for text in mistakes))
-    host.stderr.write(
+        world.stderr.write(f"{path}:{line}: {remark}\n")
+    mistakes = _mistakes(made, target, world)
+    world.stderr.write("".join(f"{text}\n" for text in mistakes))
+    world.stderr.write(
         f"{len(imported.values)} settings imported, {len(imported.remarks)} remarks. pegasus_backend is aws, as for "
         "the original: machines are paid by the hour. For this machine: pegasus_backend: local, without the instance "
         "types.\n"
     )
     if target:
-        host.stderr.write(f"next: ./pegasus-driver validate --config {arguments.to}\n")
+        world.stderr.write(f"next: ./pegasus-driver validate --config {arguments.to}\n")
     return ExitCode.CONFIGURATION if mistakes else ExitCode.OK
 
 
@@ -339,7 +339,7 @@ def _read(path: Path) -> str:
     return content.decode("utf-8", errors="replace")
 
 
-def _mistakes(made: str, target: Path | None, host: Host) -> list[str]:
+def _mistakes(made: str, target: Path | None, world: World) -> list[str]:
     """What the rules say to the new file, before anybody uses it."""
     import tempfile
 
@@ -349,8 +349,8 @@ def _mistakes(made: str, target: Path | None, host: Host) -> list[str]:
         path = target or Path(folder) / "config.yml"
         if not target:
             path.write_text(made, encoding="utf-8")
-        environ = dict(host.environ) | {configuration.CONFIG_VARIABLE: str(path)}
-        problems = configuration.examine(host.root, environ, host.folder).report.problems
+        environ = dict(world.environ) | {configuration.CONFIG_VARIABLE: str(path)}
+        problems = configuration.examine(world.root, environ, world.folder).report.problems
         # What went to stdout has no name yet.
         return [(one if target or one.file != str(path) else replace(one, file="imported")).text for one in problems]
 

@@ -17,54 +17,54 @@ from pegasus_driver.run.signals import Signals
 from pegasus_driver.view.summary import table
 
 if TYPE_CHECKING:
-    from pegasus_driver.cli import Host
+    from pegasus_driver.world import World
 
 
-def run_local(arguments: argparse.Namespace, host: Host) -> ExitCode:
+def run_local(arguments: argparse.Namespace, world: World) -> ExitCode:
     """One verb. Progress goes to stderr; stdout has the result, which playbooks read ("started", "stopped")."""
-    cloud = host.cloud()
+    cloud = world.cloud()
 
     def say(text: str) -> None:
-        host.stderr.write(text.rstrip("\n") + "\n")
-        host.stderr.flush()
+        world.stderr.write(text.rstrip("\n") + "\n")
+        world.stderr.flush()
 
     for mark in RUN_MARKS:  # the daemon outlives the playbook that starts it: it isn't a process of that run
         os.environ.pop(mark, None)
     with Signals(), cloud_errors():
         if arguments.verb == "start":
-            before = cloud.status(host.root)
-            status = cloud.start(host.root, say, to_remove=arguments.to_remove)
+            before = cloud.status(world.root)
+            status = cloud.start(world.root, say, to_remove=arguments.to_remove)
             fresh = not before.running or before.pid != status.pid
             word = "started" if fresh else "already running"
-            _result(host, arguments, {"changed": fresh, **_as_dict(status)}, _line(word, status))
+            _result(world, arguments, {"changed": fresh, **_as_dict(status)}, _line(word, status))
         elif arguments.verb == "stop":
             if not arguments.if_empty:
-                _refuse_while_used(host)
-            stopped = cloud.stop(host.root, say, if_empty=arguments.if_empty)
-            line = "local cloud: stopped, everything that it made is removed" if stopped else _kept(cloud, host)
-            _result(host, arguments, {"changed": bool(stopped)}, line)
+                _refuse_while_used(world)
+            stopped = cloud.stop(world.root, say, if_empty=arguments.if_empty)
+            line = "local cloud: stopped, everything that it made is removed" if stopped else _kept(cloud, world)
+            _result(world, arguments, {"changed": bool(stopped)}, line)
         elif arguments.verb == "status":
-            status = cloud.status(host.root)
-            left = [] if status.running else list(cloud.leftovers(host.root))
+            status = cloud.status(world.root)
+            left = [] if status.running else list(cloud.leftovers(world.root))
             lines = _status_lines(status, left)
-            _result(host, arguments, {**_as_dict(status), "leftovers": left}, "\n".join(lines))
+            _result(world, arguments, {**_as_dict(status), "leftovers": left}, "\n".join(lines))
         else:
-            tag = cloud.image(host.root, say)
-            _result(host, arguments, {"image": tag}, tag)
+            tag = cloud.image(world.root, say)
+            _result(world, arguments, {"image": tag}, tag)
     return ExitCode.OK
 
 
-def _refuse_while_used(host: Host) -> None:
+def _refuse_while_used(world: World) -> None:
     """An action under way would lose its instances without knowing why. Raises LockedError."""
-    used = holders(host.root, "local", host.now())
+    used = holders(world.root, "local", world.now())
     if used:
         raise LockedError(
             "; ".join(used), "Stop it with Ctrl-C (or kill with its pid), or wait until it ends; then run this again."
         )
 
 
-def _kept(cloud: Any, host: Host) -> str:
-    if cloud.status(host.root).running:
+def _kept(cloud: Any, world: World) -> str:
+    if cloud.status(world.root).running:
         return "local cloud: still running, because it has instances"
     return "local cloud: not running"
 
@@ -88,5 +88,5 @@ def _as_dict(value: Any) -> dict[str, Any]:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else dict(vars(value))  # type: ignore[arg-type]
 
 
-def _result(host: Host, arguments: argparse.Namespace, record: dict[str, Any], text: str) -> None:
-    host.stdout.write((json.dumps(record, default=str) if arguments.output == "json" else text) + "\n")
+def _result(world: World, arguments: argparse.Namespace, record: dict[str, Any], text: str) -> None:
+    world.stdout.write((json.dumps(record, default=str) if arguments.output == "json" else text) + "\n")

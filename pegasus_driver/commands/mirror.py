@@ -27,34 +27,32 @@ from pegasus_driver.run.signals import Signals
 from pegasus_driver.view.summary import table
 
 if TYPE_CHECKING:
-    from pegasus_driver.cli import Host
+    from pegasus_driver.world import World
 
 GIT_SECONDS = 1800
 
 
-def run_mirror(arguments: argparse.Namespace, host: Host) -> ExitCode:
+def run_mirror(arguments: argparse.Namespace, world: World) -> ExitCode:
     """One verb. Progress goes to stderr, the result to stdout."""
-    folder = arguments.mirror or host.root / ".cache" / "mirror"
-    store = Store(folder if folder.is_absolute() else host.folder / folder)
+    folder = arguments.mirror or world.root / ".cache" / "mirror"
+    store = Store(folder if folder.is_absolute() else world.folder / folder)
     with Signals():
         if arguments.verb == "fetch":
-            return _fetch(arguments, host, store)
+            return _fetch(arguments, world, store)
         if arguments.verb == "list":
-            return _list(arguments, host, store)
-        return _serve(arguments, host, store)
+            return _list(arguments, world, store)
+        return _serve(arguments, world, store)
 
 
-def _fetch(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
-    from pegasus_driver.cli import configured
-
-    environ = configured(arguments, host)
-    values = configuration.load(host.root, environ, host.folder, arguments.extra_vars).values
+def _fetch(arguments: argparse.Namespace, world: World, store: Store) -> ExitCode:
+    environ = configuration.configured(arguments, world.environ)
+    values = configuration.load(world.root, environ, world.folder, arguments.extra_vars).values
     base = arguments.base.rstrip("/") if arguments.base != UPSTREAM else UPSTREAM
     site, got, kept, missing = Site(), 0, 0, []
     store.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _progress(host) as bar:
-            for part in parts(host.root, values, base):
+        with _progress(world) as bar:
+            for part in parts(world.root, values, base):
                 files, absent = wanted(
                     part,
                     tuple(arguments.distribution or MIRRORED),
@@ -76,7 +74,7 @@ def _fetch(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
                     got, kept = got + fresh, kept + (not fresh)
                 if got + kept == had and not part.optional:
                     raise ArtifactError(f"no host could have {part.package} {part.version}: {missing[-1]}")
-            for address in repositories(host.root, values, base):
+            for address in repositories(world.root, values, base):
                 bar.say(f"git: {address}")
                 _fetch_repository(address, store.folder / place(address, base))
     except ArtifactError as error:
@@ -87,10 +85,10 @@ def _fetch(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
             ExitCode.USAGE,
         ) from error
     for line in missing:
-        host.stderr.write(f"not published: {line}\n")
+        world.stderr.write(f"not published: {line}\n")
     record = {"folder": str(store.folder), "fetched": got, "present": kept, "not_published": missing}
     text = f"{store.folder}: {got} files fetched, {kept} were there, {len(missing)} aren't published for some hosts"
-    _result(host, arguments, record, text)
+    _result(world, arguments, record, text)
     return ExitCode.OK
 
 
@@ -114,7 +112,7 @@ def _fetch_repository(address: str, target: Path) -> None:
             raise ArtifactError(f"{address} can't be fetched: {said}")
 
 
-def _list(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
+def _list(arguments: argparse.Namespace, world: World, store: Store) -> ExitCode:
     files = store.files()
     damaged = store.damaged() if arguments.check else []
     copies = sorted(str(head.parent.relative_to(store.folder)) for head in store.folder.glob("**/*.git/HEAD"))
@@ -141,7 +139,7 @@ def _list(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
         text = "\n".join(
             [*table([("file", "size", "checksum", "sha256"), *rows]), *(f"DAMAGED {one}" for one in damaged)]
         )
-    _result(host, arguments, record, text)
+    _result(world, arguments, record, text)
     if damaged:
         raise DriverError(
             f"{len(damaged)} files of the mirror are damaged",
@@ -151,7 +149,7 @@ def _list(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
     return ExitCode.OK
 
 
-def _serve(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
+def _serve(arguments: argparse.Namespace, world: World, store: Store) -> ExitCode:
     from local_cloud.mirror import Mirror
 
     if not store.folder.is_dir():
@@ -166,12 +164,12 @@ def _serve(arguments: argparse.Namespace, host: Host, store: Store) -> ExitCode:
         ) from error
     address = "<this machine's address>" if arguments.address == "0.0.0.0" else arguments.address
     text = f"serving {store.folder}; config.yml: pegasus_artifact_source: http://{address}:{mirror.port}"
-    _result(host, arguments, {"folder": str(store.folder), "address": arguments.address, "port": mirror.port}, text)
-    host.stdout.flush()
+    _result(world, arguments, {"folder": str(store.folder), "address": arguments.address, "port": mirror.port}, text)
+    world.stdout.flush()
     try:
         _until_interrupted()
     except KeyboardInterrupt:
-        host.stderr.write("the mirror has stopped\n")
+        world.stderr.write("the mirror has stopped\n")
     finally:
         mirror.close()
     return ExitCode.OK
@@ -185,8 +183,8 @@ def _until_interrupted() -> None:
 class _Bar:
     """Progress as lines: what a pipe or a log gets."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     def of(self, name: str) -> Progress:
         return lambda done, total: None
@@ -195,15 +193,15 @@ class _Bar:
         self.say(f"{'fetched' if fresh else 'present'}: {name}")
 
     def say(self, text: str) -> None:
-        self._host.stderr.write(f"{text}\n")
-        self._host.stderr.flush()
+        self._world.stderr.write(f"{text}\n")
+        self._world.stderr.flush()
 
 
 @contextmanager
-def _progress(host: Host) -> Iterator[_Bar]:
+def _progress(world: World) -> Iterator[_Bar]:
     """A bar per file on a terminal, lines elsewhere."""
-    if not host.stderr.isatty():
-        yield _Bar(host)
+    if not world.stderr.isatty():
+        yield _Bar(world)
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -216,7 +214,7 @@ def _progress(host: Host) -> Iterator[_Bar]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with RichProgress(*columns, console=Console(file=host.stderr)) as shown:
+    with RichProgress(*columns, console=Console(file=world.stderr)) as shown:
 
         class Rich(_Bar):
             def of(self, name: str) -> Progress:
@@ -232,8 +230,8 @@ def _progress(host: Host) -> Iterator[_Bar]:
             def say(self, text: str) -> None:
                 shown.console.print(text)
 
-        yield Rich(host)
+        yield Rich(world)
 
 
-def _result(host: Host, arguments: argparse.Namespace, record: dict[str, Any], text: str) -> None:
-    host.stdout.write((json.dumps(record, default=str) if arguments.output == "json" else text) + "\n")
+def _result(world: World, arguments: argparse.Namespace, record: dict[str, Any], text: str) -> None:
+    world.stdout.write((json.dumps(record, default=str) if arguments.output == "json" else text) + "\n")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pegasus_driver.actions import Argument, Option, node_index
-from pegasus_driver.errors import CloudError, UsageError
 from pegasus_driver.exit_codes import ExitCode
 
-if TYPE_CHECKING:
-    from pegasus_driver.cli import Host
-    from pegasus_driver.environment import Access, EnvironmentHost
+from .completion import SHELLS, script
 
-SHELLS = ("bash", "zsh", "fish")
+if TYPE_CHECKING:
+    from pegasus_driver.world import World
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Command:
 
     name: str
     help: str
-    run: Callable[[argparse.Namespace, Host], ExitCode]
+    run: Callable[[argparse.Namespace, World], ExitCode]
     arguments: Sequence[Argument] = ()
     options: Sequence[Option] = ()
     example: str = ""
@@ -42,88 +39,41 @@ class Command:
         return self.example or " ".join([self.name, *(one.example for one in self.arguments if one.example)])
 
 
-def reach(arguments: argparse.Namespace, host: Host) -> tuple[Access, list[EnvironmentHost]]:
-    """The environment's access and hosts. Raises ConfigurationError, CloudError."""
-    from pegasus_driver import config as configuration
-    from pegasus_driver import environment
-    from pegasus_driver.cli import configured
+def _connect(kind: str) -> Callable[[argparse.Namespace, World], ExitCode]:
+    def run(arguments: argparse.Namespace, world: World) -> ExitCode:
+        from .connect import connect
 
-    config = configuration.load(host.root, configured(arguments, host), host.folder)
-    found = environment.access(host.root, config)
-    return found, host.find_hosts(found)
-
-
-def _connect(kind: str) -> Callable[[argparse.Namespace, Host], ExitCode]:
-    def run(arguments: argparse.Namespace, host: Host) -> ExitCode:
-        """Becomes ssh: its exit status is that of the session."""
-        from pegasus_driver import environment
-
-        access, hosts = reach(arguments, host)
-        target = environment.pick(hosts, kind, arguments.node)
-        if not access.private_key.is_file():
-            raise UsageError(
-                f"{access.private_key} isn't there, expected the environment's private key",
-                "Copy it from the machine that built the environment, mode 0600.",
-            )
-        command = environment.ssh_command(access, target, ["LogLevel=ERROR", "ServerAliveInterval=15"])
-        if arguments.rest:
-            # ssh joins what it gets with blanks for the shell there, so this is what a plain `ssh host ...` does.
-            command += (["-t"] if host.stdout.isatty() else []) + ["--", *arguments.rest]
-        host.execute(command)
-        raise AssertionError("execute returned")
+        return connect(kind, arguments, world)
 
     return run
 
 
-def _open(arguments: argparse.Namespace, host: Host) -> ExitCode:
-    from pegasus_driver import environment
+def _open(arguments: argparse.Namespace, world: World) -> ExitCode:
+    from .connect import open_grafana
 
-    _, hosts = reach(arguments, host)
-    monitors = environment.of_kind(hosts, "monitor")
-    if not monitors:
-        raise CloudError("the environment has no monitoring host", "Build it: ./pegasus-driver setup")
-    url = f"http://{environment.pick(hosts, 'monitor', monitors[0].index).address}:3000"
-    host.stdout.write(url + "\n")
-    host.stdout.flush()
-    show(url, host)
-    return ExitCode.OK
+    return open_grafana(arguments, world)
 
 
-def show(url: str, host: Host) -> None:
-    """Opens an address in the browser, on a desktop only; elsewhere the printed address has to do."""
-    if has_browser(host.environ) and not host.browse(url):
-        host.stderr.write("found no browser that could be started: open the address yourself\n")
-
-
-def has_browser(environ: Mapping[str, str]) -> bool:
-    """Whether a page would appear in front of the user: in the program that BROWSER names, which is the user's own word
-    (editors that work over ssh set it), or in a graphical session that isn't one over ssh."""
-    graphical = environ.get("WAYLAND_DISPLAY") or environ.get("DISPLAY")
-    return bool(environ.get("BROWSER") or (graphical and not environ.get("SSH_CONNECTION")))
-
-
-def _tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
+def _tail(arguments: argparse.Namespace, world: World) -> ExitCode:
     from .tail import run_tail
 
-    return run_tail(arguments, host)
+    return run_tail(arguments, world)
 
 
-def _validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
+def _validate(arguments: argparse.Namespace, world: World) -> ExitCode:
     from .validate import run_validate
 
-    return run_validate(arguments, host)
+    return run_validate(arguments, world)
 
 
-def _import_config(arguments: argparse.Namespace, host: Host) -> ExitCode:
+def _import_config(arguments: argparse.Namespace, world: World) -> ExitCode:
     from .import_config import run_import
 
-    return run_import(arguments, host)
+    return run_import(arguments, world)
 
 
-def _completion(arguments: argparse.Namespace, host: Host) -> ExitCode:
-    from .completion import script
-
-    host.stdout.write(script(arguments.shell))
+def _completion(arguments: argparse.Namespace, world: World) -> ExitCode:
+    world.stdout.write(script(arguments.shell))
     return ExitCode.OK
 
 
@@ -170,23 +120,3 @@ COMMANDS: tuple[Command, ...] = (
                     "fish: ./pegasus-driver completion fish | source\n"
                     "Put that line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish."),
 )  # fmt: skip
-
-
-def split_rest(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Cuts the command line at the first "--": what follows belongs to a command on a host."""
-    words = list(argv)
-    if "--" not in words:
-        return words, []
-    at = words.index("--")
-    return words[:at], words[at + 1 :]
-
-
-def execute(command: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Replaces this process. Raises UsageError if there is no such program."""
-    try:
-        os.execvpe(command[0], list(command), dict(environ))
-    except FileNotFoundError:
-        raise UsageError(
-            f"found no program {command[0]!r}, expected it in PATH",
-            "Install it (Debian and Ubuntu: apt-get install openssh-client).",
-        ) from None

@@ -12,21 +12,22 @@ import queue
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import TableReader
 
 from pegasus_driver import environment
 from pegasus_driver.environment import Access, EnvironmentHost
 from pegasus_driver.errors import CloudError, DriverError, UsageError
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.signals import Signals
-from pegasus_driver.view.panes import Pane, Panes, load_reader
+from pegasus_driver.view.panes import Line, Pane, Panes
 
-from .registry import reach
+from .connect import reach
 
 if TYPE_CHECKING:
-    from pegasus_driver.cli import Host
+    from pegasus_driver.world import World
 
 LOG = "/var/log/perseus/perseus.log"
 # Lines from before now, so that the table's head is among them: it comes again every 25 rows, of which some are errors.
@@ -35,16 +36,6 @@ BACK = 80
 RETRY = (1.0, 8.0)
 # Seconds between two looks at what the user wants, and between two pictures.
 TICK = 0.1
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a client's log, or what happened to the connection to it."""
-
-    client: str
-    kind: Literal["line", "connected", "lost"]
-    text: str = ""
-    old: bool = False  # from before the command began
 
 
 class Follower:
@@ -122,9 +113,9 @@ class Follower:
         return (said[-1] if said else f"ssh ended with {process.returncode}"), max(0, lines)
 
 
-def run_tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
+def run_tail(arguments: argparse.Namespace, world: World) -> ExitCode:
     """Until Ctrl-C, which is its normal end. Raises DriverError for what is wrong before it starts."""
-    access, hosts = reach(arguments, host)
+    access, hosts = reach(arguments, world)
     clients = _clients(hosts, arguments.clients)
     if not access.private_key.is_file():
         raise UsageError(
@@ -133,9 +124,9 @@ def run_tail(arguments: argparse.Namespace, host: Host) -> ExitCode:
         )
     lines: queue.Queue[Line] = queue.Queue()
     followers = [
-        Follower(client, _command(access), _look_up(access, host), lines.put, host.environ) for client in clients
+        Follower(client, _command(access), _look_up(access, world), lines.put, world.environ) for client in clients
     ]
-    view = _view(arguments.output, clients, host)
+    view = _view(arguments.output, clients, world)
     with Signals() as signals:
         signals.raising = False
         view.start()
@@ -173,9 +164,9 @@ def _command(access: Access) -> Callable[[EnvironmentHost, int], list[str]]:
     return command
 
 
-def _look_up(access: Access, host: Host) -> Callable[[EnvironmentHost], EnvironmentHost | None]:
+def _look_up(access: Access, world: World) -> Callable[[EnvironmentHost], EnvironmentHost | None]:
     def look_up(known: EnvironmentHost) -> EnvironmentHost | None:
-        found = (one for one in host.find_hosts(access) if one.name == known.name)
+        found = (one for one in world.find_hosts(access) if one.name == known.name)
         return next((one for one in found if one.state == "running" and one.address), None)
 
     return look_up
@@ -184,8 +175,8 @@ def _look_up(access: Access, host: Host) -> Callable[[EnvironmentHost], Environm
 class _Lines:
     """Plain lines that begin with the client's name; for a pipe. The rows from before are left out."""
 
-    def __init__(self, names: Sequence[str], host: Host) -> None:
-        self._out, self._err = host.stdout, host.stderr
+    def __init__(self, names: Sequence[str], world: World) -> None:
+        self._out, self._err = world.stdout, world.stderr
         self._width = max(map(len, names))
         self.gone = False
 
@@ -213,10 +204,10 @@ class _Lines:
 class _Json(_Lines):
     """Records as docs/events.md describes them."""
 
-    def __init__(self, names: Sequence[str], host: Host) -> None:
-        super().__init__(names, host)
-        self._now = host.now
-        self._readers = {name: load_reader(host.root)() for name in names}
+    def __init__(self, names: Sequence[str], world: World) -> None:
+        super().__init__(names, world)
+        self._now = world.now
+        self._readers = {name: TableReader() for name in names}
 
     def take(self, line: Line) -> None:
         if line.kind != "line":
@@ -236,17 +227,17 @@ class _Json(_Lines):
         self._write(json.dumps({"time": now.isoformat(), "type": kind, **data}))
 
 
-def json_view(clients: Sequence[EnvironmentHost], host: Host) -> _Json:
-    return _Json([client.name for client in clients], host)
+def json_view(clients: Sequence[EnvironmentHost], world: World) -> _Json:
+    return _Json([client.name for client in clients], world)
 
 
-def _view(output: str, clients: Sequence[EnvironmentHost], host: Host) -> Any:
+def _view(output: str, clients: Sequence[EnvironmentHost], world: World) -> Any:
     names = [client.name for client in clients]
     if output == "json":
-        return json_view(clients, host)
-    if output == "auto" and host.stdout.isatty() and host.environ.get("TERM", "") not in ("dumb", "unknown", ""):
-        return Panes([Pane(name, load_reader(host.root)()) for name in names], host.stdout, host.monotonic)
-    return _Lines(names, host)
+        return json_view(clients, world)
+    if output == "auto" and world.stdout.isatty() and world.environ.get("TERM", "") not in ("dumb", "unknown", ""):
+        return Panes([Pane(name, TableReader()) for name in names], world.stdout, world.monotonic)
+    return _Lines(names, world)
 
 
 def _take(lines: queue.Queue[Line], view: Any) -> None:

@@ -9,31 +9,34 @@ from typing import TYPE_CHECKING, Any
 from pegasus_driver.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from pegasus_driver.cli import Host
+    from pegasus_driver.world import World
 
 
-def run_validate(arguments: argparse.Namespace, host: Host) -> ExitCode:
+def run_validate(arguments: argparse.Namespace, world: World) -> ExitCode:
     """Prints the result on stdout: it is what was asked for, with mistakes or without."""
     from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import preflight
 
     from pegasus_driver import config as configuration
-    from pegasus_driver.cli import configured, extra_arguments
 
-    started = host.monotonic()
-    extra_arguments(arguments.extra_vars, host.folder)  # for its usage errors
+    started = world.monotonic()
+    configuration.extra_arguments(arguments.extra_vars, world.folder)  # for its usage errors
     config = configuration.examine(
-        host.root, configured(arguments, host), host.folder, arguments.extra_vars, launching=True
+        world.root,
+        configuration.configured(arguments, world.environ),
+        world.folder,
+        arguments.extra_vars,
+        launching=True,
     )
     unchecked = [one.text for one in preflight.ask(config.report, launching=False)]
     problems = config.report.problems
     code = ExitCode.CONFIGURATION if problems else ExitCode.OK
     if arguments.output == "json":
-        record = _record(config, code, unchecked, host.monotonic() - started)
-        host.stdout.write(json.dumps({"time": host.now().isoformat(), **record}) + "\n")
+        record = _record(config, code, unchecked, world.monotonic() - started)
+        world.stdout.write(json.dumps({"time": world.now().isoformat(), **record}) + "\n")
     else:
         lines = [configuration.problems_text(problems)] if problems else [f"no mistake found in {config.path}"]
         lines += [f"not checked: {text}" for text in unchecked]
-        host.stdout.write("\n".join(lines) + "\n")
+        world.stdout.write("\n".join(lines) + "\n")
     return code
 
 

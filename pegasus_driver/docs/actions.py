@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pegasus_driver.actions import ACTIONS, OWN, Action
-from pegasus_driver.cli import build_parser
 from pegasus_driver.commands.registry import COMMANDS, Command
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
+from pegasus_driver.parser import build_parser
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "actions.md"
 # The scripts of the original tool and what stands for them.

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-    from pegasus_driver.commands.tail import Line
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_red", "bright_cyan", "bright_green")
 # Characters: the narrowest pane that is still of use, a column of counts, the column of row numbers.
@@ -34,14 +30,14 @@ SHORT = {
 }
 
 
-def load_reader(root: Path) -> Callable[[], Any]:
-    """The collection's own reader of Perseus's table, which the modules on the hosts use too."""
-    folder = str(root / "collections")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import TableReader
+@dataclass(frozen=True)
+class Line:
+    """One line of a client's log, or what happened to the connection to it."""
 
-    return TableReader
+    client: str
+    kind: Literal["line", "connected", "lost"]
+    text: str = ""
+    old: bool = False  # from before the command began
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.driver.fakes import CONFIG, HOSTS, PRESET, WIRING, World
+from tests.driver.fakes import CONFIG, HOSTS, PRESET, WIRING, FakeWorld
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,12 +35,12 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def world(project: Path) -> World:
-    return World(project)
+def world(project: Path) -> FakeWorld:
+    return FakeWorld(project)
 
 
 @pytest.fixture
-def reachable(world: World) -> World:
+def reachable(world: FakeWorld) -> FakeWorld:
     """A project with the real presets, and hosts that are found without EC2."""
     for backend in ("local", "aws"):
         preset = world.root / "inventories" / backend / "group_vars"

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pegasus_driver.cli import Host, main
+from pegasus_driver.cli import main
 from pegasus_driver.environment import EnvironmentHost
 from pegasus_driver.run.runner import Outcome, Request
+from pegasus_driver.world import World
 
 CONFIG = """\
 pegasus_backend: local
@@ -163,7 +164,7 @@ class FakeCloud:
 class FakeRun:
     """A playbook run with given raw events. A callable among them is called when its turn comes."""
 
-    def __init__(self, world: World, request: Request) -> None:
+    def __init__(self, world: FakeWorld, request: Request) -> None:
         self.world, self.request = world, request
         self.events: queue.Queue[Any] = queue.Queue()
         self.outcome = Outcome(world.rc, world.run_error)
@@ -190,8 +191,8 @@ class FakeRun:
         return True
 
 
-class World:
-    """A Host and what it is made of."""
+class FakeWorld:
+    """A World whose parts a test controls and reads."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -212,8 +213,8 @@ class World:
         self.questions: list[str] = []
         self.out, self.err = io.StringIO(), io.StringIO()
 
-    def host(self) -> Host:
-        return Host(
+    def real(self) -> World:
+        return World(
             stdout=self.out,
             stderr=self.err,
             root=self.root,
@@ -250,7 +251,7 @@ class World:
     def run(self, *argv: str) -> int:
         self.out.seek(0), self.out.truncate()
         self.err.seek(0), self.err.truncate()
-        return main(list(argv), self.host())
+        return main(list(argv), self.real())
 
     @property
     def text(self) -> str:

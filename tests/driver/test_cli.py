@@ -19,19 +19,19 @@ from pathlib import Path
 import pytest
 
 from local_cloud import LocalCloudError
+from pegasus_driver import ROOT
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
-from pegasus_driver.cli import ROOT, build_parser, main
-from pegasus_driver.commands.completion import subcommands
-from pegasus_driver.commands.registry import split_rest
+from pegasus_driver.cli import main
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
+from pegasus_driver.parser import build_parser, split_rest, subcommands
 from pegasus_driver.run.lock import environment_lock, lock_path
 from pegasus_driver.run.runner import LOCK_VARIABLE
 from pegasus_driver.view.render import Beginning, Ending
 from pegasus_driver.view.summary import report_lines
 from tests.driver.fakes import (
     REPORT,
+    FakeWorld,
     Instance,
-    World,
     began,
     failed,
     ok,
@@ -44,14 +44,14 @@ from tests.driver.fakes import (
 PLACE = Path("local/us-east-1/Bench")  # of tests/driver/fakes.py
 
 
-def lines_of(world: World) -> list[dict]:
+def lines_of(world: FakeWorld) -> list[dict]:
     return [json.loads(line) for line in world.text.splitlines()]
 
 
 # --- help and usage -------------------------------------------------------------------------------------------------
 
 
-def test_help_names_actions_and_exit_codes(world: World) -> None:
+def test_help_names_actions_and_exit_codes(world: FakeWorld) -> None:
     assert world.run("--help") == 0
     for action in ACTIONS:
         assert action.name in world.text
@@ -61,7 +61,7 @@ def test_help_names_actions_and_exit_codes(world: World) -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.name)
-def test_help_of_an_action_has_an_example_that_parses(world: World, action: Action) -> None:
+def test_help_of_an_action_has_an_example_that_parses(world: FakeWorld, action: Action) -> None:
     assert world.run(action.name, "--help") == 0
     assert f"example:\n  ./pegasus-driver {action.usage_example}\n" in world.text
     assert build_parser(io.StringIO()).parse_args(action.usage_example.split()).action is action
@@ -77,7 +77,7 @@ def parsers(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[str,
 
 
 @pytest.mark.parametrize("words", list(parsers(build_parser(io.StringIO()))), ids=" ".join)
-def test_every_help_has_an_example(world: World, words: tuple[str, ...]) -> None:
+def test_every_help_has_an_example(world: FakeWorld, words: tuple[str, ...]) -> None:
     assert world.run(*words, "--help") == 0
     (line,) = re.findall(r"^example:\n  \./pegasus-driver (.+)$", world.text, re.MULTILINE)
     assert line.split()[: len(words)] == list(words)
@@ -94,8 +94,8 @@ GROW = Action(
 )  # fmt: skip
 
 
-def test_an_action_has_optional_arguments_and_options(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pegasus_driver.cli.ACTIONS", (*ACTIONS, GROW))
+def test_an_action_has_optional_arguments_and_options(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pegasus_driver.parser.ACTIONS", (*ACTIONS, GROW))
     assert world.run("grow") == 0 and "grow 1 of Bench: done" in world.text
     assert world.requests[-1].extra_vars == {"count": 1, "force": False, "wait": None}
     assert world.run("grow", "3", "--force", "--wait-time", "5") == 0
@@ -120,35 +120,35 @@ def test_help_imports_nothing_heavy() -> None:
     [
         ([], "required: ACTION"),
         (["setpu"], "found 'setpu', expected an action; the nearest is setup\nnext: See ./pegasus-driver --help"),
-        (["--dry-run", "setup"], "found '--dry-run', expected an action: options follow it"),
+        (["--dry-run", "setup"], "found '--dry-run', expected an action: options follow the action"),
         (["setup", "--bogus"], "found '--bogus', expected nothing more\nnext: See ./pegasus-driver setup --help"),
         (["connect-client", "1", "ls"], "found 'ls', expected nothing more"),
-        (["connect-client", "1", "ls"], "connect-client --help. What is to run on the host follows after '--'"),
+        (["connect-client", "1", "ls"], "connect-client --help. The command for the host follows after '--'"),
         (["stop-node"], "required: NODE"),
         (["stop-node", "zero"], "expected a node's index"),
         (["stop-node", "0"], "expected a node's index"),
         (["setup", "-e", "nonsense"], "expected KEY=VALUE"),
         (["setup", "-e", "@missing.yml"], "missing.yml isn't a file"),
-        (["setup", "--config", "a.yml", "--config", "b.yml"], "--config is given twice (a.yml, b.yml); expected one"),
+        (["setup", "--config", "a.yml", "--config", "b.yml"], "--config is given twice (a.yml, b.yml), expected once"),
         (["extend", "soon"], "'soon' isn't a length of time. Expected 20h 30m"),
         (["extend", "99999d"], "'99999d' is more than ten years"),
         (["local"], "required: VERB"),
     ],
 )
-def test_usage_errors(world: World, argv: list[str], expected: str) -> None:
+def test_usage_errors(world: FakeWorld, argv: list[str], expected: str) -> None:
     assert world.run(*argv) == ExitCode.USAGE == 2
     assert expected in world.errors
     assert "Traceback" not in world.errors and not world.requests and not world.cloud.calls
 
 
-def test_wrong_configuration_stops_before_anything(world: World) -> None:
+def test_wrong_configuration_stops_before_anything(world: FakeWorld) -> None:
     (world.root / "group_vars/all/config.yml").write_text("pegasus_backend: lokal\n")
     assert world.run("setup") == ExitCode.CONFIGURATION
     assert "pegasus_backend: found 'lokal', expected local or aws" in world.errors
     assert not world.cloud.calls and not world.requests
 
 
-def test_json_errors_are_json(world: World) -> None:
+def test_json_errors_are_json(world: FakeWorld) -> None:
     (world.root / "group_vars/all/config.yml").write_text("a: [\n")
     assert world.run("setup", "--output", "json") == ExitCode.CONFIGURATION
     (end,) = lines_of(world)
@@ -174,7 +174,7 @@ GOOD = [
 ]
 
 
-def test_setup_starts_the_cloud_runs_the_playbook_and_sums_up(world: World) -> None:
+def test_setup_starts_the_cloud_runs_the_playbook_and_sums_up(world: FakeWorld) -> None:
     world.events = GOOD
     (world.root / "mine.yml").write_text("chaos_timeout: 60\n")
     assert world.run("setup", "-e", "chaos_port=3000", "-e", "@mine.yml") == 0
@@ -198,7 +198,7 @@ def test_setup_starts_the_cloud_runs_the_playbook_and_sums_up(world: World) -> N
     assert not world.errors
 
 
-def test_setup_as_json(world: World) -> None:
+def test_setup_as_json(world: FakeWorld) -> None:
     world.events = GOOD
     assert world.run("setup", "--output=json") == 0
     records = lines_of(world)
@@ -213,7 +213,7 @@ GRAFANA = "http://172.31.0.12:3000"
 
 
 @pytest.mark.parametrize("action", ["setup", "setup-grafana"])
-def test_grafana_is_opened_on_a_desktop(world: World, action: str) -> None:
+def test_grafana_is_opened_on_a_desktop(world: FakeWorld, action: str) -> None:
     world.events, world.environ = GOOD, {"WAYLAND_DISPLAY": "wayland-0"}
     (world.root / f"playbooks/{action}.yml").touch()
     assert world.run(action) == 0
@@ -232,14 +232,14 @@ def test_grafana_is_opened_on_a_desktop(world: World, action: str) -> None:
     ],
 )
 def test_grafana_is_not_opened_and_its_address_is_there(
-    world: World, environ: dict[str, str], words: list[str]
+    world: FakeWorld, environ: dict[str, str], words: list[str]
 ) -> None:
     world.events, world.environ = GOOD, environ
     assert world.run(*words) == 0
     assert not world.browsed and GRAFANA in world.text
 
 
-def test_grafana_is_not_opened_after_a_failure(world: World) -> None:
+def test_grafana_is_not_opened_after_a_failure(world: FakeWorld) -> None:
     world.events, world.environ, world.rc = (
         [*GOOD[:-1], failed("Bench-1"), stats(failures={"Bench-1": 1})],
         {"DISPLAY": ":0"},
@@ -249,15 +249,15 @@ def test_grafana_is_not_opened_after_a_failure(world: World) -> None:
     assert not world.browsed
 
 
-def test_no_browser_is_told_and_no_failure(world: World) -> None:
+def test_no_browser_is_told_and_no_failure(world: FakeWorld) -> None:
     world.events, world.environ = GOOD, {"DISPLAY": ":0"}
-    host = world.host()
+    host = world.real()
     host.browse = lambda url: False
     assert main(["setup"], host) == 0
     assert "open the address yourself" in world.errors
 
 
-def test_aws_has_no_local_cloud(world: World) -> None:
+def test_aws_has_no_local_cloud(world: FakeWorld) -> None:
     config = world.root / "group_vars/all/config.yml"
     config.write_text(config.read_text().replace("backend: local", "backend: aws"))
     for action in ("setup", "destroy", "status"):
@@ -266,7 +266,7 @@ def test_aws_has_no_local_cloud(world: World) -> None:
     assert {path for request in world.requests for path in request.inventories} == {world.root / "inventories/aws"}
 
 
-def test_a_named_configuration_reaches_playbook_and_inventory(world: World) -> None:
+def test_a_named_configuration_reaches_playbook_and_inventory(world: FakeWorld) -> None:
     config = world.root / "group_vars/all/config.yml"
     (world.root / "other.yml").write_text(config.read_text().replace("Bench\n", "Other\n"))
     world.environ = {"PEGASUS_CONFIG": "other.yml"}
@@ -277,7 +277,7 @@ def test_a_named_configuration_reaches_playbook_and_inventory(world: World) -> N
     assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
 
 
-def test_commands_that_are_shown_are_about_the_environment_of_the_command(world: World) -> None:
+def test_commands_that_are_shown_are_about_the_environment_of_the_command(world: FakeWorld) -> None:
     """Or "take it down" would take another one down."""
     config = world.root / "group_vars/all/config.yml"
     (world.root / "other one.yml").write_text(config.read_text().replace("Bench\n", "Other\n"))
@@ -290,21 +290,21 @@ def test_commands_that_are_shown_are_about_the_environment_of_the_command(world:
     assert "take it down:  ./pegasus-driver destroy --config 'other one.yml'\n" in world.errors
 
 
-def test_a_local_cloud_that_fails(world: World) -> None:
+def test_a_local_cloud_that_fails(world: FakeWorld) -> None:
     world.cloud.error = LocalCloudError("found no container engine", "Install docker")
     assert world.run("setup") == ExitCode.EC2
     assert "found no container engine" in world.errors and "next: Install docker" in world.errors
     assert "Traceback" not in world.errors
 
 
-def test_an_unforeseen_error_is_told_without_traceback(world: World) -> None:
+def test_an_unforeseen_error_is_told_without_traceback(world: FakeWorld) -> None:
     world.cloud.error = RuntimeError("surprise")
     assert world.run("setup") == ExitCode.INTERNAL
     assert "internal error: RuntimeError: surprise" in world.errors and "Traceback" not in world.errors
     assert "Traceback" in (world.root / ".pegasus/internal-error.log").read_text()
 
 
-def test_verbose_shows_ansibles_output(world: World) -> None:
+def test_verbose_shows_ansibles_output(world: FakeWorld) -> None:
     world.events = [raw("verbose", stdout="Using ansible.cfg"), *GOOD]
     world.run("setup", "--verbose")
     assert "Using ansible.cfg" in world.text and "PLAY [Set up the hosts]" in world.text
@@ -351,7 +351,7 @@ MODULE = "aerospike_community.pegasus."
         (failed("localhost", action=MODULE + "environment_report", msg="m"), ExitCode.DATABASE),
     ],
 )
-def test_exit_code_of_a_failure(world: World, event: dict, code: ExitCode) -> None:
+def test_exit_code_of_a_failure(world: FakeWorld, event: dict, code: ExitCode) -> None:
     world.rc = 2
     host = event["event_data"]["host"]
     kind = "dark" if "unreachable" in event["event"] else "failures"
@@ -360,7 +360,7 @@ def test_exit_code_of_a_failure(world: World, event: dict, code: ExitCode) -> No
     assert f"FAILED  {host}" in world.errors and f"(exit code {code.value})" in world.errors
 
 
-def test_of_several_classes_the_one_nearest_to_the_cause_counts(world: World) -> None:
+def test_of_several_classes_the_one_nearest_to_the_cause_counts(world: FakeWorld) -> None:
     world.rc = 2
     wrong = failed("Bench-1", action=MODULE + "perseus_threads", msg="m", problems=["x"])
     host = failed("Bench-2", action=MODULE + "host_service", msg="m")
@@ -373,7 +373,7 @@ def test_of_several_classes_the_one_nearest_to_the_cause_counts(world: World) ->
     assert set(BY_CAUSE) == set(ExitCode) - {ExitCode.OK} and set(MEANINGS) == set(ExitCode)
 
 
-def test_a_modules_message_is_shown_word_for_word(world: World) -> None:
+def test_a_modules_message_is_shown_word_for_word(world: FakeWorld) -> None:
     message = "Bench-2: cluster-stable\nexpected size 3, found 2\nlast lines of the log:\n  CRITICAL: no   memory"
     world.rc = 2
     world.events = [
@@ -388,7 +388,7 @@ def test_a_modules_message_is_shown_word_for_word(world: World) -> None:
     assert "next: " in world.errors and "artifacts/run/stdout" in world.errors
 
 
-def test_the_cause_wins_over_its_consequences_and_equal_messages_are_told_once(world: World) -> None:
+def test_the_cause_wins_over_its_consequences_and_equal_messages_are_told_once(world: FakeWorld) -> None:
     world.rc = 2
     world.events = [
         play("p"),
@@ -401,7 +401,7 @@ def test_the_cause_wins_over_its_consequences_and_equal_messages_are_told_once(w
     assert "FAILED  Bench-1, Bench-2" in world.errors and world.errors.count("size 2") == 1
 
 
-def test_rescued_and_ignored_failures_are_no_failures(world: World) -> None:
+def test_rescued_and_ignored_failures_are_no_failures(world: FakeWorld) -> None:
     world.events = [
         play("p"),
         failed("Bench-1", msg="rescued"),
@@ -412,7 +412,7 @@ def test_rescued_and_ignored_failures_are_no_failures(world: World) -> None:
     assert not world.errors
 
 
-def test_a_rescue_that_fails_again_keeps_the_class(world: World) -> None:
+def test_a_rescue_that_fails_again_keeps_the_class(world: FakeWorld) -> None:
     world.rc = 2
     world.events = [
         play("p"),
@@ -424,14 +424,14 @@ def test_a_rescue_that_fails_again_keeps_the_class(world: World) -> None:
     assert "the log says" in world.errors
 
 
-def test_a_secret_stays_hidden(world: World) -> None:
+def test_a_secret_stays_hidden(world: FakeWorld) -> None:
     world.rc = 2
     world.events = [play("p"), failed("Bench-1", censored="hidden by no_log"), stats(failures={"Bench-1": 1})]
     assert world.run("setup") == ExitCode.HOST
     assert "hidden by no_log" in world.errors
 
 
-def test_ansible_that_can_not_run(world: World) -> None:
+def test_ansible_that_can_not_run(world: FakeWorld) -> None:
     world.rc = 4
     world.events = [raw("error", stdout="[ERROR]: couldn't resolve module/action\n'x.y'.")]
     assert world.run("setup") == ExitCode.INTERNAL
@@ -441,7 +441,7 @@ def test_ansible_that_can_not_run(world: World) -> None:
     assert "isn't installed" in world.errors
 
 
-def test_warnings_are_shown_once_and_deprecations_never(world: World) -> None:
+def test_warnings_are_shown_once_and_deprecations_never(world: FakeWorld) -> None:
     world.events = [
         raw("warning", stdout="[WARNING]: the engine is\nslow"),
         raw("warning", stdout="[WARNING]: the engine is\nslow"),
@@ -455,32 +455,32 @@ def test_warnings_are_shown_once_and_deprecations_never(world: World) -> None:
 # --- destroy, status, nodes -----------------------------------------------------------------------------------------
 
 
-def test_destroy_of_nothing(world: World) -> None:
+def test_destroy_of_nothing(world: FakeWorld) -> None:
     assert world.run("destroy") == 0
     assert "nothing to destroy" in world.text
     assert world.cloud.calls == ["stop --if-empty"] and not world.requests  # keys without an instance
 
 
-def test_destroy_stops_the_cloud_when_it_is_empty(world: World) -> None:
+def test_destroy_stops_the_cloud_when_it_is_empty(world: FakeWorld) -> None:
     world.cloud.running = True
     assert world.run("destroy") == 0
     assert world.cloud.calls == ["start --to-remove", "stop --if-empty"] and not world.cloud.running
 
 
-def test_destroy_adopts_what_a_crash_left(world: World) -> None:
+def test_destroy_adopts_what_a_crash_left(world: FakeWorld) -> None:
     world.cloud.left = ["container pegasus-i-1"]
     assert world.run("destroy") == 0
     assert world.cloud.calls == ["start --to-remove", "stop --if-empty"] and len(world.requests) == 1
 
 
-def test_destroy_that_fails_keeps_the_cloud(world: World) -> None:
+def test_destroy_that_fails_keeps_the_cloud(world: FakeWorld) -> None:
     world.cloud.running, world.rc = True, 2
     world.events = [play("p"), failed("localhost", msg="m"), stats(failures={"localhost": 1})]
     assert world.run("destroy") == ExitCode.HOST
     assert world.cloud.calls == ["start --to-remove"]
 
 
-def test_status_of_an_environment_that_is_not_ready(world: World) -> None:
+def test_status_of_an_environment_that_is_not_ready(world: FakeWorld) -> None:
     world.cloud.running = True
     problem = "Bench-1: cluster size: expected 3, found 2"
     report = ok("localhost", action=MODULE + "environment_report", report=REPORT, problems=[problem])
@@ -491,7 +491,7 @@ def test_status_of_an_environment_that_is_not_ready(world: World) -> None:
     assert lines_of(world)[-1]["not_ready"] == [problem]
 
 
-def test_a_modules_own_advice_is_shown(world: World) -> None:
+def test_a_modules_own_advice_is_shown(world: FakeWorld) -> None:
     world.rc = 2
     event = failed(
         "localhost", action=MODULE + "ec2_environment", msg="no quota", error_class="quota", next_step="Ask AWS"
@@ -501,7 +501,7 @@ def test_a_modules_own_advice_is_shown(world: World) -> None:
     assert "  no quota\n  next: Ask AWS" in world.errors
 
 
-def test_status(world: World) -> None:
+def test_status(world: FakeWorld) -> None:
     assert world.run("status") == 0
     assert "nothing runs" in world.text and not world.requests
     world.cloud.left = ["container pegasus-i-1"]
@@ -513,7 +513,7 @@ def test_status(world: World) -> None:
 
 
 @pytest.mark.parametrize("action", ["stop-node", "restart-node"])
-def test_node_actions(world: World, action: str) -> None:
+def test_node_actions(world: FakeWorld, action: str) -> None:
     assert world.run(action, "2") == ExitCode.EC2
     assert "the local cloud isn't running" in world.errors and not world.requests
     world.cloud.running = True
@@ -526,7 +526,7 @@ def test_node_actions(world: World, action: str) -> None:
     assert world.requests[-1].extra_vars == {"chaos_nodes": [2], "chaos_force": True}
 
 
-def test_an_action_that_met_no_host_is_no_success(world: World) -> None:
+def test_an_action_that_met_no_host_is_no_success(world: FakeWorld) -> None:
     world.cloud.running = True
     (world.root / "playbooks" / "logs.yml").write_text("[]\n")
     world.events = [play("Collect"), raw("playbook_on_no_hosts_matched", play="Collect"), stats()]
@@ -546,7 +546,9 @@ def test_an_action_that_met_no_host_is_no_success(world: World) -> None:
         (["build-clients"], {}),
     ],
 )
-def test_what_an_action_gives_its_playbook(world: World, arguments: list[str], variables: dict[str, object]) -> None:
+def test_what_an_action_gives_its_playbook(
+    world: FakeWorld, arguments: list[str], variables: dict[str, object]
+) -> None:
     world.cloud.running = True
     (world.root / "playbooks" / f"{arguments[0]}.yml").write_text("[]\n")
     assert world.run(*arguments) == 0
@@ -555,7 +557,7 @@ def test_what_an_action_gives_its_playbook(world: World, arguments: list[str], v
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two"])
-def test_how_many_nodes_to_add_is_a_number(world: World, count: str) -> None:
+def test_how_many_nodes_to_add_is_a_number(world: FakeWorld, count: str) -> None:
     assert world.run("add-nodes", count) == ExitCode.USAGE
     assert not world.requests
 
@@ -569,7 +571,7 @@ def test_every_action_has_a_playbook_of_its_own() -> None:
 # --- the local cloud ------------------------------------------------------------------------------------------------
 
 
-def test_local_verbs(world: World) -> None:
+def test_local_verbs(world: FakeWorld) -> None:
     assert world.run("local", "status") == 0 and "not running" in world.text
     assert world.run("local", "start") == 0 and "started" in world.text
     assert "building the image" in world.errors
@@ -591,7 +593,7 @@ def test_local_verbs(world: World) -> None:
 # --- lock and interruptions -----------------------------------------------------------------------------------------
 
 
-def test_a_second_action_is_told_who_runs(world: World) -> None:
+def test_a_second_action_is_told_who_runs(world: FakeWorld) -> None:
     since = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
     with environment_lock(world.root, PLACE, "setup", since):
         assert world.run("destroy") == ExitCode.USAGE
@@ -602,18 +604,18 @@ def test_a_second_action_is_told_who_runs(world: World) -> None:
 
 
 @pytest.mark.parametrize("place", ["local/eu-west-1/Bench", "aws/us-east-1/Bench"])
-def test_an_action_in_another_place_holds_nothing_here(world: World, place: str) -> None:
+def test_an_action_in_another_place_holds_nothing_here(world: FakeWorld, place: str) -> None:
     with environment_lock(world.root, Path(place), "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
         assert world.run("setup") == 0
 
 
-def test_an_action_on_aws_does_not_hold_the_local_cloud(world: World) -> None:
+def test_an_action_on_aws_does_not_hold_the_local_cloud(world: FakeWorld) -> None:
     world.cloud.running = True
     with environment_lock(world.root, Path("aws/us-east-1/Bench"), "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
         assert world.run("local", "stop") == 0 and "stopped" in world.text
 
 
-def test_the_local_cloud_is_not_stopped_under_an_action(world: World) -> None:
+def test_the_local_cloud_is_not_stopped_under_an_action(world: FakeWorld) -> None:
     world.cloud.running = True
     with environment_lock(world.root, PLACE, "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
         assert world.run("local", "stop") == ExitCode.USAGE
@@ -627,7 +629,7 @@ def test_the_local_cloud_is_not_stopped_under_an_action(world: World) -> None:
     assert world.run("local", "stop") == 0 and "stopped" in world.text
 
 
-def test_what_a_killed_driver_left_at_work_is_ended(world: World) -> None:
+def test_what_a_killed_driver_left_at_work_is_ended(world: FakeWorld) -> None:
     mark = {LOCK_VARIABLE: str(lock_path(world.root, PLACE))}
     with subprocess.Popen(["sleep", "300"], env={**os.environ, **mark}) as orphan:
         assert world.run("status") == 0 and orphan.poll() is None
@@ -638,7 +640,7 @@ def test_what_a_killed_driver_left_at_work_is_ended(world: World) -> None:
     assert world.run("setup") == 0 and "killed" not in world.text
 
 
-def test_a_defect_in_the_view_does_not_leave_ansible_at_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_in_the_view_does_not_leave_ansible_at_work(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     def handle(self: object, event: object, now: float) -> None:
         if world.runs:
             raise ValueError("defect")
@@ -649,7 +651,7 @@ def test_a_defect_in_the_view_does_not_leave_ansible_at_work(world: World, monke
     assert world.runs[0].killed
 
 
-def test_a_terminal_that_goes_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_goes_away(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(self: object, *arguments: object) -> None:
         raise OSError(5, "Input/output error")
 
@@ -663,7 +665,9 @@ def interrupt() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_while_ansible_runs(world: World, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+def test_interrupt_while_ansible_runs(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     before = signal.getsignal(signal.SIGINT)
     world.endless = True
     world.cloud.instances = [Instance(), Instance(name="Bench-2", state="pending")]
@@ -684,7 +688,7 @@ def test_interrupt_while_ansible_runs(world: World, monkeypatch: pytest.MonkeyPa
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_second_interrupt_kills(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_interrupt_kills(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.endless = world.stubborn = True
     world.events = [play("Set up the hosts")]
 
@@ -697,7 +701,7 @@ def test_a_second_interrupt_kills(world: World, monkeypatch: pytest.MonkeyPatch)
     assert world.runs[0].killed
 
 
-def test_an_interrupted_command_names_itself_in_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_command_names_itself_in_full(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     (world.root / "other.yml").write_text((world.root / "group_vars/all/config.yml").read_text())
 
     def start(root: Path, say: object, to_remove: bool) -> None:
@@ -708,7 +712,7 @@ def test_an_interrupted_command_names_itself_in_full(world: World, monkeypatch: 
     assert "go on:         ./pegasus-driver setup --config other.yml\n" in world.errors
 
 
-def test_interrupt_while_the_cloud_starts(world: World) -> None:
+def test_interrupt_while_the_cloud_starts(world: FakeWorld) -> None:
     def start(root: Path, say: object, to_remove: bool) -> None:
         interrupt()
         time.sleep(5)  # ended by the interrupt
@@ -728,13 +732,13 @@ def asking() -> dict:
               message=["terminate Bench-1 (i-1, server)", "delete the key pair pegasus-Bench"])  # fmt: skip
 
 
-def answer_file(world: World) -> Path | None:
+def answer_file(world: FakeWorld) -> Path | None:
     path = world.requests[-1].extra_vars.get("ec2_provision_answer_file")
     return Path(path) if path else None
 
 
 @pytest.mark.parametrize("output", ["auto", "plain"])
-def test_on_a_terminal_destroy_shows_its_list_and_asks(world: World, output: str) -> None:
+def test_on_a_terminal_destroy_shows_its_list_and_asks(world: FakeWorld, output: str) -> None:
     world.terminal, world.answers = True, ["yes"]
     world.events = [play("Take down"), asking(), asking(), stats(ok={"localhost": 1})]
     world.cloud.running = True
@@ -746,7 +750,7 @@ def test_on_a_terminal_destroy_shows_its_list_and_asks(world: World, output: str
 
 
 @pytest.mark.parametrize("answer", ["no", "", "^C", "yess"])
-def test_anything_but_yes_changes_nothing(world: World, answer: str) -> None:
+def test_anything_but_yes_changes_nothing(world: FakeWorld, answer: str) -> None:
     world.terminal, world.answers = True, [answer]
     world.events = [play("Take down"), asking(), failed("localhost", "Wait for the answer")]
     world.cloud.running = True
@@ -757,7 +761,7 @@ def test_anything_but_yes_changes_nothing(world: World, answer: str) -> None:
     assert "stop --if-empty" not in world.cloud.calls
 
 
-def test_a_launch_that_was_declined_left_nothing(world: World) -> None:
+def test_a_launch_that_was_declined_left_nothing(world: FakeWorld) -> None:
     config = world.root / "group_vars/all/config.yml"
     config.write_text(config.read_text().replace("backend: local", "backend: aws"))
     (world.root / "features.conf").write_text("feature-key-version 2\nasdb-cluster-nodes-limit 0\n")
@@ -771,7 +775,7 @@ def test_a_launch_that_was_declined_left_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("action", ["setup", "setup-cluster", "add-nodes", "destroy", "destroy-clients"])
-def test_yes_is_told_to_the_playbook_and_nobody_is_asked(world: World, action: str) -> None:
+def test_yes_is_told_to_the_playbook_and_nobody_is_asked(world: FakeWorld, action: str) -> None:
     (world.root / "playbooks" / f"{action}.yml").write_text("[]\n")
     world.terminal = world.cloud.running = True
     world.events = [asking()]
@@ -781,7 +785,7 @@ def test_yes_is_told_to_the_playbook_and_nobody_is_asked(world: World, action: s
 
 
 @pytest.mark.parametrize(("terminal", "options"), [(False, []), (True, ["--output", "json"]), (True, ["--dry-run"])])
-def test_where_nobody_can_be_asked_the_playbook_decides(world: World, terminal: bool, options: list[str]) -> None:
+def test_where_nobody_can_be_asked_the_playbook_decides(world: FakeWorld, terminal: bool, options: list[str]) -> None:
     """It destroys, and refuses a launch above the limit."""
     world.terminal, world.cloud.running = terminal, True
     world.events = [asking()]
@@ -812,7 +816,7 @@ def test_a_live_view_leaves_the_terminal_to_the_question(tmp_path: Path) -> None
     assert not view._live.is_started
 
 
-def test_extend_of_one_group(world: World) -> None:
+def test_extend_of_one_group(world: FakeWorld) -> None:
     (world.root / "playbooks" / "extend.yml").write_text("[]\n")
     world.cloud.running = True
     assert world.run("extend", "4h") == 0
@@ -823,7 +827,7 @@ def test_extend_of_one_group(world: World) -> None:
     assert "found 'cluster', expected one of servers, clients, monitors" in world.errors
 
 
-def test_reap_everywhere(world: World) -> None:
+def test_reap_everywhere(world: FakeWorld) -> None:
     (world.root / "playbooks" / "reap.yml").write_text("[]\n")
     world.cloud.running = True
     assert world.run("reap", "--all-regions", "--dry-run") == 0

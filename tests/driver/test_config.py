@@ -14,7 +14,7 @@ from pegasus_driver import config
 from pegasus_driver.errors import ConfigurationError
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.view.summary import how_to
-from tests.driver.fakes import PRESET, World, failed, stats
+from tests.driver.fakes import PRESET, FakeWorld, failed, stats
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +43,7 @@ def test_a_missing_file(project: Path) -> None:
 # --- in the command line
 
 
-def test_config_names_another_environment(world: World) -> None:
+def test_config_names_another_environment(world: FakeWorld) -> None:
     text = (world.root / "group_vars/all/config.yml").read_text()
     (world.root / "other.yml").write_text(text.replace("Bench\n", "Other\n"))
     assert world.run("setup", "--config", "other.yml") == 0
@@ -53,7 +53,7 @@ def test_config_names_another_environment(world: World) -> None:
     assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
 
 
-def test_the_commands_that_are_named_are_about_the_same_environment(world: World) -> None:
+def test_the_commands_that_are_named_are_about_the_same_environment(world: FakeWorld) -> None:
     """`destroy` without the file would take another one down."""
     text = (world.root / "group_vars/all/config.yml").read_text()
     (world.root / "other.yml").write_text(text.replace("Bench\n", "Other\n"))
@@ -72,14 +72,14 @@ def test_the_commands_that_are_named_are_about_the_same_environment(world: World
         ("perseus_client_record_size=10", "expected a whole number, 178 to"),
     ],
 )
-def test_mistakes_in_e_stop_every_action_before_anything(world: World, argument: str, said: str) -> None:
+def test_mistakes_in_e_stop_every_action_before_anything(world: FakeWorld, argument: str, said: str) -> None:
     for action in (["setup"], ["destroy"], ["status"], ["copy-threads"], ["stop-node", "1"]):
         assert world.run(*action, "-e", argument) == ExitCode.CONFIGURATION
         assert said in world.errors and "Nothing was started" in world.errors
     assert not world.requests and not world.cloud.calls
 
 
-def test_wrong_threads_stop_what_needs_them_and_nothing_else(world: World) -> None:
+def test_wrong_threads_stop_what_needs_them_and_nothing_else(world: FakeWorld) -> None:
     threads = world.root / "threads.yaml"
     threads.write_text(threads.read_text().replace("stringSearch: 0", "stringSearch: 1"))
     for action in ("setup", "copy-threads"):
@@ -92,7 +92,7 @@ def test_wrong_threads_stop_what_needs_them_and_nothing_else(world: World) -> No
 # --- validate -------------------------------------------------------------------------------------------------------
 
 
-def test_validate_names_mistakes_and_starts_nothing(world: World) -> None:
+def test_validate_names_mistakes_and_starts_nothing(world: FakeWorld) -> None:
     assert world.run("validate", "-e", "pegasus_cluster_nodes=0") == ExitCode.CONFIGURATION
     assert "the configuration has 1 mistake:" in world.text
     assert "-e: pegasus_cluster_nodes: found 0, expected a whole number, 1 to 256" in world.text
@@ -101,7 +101,7 @@ def test_validate_names_mistakes_and_starts_nothing(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_wrong_configuration_has_a_class_of_its_own(world: World) -> None:
+def test_a_wrong_configuration_has_a_class_of_its_own(world: FakeWorld) -> None:
     """A script can tell it from a misspelled command and from another action at work."""
     (world.root / "other.yml").write_text("pegasus_cluster_nodes: x\n")
     threads = (world.root / "threads.yaml").read_text()
@@ -114,7 +114,7 @@ def test_a_wrong_configuration_has_a_class_of_its_own(world: World) -> None:
     assert world.run("validate", "--confg", "other.yml") == world.run("validate", "-e", "x") == ExitCode.USAGE == 2
 
 
-def test_validate_says_what_it_could_not_check(world: World) -> None:
+def test_validate_says_what_it_could_not_check(world: FakeWorld) -> None:
     """The small project's local preset is empty: its instance types have defaults, its endpoint isn't there."""
     preset = world.root / "inventories/local/group_vars"
     (preset / "all.yml").write_text(PRESET + 'ec2_provision_cluster_instance_type: "{{ unknown.type }}"\n')
@@ -128,7 +128,7 @@ def test_validate_says_what_it_could_not_check(world: World) -> None:
     assert any("setup demands one" in line for line in lines)
 
 
-def test_validate_as_json(world: World) -> None:
+def test_validate_as_json(world: FakeWorld) -> None:
     assert world.run("validate", "--output", "json", "-e", "perseus_client_recordsize=300") == 7
     record = json.loads(world.text)
     assert record["type"] == "end" and record["exit_code"] == 7 and record["result"] == "configuration"
@@ -138,7 +138,7 @@ def test_validate_as_json(world: World) -> None:
     assert record["unchecked"] and record["elapsed"] >= 0
 
 
-def test_validate_with_an_unreadable_file_as_json(world: World) -> None:
+def test_validate_with_an_unreadable_file_as_json(world: FakeWorld) -> None:
     (world.root / "group_vars/all/config.yml").write_text("a: [\n")
     assert world.run("validate", "--output=json") == 7
     assert json.loads(world.text)["mistakes"][0]["line"] == 2

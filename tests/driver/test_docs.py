@@ -14,15 +14,16 @@ import pytest
 from local_cloud.cloud import CloudStatus
 from pegasus_driver.actions import ACTIONS
 from pegasus_driver.commands.registry import COMMANDS
-from pegasus_driver.commands.tail import Line, json_view
+from pegasus_driver.commands.tail import json_view
 from pegasus_driver.docs import actions as docs_actions
 from pegasus_driver.environment import EnvironmentHost
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.events import Event, HostStats, Stats, parse
 from pegasus_driver.run.outcome import Change, Failure
 from pegasus_driver.run.progress import Progress
+from pegasus_driver.view.panes import Line
 from pegasus_driver.view.render import RECORD_TYPES, Beginning, Ending, JsonRenderer
-from tests.driver.fakes import REPORT, World, began, failed, ok, play, raw, stats
+from tests.driver.fakes import REPORT, FakeWorld, began, failed, ok, play, raw, stats
 
 DOCS = Path(__file__).parents[2] / "docs"
 ONE_OBJECT = "\n## Commands that print one object\n"
@@ -67,7 +68,7 @@ def fields(record: dict[str, Any], prefix: str = "") -> set[str]:
     return names
 
 
-def emitted(world: World) -> dict[str, set[str]]:
+def emitted(world: FakeWorld) -> dict[str, set[str]]:
     """Record type -> field names, from records of every type."""
     out = io.StringIO()
     renderer = JsonRenderer(out, lambda: datetime(2026, 11, 24, tzinfo=UTC), verbose=True)
@@ -83,7 +84,7 @@ def emitted(world: World) -> dict[str, set[str]]:
         stages=progress.stages, report=REPORT,
     )  # fmt: skip
     renderer.finish(ending, 1.0)
-    host = world.host()
+    host = world.real()
     host.root, host.stdout = DOCS.parent, out
     view = json_view([EnvironmentHost("C-1", "client", 1, "10.0.0.1", "running", "i-1")], host)
     for text in TABLE:
@@ -106,7 +107,7 @@ TABLE = (
 )
 
 
-def test_every_record_is_documented_and_every_documented_record_exists(world: World) -> None:
+def test_every_record_is_documented_and_every_documented_record_exists(world: FakeWorld) -> None:
     assert emitted(world) == documented()
 
 
@@ -118,7 +119,7 @@ def test_every_kind_of_event_is_in_the_story() -> None:
     assert HostStats() in Stats({"B-1": HostStats()}).hosts.values()
 
 
-def test_a_refused_command_gives_the_same_record(world: World) -> None:
+def test_a_refused_command_gives_the_same_record(world: FakeWorld) -> None:
     assert world.run("setpu", "--output", "json") == ExitCode.USAGE
     (end,) = [json.loads(line) for line in world.text.splitlines()]
     assert set(end) - {"time", "type"} == {name for name in documented()["end"] if "[]" not in name}
@@ -151,14 +152,14 @@ def objects() -> dict[str, set[str]]:
     return found
 
 
-def printed(world: World, *words: str) -> dict[str, Any]:
+def printed(world: FakeWorld, *words: str) -> dict[str, Any]:
     assert world.run(*words, "--output", "json") == 0, world.errors
     (line,) = world.text.splitlines()
     record: dict[str, Any] = json.loads(line)
     return record
 
 
-def test_what_other_commands_print_is_documented(world: World, tmp_path: Path) -> None:
+def test_what_other_commands_print_is_documented(world: FakeWorld, tmp_path: Path) -> None:
     world.cloud.status = lambda root: CloudStatus(False)  # type: ignore[method-assign,assignment,return-value]
     wanted = objects()
     end = {name for name in documented()["end"] if "[]" not in name} | {"time", "type"}
@@ -171,7 +172,7 @@ def test_what_other_commands_print_is_documented(world: World, tmp_path: Path) -
     assert set(wanted) == {"mirror fetch", "mirror serve"}  # tests/driver/test_mirror.py asks those
 
 
-def test_every_mistake_has_the_documented_parts(world: World) -> None:
+def test_every_mistake_has_the_documented_parts(world: FakeWorld) -> None:
     assert world.run("validate", "--output", "json", "-e", "pegasus_cluster_nodes=0") == ExitCode.CONFIGURATION
     (mistake,) = json.loads(world.text)["mistakes"]
     (row,) = [line for line in (DOCS / "events.md").read_text().splitlines() if line.startswith("| `mistakes`")]

@@ -17,16 +17,16 @@ from moto.server import ThreadedMotoServer
 
 from pegasus_driver import config as configuration
 from pegasus_driver import environment
-from pegasus_driver.commands.registry import has_browser
+from pegasus_driver.commands.connect import has_browser
 from pegasus_driver.environment import Access
 from pegasus_driver.errors import CloudError, ConfigurationError
 from pegasus_driver.exit_codes import ExitCode
-from tests.driver.fakes import HOSTS, World
+from tests.driver.fakes import HOSTS, FakeWorld
 
 ROOT = Path(__file__).parents[2]
 
 
-def access_of(world: World, **environ: str) -> Access:
+def access_of(world: FakeWorld, **environ: str) -> Access:
     return environment.access(world.root, configuration.load(world.root, environ, world.root))
 
 
@@ -48,7 +48,7 @@ def launch(ec2: Any, **tags: str) -> str:
     return str(answer["Instances"][0]["InstanceId"])
 
 
-def test_hosts_are_found_by_tag_and_kept_for_completion(reachable: World, moto: str) -> None:
+def test_hosts_are_found_by_tag_and_kept_for_completion(reachable: FakeWorld, moto: str) -> None:
     port = moto.rpartition(":")[2]
     access = access_of(reachable, PEGASUS_LOCAL_PORT=port)
     assert access.endpoint_url == moto and access.access_key == "local" and not access.public
@@ -75,14 +75,14 @@ def test_hosts_are_found_by_tag_and_kept_for_completion(reachable: World, moto: 
     assert hosts == found and time.time() - at < 60
 
 
-def test_an_endpoint_that_is_not_there(reachable: World) -> None:
+def test_an_endpoint_that_is_not_there(reachable: FakeWorld) -> None:
     access = access_of(reachable, PEGASUS_LOCAL_PORT="1")
     with pytest.raises(CloudError) as error:
         environment.find(access, 1.0)
     assert "Could not connect" in error.value.message and "setup" in error.value.next_step
 
 
-def test_the_preset_of_aws(reachable: World) -> None:
+def test_the_preset_of_aws(reachable: FakeWorld) -> None:
     config = reachable.root / "group_vars/all/config.yml"
     config.write_text(config.read_text().replace("backend: local", "backend: aws"))
     access = access_of(reachable)
@@ -96,7 +96,7 @@ def test_the_preset_of_aws(reachable: World) -> None:
 # --- connect, open --------------------------------------------------------------------------------------------------
 
 
-def test_connect_becomes_ssh_with_the_environments_own_files(reachable: World) -> None:
+def test_connect_becomes_ssh_with_the_environments_own_files(reachable: FakeWorld) -> None:
     reachable.run("connect-client", "2")
     (command,) = reachable.executed
     state = reachable.root / ".pegasus/local/us-east-1/Bench"
@@ -117,18 +117,18 @@ def test_connect_becomes_ssh_with_the_environments_own_files(reachable: World) -
         (["status", "--", "ls"], "found 'ls' after '--'"),
     ],
 )
-def test_connect_refuses(reachable: World, argv: list[str], expected: str) -> None:
+def test_connect_refuses(reachable: FakeWorld, argv: list[str], expected: str) -> None:
     assert reachable.run(*argv) == ExitCode.USAGE
     assert expected in reachable.errors and not reachable.executed
 
 
-def test_connect_without_the_key(reachable: World) -> None:
+def test_connect_without_the_key(reachable: FakeWorld) -> None:
     (reachable.root / ".pegasus/local/us-east-1/Bench/id_ed25519").unlink()
     assert reachable.run("connect-client", "1") == ExitCode.USAGE
     assert "expected the environment's private key" in reachable.errors
 
 
-def test_open(reachable: World) -> None:
+def test_open(reachable: FakeWorld) -> None:
     assert reachable.run("open") == 0
     assert reachable.text == "http://172.31.0.14:3000\n" and not reachable.browsed
     reachable.environ = {"DISPLAY": ":0"}
@@ -171,7 +171,7 @@ def test_a_browser_is_where_a_window_would_appear_or_where_the_user_names_one() 
         (["nonsense", ""], None),
     ],
 )
-def test_completion(reachable: World, words: list[str], expected: list[str] | None) -> None:
+def test_completion(reachable: FakeWorld, words: list[str], expected: list[str] | None) -> None:
     environment.keep(access_of(reachable), HOSTS)
     assert reachable.run("_complete", "--", *words) == 0
     assert not reachable.errors
@@ -180,7 +180,7 @@ def test_completion(reachable: World, words: list[str], expected: list[str] | No
 
 
 @pytest.mark.parametrize("words", [["--config", "other.yml", ""], ["--config=other.yml", ""]])
-def test_completion_of_the_environment_that_the_line_names(reachable: World, words: list[str]) -> None:
+def test_completion_of_the_environment_that_the_line_names(reachable: FakeWorld, words: list[str]) -> None:
     config = reachable.root / "group_vars/all/config.yml"
     (reachable.root / "other.yml").write_text(config.read_text().replace("Bench\n", "Other\n"))
     environment.keep(access_of(reachable), HOSTS)
@@ -191,7 +191,7 @@ def test_completion_of_the_environment_that_the_line_names(reachable: World, wor
     assert reachable.text.split() == ["7"]
 
 
-def test_completion_is_silent_without_ec2_and_asks_once(reachable: World) -> None:
+def test_completion_is_silent_without_ec2_and_asks_once(reachable: FakeWorld) -> None:
     access = access_of(reachable)
     environment.keep(access, HOSTS)
     os.utime(access.cache, (1, 1))  # old: EC2 is asked
@@ -205,7 +205,7 @@ def test_completion_is_silent_without_ec2_and_asks_once(reachable: World) -> Non
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(world: World, shell: str) -> None:
+def test_completion_scripts(world: FakeWorld, shell: str) -> None:
     assert world.run("completion", shell) == 0
     assert "_complete --" in world.text and "2>/dev/null" in world.text
     assert world.run("completion", "tcsh") == ExitCode.USAGE

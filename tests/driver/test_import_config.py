@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pegasus_driver import config
 from pegasus_driver.commands.import_config import ORIGINAL, ShellError, read_configure, render_config, shell_value
 from pegasus_driver.exit_codes import ExitCode
-from tests.driver.fakes import World
+from tests.driver.fakes import FakeWorld
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,7 +93,7 @@ def test_every_variable_is_imported() -> None:
     assert CONFIGURE.splitlines()[line - 1].startswith("aerolab") and "isn't run" in remark
 
 
-def test_what_is_imported_validates(world: World, tmp_path: Path) -> None:
+def test_what_is_imported_validates(world: FakeWorld, tmp_path: Path) -> None:
     (tmp_path / "configure.sh").write_text(CONFIGURE)
     shipped = (ROOT / "group_vars/all/config.yml").read_text()
     (tmp_path / "other.yml").write_text(render_config(shipped, read_configure(CONFIGURE)))
@@ -193,7 +193,7 @@ def test_no_file_makes_the_import_crash(content: str) -> None:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_writes_a_file_once(world: World) -> None:
+def test_the_command_writes_a_file_once(world: FakeWorld) -> None:
     (world.root / "configure.sh").write_text(CONFIGURE)
     assert world.run("import-config", "configure.sh", "--to", "new.yml") == 0
     last = len(CONFIGURE.splitlines())
@@ -204,7 +204,7 @@ def test_the_command_writes_a_file_once(world: World) -> None:
     assert "exists" in world.errors
 
 
-def test_the_command_prints_and_tells_mistakes(world: World) -> None:
+def test_the_command_prints_and_tells_mistakes(world: FakeWorld) -> None:
     (world.root / "configure.sh").write_text(CONFIGURE.replace("RECORD_SIZE=1024", "RECORD_SIZE=100"))
     assert world.run("import-config", "configure.sh") == ExitCode.CONFIGURATION
     assert yaml.safe_load(world.text)["perseus_client_record_size"] == 100
@@ -212,7 +212,7 @@ def test_the_command_prints_and_tells_mistakes(world: World) -> None:
 
 
 @pytest.mark.parametrize(("name", "content"), [("nowhere.sh", None), ("empty.sh", ""), ("other.sh", "echo hello\n")])
-def test_files_that_are_no_configure(world: World, name: str, content: str | None) -> None:
+def test_files_that_are_no_configure(world: FakeWorld, name: str, content: str | None) -> None:
     if content is not None:
         (world.root / name).write_text(content)
     assert world.run("import-config", name) == ExitCode.USAGE
@@ -225,7 +225,7 @@ def test_what_only_python_takes_for_a_number_is_left_out() -> None:
     assert [line for line, _ in found.remarks] == [1, 2]
 
 
-def test_a_place_that_cant_be_written_and_a_file_without_a_name(world: World) -> None:
+def test_a_place_that_cant_be_written_and_a_file_without_a_name(world: FakeWorld) -> None:
     (world.root / "configure.sh").write_text("CLUSTER_NAME=a/b\n")
     assert world.run("import-config", "configure.sh", "--to", "nowhere/new.yml") == ExitCode.USAGE
     assert "nowhere/new.yml can't be written: No such file or directory" in world.errors

@@ -18,12 +18,12 @@ import pytest
 import yaml
 
 from local_cloud.mirror import Mirror
-from pegasus_driver.cli import ROOT
+from pegasus_driver import ROOT
 from pegasus_driver.commands import mirror as mirror_commands
 from pegasus_driver.mirror import download as mirror_download
 from pegasus_driver.mirror.download import Site, Store
 from pegasus_driver.mirror.parts import ROLES, parts, repositories
-from tests.driver.fakes import CONFIG, World
+from tests.driver.fakes import CONFIG, FakeWorld
 from tests.driver.test_docs import objects
 
 SERVER = "download.aerospike.com/artifacts/aerospike-server-enterprise"
@@ -144,7 +144,7 @@ def project_with_roles(project: Path) -> Path:
     return project
 
 
-def fetch(world: World, upstream: Upstream, *more: str) -> int:
+def fetch(world: FakeWorld, upstream: Upstream, *more: str) -> int:
     return world.run("mirror", "fetch", "--from", upstream.url, "--architecture", "x86_64", *more)
 
 
@@ -162,7 +162,7 @@ def test_what_the_roles_install_is_what_a_mirror_holds() -> None:
 
 
 def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothing(
-    project_with_roles: Path, world: World, upstream: Upstream
+    project_with_roles: Path, world: FakeWorld, upstream: Upstream
 ) -> None:
     assert fetch(world, upstream) == 0, world.err.getvalue()
     mirror = project_with_roles / ".cache/mirror"
@@ -196,7 +196,7 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
 
 
 def test_another_configuration_than_config_yml_can_be_mirrored(
-    project_with_roles: Path, world: World, upstream: Upstream
+    project_with_roles: Path, world: FakeWorld, upstream: Upstream
 ) -> None:
     (project_with_roles / "other.yml").write_text(CONFIG + "aerospike_server_version: 8.1.0.3\n")
     for version in ("8.1.0.3", "8.1.0.4"):
@@ -352,7 +352,7 @@ def test_a_repository_is_fetched_from_where_the_mirror_is_filled_from_now(tmp_pa
 
 
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(
-    project_with_roles: Path, world: World, upstream: Upstream
+    project_with_roles: Path, world: FakeWorld, upstream: Upstream
 ) -> None:
     upstream.put(f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter_1.34.0-1_amd64.deb", b"damaged", checksum="0" * 64)
     assert fetch(world, upstream, "--distribution", "debian12") == 2
@@ -361,7 +361,7 @@ def test_a_wrong_checksum_is_refused_and_leaves_nothing(
     assert not list((project_with_roles / ".cache/mirror").rglob("*exporter_*"))
 
 
-def test_what_no_host_can_have_is_an_error(project_with_roles: Path, world: World, upstream: Upstream) -> None:
+def test_what_no_host_can_have_is_an_error(project_with_roles: Path, world: FakeWorld, upstream: Upstream) -> None:
     shutil.rmtree(upstream.folder / SERVER)
     (upstream.folder / SERVER / "8.1.0.3").mkdir(parents=True)
     assert fetch(world, upstream) == 2
@@ -369,7 +369,7 @@ def test_what_no_host_can_have_is_an_error(project_with_roles: Path, world: Worl
 
 
 def test_a_file_that_is_missing_for_some_hosts_only_is_named(
-    project_with_roles: Path, world: World, upstream: Upstream
+    project_with_roles: Path, world: FakeWorld, upstream: Upstream
 ) -> None:
     (upstream.folder / f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter-1.34.0-1.x86_64.rpm").unlink()
     assert fetch(world, upstream) == 0
@@ -381,7 +381,7 @@ def test_a_file_that_is_missing_for_some_hosts_only_is_named(
 
 
 def test_what_the_roles_can_do_without_is_named_and_no_error(
-    project_with_roles: Path, world: World, upstream: Upstream
+    project_with_roles: Path, world: FakeWorld, upstream: Upstream
 ) -> None:
     (upstream.folder / DASHBOARDS).unlink()
     (upstream.folder / PLUGIN).unlink()
@@ -410,7 +410,7 @@ def test_a_site_that_fails_is_tried_again_then_named(tmp_path: Path, monkeypatch
         Site(pause=0).text("http://127.0.0.1:9/x")
 
 
-def test_list_shows_and_checks(project_with_roles: Path, world: World, upstream: Upstream) -> None:
+def test_list_shows_and_checks(project_with_roles: Path, world: FakeWorld, upstream: Upstream) -> None:
     assert world.run("mirror", "list") == 0
     assert "holds nothing" in world.out.getvalue()
     assert fetch(world, upstream, "--distribution", "debian12") == 0
@@ -428,7 +428,7 @@ def test_list_shows_and_checks(project_with_roles: Path, world: World, upstream:
 
 
 def test_serve_offers_what_was_fetched(
-    project_with_roles: Path, world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    project_with_roles: Path, world: FakeWorld, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     documented = objects()
     assert fetch(world, upstream, "--distribution", "debian12", "--output", "json") == 0
@@ -448,6 +448,6 @@ def test_serve_offers_what_was_fetched(
     assert b"debian12_x86_64.tgz" in seen[0]
 
 
-def test_serve_without_a_mirror_says_what_to_do(world: World) -> None:
+def test_serve_without_a_mirror_says_what_to_do(world: FakeWorld) -> None:
     assert world.run("mirror", "serve") == 2
     assert "mirror fetch" in world.err.getvalue()

@@ -13,7 +13,7 @@ import pytest
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.runner import make_run_folder
 from pegasus_driver.view.render import Ending, Recorder
-from tests.driver.fakes import Instance, World, began, failed, ok, play, raw, stats
+from tests.driver.fakes import FakeWorld, Instance, began, failed, ok, play, raw, stats
 
 MODULE = "aerospike_community.pegasus."
 CHANGES = [
@@ -30,7 +30,7 @@ CHANGES = [
 ]  # fmt: skip
 
 
-def folder_of(world: World) -> Path:
+def folder_of(world: FakeWorld) -> Path:
     return world.requests[-1].folder
 
 
@@ -41,7 +41,7 @@ def lines(path: Path) -> list[dict]:
 # --- dry runs -------------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_shows_the_plan_and_leaves_the_cloud_as_it_was(world: World) -> None:
+def test_a_dry_run_shows_the_plan_and_leaves_the_cloud_as_it_was(world: FakeWorld) -> None:
     world.events = CHANGES
     assert world.run("setup", "--dry-run") == 0
     assert list(world.requests[0].arguments) == ["--check", "--diff"]
@@ -55,20 +55,20 @@ def test_a_dry_run_shows_the_plan_and_leaves_the_cloud_as_it_was(world: World) -
     assert world.cloud.calls == ["start", "stop --if-empty"] and not world.cloud.running
 
 
-def test_a_dry_run_keeps_a_cloud_that_ran(world: World) -> None:
+def test_a_dry_run_keeps_a_cloud_that_ran(world: FakeWorld) -> None:
     world.cloud.running, world.cloud.instances = True, [Instance()]
     for action in ("setup", "destroy"):
         assert world.run(action, "--dry-run") == 0
     assert "stop --if-empty" not in world.cloud.calls and world.cloud.running
 
 
-def test_a_dry_run_that_is_interrupted_or_fails_stops_the_cloud_too(world: World) -> None:
+def test_a_dry_run_that_is_interrupted_or_fails_stops_the_cloud_too(world: FakeWorld) -> None:
     world.rc, world.events = 2, [play("p"), failed("localhost", msg="m"), stats(failures={"localhost": 1})]
     assert world.run("setup", "--dry-run") == ExitCode.HOST
     assert world.cloud.calls == ["start", "stop --if-empty"]
 
 
-def test_a_dry_run_does_not_take_up_what_a_crash_left(world: World) -> None:
+def test_a_dry_run_does_not_take_up_what_a_crash_left(world: FakeWorld) -> None:
     world.cloud.left = ["container pegasus-i-1"]
     for action in (["setup"], ["destroy"], ["stop-node", "1"]):
         assert world.run(*action, "--dry-run") == 0
@@ -76,7 +76,7 @@ def test_a_dry_run_does_not_take_up_what_a_crash_left(world: World) -> None:
     assert not world.cloud.calls and not world.requests
 
 
-def test_a_dry_run_as_records(world: World) -> None:
+def test_a_dry_run_as_records(world: FakeWorld) -> None:
     world.events = CHANGES
     assert world.run("setup", "--dry-run", "--output", "json") == 0
     records = [json.loads(line) for line in world.text.splitlines()]
@@ -90,12 +90,12 @@ def test_a_dry_run_as_records(world: World) -> None:
 
 
 @pytest.mark.parametrize("action", ["status", "logs"])
-def test_what_changes_nothing_has_no_dry_run(world: World, action: str) -> None:
+def test_what_changes_nothing_has_no_dry_run(world: FakeWorld, action: str) -> None:
     assert world.run(action, "--dry-run") == ExitCode.USAGE
     assert "--dry-run" in world.errors
 
 
-def test_differences_of_files_are_cut_and_secrets_stay_hidden(world: World) -> None:
+def test_differences_of_files_are_cut_and_secrets_stay_hidden(world: FakeWorld) -> None:
     many = "".join(f"{number}\n" for number in range(500))
     world.events = [
         play("p"),
@@ -114,7 +114,7 @@ def test_differences_of_files_are_cut_and_secrets_stay_hidden(world: World) -> N
 # --- what a run keeps -----------------------------------------------------------------------------------------------
 
 
-def test_every_run_keeps_its_events_and_a_summary(world: World) -> None:
+def test_every_run_keeps_its_events_and_a_summary(world: FakeWorld) -> None:
     world.events = [*CHANGES[:-1], raw("verbose", stdout="Ansible's text"), CHANGES[-1]]
     assert world.run("setup") == 0
     folder = folder_of(world)
@@ -129,13 +129,13 @@ def test_every_run_keeps_its_events_and_a_summary(world: World) -> None:
     assert summary["exit_code"] == 0 and summary["run_folder"] == f".pegasus/runs/{folder.name}"
 
 
-def test_the_record_is_what_json_output_prints(world: World) -> None:
+def test_the_record_is_what_json_output_prints(world: FakeWorld) -> None:
     world.events = CHANGES
     assert world.run("setup", "--output", "json") == 0
     assert world.text == (folder_of(world) / "events.ndjson").read_text()
 
 
-def test_timings_of_stages_and_roles(world: World) -> None:
+def test_timings_of_stages_and_roles(world: FakeWorld) -> None:
     world.events = CHANGES
     assert world.run("setup", "--output", "json") == 0
     stages = json.loads(world.text.splitlines()[-1])["stages"]
@@ -148,7 +148,7 @@ def test_timings_of_stages_and_roles(world: World) -> None:
     assert (role["name"], role["hosts"], role["changed"]) == ("server", 2, 2) and role["seconds"] >= 0
 
 
-def test_a_failed_run_keeps_its_record_too(world: World) -> None:
+def test_a_failed_run_keeps_its_record_too(world: FakeWorld) -> None:
     world.rc, world.events = 2, [play("p"), failed("Bench-1", msg="no memory"), stats(failures={"Bench-1": 1})]
     assert world.run("setup") == ExitCode.HOST
     summary = json.loads((folder_of(world) / "summary.json").read_text())
@@ -156,7 +156,7 @@ def test_a_failed_run_keeps_its_record_too(world: World) -> None:
     assert summary["stages"][-1]["failed"] == 1
 
 
-def test_an_interrupted_run_keeps_its_record_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_keeps_its_record_too(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.endless, world.events = True, [play("Set up the hosts")]
 
     def tick(self: object, now: float) -> None:
@@ -170,7 +170,7 @@ def test_an_interrupted_run_keeps_its_record_too(world: World, monkeypatch: pyte
     ]
 
 
-def test_a_record_that_can_not_be_written_is_no_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_can_not_be_written_is_no_failure(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> int:
         raise OSError(28, "No space left on device")
 
@@ -197,7 +197,7 @@ def test_a_run_that_goes_on_keeps_its_folder(tmp_path: Path) -> None:
 # --- one's own playbook, logs ---------------------------------------------------------------------------------------
 
 
-def test_ones_own_playbook(world: World) -> None:
+def test_ones_own_playbook(world: FakeWorld) -> None:
     world.cloud.running, world.events = True, CHANGES
     (world.root / "mine").mkdir()
     (world.root / "mine/own.yml").write_text("[]\n")
@@ -213,7 +213,7 @@ def test_ones_own_playbook(world: World) -> None:
     assert "nothing.yml isn't a file, expected a playbook" in world.errors
 
 
-def test_logs(world: World) -> None:
+def test_logs(world: FakeWorld) -> None:
     world.cloud.running = True
     (world.root / "playbooks/logs.yml").write_text("[]\n")
     assert world.run("logs", "--to", "bug.tar.gz") == 0

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_driver.cli import Host, main
+from pegasus_driver.cli import main
 from pegasus_driver.run import runner
 from pegasus_driver.run.events import HostResult, NoHosts, Problem, Stats, Warning, parse
 from pegasus_driver.run.outcome import Record, exit_code
 from pegasus_driver.run.runner import PlaybookRun, Request, make_run_folder
-from tests.driver.fakes import World
+from pegasus_driver.world import World
+from tests.driver.fakes import FakeWorld
 
 MIXED = """\
 - name: Nobody
@@ -187,19 +188,19 @@ def test_the_newest_runs_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_command_with_a_real_run(project: Path, world: World) -> None:
+def test_the_whole_command_with_a_real_run(project: Path, world: FakeWorld) -> None:
     (project / "playbooks/status.yml").write_text(
         "- name: Look\n  hosts: localhost\n  tasks:\n    - name: Speak\n      ansible.builtin.debug: {msg: hello}\n"
     )
     world.cloud.running = True
-    host = world.host()
-    code = main(["status"], Host(**{**vars(host), "environ": dict(os.environ), "run_factory": lambda: PlaybookRun}))
+    host = world.real()
+    code = main(["status"], World(**{**vars(host), "environ": dict(os.environ), "run_factory": lambda: PlaybookRun}))
     assert code == 0, world.errors
     assert "Look" in world.text and "hello" in world.text and "status of Bench: done" in world.text
 
 
 @pytest.mark.slow
-def test_ctrl_c_on_the_whole_command(project: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_on_the_whole_command(project: Path, world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "playbooks/setup.yml").write_text(SLOW.replace("TRAP ", ""))
     sent: list[int] = []
 
@@ -209,9 +210,9 @@ def test_ctrl_c_on_the_whole_command(project: Path, world: World, monkeypatch: p
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
-    host = world.host()
+    host = world.real()
     environ = {**os.environ, "PROJECT": str(project)}
-    code = main(["setup"], Host(**{**vars(host), "environ": environ, "run_factory": lambda: PlaybookRun}))
+    code = main(["setup"], World(**{**vars(host), "environ": environ, "run_factory": lambda: PlaybookRun}))
     assert code == 130
     assert "Ansible ends what it is doing" in world.text and "interrupted after" in world.errors
     assert gone(pid_in(project))

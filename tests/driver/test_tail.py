@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import TableReader
 
 from pegasus_driver.commands import tail
-from pegasus_driver.commands.tail import Line
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.view.panes import Pane, Panes, load_reader
-from tests.driver.fakes import HOSTS, World
+from pegasus_driver.view.panes import Line, Pane, Panes
+from tests.driver.fakes import HOSTS, FakeWorld
 
 ROOT = Path(__file__).parents[2]
 HEAD = (
@@ -49,7 +49,7 @@ exec sleep 60
 
 
 @pytest.fixture
-def ssh(reachable: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def ssh(reachable: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
     """A world whose PATH begins with our ssh; a lost connection is taken up quickly."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -77,7 +77,7 @@ def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
     return thread
 
 
-def test_lines_with_the_clients_names_and_a_lost_connection(ssh: World) -> None:
+def test_lines_with_the_clients_names_and_a_lost_connection(ssh: FakeWorld) -> None:
     thread = interrupt_when(lambda: ssh.text.count("| 4 |") == 2)
     assert ssh.run("tail") == 0
     thread.join()
@@ -95,7 +95,7 @@ def test_lines_with_the_clients_names_and_a_lost_connection(ssh: World) -> None:
     assert "admin@172.31.0.12" in calls and "admin@172.31.0.13" in calls
 
 
-def test_a_client_that_returns_with_another_address(ssh: World) -> None:
+def test_a_client_that_returns_with_another_address(ssh: FakeWorld) -> None:
     ssh.hosts[3] = HOSTS[3]
     thread = interrupt_when(lambda: "172.31.0.99" in (Path(ssh.environ["LOG_FOLDER"]) / "calls").read_text())
     looked = []
@@ -105,7 +105,7 @@ def test_a_client_that_returns_with_another_address(ssh: World) -> None:
         return ssh.hosts if len(looked) == 1 else [type(HOSTS[3])("BenchClient-2", "client", 2, "172.31.0.99",
                                                                   "running", "i-4")]  # fmt: skip
 
-    host = ssh.host()
+    host = ssh.real()
     host.find_hosts = find  # type: ignore[assignment]
     assert tail.run_tail(arguments(clients=[2]), host) == 0
     thread.join()
@@ -118,7 +118,7 @@ def arguments(**values: object) -> object:
     return argparse.Namespace(output="plain", config="", **values)
 
 
-def test_rows_as_records(ssh: World) -> None:
+def test_rows_as_records(ssh: FakeWorld) -> None:
     thread = interrupt_when(lambda: '"number": 4' in ssh.text)
     assert ssh.run("tail", "1", "--output", "json") == 0
     thread.join()
@@ -132,13 +132,13 @@ def test_rows_as_records(ssh: World) -> None:
     assert first["threads"] == {"write": 1, "read": 2, "udf": 0, "batchRead": 0}
 
 
-def test_a_reader_that_has_enough_ends_it(ssh: World) -> None:
+def test_a_reader_that_has_enough_ends_it(ssh: FakeWorld) -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
     ssh.out = Gone()
-    host = ssh.host()
+    host = ssh.real()
     assert tail.run_tail(arguments(clients=[]), host) == 0
 
 
@@ -149,12 +149,12 @@ def test_a_reader_that_has_enough_ends_it(ssh: World) -> None:
         (["tail", "one"], ExitCode.USAGE, "expected a node's index"),
     ],
 )
-def test_wrong_clients(reachable: World, argv: list[str], code: ExitCode, expected: str) -> None:
+def test_wrong_clients(reachable: FakeWorld, argv: list[str], code: ExitCode, expected: str) -> None:
     assert reachable.run(*argv) == code
     assert expected in reachable.errors
 
 
-def test_no_client(reachable: World) -> None:
+def test_no_client(reachable: FakeWorld) -> None:
     reachable.hosts = HOSTS[:2]
     assert reachable.run("tail") == ExitCode.EC2 and "no running client" in reachable.errors
 
@@ -163,7 +163,7 @@ def test_no_client(reachable: World) -> None:
 
 
 def pane(name: str, *lines: str) -> Pane:
-    made = Pane(name, load_reader(ROOT)())
+    made = Pane(name, TableReader())
     made.take(Line(name, "connected"))
     for line in (*HEAD, *lines):
         made.take(Line(name, "line", line))
