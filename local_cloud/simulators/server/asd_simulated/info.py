@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import clock
 from . import fabric as messages
-from .config import ConfigError, Line, convert
-from .config_dynamic import dynamic
-from .config_options import OPTIONS, find
+from .config.dynamic import dynamic
+from .config.options import OPTIONS, find
+from .config.parser import ConfigError, Line, convert
 from .fabric import FabricError
 from .info_stats import namespace_statistics, set_statistics, statistics
 from .partitions import Table

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from . import best_practices
-from .config import Config, ConfigError, check_whole, load_config
+from .config.parser import Config, ConfigError, check_whole, load_config
 from .log import Log
 from .node import Node
 from .release import Release, load_release

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .config_options import U32_MAX, U64_MAX, WIDTHS, Option, find, number
-from .release import Release
+from ..release import Release
+from .options import U32_MAX, U64_MAX, WIDTHS, Option, find, number
 
 LINE_SIZE = 1023
 DEPTH_MAX = 8
