@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 from . import clock
 from . import fabric as messages
 from .config.dynamic import dynamic
+from .config.line import Line
+from .config.model import ConfigError
 from .config.options import OPTIONS, find
-from .config.parser import ConfigError, Line, convert
+from .config.values import convert
 from .fabric import FabricError
 from .info_stats import namespace_statistics, set_statistics, statistics
 from .partitions import Table

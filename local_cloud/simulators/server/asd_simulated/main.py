@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 from . import best_practices
-from .config.parser import Config, ConfigError, check_whole, load_config
+from .config.checks import check_whole
+from .config.model import Config, ConfigError
+from .config.parser import load_config
 from .log import Log
 from .node import Node
 from .release import Release, load_release

@@ -14,7 +14,7 @@ from typing import Any
 from . import clock
 from . import fabric as messages
 from .clustering import Cluster, Clustering
-from .config.parser import NODES_MAX, Config, NamespaceConfig
+from .config.model import NODES_MAX, Config, NamespaceConfig
 from .devices import capacity, open_devices
 from .fabric import Fabric
 from .heartbeat import Heartbeat
