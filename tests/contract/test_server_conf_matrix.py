@@ -15,9 +15,11 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     release_of,
     render,
 )
-from asd_simulated.config import Config, check_whole, load_config
-from asd_simulated.config_dynamic import dynamic
-from asd_simulated.config_options import OPTIONS, find
+from asd_simulated.config.checks import check_whole
+from asd_simulated.config.dynamic import dynamic
+from asd_simulated.config.model import Config
+from asd_simulated.config.options import OPTIONS, find
+from asd_simulated.config.parser import load_config
 from asd_simulated.release import Release
 from hypothesis import given
 from hypothesis import strategies as st

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from asd_simulated.best_practices import check, failed
-from asd_simulated.config import Config, ConfigError, check_whole, load_config
+from asd_simulated.config.checks import check_whole
+from asd_simulated.config.model import Config, ConfigError
+from asd_simulated.config.parser import load_config
 from asd_simulated.log import Log
 from asd_simulated.release import Release
 

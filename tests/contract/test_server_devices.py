@@ -5,7 +5,7 @@ from pathlib import Path
 
 import aerospike
 import pytest
-from asd_simulated.config import NamespaceConfig
+from asd_simulated.config.model import NamespaceConfig
 from asd_simulated.devices import HEADER_SIZE, Device
 from asd_simulated.journal import ENTRY, Journal
 from asd_simulated.storage import Namespace, Record

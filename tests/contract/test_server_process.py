@@ -16,7 +16,7 @@ import aerospike
 import pytest
 from aerospike import exception as errors
 from asd_simulated import devices
-from asd_simulated.config import ConfigError, NamespaceConfig
+from asd_simulated.config.model import ConfigError, NamespaceConfig
 from asd_simulated.log import Log
 from asd_simulated.release import Release, load_release
 

@@ -2,14 +2,11 @@
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from . import wire
-from .transactions import BATCH
+from .node import Node
+from .transactions import BATCH, Transactions
 from .wire import ProtocolError, Request
-
-if TYPE_CHECKING:
-    from .node import Node
 
 REPEAT = 1
 HAS_INFO = 2
@@ -63,17 +60,17 @@ def parse_row(data: bytes, at: int, kind: int) -> tuple[Request, int]:
     return request, at
 
 
-async def run_batch(node: "Node", request: Request) -> bytes:
+async def run_batch(node: Node, transactions: Transactions, request: Request) -> bytes:
     """The response to a batch: a message for each row and a closing one."""
     node.stats["batch_index_initiate"] += 1
     rows = parse_batch(request.other_fields[wire.FIELD_BATCH], request.filter)
     if len(rows) > node.config.service.get("batch-max-requests", MAX_REQUESTS) > 0:
         node.stats["batch_index_error"] += 1
         return wire.encode_result(wire.ERR_BATCH_MAX, info3=wire.INFO3_LAST)
-    answers: list[bytes | None] = [node.transactions.run_now(row, BATCH) for _, row in rows]
+    answers: list[bytes | None] = [transactions.run_now(row, BATCH) for _, row in rows]
     later = [position for position, answer in enumerate(answers) if answer is None]
     if later:
-        results = await asyncio.gather(*(node.transactions.run(rows[position][1], BATCH) for position in later))
+        results = await asyncio.gather(*(transactions.run(rows[position][1], BATCH) for position in later))
         for position, result in zip(later, results, strict=True):
             answers[position] = result
     parts = []

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from .config import Config, ConfigError
+from .config.model import Config, ConfigError
 from .log import Log
 from .release import Release
 

@@ -5,7 +5,7 @@ import stat
 import struct
 from dataclasses import dataclass
 
-from .config import ConfigError, NamespaceConfig
+from .config.model import ConfigError, NamespaceConfig
 from .log import Log
 
 HEADER_SIZE = 8 * 1024 * 1024

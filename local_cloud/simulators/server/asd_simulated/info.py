@@ -1,53 +1,35 @@
 """The info protocol: commands as lines of text, answered as `command<TAB>value` lines."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
 
-from . import clock
+from . import clock, info_config
 from . import fabric as messages
-from .config import ConfigError, Line, convert
-from .config_dynamic import dynamic
-from .config_options import OPTIONS, find
 from .fabric import FabricError
 from .info_stats import namespace_statistics, set_statistics, statistics
-from .partitions import Table
+from .info_text import (
+    ERR_CLUSTER_KEY_MISMATCH,
+    ERR_ENTERPRISE_ONLY,
+    ERR_NAMESPACE,
+    ERR_PARAMETER,
+    ERR_UNSUPPORTED,
+    InfoError,
+    join,
+    parameters,
+)
+from .node import Node
 from .storage import PARTITIONS
+from .transactions import Transactions
 
-if TYPE_CHECKING:
-    from .node import Node
-
-ERR_PARAMETER = 4
-ERR_CLUSTER_KEY_MISMATCH = 7
-ERR_UNSUPPORTED = 16
-ERR_NAMESPACE = 20
-ERR_ENTERPRISE_ONLY = 25
 RECLUSTER_SECONDS = 1.0
 Answer = str | Awaitable[str]
-
-
-class InfoError(Exception):
-    """The answer is ERROR:<code>:<message>."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(f"ERROR:{code if code else ''}:{message}")
-
-
-def parameters(text: str) -> dict[str, str]:
-    """`a=1;b=2` as a dictionary."""
-    found = {}
-    for part in filter(None, text.split(";")):
-        name, _, value = part.partition("=")
-        found[name] = value
-    return found
 
 
 class Info:
     """Runs info commands for a node."""
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: Node, transactions: Transactions) -> None:
         self.node = node
-        self._replicas: str | None = None
-        self._remaining: dict[int, tuple[int, int]] = {}
+        self.transactions = transactions
         self.commands: dict[str, Callable[[str], Answer]] = {
             "best-practices": lambda _: f"failed_best_practices={','.join(node.config.bad_practices) or 'none'}",
             "build": lambda _: node.release.version,
@@ -57,8 +39,8 @@ class Info:
             "cluster-name": lambda _: node.config.cluster_name,
             "cluster-stable": self.cluster_stable,
             "compatibility-id": lambda _: "13",
-            "config-get": self.get_config,
-            "config-set": self.set_config,
+            "config-get": lambda text: info_config.get_config(node, text),
+            "config-set": lambda text: info_config.set_config(node, text),
             "edition": lambda _: node.release.title,
             "endpoints": lambda _: self.endpoints(),
             "feature-key": lambda _: "SIMULATED=true",
@@ -66,7 +48,7 @@ class Info:
                 "batch-any;batch-index;blob-bits;cluster-stable;peers;pipelining;pquery;pscans;"
                 "query-show;relaxed-sc;replicas;replicas-all;replicas-master;truncate-namespace"
             ),
-            "get-config": self.get_config,
+            "get-config": lambda text: info_config.get_config(node, text),
             "health-outliers": lambda _: "",
             "health-stats": lambda _: "",
             "help": lambda _: ";".join(sorted(self.commands)),
@@ -110,7 +92,7 @@ class Info:
             "service-tls-std": lambda _: "",
             "services": lambda _: ";".join(one for own in node.peer_services.values() for one in own),
             "services-alumni": lambda _: ";".join(one for own in node.peer_services.values() for one in own),
-            "set-config": self.set_config,
+            "set-config": lambda text: info_config.set_config(node, text),
             "set-log": lambda _: "ok",
             "sets": self.sets,
             "sindex": lambda _: "",
@@ -119,7 +101,7 @@ class Info:
             "sindex-exists": lambda _: "false",
             "sindex-list": lambda _: "",
             "sindex-stat": lambda _: "ERROR:201:no-index",
-            "statistics": lambda _: self.join(statistics(node)),
+            "statistics": lambda _: join(statistics(node, transactions.in_progress)),
             "status": lambda _: "ok",
             "tip": self.tip,
             "tip-clear": self.tip_clear,
@@ -169,11 +151,6 @@ class Info:
         except InfoError as error:
             return str(error)
 
-    @staticmethod
-    def join(values: dict[str, object], separator: str = ";") -> str:
-        shown = ((name, str(value).lower() if isinstance(value, bool) else value) for name, value in values.items())
-        return separator.join(f"{name}={value}" for name, value in shown)
-
     def enterprise_only(self, answer: str) -> str:
         if not self.node.release.enterprise:
             raise InfoError(ERR_ENTERPRISE_ONLY, "enterprise only")
@@ -208,30 +185,15 @@ class Info:
                 raise InfoError(ERR_CLUSTER_KEY_MISMATCH, "unstable cluster")
         return node.cluster_key
 
-    def forget_maps(self) -> None:
-        """The partition tables have changed."""
-        self._replicas = None
-        self._remaining.clear()
-
-    def remaining(self, table: Table) -> tuple[int, int]:
-        if id(table) not in self._remaining:
-            self._remaining[id(table)] = table.remaining()
-        return self._remaining[id(table)]
-
     def replicas(self) -> str:
         """namespace:regime,factor,bitmap,...; for each namespace. Regime 0: available rather than consistent."""
-        if self._replicas is None:
-            self._replicas = ";".join(
-                f"{name}:0,{table.factor},{','.join(table.bitmaps())}" for name, table in self.node.tables.items()
-            )
-            self._replicas += ";" if self._replicas else ""
-        return self._replicas
+        return "".join(
+            f"{name}:0,{table.factor},{','.join(table.bitmaps)};" for name, table in self.node.tables.items()
+        )
 
     def replicas_all(self) -> str:
         """The same without the regime, which is newer than this command."""
-        return ";".join(
-            f"{name}:{table.factor},{','.join(table.bitmaps())}" for name, table in self.node.tables.items()
-        )
+        return ";".join(f"{name}:{table.factor},{','.join(table.bitmaps)}" for name, table in self.node.tables.items())
 
     def partition_info(self, _text: str) -> str:
         rows = ["namespace:partition:master:owners:full:stray"]
@@ -252,7 +214,7 @@ class Info:
 
     def endpoints(self) -> str:
         service = self.node.config.network["service"]
-        return self.join(
+        return join(
             {
                 "service.port": service["port"],
                 "fabric.port": self.node.config.network["fabric"]["port"],
@@ -263,7 +225,7 @@ class Info:
     def quiesce(self, wanted: bool) -> str:
         """Takes effect at the next recluster."""
         answer = self.enterprise_only("ok")
-        self.node.quiesce_asked = wanted
+        self.node.quiesce_requested = wanted
         return answer
 
     async def recluster(self, _text: str) -> str:
@@ -294,13 +256,14 @@ class Info:
     def namespace(self, text: str) -> str:
         if text not in self.node.namespaces:
             return "type=unknown"
-        return self.join(namespace_statistics(self.node, self.node.namespaces[text]))
+        values = namespace_statistics(self.node, self.node.namespaces[text])
+        return join(values | info_config.namespace_config(self.node, text))
 
     def sets(self, text: str) -> str:
         name, _, set_name = text.partition("/")
         chosen = [one for one in self.node.namespaces.values() if not name or one.name == name]
         lines = [
-            self.join(values, ":")
+            join(values, ":")
             for one in chosen
             for values in set_statistics(one)
             if not set_name or values["set"] == set_name
@@ -323,123 +286,7 @@ class Info:
         await self.node.truncate(namespace, asked.get("set", ""), before)
         return "ok"
 
-    # --- Configuration and logs ------------------------------------------------------------------------------------
-
-    def get_config(self, text: str) -> str:
-        """`context=service`, `context=network` or `context=namespace;namespace=x` (or `id=x`); all without one."""
-        asked = parameters(text)
-        config = self.node.config
-        context = asked.get("context", "")
-        found: dict[str, object] = {}
-        if context in ("", "service"):
-            found |= {
-                "cluster-name": config.cluster_name,
-                "proto-fd-max": 15000,
-                "advertise-ipv6": False,
-                "migrate-threads": 1,
-            } | config.service
-        if context in ("", "network"):
-            for section, values in config.network.items():
-                found |= {f"{section}.{name}": self._shown(value) for name, value in values.items()}
-            found |= {
-                "heartbeat.mode": "mesh",
-                "heartbeat.interval": config.interval_ms,
-                "heartbeat.timeout": config.timeout_intervals,
-            }
-        if context == "namespace":
-            name = asked.get("namespace", asked.get("id", ""))
-            if name not in self.node.namespaces:
-                raise InfoError(ERR_NAMESPACE, "namespace not found on node")
-            found |= self.namespace_config(name)
-        elif context not in ("", "service", "network"):
-            raise InfoError(ERR_PARAMETER, "invalid context")
-        return self.join(found)
-
-    @property
-    def in_memory(self) -> str:
-        """What an index in memory is called."""
-        return "shmem" if self.node.release.enterprise else "mem"
-
-    def namespace_config(self, name: str) -> dict[str, object]:
-        one = self.node.namespaces[name].config
-        found: dict[str, object] = {
-            "replication-factor": one.replication_factor,
-            "default-ttl": one.default_ttl,
-            "nsup-period": one.nsup_period,
-            "partition-tree-sprigs": 256,
-        }
-        found |= one.values
-        found |= {
-            "storage-engine": one.engine,
-            "index-type": one.index_types.get("index-type", self.in_memory),
-            "sindex-type": one.index_types.get("sindex-type", self.in_memory),
-            "storage-engine.stop-writes-used-pct": one.stop_writes_used_pct,
-        }
-        for option, value in one.storage.items():
-            if isinstance(value, list):
-                found |= {f"storage-engine.{option}[{position}]": item for position, item in enumerate(value)}
-            else:
-                found[f"storage-engine.{option}"] = value
-        for option, values in one.mounts.items():
-            found |= {f"{option}.{key}": self._shown(value) for key, value in values.items()}
-        return found
-
-    @staticmethod
-    def _shown(value: object) -> object:
-        if isinstance(value, list):
-            return ",".join(":".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in value)
-        return value
-
-    def set_config(self, text: str) -> str:
-        """Takes what the real one takes while it runs. It shows in get-config, and works where the simulator reads."""
-        asked = parameters(text)
-        context = asked.pop("context", "")
-        if not context:
-            raise InfoError(ERR_PARAMETER, "missing 'context'")
-        name = asked.pop("namespace", asked.pop("id", ""))
-        if context not in ("service", "network", "namespace"):
-            raise InfoError(ERR_PARAMETER, "invalid context")
-        if context == "namespace" and name not in self.node.namespaces:
-            raise InfoError(ERR_NAMESPACE, "namespace not found on node")
-        taken = dynamic(self.node.release.numbers)["set" if "set" in asked else context]
-        chosen = asked.pop("set", "")
-        for option, value in asked.items():
-            if option not in taken:
-                raise InfoError(ERR_PARAMETER, "invalid set-config parameter")
-            section, key, place = self._place(context, name, chosen, option)
-            place[key] = self._converted(section, key, value)
-        return "ok"
-
-    def _converted(self, section: str, key: str, value: str) -> object:
-        """A value as aerospike.conf's parser takes it, with the same limits."""
-        release = self.node.release
-        option = find(section, key, release.numbers)
-        if option is None:
-            return value  # known to set-config only
-        try:
-            if option.enterprise and not release.enterprise:
-                raise ConfigError(f"'{key}' is enterprise-only")
-            return convert(option, Line(0, key, (value, "", "")), release)
-        except ConfigError as error:
-            raise InfoError(ERR_PARAMETER, "invalid set-config parameter") from error
-
-    def _place(self, context: str, name: str, chosen: str, option: str) -> tuple[str, str, dict[str, Any]]:
-        """A parameter of set-config: its context in aerospike.conf, its name there, and where its value is kept."""
-        config = self.node.config
-        if context == "service":
-            return "service", option, config.service
-        if context == "network":
-            section, _, rest = option.partition(".")
-            return section, rest, config.network[section]
-        namespace = self.node.namespaces[name].config
-        if chosen:
-            return "set", option, namespace.sets.setdefault(chosen, {})
-        kind, separator, rest = option.partition(".")
-        if separator:
-            return f"{kind}-flash", rest, namespace.mounts.setdefault(kind, {})
-        if option in OPTIONS[f"storage-{namespace.engine}"]:
-            return f"storage-{namespace.engine}", option, namespace.storage
-        return "namespace", option, namespace.values
+    # --- Logs and latencies ----------------------------------------------------------------------------------------
 
     def log_levels(self, _text: str) -> str:
         return "any:INFO"
@@ -449,7 +296,7 @@ class Info:
         shown = ["batch-index:"] if not wanted else []
         shown += [
             f"{{{name}}}-{kind}:{histogram.line()}"
-            for (name, kind), histogram in self.node.transactions.histograms.items()
+            for (name, kind), histogram in self.transactions.histograms.items()
             if wanted in ("", f"{{{name}}}-{kind}")
         ]
         if not shown:

@@ -6,13 +6,10 @@ Every counter that the simulator doesn't count is a true 0: nothing of the kind 
 import os
 import resource
 import time
-from typing import TYPE_CHECKING
 
 from . import clock
+from .node import Node
 from .storage import Namespace
-
-if TYPE_CHECKING:
-    from .node import Node
 
 _ORIGINS = ("client", "from_proxy", "batch_sub", "from_proxy_batch_sub")
 _KINDS = {
@@ -93,7 +90,7 @@ NODE_COUNTERS = (
 )
 
 
-def statistics(node: "Node") -> dict[str, object]:
+def statistics(node: Node, in_progress: int) -> dict[str, object]:
     """Of the whole node."""
     cluster = node.clustering.cluster
     memory = memory_kbytes()
@@ -133,7 +130,7 @@ def statistics(node: "Node") -> dict[str, object]:
         "objects": sum(one.objects for one in node.namespaces.values()),
         "tombstones": sum(one.tombstones for one in node.namespaces.values()),
         "info_queue": 0,
-        "rw_in_progress": node.transactions.in_progress,
+        "rw_in_progress": in_progress,
         "proxy_in_progress": 0,
         "tree_gc_queue": 0,
         "long_queries_active": 0,
@@ -150,8 +147,8 @@ def statistics(node: "Node") -> dict[str, object]:
     }
 
 
-def namespace_statistics(node: "Node", namespace: Namespace) -> dict[str, object]:
-    """Of one namespace, followed by its configuration."""
+def namespace_statistics(node: Node, namespace: Namespace) -> dict[str, object]:
+    """Of one namespace, without its configuration."""
     table = node.tables.get(namespace.name)
     sending, receiving = node.remaining(namespace.name)
     master = prole = other = 0
@@ -165,7 +162,7 @@ def namespace_statistics(node: "Node", namespace: Namespace) -> dict[str, object
                 else:
                     other += len(records)
     free = max(0, 100 - namespace.used_pct)
-    values: dict[str, object] = {
+    return {
         "ns_cluster_size": len(node.clustering.cluster.members),
         "effective_replication_factor": table.factor if table is not None else 0,
         "objects": namespace.objects,
@@ -198,7 +195,7 @@ def namespace_statistics(node: "Node", namespace: Namespace) -> dict[str, object
         "data_used_pct": namespace.used_pct,
         "data_avail_pct": free,
         "data_compression_ratio": "1.000",
-        "pending_quiesce": node.quiesce_asked and node.node_id not in node.quiesced,
+        "pending_quiesce": node.quiesce_requested and node.node_id not in node.quiesced,
         "effective_is_quiesced": node.node_id in node.quiesced,
         "nodes_quiesced": len(node.quiesced),
         "effective_prefer_uniform_balance": False,
@@ -218,7 +215,6 @@ def namespace_statistics(node: "Node", namespace: Namespace) -> dict[str, object
         "appeals_records_exonerated": 0,
         **{name: namespace.stats[name] for name in NAMESPACE_COUNTERS},
     }
-    return values | node.info.namespace_config(namespace.name)
 
 
 def set_statistics(namespace: Namespace) -> list[dict[str, object]]:
@@ -250,7 +246,7 @@ def memory_kbytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def process_cpu_pct(node: "Node") -> int:
+def process_cpu_pct(node: Node) -> int:
     """Percent of one core, since the start."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return int(100 * (used.ru_utime + used.ru_stime) / max(time.monotonic() - node.started, 0.001))

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from .config import LogSink
+from .config.model import LogSink
 
 LEVELS = ("CRITICAL", "WARNING", "INFO", "DEBUG", "DETAIL")
 

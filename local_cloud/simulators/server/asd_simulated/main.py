@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 from . import best_practices
-from .config import Config, ConfigError, check_whole, load_config
+from .config.checks import check_whole
+from .config.model import Config, ConfigError
+from .config.parser import load_config
 from .log import Log
-from .node import Node
 from .release import Release, load_release
+from .server import Server
 
 DEFAULT_CONFIG = Path("/etc/aerospike/aerospike.conf")
 
@@ -81,15 +83,15 @@ async def serve(config: Config, release: Release, log: Log) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, log.reopen)
-    node = Node(config, release, log)
-    await node.start()
+    server = Server(config, release, log)
+    await server.start()
     pidfile = config.service.get("pidfile")
     if pidfile:
         with contextlib.suppress(OSError):
             Path(pidfile).write_text(f"{os.getpid()}\n")
     await stopping.wait()
     log.info("as", f"SIGTERM received, shutting down {release.title} build {release.version}", "signal.c:237")
-    node.stop()
+    server.stop()
     await asyncio.sleep(0)
     log.info("as", "finished clean shutdown - exiting", "as.c:470")
     return 0

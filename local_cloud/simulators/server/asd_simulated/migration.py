@@ -8,15 +8,12 @@ import asyncio
 import json
 import struct
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from . import fabric as messages
 from .fabric import FabricError
+from .node import Node
 from .partitions import FULL, NONE, PART, Row
 from .storage import Namespace, pack_record, partition_of, unpack_records
-
-if TYPE_CHECKING:
-    from .node import Node
 
 BATCH_BYTES = 512 * 1024
 BATCH_PARTITIONS = 512
@@ -28,17 +25,16 @@ TELL_TRIES = 10
 class Migrator:
     """This node's part in the moving."""
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
-        self.wake = asyncio.Event()
         self.reason = ""
         node.fabric.handlers[messages.MIGRATE] = self.on_migrate
         node.fabric.handlers[messages.TABLE] = self.on_table
 
     async def run(self) -> None:
         while True:
-            await self.wake.wait()
-            self.wake.clear()
+            await self.node.migrations_due.wait()
+            self.node.migrations_due.clear()
             try:
                 while await self.one_round():
                     await asyncio.sleep(0)
@@ -47,7 +43,7 @@ class Migrator:
                     self.node.log.info("migrate", f"will retry: {error}")
                 self.reason = str(error)
                 await asyncio.sleep(RETRY_SECONDS)
-                self.wake.set()
+                self.node.migrations_due.set()
 
     async def one_round(self) -> bool:
         """Moves one batch of each kind. Says whether there was anything to do. Raises FabricError."""
@@ -204,8 +200,7 @@ class Migrator:
                 copies.states[partition], copies.families[partition] = NONE, 0
                 namespace.drop_partition(partition)
         if changed:
-            self.node.partitions_changed()
-            self.wake.set()
+            self.node.tables_changed()
 
     def tell(self, namespace: Namespace, partitions: list[int]) -> None:
         """Sends the rows to all members, at once, so that what follows to a member finds it told."""

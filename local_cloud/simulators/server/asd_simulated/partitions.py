@@ -120,26 +120,36 @@ class Table:
     node: str
     rows: list[Row]
     factor: int
+    _bitmaps: list[str] | None = None
+    _remaining: tuple[int, int] | None = None
 
     def set_row(self, partition: int, row: Row) -> None:
         self.rows[partition] = row
+        self._bitmaps = self._remaining = None
 
     def clients_view(self, partition: int) -> list[str]:
         """The nodes a client is told of, master first."""
         row = self.rows[partition]
         return [row.master, *(node for node in row.owners if node != row.master)][: self.factor]
 
+    @property
     def bitmaps(self) -> list[str]:
         """For each position in the clients' view, the partitions in which this node has it, as base64 of a bitmap."""
+        if self._bitmaps is not None:
+            return self._bitmaps
         maps = [bytearray(PARTITIONS // 8) for _ in range(self.factor)]
         for partition in range(PARTITIONS):
             view = self.clients_view(partition)
             if self.node in view:
                 maps[view.index(self.node)][partition >> 3] |= 0x80 >> (partition & 7)
-        return [base64.b64encode(one).decode() for one in maps]
+        self._bitmaps = [base64.b64encode(bitmap).decode() for bitmap in maps]
+        return self._bitmaps
 
+    @property
     def remaining(self) -> tuple[int, int]:
         """How many copies this node has yet to (send, receive)."""
+        if self._remaining is not None:
+            return self._remaining
         send = receive = 0
         me = self.node
         for row in self.rows:
@@ -151,4 +161,5 @@ class Table:
             else:
                 receive += me in row.owners and me not in row.full
                 send += me in row.stray
-        return send, receive
+        self._remaining = send, receive
+        return self._remaining

@@ -1,14 +1,10 @@
 """Scans: every record of a set in the partitions that the client asks this node for."""
 
-from typing import TYPE_CHECKING
-
 from . import operations, wire
+from .node import Node
 from .operations import Refused
 from .storage import PARTITIONS, Record, partition_of, split_bins
 from .wire import Request
-
-if TYPE_CHECKING:
-    from .node import Node
 
 CHUNK_BYTES = 256 * 1024
 
@@ -21,7 +17,7 @@ def is_scan(request: Request) -> bool:
     )
 
 
-def run_scan(node: "Node", request: Request) -> list[bytes]:
+def run_scan(node: Node, request: Request) -> list[bytes]:
     """The bodies of the response's frames. Queries by index, user functions and background scans aren't simulated."""
     fields = request.other_fields
     namespace = node.namespaces.get(request.namespace.decode("latin-1"))

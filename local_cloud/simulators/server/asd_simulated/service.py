@@ -2,22 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
 
 from . import scan, wire
 from .batch import run_batch
-from .transactions import CLIENT
+from .info import Info
+from .node import Node
+from .transactions import CLIENT, Transactions
 from .wire import ProtocolError
-
-if TYPE_CHECKING:
-    from .node import Node
 
 
 class ClientConnection(asyncio.Protocol):
     """One client connection: its requests are answered one after the other."""
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: Node, info: Info, transactions: Transactions) -> None:
         self.node = node
+        self.info = info
+        self.transactions = transactions
         self.buffer = bytearray()
         self.transport: asyncio.Transport | None = None
         self.busy = False
@@ -27,13 +27,14 @@ class ClientConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.node.stats["client_connections_opened"] += 1
-        self.node.clients.add(self)
+        self.node.clients.add(transport)
         if len(self.node.clients) > self.node.config.service.get("proto-fd-max", 15000):
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.node.stats["client_connections_closed"] += 1
-        self.node.clients.discard(self)
+        if self.transport is not None:
+            self.node.clients.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -61,7 +62,7 @@ class ClientConnection(asyncio.Protocol):
         if kind == wire.FRAME_MESSAGE:
             self.run_message(body)
         elif kind == wire.FRAME_INFO:
-            answer = self.node.info.run(body)
+            answer = self.info.run(body)
             if isinstance(answer, bytes):
                 self.reply(kind, answer)
             else:
@@ -76,16 +77,16 @@ class ClientConnection(asyncio.Protocol):
     def run_message(self, body: bytes) -> None:
         request = wire.parse_request(body)
         if wire.FIELD_BATCH in request.other_fields:
-            self.later(wire.FRAME_MESSAGE, run_batch(self.node, request))
+            self.later(wire.FRAME_MESSAGE, run_batch(self.node, self.transactions, request))
         elif scan.is_scan(request):
             for part in scan.run_scan(self.node, request):
                 self.reply(wire.FRAME_MESSAGE, part)
         else:
-            answer = self.node.transactions.run_now(request, CLIENT)
+            answer = self.transactions.run_now(request, CLIENT)
             if answer is not None:
                 self.reply(wire.FRAME_MESSAGE, answer)
             else:
-                self.later(wire.FRAME_MESSAGE, self.node.transactions.run(request, CLIENT))
+                self.later(wire.FRAME_MESSAGE, self.transactions.run(request, CLIENT))
 
     def later(self, kind: int, work: Awaitable[bytes]) -> None:
         self.busy = True
@@ -115,8 +116,8 @@ class ClientConnection(asyncio.Protocol):
 class TextConnection(asyncio.Protocol):
     """The info port of 8.0: commands as lines of text."""
 
-    def __init__(self, node: "Node") -> None:
-        self.node = node
+    def __init__(self, info: Info) -> None:
+        self.info = info
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -126,6 +127,6 @@ class TextConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         for line in lines:
-            answer = self.node.info.run(line.strip() + b"\n")
+            answer = self.info.run(line.strip() + b"\n")
             if isinstance(answer, bytes):
                 self.transport.write(answer)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from . import clock, wire
-from .config import NamespaceConfig
+from .config.model import NamespaceConfig
 from .journal import DROP, PUT, Journal, device_of
 
 PARTITIONS = 4096

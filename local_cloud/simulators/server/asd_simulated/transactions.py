@@ -3,19 +3,17 @@
 import asyncio
 import struct
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from . import fabric as messages
 from . import operations, wire
 from .fabric import FabricError
 from .histogram import Histogram
+from .node import Node
 from .operations import Refused
 from .partitions import FULL, NONE, PART, Row
 from .storage import Namespace, Record, pack_record, partition_of, unpack_records
 from .wire import Request
-
-if TYPE_CHECKING:
-    from .node import Node
 
 REPLICATE_SECONDS = 1.0
 PROXY_SECONDS = 1.0
@@ -35,8 +33,10 @@ class Unconfirmed(FabricError):
 class Transactions:
     """Every method that answers a request returns the body of the response message."""
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: Node, lost: Callable[[Namespace, int, str], None]) -> None:
+        """:param lost: called with namespace, partition and node when a copy missed a write."""
         self.node = node
+        self.lost = lost
         self.histograms = {
             (name, kind): Histogram()
             for name in node.namespaces
@@ -170,7 +170,7 @@ class Transactions:
             except Unconfirmed:
                 confirmed = False
             except FabricError:
-                self.node.migrator.lost(namespace, partition_of(change.digest), target)
+                self.lost(namespace, partition_of(change.digest), target)
             finally:
                 del self.unconfirmed[future]
         return confirmed

@@ -1,20 +1,13 @@
-"""The vocabulary of aerospike.conf: every parameter, by context, with its type and limits.
+"""The vocabulary of aerospike.conf: every parameter, by context, with its type and limits. A table, hence its length.
 
-One line a parameter: `name type [limits] [E] [since=8.1] [until=8.1]`. `E` marks what the Community Edition refuses.
+One line per parameter: `name type [limits] [E] [since=8.1] [until=8.1]`. `E` marks what the Community Edition refuses.
 Types: bool, flag (a bool whose missing value means true), str, text N (shorter than N characters), u64, u32, u16, u8,
 pow2 (an exact power of two), mult N, sec (seconds, with s, m, h or d), pct (0 to 100, or -1), port, hex, one|of|these,
 open CONTEXT (begins a context), obsolete REASON. Limits are inclusive; sizes take K, M, G, T or P.
 
-A name that changed its meaning has a line for each. Source: the behaviour of Community Edition 8.0.0.15 and 8.1.0.3,
-and the public source of 6.4.0.34, 7.1.0.23, 7.2.0.17, 8.0.0.15 and 8.1.0.3; 7.0 is taken to be as 7.1.
+A name that changed its meaning has one line per meaning. Source: the behaviour of Community Edition 8.0.0.15 and
+8.1.0.3, and the public source of 6.4.0.34, 7.1.0.23, 7.2.0.17, 8.0.0.15 and 8.1.0.3; 7.0 is assumed to equal 7.1.
 """
-
-from dataclasses import dataclass
-
-U32_MAX = 2**32 - 1
-U64_MAX = 2**64 - 1
-WIDTHS = {"u8": 2**8 - 1, "u16": 2**16 - 1, "u32": U32_MAX, "u64": U64_MAX, "pow2": U64_MAX, "mult": U32_MAX}
-UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 
 _STORAGE = """
 commit-to-device bool E
@@ -54,7 +47,7 @@ mounts-high-water-pct u32 0 100 until=7.0
 mounts-size-limit obsolete since=7.0 please use 'mounts-budget'
 """
 
-_TEXT = {
+PARAMETERS = {
     "global": """
 service open service
 logging open logging
@@ -451,70 +444,3 @@ transaction-queue-limit pow2 1024 1M
 write-policy auto|update|replace
 """,
 }
-
-
-@dataclass(frozen=True)
-class Option:
-    """One parameter. `argument` is a context, a list of values, a length or a reason, as the type asks."""
-
-    name: str
-    kind: str
-    low: int = 0
-    high: int = U64_MAX
-    argument: str = ""
-    enterprise: bool = False
-    since: tuple[int, ...] = ()
-    until: tuple[int, ...] = ()
-
-    def known_in(self, numbers: tuple[int, ...]) -> bool:
-        return numbers >= self.since and (not self.until or numbers < self.until)
-
-
-def number(text: str) -> int:
-    """`text` with an optional unit as a number. Raises ValueError for anything else, `4Gi` and `-1` included."""
-    digits, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in UNITS else (text, "")
-    if not digits.isascii() or not digits.isdigit():
-        raise ValueError(f"{text!r} isn't an unsigned number")
-    value = int(digits) * UNITS.get(unit, 1)
-    if value > U64_MAX:
-        raise ValueError(f"{text!r} overflows 64 bits")
-    return value
-
-
-def _option(line: str) -> Option:
-    name, kind, *rest = line.split()
-    marks: dict[str, tuple[int, ...]] = {}
-    words = []
-    for word in rest:
-        key, _, value = word.partition("=")
-        if value and key in ("since", "until"):
-            marks[key] = tuple(int(part) for part in value.split("."))
-        else:
-            words.append(word)
-    enterprise = "E" in words
-    words = [word for word in words if word != "E"]
-    low, high, argument = 0, WIDTHS.get(kind, U64_MAX), ""
-    if kind in ("open", "obsolete", "text", "mult"):
-        argument = " ".join(words)
-    elif "|" in kind:
-        kind, argument = "choice", kind
-    elif words:
-        low = number(words[0])
-        high = number(words[1]) if len(words) > 1 else high
-    return Option(name, kind, low, high, argument, enterprise, marks.get("since", ()), marks.get("until", ()))
-
-
-def _options(text: str) -> dict[str, tuple[Option, ...]]:
-    found: dict[str, tuple[Option, ...]] = {}
-    for line in filter(None, text.splitlines()):
-        option = _option(line)
-        found[option.name] = (*found.get(option.name, ()), option)
-    return found
-
-
-OPTIONS = {context: _options(text) for context, text in _TEXT.items()}
-
-
-def find(context: str, name: str, release: tuple[int, ...]) -> Option | None:
-    """The parameter of that name in a release, or None."""
-    return next((option for option in OPTIONS[context].get(name, ()) if option.known_in(release)), None)

@@ -1,0 +1,1 @@
+"""aerospike.conf: its parameters, its parser and its rules."""

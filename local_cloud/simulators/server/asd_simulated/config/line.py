@@ -1,0 +1,47 @@
+"""The lines of aerospike.conf as the real server cuts them: a name and three tokens, 1,023 characters at most."""
+
+from dataclasses import dataclass
+
+from .model import ConfigError
+
+LINE_SIZE = 1023
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the file: its number, its first token and up to three values."""
+
+    number: int
+    name: str
+    values: tuple[str, str, str]
+
+    @property
+    def value(self) -> str:
+        return self.values[0]
+
+    def error(self, text: str, where: str = "cfg.c:1651") -> ConfigError:
+        return ConfigError(f"line {self.number} :: {text}", where=where)
+
+    def rule(self, text: str) -> ConfigError:
+        return self.error(f"{self.name} {text}", "cfg.c:1853")
+
+
+def read_lines(text: str) -> list[Line]:
+    """The lines that hold something, cut as a buffer of 1,024 bytes cuts them."""
+    pieces: list[str] = []
+    for line in text.split("\n"):
+        whole = line + "\n"
+        pieces.extend(whole[at : at + LINE_SIZE] for at in range(0, len(whole), LINE_SIZE))
+    lines = []
+    for position, piece in enumerate(pieces, 1):
+        tokens = piece.split("#", 1)[0].split()
+        if tokens:
+            padded = (*tokens[1:4], "", "", "")
+            lines.append(Line(position, tokens[0], (padded[0], padded[1], padded[2])))
+    return lines
+
+
+def text(line: Line) -> str:
+    if not line.value:
+        raise line.rule("must have a value specified")
+    return line.value
