@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = Path("collections/ansible_collections/aerospike_community/pegasus")
 SIMULATORS = Path("local_cloud/simulators")
 # Folders from which Python imports by absolute name: the checkout, the collection's root, and each simulated product.
-IMPORT_ROOTS = (*(SIMULATORS / name for name in ("server", "perseus", "exporter", "grafana")), Path("collections"), Path())
+PRODUCTS = ("server", "perseus", "exporter", "grafana")
+IMPORT_ROOTS = (*(SIMULATORS / name for name in PRODUCTS), Path("collections"), Path())
 
 
 @functools.cache
