@@ -95,7 +95,7 @@ def _client_alerts(window: str) -> list[dict[str, Any]]:
         ),
         _alert(
             "PerseusThreadsDiffer",
-            "perseus_threads_wanted != perseus_threads_running and on (cluster, instance) (perseus_up == 1)",
+            "perseus_threads_requested != perseus_threads_running and on (cluster, instance) (perseus_up == 1)",
             f"{HEADER_SECONDS}s", "warning",
             "{{ $labels.instance }}: {{ $labels.workload }} doesn't have the threads of threads.yaml. Perseus may have "
             "ended its reloads for good: restart it",
