@@ -2,8 +2,8 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The Grafana dashboards of an environment: which panels each has, and what they query. Pure functions.
 
-A new panel is an entry in a list below. Metric names are those of the Aerospike Prometheus exporter (1.x, server 7.0 and
-newer), the Perseus exporter (perseus/meter.py), node_exporter (1.x) and the recording rules (rules.py). The label
+A new panel is an entry in a list below. Metric names are those of the Aerospike Prometheus exporter (1.x, server 7.0
+and newer), the Perseus exporter (perseus/meter.py), node_exporter (1.x) and the recording rules (rules.py). The label
 ``instance`` is the host's name, ``kind`` is server, client or monitor (targets.py sets both).
 """
 
