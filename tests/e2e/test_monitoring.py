@@ -172,7 +172,7 @@ def test_an_alert_fires_an_hour_before_an_end(monitored: Monitored) -> None:
     until(lambda: monitored.firing("ExpirySoon", **where), 60, "ExpirySoon fires")
     assert len(monitored.firing("ExpirySoon")) == 1
     (warning,) = monitored.clone.driver("status").end["report"]["expiry_warnings"]
-    assert warning.startswith("BenchmarkGrafana-1 ends in ")
+    assert warning.startswith("BenchmarkGrafana-1 expires in ")
     assert monitored.clone.driver("extend", "4h").code == 0
     until(lambda: not monitored.firing("ExpirySoon"), 60, "ExpirySoon ends")
     assert monitored.clone.driver("status").end["report"]["expiry_warnings"] == []

@@ -1,23 +1,24 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The callback annotations: each playbook that changes the environment is a span in Grafana."""
+"""The callback annotations: each playbook that changes the environment is an annotation in Grafana."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: annotations
 type: notification
-short_description: Marks what was done to an environment in Grafana
+short_description: Marks actions on an environment in Grafana
 description:
-  - Each playbook that changed something becomes an annotation with its start and its end, whoever started it. Playbooks
-    of several plays that changed something have one for each of these too.
-  - What Grafana doesn't take is kept in C(annotations.ndjson) in the environment's folder, and posted at the end of
-    the next playbook.
-  - Nothing here can make a playbook fail.
+  - Each playbook that changed something becomes an annotation with its start and end, whoever started it. If several
+    plays of a playbook changed something, each of them becomes an annotation too.
+  - The text names the hosts that changed. A module replaces the name of its host with lines of its own in the key
+    C(annotation) of its result. On localhost, the C(changes) of a result are used.
+  - Annotations that Grafana doesn't accept are kept in C(annotations.ndjson) in the environment's folder, and posted at
+    the end of the next playbook.
+  - A problem of this callback never makes a playbook fail.
 requirements:
   - Enabled in ansible.cfg, with pegasus_state_dir and the variables of the role grafana_prometheus.
-author:
-  - Pegasus developers (@aerospike-community)
+author: Pegasus authors
 """
 
 import atexit
@@ -32,19 +33,19 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.annotations import (
     Span,
     keep_and_post,
-    load_change,
     poster,
 )
 
 SPOOL = "annotations.ndjson"
+LOCALHOST = "localhost"
 GRAFANA_PORT = 3000
-# What an action is called where it is a playbook with a tag.
+# The action's name, if it isn't the name of its playbook.
 NAMES_BY_TAGS = {("setup", ("threads",)): "copy-threads"}
-MOST_NAMED = 4
+MOST_LISTED = 4
 
 
-class Stretch:
-    """A playbook, or one of its plays: when it began and what changed in it."""
+class Activity:
+    """A playbook or a play that runs or has ended: its time, and what changed."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -56,12 +57,12 @@ class Stretch:
 
     @property
     def changed(self) -> bool:
-        """Whether anything did."""
+        """Whether anything changed."""
         return bool(self.hosts)
 
     def text(self) -> str:
-        """One line: the name, what changed, where."""
-        what = _some(list(self.details)) or _some([host for host in self.hosts if host != "localhost"])
+        """Return one line: the name, what changed or where, and whether it failed."""
+        what = _shortened(list(self.details)) or _shortened([host for host in self.hosts if host != LOCALHOST])
         return self.name + (f": {what}" if what else "") + (" (failed)" if self.failed else "")
 
 
@@ -75,89 +76,87 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._whole: Stretch | None = None
-        self._plays: list[Stretch] = []
+        self._playbook: Activity | None = None
+        self._plays: list[Activity] = []
         self._play: Any = None
         self._pid = os.getpid()
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        """Begin the span of the whole."""
+        """Begin the playbook's annotation."""
         name = Path(playbook._file_name).stem
         tags = tuple(tag for tag in context.CLIARGS.get("tags", ()) if tag != "all")
-        self._whole, self._plays = Stretch(NAMES_BY_TAGS.get((name, tags), name)), []
-        # Ctrl-C ends Ansible without its statistics.
+        self._playbook, self._plays = Activity(NAMES_BY_TAGS.get((name, tags), name)), []
+        # On Ctrl-C, Ansible exits without v2_playbook_on_stats.
         atexit.register(self._at_exit)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Begin the span of a play."""
+        """Begin a play's annotation."""
         self._play = play
         self._end_play()
-        self._plays.append(Stretch(f"{self._whole.name if self._whole else ''}, {play.get_name().strip()}"))
+        self._plays.append(Activity(f"{self._playbook.name if self._playbook else ''}, {play.get_name().strip()}"))
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Take what a task changed."""
+        """Record what a task changed."""
         if result.is_changed():
-            self._note(result)
+            self._record(result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """Take a failure."""
+        """Record a failure."""
         if not ignore_errors:
             self._fail()
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        """Take a host that doesn't answer."""
+        """Record an unreachable host."""
         self._fail()
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """End all spans."""
+        """End all annotations."""
         self._finish()
 
-    def _note(self, result: Any) -> None:
-        host, found, module = result._host.get_name(), result._result, result._task.action.rpartition(".")[2]
-        details = [str(item) for item in found.get("changes", [])] if module == "ec2_environment" else []
-        if module == "perseus_threads":
-            details = [f"{host} {load_change(found.get('before', {}), found.get('threads', {}))}"]
-        for stretch in self._open():
-            stretch.hosts[host] = None
-            stretch.details.update(dict.fromkeys(details))
+    def _record(self, result: Any) -> None:
+        host, values = result._host.get_name(), result._result
+        lines = values.get("annotation") or (values.get("changes") if host == LOCALHOST else None) or []
+        for activity in self._running():
+            activity.hosts[host] = None
+            activity.details.update(dict.fromkeys(str(line) for line in lines))
 
     def _fail(self) -> None:
-        for stretch in self._open():
-            stretch.failed = True
+        for activity in self._running():
+            activity.failed = True
 
-    def _open(self) -> list[Stretch]:
-        """The playbook and its present play."""
-        return [stretch for stretch in (self._whole, *self._plays[-1:]) if stretch]
+    def _running(self) -> list[Activity]:
+        """The playbook and its current play."""
+        return [activity for activity in (self._playbook, *self._plays[-1:]) if activity]
 
     def _end_play(self) -> None:
         if self._plays:
             self._plays[-1].end = time.time()
 
     def _at_exit(self) -> None:
-        if self._whole and os.getpid() == self._pid:
+        if self._playbook and os.getpid() == self._pid:
             self._fail()
             self._finish()
 
     def _finish(self) -> None:
-        """Keep the spans and post them; a problem is told, and nothing more."""
-        whole, self._whole = self._whole, None
+        """Keep and post the annotations. A problem is only displayed, because the playbook has done its work."""
+        playbook, self._playbook = self._playbook, None
         atexit.unregister(self._at_exit)
-        if whole is None or self._play is None or context.CLIARGS.get("check"):
+        if playbook is None or self._play is None or context.CLIARGS.get("check"):
             return
         self._end_play()
-        whole.end = time.time()
+        playbook.end = time.time()
         plays = [play for play in self._plays if play.changed]
         try:
-            problem = self._post(whole, plays if len(plays) > 1 else [])
-        except Exception as error:  # whatever it is: the playbook did its work
+            problem = self._post(playbook, plays if len(plays) > 1 else [])
+        except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         if problem:
             self._display.vv(f"annotations: {problem}")
 
-    def _post(self, whole: Stretch, plays: list[Stretch]) -> str:
+    def _post(self, playbook: Activity, plays: list[Activity]) -> str:
         manager = self._play.get_variable_manager()
         inventory = manager._inventory
-        variables = manager.get_vars(play=self._play, host=inventory.get_host("localhost"))
+        variables = manager.get_vars(play=self._play, host=inventory.get_host(LOCALHOST))
 
         def value(expression: str, of: dict[str, Any] = variables) -> str:
             templar = Templar(loader=self._play.get_loader(), variables=of)
@@ -165,15 +164,15 @@ class CallbackModule(CallbackBase):
 
         folder = Path(value("pegasus_state_dir"))
         if not folder.is_dir():
-            return ""  # there is no environment, or no more
+            return ""  # the environment doesn't exist yet, or was destroyed
         environment = value("pegasus_cluster_name")
         spans = [
-            Span(stretch.begin, stretch.end, stretch.text(), tags)
-            for stretch, tags in (
-                (whole, ("pegasus", environment, whole.name)),
-                *((play, ("pegasus-phase", environment, whole.name)) for play in plays),
+            Span(activity.begin, activity.end, activity.text(), tags)
+            for activity, tags in (
+                (playbook, ("pegasus", environment, playbook.name)),
+                *((play, ("pegasus-phase", environment, playbook.name)) for play in plays),
             )
-            if stretch.changed
+            if activity.changed
         ]
         post = None
         group = inventory.groups.get("monitors")
@@ -188,7 +187,7 @@ class CallbackModule(CallbackBase):
         return keep_and_post(folder / SPOOL, spans, post)
 
 
-def _some(items: list[str]) -> str:
-    """A few of many, as text."""
-    more = [f"and {len(items) - MOST_NAMED} more"] if len(items) > MOST_NAMED else []
-    return ", ".join([*items[:MOST_NAMED], *more])
+def _shortened(items: list[str]) -> str:
+    """The first items, and how many more there are."""
+    more = [f"and {len(items) - MOST_LISTED} more"] if len(items) > MOST_LISTED else []
+    return ", ".join([*items[:MOST_LISTED], *more])

@@ -1,15 +1,22 @@
-"""The filter host_results: one record per host of the environment, from its variables."""
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The filter host_results: a record for each host of the environment, from its variables."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
+    KIND_OF_GROUP,
+)
+
 DOCUMENTATION = r"""
 name: host_results
-short_description: One record per host of the environment
+short_description: A record for each host of the environment
 description:
-  - Joins what the inventory says of each host (name, role, index, address, state) with the results that the roles
-    registered there, for M(aerospike_community.pegasus.environment_report).
+  - Joins what the inventory reports for each host (name, kind, index, address, state) with the results that the Ansible
+    roles registered for it, for M(aerospike_community.pegasus.environment_report).
+author: Pegasus authors
 options:
   _input:
     description: The magic variable hostvars.
@@ -19,8 +26,6 @@ options:
     description: The magic variable groups.
     type: dict
     required: true
-author:
-  - Pegasus developers (@aerospike-community)
 """
 
 EXAMPLES = r"""
@@ -30,13 +35,12 @@ hosts: "{{ hostvars | aerospike_community.pegasus.host_results(groups) }}"
 RETURN = r"""
 _value:
   description: >-
-    Records with name, kind, index, address, public_address (where hosts are reached at it), state, instance_id,
-    instance_type, expires, and the result of the host's kind under server, client or monitor.
+    Records with name, kind, index, address, public_address (if hosts are reached at it), state, instance_id,
+    instance_type, expires, and the result of the host's Ansible role as server, client or monitor.
   type: list
   elements: dict
 """
 
-KIND_OF_GROUP = {"servers": "server", "clients": "client", "monitors": "monitor"}
 RESULT_OF_KIND = {
     "server": "aerospike_server_result",
     "client": "perseus_client_result",
@@ -45,7 +49,7 @@ RESULT_OF_KIND = {
 
 
 def host_results(hostvars: Any, groups: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """Return a record for each host of the three groups; a result that a host doesn't have is None."""
+    """Return a record for each host of the three groups. A result that a host doesn't have is None."""
     records = []
     for group, kind in KIND_OF_GROUP.items():
         for name in groups.get(group, []):
@@ -60,14 +64,14 @@ def host_results(hostvars: Any, groups: dict[str, list[str]]) -> list[dict[str, 
                     "kind": kind,
                     "index": int(tags.get("pegasus:index", 0)),
                     "address": variables.get("ec2_private_ip_address", ""),
-                    # Only where it is of use: the local cloud's instances have one that leads nowhere.
+                    # Instances of the local cloud have a public address that nothing answers at.
                     "public_address": (variables.get("ec2_public_ip_address") or "") if public else "",
                     "state": variables["ec2_state"]["name"],
                     "instance_id": variables["ec2_instance_id"],
                     "instance_type": variables["ec2_instance_type"],
                     "expires": tags.get("pegasus:expires", ""),
                     "unreachable": unreachable,
-                    # Ansible doesn't call a host failed that it didn't reach; it has as little of an answer.
+                    # Ansible doesn't mark an unreachable host as failed.
                     kind: {**result, **({"failed": True} if unreachable else {})} if result is not None else None,
                 }
             )

@@ -1,59 +1,53 @@
 #!/usr/bin/python
-"""The module environment_report."""
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Report what an environment consists of and whether it is ready."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
+---
 module: environment_report
-short_description: Says what an environment consists of and whether it is ready
+short_description: Report what an environment consists of and whether it is ready
 description:
-  - Joins what EC2 and the roles said of every host into one record.
-  - Fails when the environment isn't ready, naming host, check, expected and found, unless O(require_ready=false).
+  - Joins what EC2 and the Ansible roles reported for every host into one record.
+  - Fails if the environment isn't ready, unless O(require_ready=false). The message names host, check, expected and
+    found.
+author: Pegasus authors
 options:
-  environment:
-    description: Name of the environment.
-    type: str
-    required: true
-  backend:
-    description: Where it runs.
-    type: str
-    required: true
+  environment: {description: Name of the environment., type: str, required: true}
+  backend: {description: Where it runs., type: str, required: true}
   hosts:
     description: The records of the filter aerospike_community.pegasus.host_results.
     type: list
     elements: dict
     required: true
-  namespace:
-    description: The namespace under load.
-    type: str
-    default: ""
-  replication_factor:
-    description: Copies of each record.
-    type: int
-    default: 0
+  namespace: {description: The namespace under load., type: str, default: ""}
+  replication_factor: {description: Copies of each record., type: int, default: 0}
   expected:
-    description: How many instances each kind (server, client, monitor) should have.
+    description: How many instances each kind (server, client, monitor) must have.
     type: dict
     default: {}
   agreed:
-    description: The result of M(aerospike_community.pegasus.cluster_stable), which asked all nodes at the same moment.
+    description: The result of M(aerospike_community.pegasus.cluster_stable), which checks all nodes at the same moment.
     type: dict
     default: {}
   cost:
-    description: RV(aerospike_community.pegasus.ec2_cost#module:cost), where it was asked for.
+    description: RV(aerospike_community.pegasus.ec2_cost#module:cost), if it was queried.
     type: dict
     default: {}
   kinds:
-    description: The kinds whose hosts have to be ready. The others are listed, as far as anything is known of them.
+    description: The kinds whose hosts must be ready. Hosts of other kinds are only listed.
     type: list
     elements: str
     default: [server, client, monitor]
   require_ready:
-    description: Whether an environment that isn't ready is a failure.
+    description: Whether the module fails if the environment isn't ready.
     type: bool
     default: true
-author:
-  - Pegasus developers (@aerospike-community)
+attributes:
+  check_mode: {description: Reports in the same way; it changes nothing., support: full}
+  diff_mode: {description: Has none., support: none}
 """
 
 EXAMPLES = r"""
@@ -65,30 +59,24 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-report:
-  description: The environment in one record.
-  type: dict
-  returned: always
-lines:
-  description: The same as plain text.
-  type: list
-  elements: str
-  returned: always
+report: {description: The environment in one record., type: dict, returned: always}
+lines: {description: The report as plain text., type: list, elements: str, returned: always}
 problems:
-  description: Why it isn't ready; empty when it is.
+  description: Why the environment isn't ready; empty if it is.
   type: list
   elements: str
   returned: always
+error_class: {description: C(readiness)., returned: failure, type: str}
 """
 
 from datetime import UTC, datetime
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
-    KIND_OF_GROUP,
+    KINDS,
     build_report,
-    report_lines,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.report_text import report_lines
 
 
 def main() -> None:
@@ -103,31 +91,32 @@ def main() -> None:
             "expected": {"type": "dict", "default": {}},
             "agreed": {"type": "dict", "default": {}},
             "cost": {"type": "dict", "default": {}},
-            "kinds": {"type": "list", "elements": "str", "default": list(KIND_OF_GROUP.values())},
+            "kinds": {"type": "list", "elements": "str", "default": list(KINDS)},
             "require_ready": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
-    asked = module.params
+    params = module.params
     report = build_report(
-        asked["environment"],
-        asked["backend"],
-        asked["hosts"],
-        asked["namespace"],
-        asked["replication_factor"],
-        {kind: int(count) for kind, count in asked["expected"].items()},
-        {name: asked["agreed"][name] for name in ("cluster_key", "cluster_size") if name in asked["agreed"]},
-        asked["kinds"],
-        asked["cost"],
+        params["environment"],
+        params["backend"],
+        params["hosts"],
+        params["namespace"],
+        params["replication_factor"],
+        {kind: int(count) for kind, count in params["expected"].items()},
+        {name: params["agreed"][name] for name in ("cluster_key", "cluster_size") if name in params["agreed"]},
+        params["kinds"],
+        params["cost"],
         datetime.now(UTC),
     )
     problems = [str(problem) for problem in report.problems]
     result = {"report": report.data, "lines": report_lines(report.data), "problems": problems}
-    if problems and asked["require_ready"]:
+    if problems and params["require_ready"]:
         module.fail_json(
             msg="The environment isn't ready:\n"
             + "\n".join(f"  {problem}" for problem in problems)
-            + "\nLook at the host's log with ssh, then run setup again: it goes on where this stopped.",
+            + "\nCheck the host's log over ssh, then run setup again: it continues where it stopped.",
+            error_class="readiness",
             **result,
         )
     module.exit_json(changed=False, **result)

@@ -1,1 +1,1 @@
-"""What a run leaves: its figures and its report."""
+"""What a run leaves behind: its figures and its report."""

@@ -93,9 +93,3 @@ def poster(url: str, user: str, password: str) -> Callable[[str], None]:
             raise PostError(f"{url} doesn't answer: {getattr(error, 'reason', error)}") from error
 
     return post
-
-
-def load_change(before: dict[str, int], after: dict[str, int]) -> str:
-    """Say which workloads' threads changed: ``write 1 -> 2, read 0 -> 4``."""
-    names = [name for name in after if before.get(name, 0) != after[name]]
-    return ", ".join(f"{name} {before.get(name, 0)} -> {after[name]}" for name in names)

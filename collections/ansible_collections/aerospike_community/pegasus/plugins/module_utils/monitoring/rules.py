@@ -1,9 +1,10 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Prometheus's recording rules and alerts of an environment, as data. Pure functions.
+"""Prometheus recording rules and alerts of an environment, as data. Pure functions.
 
-The metrics are those of Perseus's exporter (module_utils/perseus_meter.py), of Aerospike's exporter, of node_exporter.
-The claim of the clients against the counters of the servers is judged as module_utils/perseus_load.py judges it.
+A new rule or alert is an entry in one of the lists below, and a case in tests/contract/alert_rules.yml. The metrics are
+those of the Perseus exporter (perseus/meter.py), the Aerospike exporter and node_exporter. The operations that clients
+claim are compared with the servers' counters in the same way as in perseus/proof.py.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
     QUERIES,
 )
 
-# The share of the printed operations that the servers may not have answered, as in perseus_ready.
+# Share of the claimed records that may stay unanswered. The module perseus_ready has the same default.
 TOLERANCE = 0.25
-# A header says how many threads run; one comes every 10 rows.
+# The running threads are known from a header, which Perseus prints every 10 rows.
 HEADER_SECONDS = 20
-# From when on an instance's end is warned of, in seconds; environment.WARNING_TIME is the same.
+# How long before its expiry an instance gets a warning, in seconds. The environment report uses it too.
 EXPIRY_WARNING_SECONDS = 3600
 
 
 def rules(namespace: str = "", window: str = "30s") -> dict[str, Any]:
     """Return the content of a rules file.
 
-    :param namespace: the one under load; empty for all
-    :param window: what a rate is taken over; at least four scrapes
+    :param namespace: the namespace under load; "" for all namespaces
+    :param window: the range of a rate; at least four scrapes
     """
     return {
         "groups": [
@@ -43,7 +44,7 @@ def rules(namespace: str = "", window: str = "30s") -> dict[str, Any]:
 
 
 def sum_of(counters: Iterable[str], selector: str, window: str, by: str = "cluster") -> str:
-    """The rate of several counters together. One that a server's version doesn't have takes no other with it."""
+    """Return the combined rate of several counters. A counter that a server doesn't have doesn't hide the others."""
     parts = [
         f'label_replace(rate(aerospike_namespace_{name}{{{selector}}}[{window}]), "counter", "{name}", "", "")'
         for name in counters
@@ -52,12 +53,12 @@ def sum_of(counters: Iterable[str], selector: str, window: str, by: str = "clust
 
 
 def _recording(namespace: str, window: str) -> list[dict[str, Any]]:
-    """The load as the clients print it and as the servers count it, in records a second, by cluster."""
+    """The load as the clients print it and as the servers count it, in records per second, by cluster."""
     selector = f'ns="{namespace}"' if namespace else ""
     queries = "|".join(QUERIES)
     claimed = f'sum by (cluster) (rate(perseus_records_total{{workload!~"{queries}"}}[{window}]))'
-    # Servers that have been read within the last hour and count nothing any more answer nothing: without this a
-    # cluster that is dead would have no difference at all. Servers that were never read say nothing either way.
+    # Servers that were scraped within the last hour and report nothing now answer nothing. Without this, a dead cluster
+    # would have no unanswered records. Servers that were never scraped prove neither.
     none = '0 * count by (cluster) (max_over_time(up{job="aerospike"}[1h]) == 1)'
     answered = f"{sum_of(ANSWERED_COUNTERS, selector, window)} or on (cluster) {none}"
     return [
@@ -65,7 +66,7 @@ def _recording(namespace: str, window: str) -> list[dict[str, Any]]:
         {"record": "pegasus:records_answered:rate", "expr": answered},
         {"record": "pegasus:records_failed:rate", "expr": sum_of(FAILED_COUNTERS, selector, window)},
         {
-            # Perseus counts failed operations as done: what no server answered is the difference.
+            # Perseus counts failed operations as done. The difference is what no server answered.
             "record": "pegasus:records_unanswered:rate",
             "expr": "clamp_min(pegasus:records_claimed:rate - on (cluster) pegasus:records_answered:rate, 0)",
         },
@@ -82,41 +83,40 @@ def _client_alerts(window: str) -> list[dict[str, Any]]:
     return [
         _alert(
             "PerseusClientLost", 'up{job="perseus"} == 0', "10s", "critical",
-            "{{ $labels.instance }}: the client doesn't answer: its host or its exporter is gone",
+            "{{ $labels.instance }}: the client doesn't answer. Its host or its exporter is down",
         ),
-        _alert("PerseusDown", "perseus_up == 0", "5s", "critical", "{{ $labels.instance }}: Perseus doesn't run"),
+        _alert("PerseusDown", "perseus_up == 0", "5s", "critical", "{{ $labels.instance }}: Perseus isn't running"),
         _alert(
             "PerseusSilent", "perseus_seconds_since_last_row > 10 and perseus_up == 1", "5s", "critical",
-            "{{ $labels.instance }}: Perseus runs and has printed no row for {{ $value | humanizeDuration }}",
+            "{{ $labels.instance }}: Perseus is running but has printed no row for {{ $value | humanizeDuration }}",
         ),
         _alert(
             "PerseusIdle", f"{total} == 0", "10s", "warning",
-            "{{ $labels.instance }}: Perseus does nothing: no threads, or none that gets an operation done",
+            "{{ $labels.instance }}: Perseus is idle: it has no threads, or its threads complete no operations",
         ),
         _alert(
             "PerseusThreadsDiffer",
-            "perseus_threads_wanted != perseus_threads_running and on (cluster, instance) (perseus_up == 1)",
+            "perseus_threads_requested != perseus_threads_running and on (cluster, instance) (perseus_up == 1)",
             f"{HEADER_SECONDS}s", "warning",
-            "{{ $labels.instance }}: {{ $labels.workload }} doesn't have the threads of threads.yaml. Perseus may have "
-            "ended its reloads for good: restart it",
+            "{{ $labels.instance }}: the threads of {{ $labels.workload }} differ from threads.yaml. Perseus may have "
+            "stopped reading the file: run rerun-clients",
         ),
         _alert(
             "PerseusThreadsFile", "perseus_threads_file_ok == 0", "5s", "warning",
-            "{{ $labels.instance }}: threads.yaml is missing, not one that Perseus understands, or not Pegasus's: "
-            "run copy-threads",
+            "{{ $labels.instance }}: threads.yaml is missing, invalid, or not written by Pegasus: run copy-threads",
         ),
         _alert(
             "PerseusRestarts", "increase(perseus_restarts_total[5m]) > 2", "0s", "warning",
-            "{{ $labels.instance }}: Perseus was started {{ $value | humanize }} times in 5 minutes",
+            "{{ $labels.instance }}: Perseus started {{ $value | humanize }} times in 5 minutes",
         ),
         _alert(
             "PerseusErrors", f"{errors} > 0", "10s", "info",
-            "{{ $labels.instance }}: {{ $value | humanize }} error lines a second of the kind {{ $labels.kind }}",
+            "{{ $labels.instance }}: {{ $value | humanize }} error lines per second of kind {{ $labels.kind }}",
         ),
         _alert(
             "PerseusCountsUnanswered", f"pegasus:records_unanswered:share > {TOLERANCE}", "10s", "critical",
-            "{{ $labels.cluster }}: {{ $value | humanizePercentage }} of the operations that Perseus prints were "
-            "answered by no server",
+            "{{ $labels.cluster }}: no server answered {{ $value | humanizePercentage }} of the operations that "
+            "Perseus prints",
         ),
     ]  # fmt: skip
 
@@ -131,15 +131,16 @@ def _server_alerts() -> list[dict[str, Any]]:
             "AerospikeClusterTooSmall",
             "min by (cluster) (aerospike_node_stats_cluster_size)"
             ' < on (cluster) count by (cluster) (up{job="aerospike"})',
-            "10s", "warning", "{{ $labels.cluster }}: a node sees only {{ $value }} nodes",
+            "10s", "warning", "{{ $labels.cluster }}: a node reports a cluster size of only {{ $value }}",
         ),
         _alert(
             "AerospikeStopWrites", "max by (cluster, instance, ns) (aerospike_namespace_stop_writes) == 1", "0s",
-            "critical", "{{ $labels.instance }}: {{ $labels.ns }} refuses writes: it is full",
+            "critical", "{{ $labels.instance }}: namespace {{ $labels.ns }} is full and refuses writes",
         ),
         _alert(
             "AerospikeUnavailablePartitions", "max by (cluster, ns) (aerospike_namespace_unavailable_partitions) > 0",
-            "0s", "critical", "{{ $labels.cluster }}: {{ $value }} partitions of {{ $labels.ns }} are unavailable",
+            "0s", "critical",
+            "{{ $labels.cluster }}: {{ $value }} partitions of namespace {{ $labels.ns }} are unavailable",
         ),
     ]  # fmt: skip
 
@@ -149,7 +150,7 @@ def _host_alerts() -> list[dict[str, Any]]:
     return [
         _alert(
             "ExpirySoon", f"{METRIC} - time() < {EXPIRY_WARNING_SECONDS}", "0s", "warning",
-            "{{ $labels.instance }} powers itself off and is gone in {{ $value | humanizeDuration }}: "
+            "{{ $labels.instance }} expires in {{ $value | humanizeDuration }} and is then terminated. To keep it: "
             "./pegasus-driver extend 4h",
         ),
         _alert(
@@ -158,11 +159,11 @@ def _host_alerts() -> list[dict[str, Any]]:
         ),
         _alert(
             "HostDiskFull", f"{free} < 0.05", "1m", "warning",
-            "{{ $labels.instance }}: {{ $value | humanizePercentage }} of / is free",
+            "{{ $labels.instance }}: only {{ $value | humanizePercentage }} of the root file system is free",
         ),
         _alert(
             "HostMemory", "node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes < 0.05", "1m", "warning",
-            "{{ $labels.instance }}: {{ $value | humanizePercentage }} of the memory is available",
+            "{{ $labels.instance }}: only {{ $value | humanizePercentage }} of the memory is available",
         ),
     ]  # fmt: skip
 

@@ -167,7 +167,8 @@ def set_load(
     except ThreadsFileError as error:
         reasons = "\n".join(f"  {problem}" for problem in error.problems)
         reason = f"threads.yaml was refused and the live load stays as it is:\n{reasons}"
-        return {"failed": True, "changed": False, "msg": reason, "problems": error.problems}
+        problems = {"problems": error.problems, "error_class": "configuration"}
+        return {"failed": True, "changed": False, "msg": reason, **problems}
     try:
         return _set_load(Path(path), threads, Path(rows_file), service if prove else "", timeout, check)
     except NotTakenOverError as error:

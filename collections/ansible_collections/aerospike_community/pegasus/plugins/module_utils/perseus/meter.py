@@ -133,7 +133,7 @@ class Meter:
             "perseus_seconds_since_last_row", "gauge",
             "Time since the last row; since the exporter's start where there was none.", round(max(0.0, since), 3),
         )  # fmt: skip
-        yield _family("perseus_threads_wanted", "gauge", "Threads that threads.yaml asks for.", "workload", wanted)
+        yield _family("perseus_threads_requested", "gauge", "Threads that threads.yaml asks for.", "workload", wanted)
         running = self.running(service)
         yield _family(
             "perseus_threads_running", "gauge", "Threads in the last header; 0 where there is no such column.",

@@ -82,6 +82,12 @@ def render(threads: dict[str, int]) -> str:
     return HEADING + "".join(f"{name}: {threads[name]}\n" for name in WORKLOADS)
 
 
+def describe_change(before: dict[str, int], after: dict[str, int]) -> str:
+    """Return the workloads whose threads changed: ``write 1 -> 2, read 0 -> 4``."""
+    names = [name for name in after if before.get(name, 0) != after[name]]
+    return ", ".join(f"{name} {before.get(name, 0)} -> {after[name]}" for name in names)
+
+
 def _read_line(content: str, number: int, seen: dict[str, int], threads: dict[str, int]) -> str:
     """Take over one line; return what is wrong with it, or nothing."""
     if content[0] in " \t":

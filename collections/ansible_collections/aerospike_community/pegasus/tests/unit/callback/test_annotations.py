@@ -1,4 +1,4 @@
-"""What was done to an environment reaches Grafana: at once, or later; through a real ansible-playbook."""
+"""Actions on an environment become annotations in Grafana, at once or later. Uses a real ansible-playbook."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.callback.annotations import Activity, CallbackModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import annotations
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.annotations import (
     PostError,
     Span,
     keep_and_post,
-    load_change,
     poster,
 )
 
@@ -27,14 +29,14 @@ COLLECTIONS = Path(__file__).resolve().parents[6]
 SPAN = Span(1000.0, 1002.5, "stop-node: Benchmark-2", ("pegasus", "Benchmark", "stop-node"))
 
 
-def test_a_span_is_what_grafana_takes() -> None:
+def test_a_span_has_the_form_of_grafanas_api() -> None:
     assert json.loads(SPAN.line()) == {
         "time": 1000000, "timeEnd": 1002500, "text": "stop-node: Benchmark-2",
         "tags": ["pegasus", "Benchmark", "stop-node"],
     }  # fmt: skip
 
 
-def test_without_grafana_they_are_kept_and_posted_later_in_order(tmp_path: Path) -> None:
+def test_without_grafana_annotations_are_kept_and_posted_later_in_order(tmp_path: Path) -> None:
     spool, posted = tmp_path / "spool", []
     assert "1 annotations are kept" in keep_and_post(spool, [SPAN], None)
 
@@ -48,7 +50,7 @@ def test_without_grafana_they_are_kept_and_posted_later_in_order(tmp_path: Path)
     assert keep_and_post(spool, [], posted.append) == "" and len(posted) == 2
 
 
-def test_what_grafana_will_never_take_keeps_no_other_back(tmp_path: Path) -> None:
+def test_an_annotation_that_grafana_rejects_does_not_block_the_others(tmp_path: Path) -> None:
     posted = []
 
     def post(line: str) -> None:
@@ -60,7 +62,7 @@ def test_what_grafana_will_never_take_keeps_no_other_back(tmp_path: Path) -> Non
     assert len(posted) == 1
 
 
-def test_nothing_to_say_makes_no_file_and_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_without_spans_and_the_oldest_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert keep_and_post(tmp_path / "spool", [], None) == ""
     assert not (tmp_path / "spool").exists()
     monkeypatch.setattr(annotations, "MOST_KEPT", 2)
@@ -69,12 +71,28 @@ def test_nothing_to_say_makes_no_file_and_the_oldest_go(tmp_path: Path, monkeypa
     assert kept == ["3", "4"]
 
 
-def test_the_change_of_a_load_in_words() -> None:
-    assert load_change({"write": 1, "read": 2}, {"write": 3, "read": 2, "update": 1}) == "write 1 -> 3, update 0 -> 1"
+@pytest.mark.parametrize(
+    ("host", "result", "text"),
+    [
+        ("Client-1", {"changes": ["wrote a file"]}, "act: Client-1"),
+        ("Client-1", {"annotation": ["Client-1 write 1 -> 2"]}, "act: Client-1 write 1 -> 2"),
+        ("localhost", {"changes": ["launched Benchmark-1"]}, "act: launched Benchmark-1"),
+        ("localhost", {}, "act"),
+    ],
+)
+def test_the_text_has_a_results_own_lines_or_the_host(host: str, result: dict[str, Any], text: str) -> None:
+    callback = CallbackModule()
+    callback._playbook = Activity("act")
+    callback.v2_runner_on_ok(
+        SimpleNamespace(
+            is_changed=lambda: True, _host=SimpleNamespace(get_name=lambda: host), _result={"changed": True, **result}
+        )
+    )
+    assert callback._playbook.text() == text
 
 
 class Grafana:
-    """Takes annotations, or refuses."""
+    """Accepts annotations, or answers another HTTP status."""
 
     def __init__(self) -> None:
         self.status, self.posted, self.logins, grafana = 200, [], set(), self
@@ -90,7 +108,7 @@ class Grafana:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever)
@@ -147,7 +165,7 @@ PLAYBOOK = """
 
 
 class Project:
-    """A playbook with the callback, and the variables that it reads."""
+    """A playbook that runs with the callback, and the variables that the callback reads."""
 
     def __init__(self, folder: Path, grafana: Grafana) -> None:
         self.folder, self.state = folder, folder / "state"
@@ -155,7 +173,7 @@ class Project:
         self.threads = folder / "threads.yaml"
         self.threads.write_text(THREADS)
         (folder / "act.yml").write_text(PLAYBOOK)
-        # The callback asks Grafana's own port; the test has another one.
+        # The callback uses Grafana's port 3000. The test's server has another port.
         (folder / "run.py").write_text(
             "import sys, urllib.request\n"
             "real = urllib.request.Request\n"
@@ -200,7 +218,7 @@ def project(tmp_path: Path, grafana: Grafana) -> Project:
 
 
 @pytest.mark.slow
-def test_a_playbook_that_changes_something_is_a_span(project: Project, grafana: Grafana) -> None:
+def test_a_playbook_that_changes_something_is_an_annotation(project: Project, grafana: Grafana) -> None:
     before = time.time() * 1000
     done = project.run()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -210,11 +228,11 @@ def test_a_playbook_that_changes_something_is_a_span(project: Project, grafana: 
     assert before <= posted["time"] < posted["timeEnd"] <= time.time() * 1000
     assert project.kept() == []
     assert project.run().returncode == 0
-    assert len(grafana.posted) == 1, "nothing was changed the second time"
+    assert len(grafana.posted) == 1, "the second run changed nothing"
 
 
 @pytest.mark.slow
-def test_each_play_of_several_that_changed_something_too(project: Project, grafana: Grafana) -> None:
+def test_if_several_plays_changed_something_each_has_an_annotation(project: Project, grafana: Grafana) -> None:
     project.run("-e", "second=true")
     assert [(span["text"].partition(":")[0], span["tags"][0]) for span in grafana.posted] == [
         ("act", "pegasus"), ("act, First", "pegasus-phase"), ("act, Second", "pegasus-phase"),
@@ -222,7 +240,7 @@ def test_each_play_of_several_that_changed_something_too(project: Project, grafa
 
 
 @pytest.mark.slow
-def test_what_grafana_does_not_take_is_kept_and_told_without_the_password(project: Project, grafana: Grafana) -> None:
+def test_refused_annotations_are_kept_and_the_message_has_no_password(project: Project, grafana: Grafana) -> None:
     grafana.status = 401
     done = project.run("-vv")
     assert done.returncode == 0
@@ -235,7 +253,7 @@ def test_what_grafana_does_not_take_is_kept_and_told_without_the_password(projec
 
 
 @pytest.mark.slow
-def test_a_failure_and_check_mode_and_no_environment(project: Project, grafana: Grafana) -> None:
+def test_annotations_of_a_failure_of_check_mode_and_without_an_environment(project: Project, grafana: Grafana) -> None:
     assert project.run("--check").returncode == 0
     assert grafana.posted == []
     assert project.run("-e", "command=false").returncode != 0
@@ -248,7 +266,7 @@ def test_a_failure_and_check_mode_and_no_environment(project: Project, grafana: 
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_span_too(project: Project, grafana: Grafana) -> None:
+def test_ctrl_c_ends_the_annotation(project: Project, grafana: Grafana) -> None:
     started = project.folder / "started"
     command = json.dumps({"command": f"sh -c 'touch {started}; exec sleep 60'"})
     process = subprocess.Popen(
@@ -257,7 +275,7 @@ def test_ctrl_c_ends_the_span_too(project: Project, grafana: Grafana) -> None:
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not started.exists():
-        assert process.poll() is None and time.monotonic() < deadline, "the play didn't come to its second task"
+        assert process.poll() is None and time.monotonic() < deadline, "the second play didn't start its task"
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)

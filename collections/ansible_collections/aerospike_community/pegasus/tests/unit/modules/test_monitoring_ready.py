@@ -14,6 +14,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.s
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
     dashboards as grafana_dashboards,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.panels import DATASOURCE_UID
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.targets import (
     file_sd,
     read_targets,
@@ -89,7 +90,7 @@ def test_a_dashboard_is_one_that_grafana_takes(name: str) -> None:
             assert expression.count("(") == expression.count(")")
             assert expression.count("{") == expression.count("}")
             assert re.search(r"\b(aerospike_|perseus_|pegasus:|node_|up\b|ALERTS\b)", expression)
-            assert query["datasource"]["uid"] == grafana_dashboards.DATASOURCE_UID
+            assert query["datasource"]["uid"] == DATASOURCE_UID
 
 
 def test_dashboards_as_files() -> None:

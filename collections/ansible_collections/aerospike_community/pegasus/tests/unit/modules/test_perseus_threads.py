@@ -220,7 +220,7 @@ class Host(ActionModule):
 
     def _execute_module(self, **_: Any) -> dict[str, Any]:
         self.sent = True
-        return {"changed": False}
+        return {"changed": False, "message": "the load of threads.yaml runs"}
 
 
 def test_the_installed_program_does_what_the_module_would(tmp_path, programs):
@@ -229,11 +229,15 @@ def test_the_installed_program_does_what_the_module_would(tmp_path, programs):
     host = Host(asked, check=True)
     assert host.run()["changed"] is True
     assert not live.exists()
-    assert Host(asked).run()["threads"]["write"] == 3
+    result = Host(asked).run(task_vars={"inventory_hostname": "Client-1"})
+    assert result["threads"]["write"] == 3
+    assert result["annotation"] == ["Client-1 write 0 -> 3"]
+    assert "note" not in result, "nothing was proven"
     assert live.read_text() == render(load(write=3))
-    assert Host(asked).run()["changed"] is False
+    again = Host(asked).run()
+    assert again["changed"] is False and "annotation" not in again
     refused = Host({**asked, "content": "write: 010"}).run()
-    assert refused["failed"]
+    assert refused["failed"] and refused["error_class"] == "configuration"
     assert "threads.yaml was refused" in refused["msg"]
     assert live.read_text() == render(load(write=3))
     assert not host.sent
@@ -241,8 +245,9 @@ def test_the_installed_program_does_what_the_module_would(tmp_path, programs):
 
 def test_a_host_without_the_program_gets_the_module(tmp_path):
     host = Host({"content": render(load()), "path": str(tmp_path / "live.yaml"), "programs": str(tmp_path / "none")})
-    host.run()
+    result = host.run(task_vars={"inventory_hostname": "Client-1"})
     assert host.sent
+    assert result["note"] == ["Client-1: the load of threads.yaml runs"]
 
 
 def test_a_program_that_breaks_is_told_and_not_hidden_by_the_module(tmp_path, programs):
@@ -251,7 +256,7 @@ def test_a_program_that_breaks_is_told_and_not_hidden_by_the_module(tmp_path, pr
     host = Host({"content": render(load()), "path": str(tmp_path / "live.yaml"), "programs": str(programs)})
     result = host.run()
     assert result["failed"]
-    assert "ended with 1: out of order. setup-clients installs it anew" in result["msg"]
+    assert "exited with 1: out of order. Run setup-clients to install it again" in result["msg"]
     assert not host.sent
 
 

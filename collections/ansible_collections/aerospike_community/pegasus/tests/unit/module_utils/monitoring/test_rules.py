@@ -68,7 +68,7 @@ def test_what_a_dashboard_reads_of_perseus_and_of_the_rules_exists(name: str) ->
     assert set(re.findall(r"\bperseus_\w+", text)) <= exported()
     assert set(re.findall(r"\bpegasus:[\w:]+", text)) <= set(RECORDED)
     marks = {item["name"]: item for item in json.loads(text)["annotations"]["list"]}
-    assert marks["Pegasus's actions"]["target"]["tags"] == ["pegasus"]
+    assert marks["Pegasus actions"]["target"]["tags"] == ["pegasus"]
 
 
 def test_latency_buckets_are_rates_already() -> None:

@@ -56,7 +56,7 @@ def host(tmp_path: Path) -> Host:
 
 
 WRITES = 'perseus_operations_total{workload="write"}'
-WANTED = 'perseus_threads_wanted{workload="write"}'
+WANTED = 'perseus_threads_requested{workload="write"}'
 
 
 def test_a_log_that_comes_later_and_grows_by_halves(host: Host) -> None:

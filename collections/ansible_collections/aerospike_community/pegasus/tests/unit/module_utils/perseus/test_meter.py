@@ -278,7 +278,7 @@ def test_a_reload_that_died_shows_as_threads_wanted_and_not_running() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
     found = page(meter, 1.0, wanted={"write": 4, "read": 1})
-    assert found['perseus_threads_wanted{workload="write"}'] == 4
+    assert found['perseus_threads_requested{workload="write"}'] == 4
     assert running(found) == {"write": 1, "read": 1}
 
 
@@ -287,7 +287,7 @@ def test_an_exception_sets_threads_to_0() -> None:
     meter.take([*header(0, 1), row(11, 1, 5)], 1.0)
     found = page(meter, 1.0, wanted={"write": 1, "read": 1})
     assert found['perseus_threads_running{workload="write"}'] == 0
-    assert found['perseus_threads_wanted{workload="write"}'] == 1
+    assert found['perseus_threads_requested{workload="write"}'] == 1
 
 
 def test_a_threads_file_that_perseus_misunderstands_is_told() -> None:

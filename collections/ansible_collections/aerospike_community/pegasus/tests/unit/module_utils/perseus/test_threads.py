@@ -7,6 +7,7 @@ import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.threads import (
     WORKLOADS,
     ThreadsFileError,
+    describe_change,
     parse,
     render,
 )
@@ -134,3 +135,8 @@ def test_an_accepted_value_is_what_yaml_means(value: str) -> None:
     except ThreadsFileError:
         return
     assert yaml.safe_load(text) == threads
+
+
+def test_a_change_names_the_workloads_that_differ() -> None:
+    before, after = {"write": 1, "read": 2}, {"write": 3, "read": 2, "update": 1}
+    assert describe_change(before, after) == "write 1 -> 3, update 0 -> 1"
