@@ -1,16 +1,12 @@
 """Fixtures of the contract tests: the simulated server's package is importable, and clusters of it can be made."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract.simulated_servers import SERVER, SimulatedCluster, make_cluster
-
-if str(SERVER) not in sys.path:
-    sys.path.insert(0, str(SERVER))
+from tests.contract.simulated_servers import SimulatedCluster, make_cluster
 
 ClusterFactory = Callable[..., SimulatedCluster]
 

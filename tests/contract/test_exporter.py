@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exporter_simulated import config, info, metrics
 
 SOURCE = Path(__file__).resolve().parents[2] / "local_cloud/simulators/exporter"
-sys.path.insert(0, str(SOURCE))
-
-from exporter_simulated import config, info, metrics  # noqa: E402
 
 # Answers in the form of a real server (8.0), shortened.
 ANSWERS = {

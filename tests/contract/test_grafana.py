@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_simulated import cli, drawing, provisioning, settings
+from grafana_simulated.api import Answer, Api, Request
 
 SOURCE = Path(__file__).resolve().parents[2] / "local_cloud/simulators/grafana"
-sys.path.insert(0, str(SOURCE))
-
-from grafana_simulated import cli, drawing, provisioning, settings  # noqa: E402
-from grafana_simulated.api import Answer, Api, Request  # noqa: E402
 
 
 def basic(user: str, password: str) -> str:

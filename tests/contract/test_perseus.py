@@ -23,13 +23,11 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
     name_of,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import TableReader
+from perseus_simulated import configuration, database, keys, threads, workloads
+from perseus_simulated.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "local_cloud/simulators/perseus"
-sys.path.insert(0, str(SOURCE))
-
-from perseus_simulated import configuration, database, keys, threads, workloads  # noqa: E402
-from perseus_simulated.table import Table  # noqa: E402
 
 # --- configuration.yaml ---
 
@@ -649,17 +647,13 @@ def test_truncation_is_announced(work: Path, fake_client: dict[str, str]) -> Non
 
 def test_a_host_without_the_client_is_told_so(work: Path) -> None:
     write_config(work)
-    with perseus(work, {"PATH": os.environ["PATH"]}, "-I", "-S", "-c", _ISOLATED) as run:
+    # Without site-packages, but with PyYAML, which an instance's Python has.
+    (work / "lib").mkdir()
+    (work / "lib/yaml").symlink_to(Path(yaml.__file__).parent)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{work / 'lib'}"}
+    with perseus(work, environment, "-S", "-m", "perseus_simulated") as run:
         assert run.process.wait(timeout=20) == 1
     assert "the official client `aerospike` can't be loaded" in (work / "stderr").read_text()
-
-
-# Without site-packages, but with PyYAML, which an instance's Python has.
-_ISOLATED = (
-    f"import sys; sys.path.insert(0, {str(SOURCE)!r}); import importlib.util as u; "
-    f"s = u.spec_from_file_location('yaml', {yaml.__file__!r}); m = u.module_from_spec(s); "
-    f"sys.modules['yaml'] = m; s.loader.exec_module(m); from perseus_simulated.__main__ import main; sys.exit(main())"
-)
 
 
 # --- the program, with the official client against a simulated cluster ---

@@ -12,8 +12,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from exporter_simulated import info, metrics, version
-from exporter_simulated.config import Config, ConfigError, load
+from . import info, metrics, version
+from .config import Config, ConfigError, load
 
 log = logging.getLogger("exporter")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from exporter_simulated.config import Config, Filter
+from .config import Config, Filter
 
 # Statistics that only grow, by the form of their names. The real exporter has a list of gauges instead; Prometheus
 # treats both types alike when it stores them.

@@ -10,10 +10,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from grafana_simulated import NOTICE, version
-from grafana_simulated.api import Answer, Api, Request
-from grafana_simulated.provisioning import ProvisioningError
-from grafana_simulated.settings import SettingsError, load
+from . import NOTICE, version
+from .api import Answer, Api, Request
+from .provisioning import ProvisioningError
+from .settings import SettingsError, load
 
 MAX_BODY = 1 << 20  # bytes; annotations are small
 log = logging.getLogger("server")

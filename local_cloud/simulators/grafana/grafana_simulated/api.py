@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from grafana_simulated import NOTICE, drawing, pages, version
-from grafana_simulated.account import Account
-from grafana_simulated.annotations import AnnotationError, Annotations
-from grafana_simulated.provisioning import (
+from . import NOTICE, drawing, pages, version
+from .account import Account
+from .annotations import AnnotationError, Annotations
+from .provisioning import (
     Dashboard,
     Dashboards,
     DataSource,
@@ -28,7 +28,7 @@ from grafana_simulated.provisioning import (
     read_providers,
     uid_of,
 )
-from grafana_simulated.settings import Settings
+from .settings import Settings
 
 HEALTH_TIMEOUT = 5.0  # seconds, for a data source to answer
 

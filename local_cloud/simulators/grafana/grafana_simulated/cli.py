@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from grafana_simulated import NOTICE
-from grafana_simulated.account import Account
-from grafana_simulated.settings import SettingsError, load
+from . import NOTICE
+from .account import Account
+from .settings import SettingsError, load
 
 SHORTEST = 4
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from grafana_simulated import NOTICE
-from grafana_simulated.provisioning import Dashboard, DataSource
+from . import NOTICE
+from .provisioning import Dashboard, DataSource
 
 _HEAD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title} (SIMULATED Grafana)</title><style>

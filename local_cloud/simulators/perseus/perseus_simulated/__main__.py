@@ -14,10 +14,10 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from perseus_simulated import BANNER, VERSION, configuration, library, output, threads, workloads
-from perseus_simulated.database import Database
-from perseus_simulated.keys import KeyRanges, message
-from perseus_simulated.table import Table
+from . import BANNER, VERSION, configuration, library, output, threads, workloads
+from .database import Database
+from .keys import KeyRanges, message
+from .table import Table
 
 TRUNCATE_SECONDS = 10  # the real one waits so long after truncating
 FIRST_ROW_SECONDS = 2

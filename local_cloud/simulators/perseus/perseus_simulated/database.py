@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
-from perseus_simulated import keys
+from . import keys
 
 Bins = dict[str, Any]
 

@@ -27,6 +27,7 @@ def load(archive: Path, work: Path) -> ModuleType:
     """The module `aerospike`. `archive` is the program's own zip, or a folder when it runs from its sources."""
     name = _wheel(archive)
     if name is not None:
+        # The program is started as `python3 <file>`: nobody before it knows the folder that it unpacks to.
         sys.path.insert(0, str(_unpack(archive, name, work)))
     try:
         return importlib.import_module("aerospike")

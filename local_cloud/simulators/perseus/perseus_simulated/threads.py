@@ -6,7 +6,7 @@ by the default, and a value of the wrong type ends the reloading for good.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
@@ -35,7 +35,7 @@ class ReloadDied(RuntimeError):
     """The file had a value that the real Perseus can't survive: it never reads the file again."""
 
 
-def apply(folder: Path, setters: dict[str, Callable[[int], None]]) -> None:
+def apply(folder: Path, setters: Mapping[str, Callable[[int], None]]) -> None:
     """Read threads.yaml in `folder` and hand each count to its workload's setter.
 
     `setters` has the names in lower case. Keys that aren't there are ignored, whatever their values. Values are

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perseus_simulated import output
-from perseus_simulated.configuration import Test
-from perseus_simulated.database import Database
-from perseus_simulated.keys import KeyRanges, RangesUnknown
+from . import output
+from .configuration import Test
+from .database import Database
+from .keys import KeyRanges, RangesUnknown
 
 MAX_THREADS = 500
 RATE = 50  # operations a second and thread, at most
