@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import live_load
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import CONFIGURATION
 
 # What the shell and Python say where the program, or its part, isn't installed.
 ABSENT = ("No module named", "not found")
@@ -26,7 +27,12 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _, asked = self.validate_argument_spec(live_load.ARGUMENTS)
         found = self._by_program(asked) if asked["programs"] else None
-        return found or self._execute_module(task_vars=task_vars)
+        result = found or self._execute_module(task_vars=task_vars)
+        if result.get("message"):
+            result["note"] = f"{(task_vars or {}).get('inventory_hostname')}: {result['message']}"
+        if result.get("problems"):
+            result["error_class"] = CONFIGURATION
+        return result
 
     def _by_program(self, asked: dict[str, Any]) -> dict[str, Any] | None:
         """What the installed program says; None where there is none."""

@@ -65,6 +65,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+error_class: {description: C(readiness)., returned: failure, type: str}
 report:
   description: The environment in one record.
   type: dict
@@ -89,6 +90,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.eviden
     build_report,
     report_lines,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 
 def main() -> None:
@@ -128,6 +130,7 @@ def main() -> None:
             msg="The environment isn't ready:\n"
             + "\n".join(f"  {problem}" for problem in problems)
             + "\nLook at the host's log with ssh, then run setup again: it goes on where this stopped.",
+            error_class=READINESS,
             **result,
         )
     module.exit_json(changed=False, **result)
