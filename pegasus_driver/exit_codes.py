@@ -47,6 +47,21 @@ BY_CAUSE = (
     ExitCode.INTERRUPTED,
 )
 
+# Of a failed task's `error_class` (module_utils/results.py). A class that isn't here counts as the host's.
+OF_ERROR_CLASS: dict[str, ExitCode] = {
+    "usage": ExitCode.USAGE,
+    "configuration": ExitCode.CONFIGURATION,
+    "other": ExitCode.EC2,
+    "credentials": ExitCode.EC2,
+    "quota": ExitCode.EC2,
+    "capacity": ExitCode.EC2,
+    "permission": ExitCode.EC2,
+    "endpoint": ExitCode.EC2,
+    "ssh": ExitCode.SSH,
+    "host": ExitCode.HOST,
+    "readiness": ExitCode.DATABASE,
+}
+
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done and verified",
     ExitCode.INTERNAL: "internal error, or Ansible itself couldn't run",

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pegasus_driver.exit_codes import OF_ERROR_CLASS
+
 Status = Literal["ok", "changed", "failed", "unreachable", "skipped"]
 
 
@@ -40,7 +42,7 @@ class HostStarted(Event):
 
 @dataclass(frozen=True)
 class HostResult(Event):
-    """A task ended on one host. `result` is what the module returned, censored by Ansible where no_log is set."""
+    """A task ended on one host."""
 
     host: str
     task: str
@@ -48,10 +50,11 @@ class HostResult(Event):
     action: str
     status: Status
     message: str = ""  # of a failure
-    changes: tuple[str, ...] = ()  # of a change: what the module says of it, and differences of files
-    ignored: bool = False  # a failure that the playbook goes on after
+    error_class: str = ""  # of a failure, if it has one (module_utils/results.py)
+    next_step: str = ""  # of a failure: the module's advice
+    changes: tuple[str, ...] = ()  # of a change: the module's lines, and differences of files
+    ignored: bool = False  # a failure after which the playbook continues
     duration: float = 0.0  # seconds
-    result: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,14 @@ DIFF_LINES = 60
 _WARNINGS = ("warning", "system_warning", "deprecated")
 
 
-# Modules that say in words what they did, and where.
-SAYING = {"debug": "msg", "chaos_node": "message", "node_drain": "message", "perseus_threads": "message"}
-# Of these, the ones that say the same on many hosts.
-SAYING_ON_EACH_HOST = {"perseus_threads"}
-# Modules whose result may hold a question, with what it is about.
-ASKING = ("ec2_environment",)
+# Modules of this collection, whose results have the keys of module_utils/results.py.
+_OURS = "aerospike_community.pegasus."
+# Ansible's own modules don't return an error_class. These fail for one reason only, as far as Pegasus uses them.
+GENERIC_ERROR_CLASSES = {
+    "wait_for_connection": "ssh",
+    "validate_argument_spec": "configuration",
+    "assert": "usage",  # checks what a command names; modules of this collection check states
+}
 
 
 def parse(raw: Mapping[str, Any]) -> Iterator[Event]:
@@ -192,46 +197,54 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
     if status == "ok" and result.get("changed"):
         status = "changed"
     failed = status in ("failed", "unreachable")
-    action = _action(data)
-    if isinstance(result.get("report"), Mapping) and action == "environment_report":
+    ours = _full_action(data).startswith(_OURS)
+    if ours and isinstance(result.get("report"), Mapping):
         lines, problems = tuple(_lines(result.get("lines"))), tuple(_lines(result.get("problems")))
         yield Report(result["report"], lines, problems, time=time)
-    if action in ASKING and result.get("question") and not failed:
+    if ours and result.get("question") and not failed:
         yield Question(str(result["question"]), tuple(_lines(result.get("message"))), time=time)
     for warning in _lines(result.get("warnings")):  # a module's own; Ansible makes no event of it
         yield Warning(warning, time=time)
-    said = SAYING.get(action)
-    if said and status in ("ok", "changed"):
-        items = result.get("results") or [result]  # of a loop, each says something
-        told = tuple(line for item in items for line in _lines(_mapping(item).get(said)))
-        if action in SAYING_ON_EACH_HOST:
-            told = tuple(f"{data.get('host', '')}: {line}" for line in told)
-        if told:
-            yield Note(told, time=time)
+    key = "note" if ours else "msg" if _action(data) == "debug" else ""
+    if key and status in ("ok", "changed"):
+        items = result.get("results") or [result]  # a loop has a note for each item
+        if note := tuple(line for item in items for line in _lines(_mapping(item).get(key))):
+            yield Note(note, time=time)
     yield HostResult(
         host=str(data.get("host", "")),
         task=_task(data),
         role=_role(data),
-        action=action,
+        action=_action(data),
         status=status,
         message=failure_message(result) if failed else "",
-        changes=tuple(change_lines(result)) if status == "changed" else (),
+        error_class=_error_class(result, _action(data), ours=ours) if failed else "",
+        next_step=str(result.get("next_step") or "") if failed and ours else "",
+        changes=tuple(change_lines(result, ours=ours)) if status == "changed" else (),
         ignored=bool(data.get("ignore_errors")),
         duration=float(data.get("duration") or 0.0),
-        result=result,
         time=time,
     )
 
 
-def change_lines(result: Mapping[str, Any]) -> list[str]:
-    """What a task changed, or would change in check mode: sentences of the module, then differences (--diff)."""
-    lines = _lines(result.get("changes") or result.get("message"))
+def _error_class(result: Mapping[str, Any], action: str, *, ours: bool) -> str:
+    if ours:
+        return str(result.get("error_class") or "")
+    command = result.get("cmd")
+    if isinstance(command, list) and command and str(command[0]).endswith("pegasus-driver"):
+        # A play that runs the driver itself (local start): its exit code has a class.
+        return next((name for name, code in OF_ERROR_CLASS.items() if code == result.get("rc")), "")
+    return GENERIC_ERROR_CLASSES.get(action, "")
+
+
+def change_lines(result: Mapping[str, Any], *, ours: bool) -> list[str]:
+    """What a task changed, or would change in check mode: the module's lines, then differences (--diff)."""
+    lines = _lines(result.get("changes") or result.get("message")) if ours else []
     diffs = result.get("diff") or []
-    for one in diffs if isinstance(diffs, list | tuple) else [diffs]:
-        lines += _difference(_mapping(one))
+    for diff in diffs if isinstance(diffs, list | tuple) else [diffs]:
+        lines += _difference(_mapping(diff))
     for item in result.get("results") or []:
         if isinstance(item, Mapping) and item.get("changed"):
-            lines += change_lines(item)
+            lines += change_lines(item, ours=ours)
     return lines
 
 
@@ -292,7 +305,11 @@ def _role(data: Mapping[str, Any]) -> str:
 
 
 def _action(data: Mapping[str, Any]) -> str:
-    return str(data.get("resolved_action") or data.get("task_action") or "").rpartition(".")[2]
+    return _full_action(data).rpartition(".")[2]
+
+
+def _full_action(data: Mapping[str, Any]) -> str:
+    return str(data.get("resolved_action") or data.get("task_action") or "")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -5,24 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pegasus_driver.exit_codes import BY_CAUSE, ExitCode
+from pegasus_driver.exit_codes import BY_CAUSE, OF_ERROR_CLASS, ExitCode
 
 from .events import Event, HostResult, HostStats, NoHosts, Problem, Report, Stats, Warning
-
-# Modules that prove readiness: when one of them fails, all is installed but doesn't work together (yet).
-READINESS_MODULES = ("aerospike_ready", "perseus_ready", "monitoring_ready", "environment_report", "cluster_stable")
-# error_class of ec2_environment (and of any module that returns one).
-ERROR_CLASSES = {
-    "credentials": ExitCode.EC2,
-    "quota": ExitCode.EC2,
-    "capacity": ExitCode.EC2,
-    "permission": ExitCode.EC2,
-    "endpoint": ExitCode.EC2,
-    "other": ExitCode.EC2,
-    "configuration": ExitCode.CONFIGURATION,
-    "usage": ExitCode.USAGE,
-    "ssh": ExitCode.SSH,
-}
 
 
 @dataclass(frozen=True)
@@ -101,8 +86,7 @@ class Record:
             # A rescue gathers evidence and fails again with a plain `fail`: the class is that of the failure before.
             cause = next((result for result in reversed(results) if result.action != "fail"), last)
             code = classify(cause)
-            advice = str(last.result.get("next_step") or "")
-            failures.append(Failure(host, last.task, last.role, last.message, code, advice))
+            failures.append(Failure(host, last.task, last.role, last.message, code, last.next_step))
         return failures
 
 
@@ -110,27 +94,7 @@ def classify(result: HostResult) -> ExitCode:
     """The class of one failed task."""
     if result.status == "unreachable":
         return ExitCode.SSH
-    named = ERROR_CLASSES.get(str(result.result.get("error_class", "")))
-    if named is not None:
-        return named
-    if result.action == "ec2_environment":
-        return ExitCode.EC2
-    if result.action in READINESS_MODULES:
-        return ExitCode.DATABASE
-    if result.action == "wait_for_connection":
-        return ExitCode.SSH
-    if result.action == "validate_argument_spec":
-        return ExitCode.CONFIGURATION
-    if result.action == "assert":
-        return ExitCode.USAGE  # checks of what a command names; states are checked by modules of their own
-    if result.action == "perseus_threads" and result.result.get("problems"):
-        return ExitCode.CONFIGURATION
-    command = result.result.get("cmd")
-    if isinstance(command, list) and command and str(command[0]).endswith("pegasus-driver"):
-        code = result.result.get("rc")
-        if code in [known.value for known in ExitCode]:
-            return ExitCode(code)
-    return ExitCode.HOST
+    return OF_ERROR_CLASS.get(result.error_class, ExitCode.HOST)
 
 
 def exit_code(record: Record, rc: int | None) -> ExitCode:

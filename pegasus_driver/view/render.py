@@ -358,12 +358,10 @@ RECORD_TYPES: dict[type[Event], str] = {
     Stats: "stats",
     Output: "output",
 }
-# What a record shows beside time and type. Not a module's whole result, which is large and nobody's interface.
+# What a record shows beside time and type.
 SHOWN_FIELDS: dict[type[Event], tuple[str, ...]] = {
     kind: tuple(
-        one.name
-        for one in dataclasses.fields(kind)
-        if one.name != "time" and (kind, one.name) not in ((HostResult, "result"), (Report, "lines"))
+        one.name for one in dataclasses.fields(kind) if one.name != "time" and (kind, one.name) != (Report, "lines")
     )
     for kind in RECORD_TYPES
 }

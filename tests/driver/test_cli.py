@@ -17,12 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils import results
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import NEXT_STEP
 
 from local_cloud import LocalCloudError
 from pegasus_driver import ROOT
 from pegasus_driver.actions import ACTIONS, Action, Argument, Option
 from pegasus_driver.cli import main
-from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
+from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, OF_ERROR_CLASS, ExitCode
 from pegasus_driver.parser import build_parser, split_rest, subcommands
 from pegasus_driver.run.lock import environment_lock, lock_path
 from pegasus_driver.run.runner import LOCK_VARIABLE
@@ -168,7 +170,13 @@ GOOD = [
     began("Bench-1", "Install", "aerospike_server"),
     ok("Bench-1", "Install", "aerospike_server", changed=True),
     play("Prove that the environment is ready"),
-    ok("localhost", "Report", action="a.b.environment_report", report=REPORT, lines=["told twice"]),
+    ok(
+        "localhost",
+        "Report",
+        action="aerospike_community.pegasus.environment_report",
+        report=REPORT,
+        lines=["told twice"],
+    ),
     ok("localhost", "Show", action="ansible.builtin.debug", msg=["told twice"]),
     stats(ok={"Bench-1": 1, "localhost": 2}, changed={"Bench-1": 1}),
 ]
@@ -322,7 +330,6 @@ MODULE = "aerospike_community.pegasus."
     [
         (failed("localhost", action=MODULE + "ec2_environment", msg="m", error_class="quota"), ExitCode.EC2),
         (failed("localhost", action=MODULE + "ec2_environment", msg="m", error_class="other"), ExitCode.EC2),
-        (failed("localhost", action=MODULE + "ec2_environment", msg="m"), ExitCode.EC2),
         (
             failed("localhost", action=MODULE + "ec2_environment", msg="m", error_class="configuration"),
             ExitCode.CONFIGURATION,
@@ -339,16 +346,12 @@ MODULE = "aerospike_community.pegasus."
             failed("localhost", action=MODULE + "validate_configuration", msg="m", error_class="configuration"),
             ExitCode.CONFIGURATION,
         ),
-        (failed("Bench-1", action=MODULE + "perseus_threads", msg="m", problems=["x"]), ExitCode.CONFIGURATION),
-        (failed("Bench-1", action=MODULE + "perseus_threads", msg="m"), ExitCode.HOST),
-        (failed("Bench-1", action=MODULE + "cluster_stable", msg="m"), ExitCode.DATABASE),
+        (failed("Bench-1", action=MODULE + "cluster_stable", msg="m", error_class="readiness"), ExitCode.DATABASE),
+        (failed("Bench-1", action=MODULE + "host_service", msg="m"), ExitCode.HOST),
+        (failed("Bench-1", action=MODULE + "host_service", msg="m", error_class="host"), ExitCode.HOST),
+        (failed("Bench-1", action="other.collection.module", msg="m", error_class="readiness"), ExitCode.HOST),
         (unreachable("Bench-1"), ExitCode.SSH),
         (failed("Bench-1", action="ansible.builtin.wait_for_connection", msg="timed out"), ExitCode.SSH),
-        (failed("Bench-1", action=MODULE + "host_service", msg="m"), ExitCode.HOST),
-        (failed("Bench-1", action=MODULE + "aerospike_ready", msg="m"), ExitCode.DATABASE),
-        (failed("Bench-1", action=MODULE + "perseus_ready", msg="m"), ExitCode.DATABASE),
-        (failed("Bench-1", action=MODULE + "monitoring_ready", msg="m"), ExitCode.DATABASE),
-        (failed("localhost", action=MODULE + "environment_report", msg="m"), ExitCode.DATABASE),
     ],
 )
 def test_exit_code_of_a_failure(world: FakeWorld, event: dict, code: ExitCode) -> None:
@@ -360,11 +363,17 @@ def test_exit_code_of_a_failure(world: FakeWorld, event: dict, code: ExitCode) -
     assert f"FAILED  {host}" in world.errors and f"(exit code {code.value})" in world.errors
 
 
+def test_every_error_class_has_an_exit_code() -> None:
+    classes = {value for name, value in vars(results).items() if name.isupper()}
+    assert set(OF_ERROR_CLASS) == classes
+    assert classes >= set(NEXT_STEP)
+
+
 def test_of_several_classes_the_one_nearest_to_the_cause_counts(world: FakeWorld) -> None:
     world.rc = 2
-    wrong = failed("Bench-1", action=MODULE + "perseus_threads", msg="m", problems=["x"])
+    wrong = failed("Bench-1", action=MODULE + "perseus_threads", msg="m", error_class="configuration")
     host = failed("Bench-2", action=MODULE + "host_service", msg="m")
-    unready = failed("Bench-3", action=MODULE + "aerospike_ready", msg="m")
+    unready = failed("Bench-3", action=MODULE + "aerospike_ready", msg="m", error_class="readiness")
     counts = stats(failures={"Bench-1": 1, "Bench-2": 1, "Bench-3": 1})
     world.events = [play("p"), unready, host, wrong, counts]
     assert world.run("setup") == ExitCode.CONFIGURATION
@@ -378,9 +387,16 @@ def test_a_modules_message_is_shown_word_for_word(world: FakeWorld) -> None:
     world.rc = 2
     world.events = [
         play("p"),
-        failed("Bench-2", "Wait until ready", "aerospike_server", MODULE + "aerospike_ready", msg=message),
+        failed(
+            "Bench-2",
+            "Wait until ready",
+            "aerospike_server",
+            MODULE + "aerospike_ready",
+            msg=message,
+            error_class="readiness",
+        ),
         stats(failures={"Bench-2": 1}),
-    ]
+    ]  # fmt: skip
     assert world.run("setup") == ExitCode.DATABASE
     for line in message.splitlines():
         assert f"  {line}\n" in world.errors
@@ -392,8 +408,8 @@ def test_the_cause_wins_over_its_consequences_and_equal_messages_are_told_once(w
     world.rc = 2
     world.events = [
         play("p"),
-        failed("Bench-1", action=MODULE + "aerospike_ready", msg="size 2"),
-        failed("Bench-2", action=MODULE + "aerospike_ready", msg="size 2"),
+        failed("Bench-1", action=MODULE + "aerospike_ready", msg="size 2", error_class="readiness"),
+        failed("Bench-2", action=MODULE + "aerospike_ready", msg="size 2", error_class="readiness"),
         failed("Bench-3", action=MODULE + "host_service", msg="no memory"),
         stats(failures={"Bench-1": 1, "Bench-2": 1, "Bench-3": 1}),
     ]
@@ -416,7 +432,7 @@ def test_a_rescue_that_fails_again_keeps_the_class(world: FakeWorld) -> None:
     world.rc = 2
     world.events = [
         play("p"),
-        failed("Bench-1", action=MODULE + "aerospike_ready", msg="not stable"),
+        failed("Bench-1", action=MODULE + "aerospike_ready", msg="not stable", error_class="readiness"),
         failed("Bench-1", action="ansible.builtin.fail", msg="not stable, and the log says ..."),
         stats(failures={"Bench-1": 1}),
     ]
@@ -520,7 +536,7 @@ def test_node_actions(world: FakeWorld, action: str) -> None:
     assert world.run(action, "2") == 0
     assert world.requests[0].extra_vars == {"chaos_nodes": [2]}
     assert f"{action} 2 of Bench: done" in world.text
-    world.events = [ok("Bench-2", action=MODULE + "chaos_node", changed=True, message="node 2 stopped in 1.2 s")]
+    world.events = [ok("Bench-2", action=MODULE + "chaos_node", changed=True, note="node 2 stopped in 1.2 s")]
     assert world.run(action, "2") == 0 and "node 2 stopped in 1.2 s" in world.text
     assert world.run(action, "2", "--force") == 0
     assert world.requests[-1].extra_vars == {"chaos_nodes": [2], "chaos_force": True}
@@ -727,7 +743,7 @@ def test_interrupt_while_the_cloud_starts(world: FakeWorld) -> None:
 
 
 def asking() -> dict:
-    return ok("localhost", "See what will be taken", "r", "a.b.ec2_environment",
+    return ok("localhost", "See what will be taken", "r", "aerospike_community.pegasus.ec2_environment",
               question="Destroy these 2 parts of Bench?",
               message=["terminate Bench-1 (i-1, server)", "delete the key pair pegasus-Bench"])  # fmt: skip
 

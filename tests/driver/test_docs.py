@@ -39,8 +39,8 @@ STORY = [
     raw("warning", stdout="[WARNING]: w"),
     raw("error", stdout="[ERROR]: e"),
     ok("localhost", action="ansible.builtin.debug", msg="hello"),
-    ok("localhost", action="a.b.environment_report", report=REPORT),
-    ok("localhost", action="a.b.ec2_environment", question="Launch?", message=["launch 3"]),
+    ok("localhost", action="aerospike_community.pegasus.environment_report", report=REPORT),
+    ok("localhost", action="aerospike_community.pegasus.ec2_environment", question="Launch?", message=["launch 3"]),
     raw("playbook_on_no_hosts_matched", play="p"),
     stats(ok={"B-1": 1}, failures={"B-2": 1}),
 ]

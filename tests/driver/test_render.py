@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -15,6 +15,8 @@ from pegasus_driver.run.progress import Progress
 from pegasus_driver.view.render import HEARTBEAT, Beginning, Ending, JsonRenderer, LiveRenderer, PlainRenderer
 from pegasus_driver.view.summary import duration, report_lines, table
 from tests.driver.fakes import REPORT, began, failed, ok, play, raw, stats
+
+OURS = "aerospike_community.pegasus."
 
 
 def feed(target: Progress | PlainRenderer | LiveRenderer, *events: tuple[float, dict]) -> None:
@@ -269,29 +271,41 @@ def test_a_modules_warning_is_told() -> None:
     assert [one.text for one in parse(looked) if isinstance(one, Warning)] == looked["event_data"]["res"]["warnings"]
 
 
-def test_what_each_of_many_hosts_says_is_told_with_its_name() -> None:
-    proven = ok(
-        "BenchClient-2", action="aerospike_community.pegasus.perseus_threads", message="the load runs", changed=True
-    )
-    (note,) = [event for event in parse(proven) if isinstance(event, Note)]
-    assert note.lines == ("BenchClient-2: the load runs",)
+@pytest.mark.parametrize(
+    ("event", "lines"),
+    [
+        (ok("C-2", action=OURS + "perseus_threads", note="C-2: the load runs", changed=True), ["C-2: the load runs"]),
+        (ok("B-1", action=OURS + "node_drain", note=["quiesced", "migrated"]), ["quiesced", "migrated"]),
+        (ok("B-1", action=OURS + "chaos_node", results=[{"note": "a"}, {"note": "b"}]), ["a", "b"]),
+        (ok("B-1", action="ansible.builtin.debug", msg=["a", "b"]), ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_notes_come_from_every_module_of_the_collection(event: dict[str, Any], lines: list[str]) -> None:
+    (note,) = [parsed for parsed in parse(event) if isinstance(parsed, Note)]
+    assert list(note.lines) == lines
 
 
-def test_a_record_leaves_a_modules_result_alone() -> None:
-    """Copying it, to leave it out then, was most of what the driver did while many hosts were set up."""
+@pytest.mark.parametrize(
+    "event",
+    [
+        ok("B-1", action="community.general.other", note="a", question="b?", report={}, message="c", changed=True),
+        failed("B-1", action=OURS + "chaos_node", note="a", question="b?", msg="m"),
+        ok("B-1", action=OURS + "chaos_node", msg="of no interest"),
+    ],
+)
+def test_the_keys_of_other_collections_and_of_failures_mean_nothing(event: dict[str, Any]) -> None:
+    (result,) = parse(event)
+    assert isinstance(result, HostResult) and result.changes == ()
 
-    class Result(dict[str, Any]):
-        def items(self) -> NoReturn:
-            raise AssertionError("the result was read")
 
-        def __deepcopy__(self, memo: object) -> NoReturn:
-            raise AssertionError("the result was copied")
-
+def test_a_record_has_no_module_result() -> None:
+    """It is large, and its keys are nobody's interface."""
     out = io.StringIO()
     renderer = JsonRenderer(out, lambda: datetime(2026, 11, 25, tzinfo=UTC))
-    renderer.handle(HostResult("a", "Do it", "role", "command", "ok", result=Result(large=1), time="now"), 0.0)
+    for event in parse(failed("a", "Do it", "role", OURS + "ec2_node", msg="m", large=1, error_class="quota")):
+        renderer.handle(event, 0.0)
     renderer.handle(Stats({"a": HostStats(ok=1)}), 0.0)
     first, second = (json.loads(line) for line in out.getvalue().splitlines())
-    assert (first["time"], first["type"], first["host"]) == ("now", "host_result", "a")
-    assert "result" not in first
+    assert (first["type"], first["host"], first["error_class"]) == ("host_result", "a", "quota")
+    assert not {"result", "large"} & set(first)
     assert second["hosts"]["a"]["ok"] == 1

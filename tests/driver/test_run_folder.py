@@ -23,7 +23,7 @@ CHANGES = [
     play("Set up the hosts"),
     began("Bench-1", "Configure", "server"),
     began("Bench-2", "Configure", "server"),
-    *[ok(host, "Configure", "server", changed=True, changes=["wrote /etc/x.conf"],
+    *[ok(host, "Configure", "server", MODULE + "host_service", changed=True, changes=["wrote /etc/x.conf"],
          diff=[{"before_header": "/etc/x.conf", "after_header": "/etc/x.conf", "before": "a\nb\n", "after": "a\nc\n"}])
       for host in ("Bench-1", "Bench-2")],
     stats(ok={"Bench-1": 1}),

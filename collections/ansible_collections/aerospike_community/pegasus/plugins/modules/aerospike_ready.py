@@ -61,6 +61,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+error_class: {description: C(readiness)., returned: failure, type: str}
 node_id:
   description: The node's id.
   returned: success
@@ -132,6 +133,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.s
     UnitState,
     telling_lines,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 POLL_SECONDS = 0.2
 SERVICE_CHECK_SECONDS = 1.0
@@ -270,7 +272,7 @@ def main() -> None:
         module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
     text, lines, state = failure(node, systemd, params["service"], params["config"], params["timeout"], finding)
     found = {"check": "cluster-stable", "expected": params["size"], "found": finding}
-    module.fail_json(msg=text, journal=lines, service_state=state.active, **found)
+    module.fail_json(msg=text, journal=lines, service_state=state.active, error_class=READINESS, **found)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 message: {description: What was done and seen., returned: success, type: str}
+note: {description: RV(message), for the driver to show., returned: success, type: str}
 cluster_size: {description: Nodes of the cluster now., returned: success, type: int}
 cluster_key: {description: Its key; empty when no node is left or nothing was done., returned: success, type: str}
 seconds: {description: How long it took until the effect was there., returned: success, type: float}
@@ -223,7 +224,14 @@ class Chaos:
     def outcome(self, changed: bool, message: str, size: int, key: str = "") -> dict[str, object]:
         """The module's result."""
         seconds = round(time.monotonic() - self.began, 1)
-        return {"changed": changed, "message": message, "cluster_size": size, "cluster_key": key, "seconds": seconds}
+        return {
+            "changed": changed,
+            "message": message,
+            "note": message,
+            "cluster_size": size,
+            "cluster_key": key,
+            "seconds": seconds,
+        }
 
 
 def main() -> None:

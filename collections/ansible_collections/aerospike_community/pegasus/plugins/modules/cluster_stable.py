@@ -32,6 +32,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+error_class: {description: C(readiness)., returned: failure, type: str}
 cluster_key: {description: The key that all nodes report., returned: success, type: str}
 cluster_size: {description: Number of nodes., returned: success, type: int}
 members: {description: Their addresses., returned: success, type: list, elements: str}
@@ -46,6 +47,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     skipped,
     wait_until_stable,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 
 def main() -> None:
@@ -61,7 +63,9 @@ def main() -> None:
     )
     hosts = module.params["hosts"]
     if not hosts:
-        module.fail_json(msg="found no server node; expected a cluster: set it up first (setup-cluster)")
+        module.fail_json(
+            msg="found no server node; expected a cluster: set it up first (setup-cluster)", error_class=READINESS
+        )
     members = answering(hosts, module.params["port"]) if module.params["partial"] else hosts
     absent = [host for host in hosts if host not in members]
     if not members:
@@ -69,11 +73,12 @@ def main() -> None:
             msg=f"found no server node that answers among {', '.join(hosts)}; expected at least one: bring one back "
             f"(restart-node), or all of them (setup-cluster)",
             answers={},
+            error_class=READINESS,
         )
     try:
         key = wait_until_stable(members, module.params["port"], module.params["timeout"])
     except ClusterError as error:
-        module.fail_json(msg=str(error), answers=error.answers)
+        module.fail_json(msg=str(error), answers=error.answers, error_class=READINESS)
     for host in absent:
         module.warn(skipped(host))
     module.exit_json(changed=False, cluster_key=key, cluster_size=len(members), members=members, absent=absent)

@@ -49,6 +49,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+error_class: {description: C(readiness)., returned: failure, type: str}
 targets:
   description: Every target with job, instance, address, kind, url, health and last_error.
   returned: always
@@ -77,6 +78,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monito
     read_targets,
     targets_problem,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 POLL_SECONDS = 0.3
 ASK_TIMEOUT = 5.0
@@ -234,6 +236,7 @@ def main() -> None:
                     dashboards=monitoring.dashboards,
                     versions=monitoring.versions,
                     log=lines,
+                    error_class=READINESS,
                 )
         time.sleep(POLL_SECONDS)
     module.exit_json(

@@ -44,6 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 message: {description: What was done and seen., returned: success, type: list, elements: str}
+note: {description: RV(message), for the driver to show., returned: success, type: list, elements: str}
 others: {description: Addresses of the nodes that stay and answer., returned: success, type: list, elements: str}
 seconds: {description: How long it took., returned: success, type: float}
 """
@@ -233,7 +234,7 @@ def main() -> None:
         said = "".join(f"\n  before that: {line}" for line in lines)
         module.fail_json(msg=f"{error}{said}")
     seconds = round(time.monotonic() - began, 1)
-    module.exit_json(changed=able, message=lines, others=drain.others, seconds=seconds)
+    module.exit_json(changed=able, message=lines, note=lines, others=drain.others, seconds=seconds)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+error_class: {description: C(readiness)., returned: failure, type: str}
 total_rate: {description: Operations a second; each record of a batch is one., returned: success, type: float}
 printed_rate: {description: Perseus's own total a second; a batch is one., returned: success, type: float}
 rates: {description: Operations a second by workload., returned: success, type: dict}
@@ -78,6 +79,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
     Row,
     TableReader,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 # The last header is at most 10 rows back; error lines may stand between.
 LOOK_BACK_BYTES = 512 * 1024
@@ -225,6 +227,7 @@ def main() -> None:
         module.fail_json(
             msg=f"Perseus is not ready: {error}.\nIn {places}, most telling first:\n{shown}",
             log=lines,
+            error_class=READINESS,
         )
     threads = watch.threads() or watch.table.threads
     for note in verdict.warnings:

@@ -56,6 +56,8 @@ proof:
   type: str
 seconds: {description: From the new file to the proof., returned: success, type: float}
 message: {description: The proof in words., returned: success, type: str}
+note: {description: RV(message) after the name of the host., returned: when there is a message, type: str}
+error_class: {description: C(configuration)., returned: when threads.yaml is refused, type: str}
 problems: {description: What is wrong with the file., returned: failure, type: list, elements: str}
 """
 
