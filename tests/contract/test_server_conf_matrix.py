@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import changes as conf_changes
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import build, render
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import (
     ConfError,
     Settings,
-    build,
     configuration_problems,
     release_of,
-    render,
 )
 from asd_simulated.config.checks import check_whole
 from asd_simulated.config.dynamic import dynamic

@@ -327,7 +327,7 @@ def test_a_node_that_does_not_exist_or_is_in_the_asked_state(checkout, environme
         assert run.code == 2, run.why()
         assert "expected the index of a server node that exists: 1, 2, 3" in told(run)
     run = checkout.driver("restart-node", "1")
-    assert run.code == 0 and run.end["changed"] == 0 and "runs already" in told(run), run.why()
+    assert run.code == 0 and run.end["changed"] == 0 and "already running" in told(run), run.why()
     assert processes(checkout) == before
 
 
@@ -339,7 +339,7 @@ def test_a_killed_node_is_missed_and_brought_back(checkout, environment, address
     assert set(state.split()) == {"Result=signal", "ExecMainStatus=9", "ActiveState=failed"}
     assert len({stable_key(address, 2) for address in addresses["server"][:2]}) == 1
     again = checkout.driver("kill-node", "3")
-    assert again.code == 0 and again.end["changed"] == 0 and "stopped already" in told(again), again.why()
+    assert again.code == 0 and again.end["changed"] == 0 and "already stopped" in told(again), again.why()
 
     refused = checkout.driver("stop-node", "2")
     assert refused.code != 0 and "2 of 3 nodes would be down" in told(refused), refused.why()

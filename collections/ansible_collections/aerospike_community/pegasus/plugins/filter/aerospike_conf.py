@@ -8,12 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import (
-    ConfError,
-    Settings,
-    build,
-    render,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import build, render
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import ConfError, Settings
 
 DOCUMENTATION = r"""
 name: aerospike_conf
@@ -23,7 +19,7 @@ description:
 author: Pegasus authors
 options:
   _input:
-    description: The settings, with the names of the fields of C(module_utils/aerospike_conf.py), C(Settings).
+    description: The settings, with the names of the fields of C(module_utils/aerospike/settings.py), C(Settings).
     type: dict
     required: true
 """

@@ -58,10 +58,10 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     Difference,
     commands,
     differences,
-    parse,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import ConfError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import parse
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_value
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import ConfError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, UnitState
 
 

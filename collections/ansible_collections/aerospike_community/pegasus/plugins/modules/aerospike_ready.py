@@ -118,8 +118,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.changes import open_ports
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import ConfError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import open_ports
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import (
     InfoError,
     info,
@@ -128,6 +127,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     namespace_counters,
     parse_pairs,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import ConfError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
     Systemd,
     UnitState,

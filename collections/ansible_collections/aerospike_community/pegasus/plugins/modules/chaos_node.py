@@ -1,46 +1,55 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Stop, kill or restart a node of a cluster, and see that it took effect."""
+"""Inject a fault into a node of a cluster and verify its effect."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: chaos_node
-short_description: Stop, kill or restart a node of a cluster, and see that it took effect
+short_description: Inject a fault into a node of a cluster and verify its effect
 description:
-  - Runs on the node. Stopping and killing have taken effect when its process is gone and the others are a smaller,
-    stable cluster; restarting when the node runs and the cluster is whole again.
-  - Refuses to stop or kill more nodes than the namespace has spare copies, unless O(force).
-  - A node that is in the asked state already is left alone, and the message says so.
+  - Runs on the node, for V(drain) on any host that reaches the cluster.
+  - Refuses a fault that loses data, unless O(force).
+  - Leaves a node alone that is already in the requested state, and reports that.
+  - Undoes a fault that doesn't take effect in time.
 author: Pegasus authors
 options:
   action:
     description: >-
-      V(stop) ends the node's process as its service does. V(kill) ends it with SIGKILL, and it stays down. V(restart)
-      brings a node back that is down; one that runs is started anew only with O(force).
+      V(stop) stops the node's service. V(kill) kills its process with SIGKILL, and the node stays down. Both took
+      effect if the process exited and the other nodes are a stable, smaller cluster.
+      V(restart) starts a node that is down, and restarts a running node only with O(force). It took effect if the node
+      is in a stable cluster with all nodes that are up.
+      V(drain) empties the targets before they are removed. It quiesces them and waits until no client uses them and no
+      partition migrates. On the Community Edition, which can't quiesce, it needs O(force) and then changes nothing.
+      For a stopped target it waits until the other nodes have every copy.
     type: str
-    choices: [stop, kill, restart]
+    choices: [stop, kill, restart, drain]
     required: true
-  index: {description: The node's index; for messages., type: int, required: true}
+  index: {description: "The node's index, for messages.", type: int, required: true}
   service: {description: The node's systemd service., type: str, default: aerospike}
-  cluster: {description: Addresses of all nodes of the whole cluster., type: list, elements: str, required: true}
+  cluster: {description: Addresses of all nodes of the cluster., type: list, elements: str, required: true}
   targets:
-    description: Addresses of the nodes that are acted on at this time, this one included.
+    description: Addresses of all nodes into which the fault is injected now, including this node.
     type: list
     elements: str
     required: true
   port: {description: The nodes' service port., type: int, default: 3000}
-  namespace: {description: The namespace whose copies count., type: str, required: true}
+  namespace: {description: The namespace whose copies and traffic count., type: str, required: true}
   replication_factor: {description: Copies of each record., type: int, required: true}
   force:
-    description: Stop or kill also where data is lost; restart also a node that runs.
+    description: Inject the fault even if data is lost or clients get errors. Restart a node even if it is running.
     type: bool
     default: false
-  timeout: {description: Seconds until the effect is there., type: int, default: 120}
+  timeout: {description: Seconds until the fault must have taken effect., type: int, default: 120}
+  migration_timeout:
+    description: Seconds until the migrations of a drain must be done.
+    type: int
+    default: 3600
 attributes:
-  check_mode: {description: Checks whether it may act and says what it would do., support: full}
+  check_mode: {description: Checks whether the fault is allowed and reports what it would do., support: full}
   diff_mode: {description: Has none., support: none}
 """
 
@@ -56,189 +65,77 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-message: {description: What was done and seen., returned: success, type: str}
-note: {description: RV(message), for the driver to show., returned: success, type: str}
-cluster_size: {description: Nodes of the cluster now., returned: success, type: int}
-cluster_key: {description: Its key; empty when no node is left or nothing was done., returned: success, type: str}
-seconds: {description: How long it took until the effect was there., returned: success, type: float}
+note: {description: "What was done and verified, a line each.", returned: success, type: list, elements: str}
+members: {description: Addresses of the nodes that serve now., returned: success, type: list, elements: str}
+cluster_size: {description: Number of nodes that serve now., returned: success, type: int}
+cluster_key: {description: "Their cluster key, empty if it was not measured.", returned: success, type: str}
+seconds: {description: Seconds until the effect was verified., returned: success, type: float}
+next_step: {description: How to undo a fault that did not take full effect., returned: failure, type: str}
 log: {description: The node's most telling log lines., returned: failure, type: list, elements: str}
 """
 
-import os
-import signal
 import time
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
-    ClusterError,
-    answering,
-    partitions_to_move,
-    wait_until_stable,
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import ClusterError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.contract import (
+    Effect,
+    Fault,
+    FaultError,
+    RefusedError,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_pairs
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.data_loss import stop_problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
-    ServiceError,
-    Systemd,
-    telling_lines,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.registry import FAULTS
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import ServiceError
 
-SETTLE_SECONDS = 1.0
+FAILURES = (FaultError, ClusterError, InfoError, ServiceError)
 
 
-class ChaosError(Exception):
-    """The action was refused, or didn't take effect."""
+def carry_out(fault: Fault, force: bool, check: bool) -> Effect:
+    """Inject a fault and verify its effect, or return what is planned if ``check``.
 
-
-class Chaos:
-    """One action on this node."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.params = module.params
-        self.systemd = Systemd(module.run_command)
-        self.began = time.monotonic()
-
-    def run(self) -> dict[str, object]:
-        """Do it and verify it; return the module's result.
-
-        :raises ChaosError: refused, or without effect
-        """
-        state = self.systemd.state(self.params["service"])
-        if not state.loaded:
-            raise ChaosError(f"expected a service {self.params['service']} on this host, found none")
-        if self.params["action"] in ("stop", "kill"):
-            return self.stop(state.running)
-        if state.active == "failed" and not self.module.check_mode:
-            # A unit that failed too often refuses to start until it is forgiven.
-            self.systemd.call("reset-failed", self.params["service"])
-        return self.restart(state.running)
-
-    def stop(self, running: bool) -> dict[str, object]:
-        """End the node's process, gently or not."""
-        past = {"stop": "stopped", "kill": "killed"}[self.params["action"]]
-        index, targets = self.params["index"], set(self.params["targets"])
-        alive = answering(self.params["cluster"], self.params["port"])
-        others = [host for host in alive if host not in targets]
-        if not running:
-            return self.outcome(False, f"node {index} is stopped already; nothing was done", len(alive))
-        moving = partitions_to_move(alive, self.params["port"])
-        problem = stop_problem(len(self.params["cluster"]), len(others), self.copies(alive), moving)
-        if problem and not self.params["force"]:
-            raise ChaosError(
-                f"node {index} was not {past}: {problem}. To do it all the same: --force, or -e chaos_force=true"
-            )
-        if self.module.check_mode:
-            return self.outcome(True, f"node {index} would be {past}", len(others))
-        process = self.main_process()
-        if self.params["action"] == "kill":
-            self.kill(process)
-        else:
-            self.systemd.call("stop", self.params["service"])
-        self.see_process_gone(process)
-        key = wait_until_stable(others, self.params["port"], self.params["timeout"]) if others else ""
-        rest = f"the other {len(others)} are a stable cluster" if others else "no node is left"
-        return self.outcome(True, f"node {index} is {past} and {rest}", len(others), key)
-
-    def kill(self, process: int) -> None:
-        """End the process with SIGKILL. A service that would be started again by systemd isn't, this time."""
-        folder = Path(f"/run/systemd/system/{self.params['service']}.service.d")
-        stay_down = folder / "pegasus-killed.conf"
-        folder.mkdir(parents=True, exist_ok=True)
+    :raises RefusedError: it needs ``force``
+    :raises FaultError: it had no effect
+    :raises ClusterError: the cluster didn't get to the expected state
+    :raises InfoError: a node refused a command
+    :raises ServiceError: systemd refused something
+    """
+    satisfied = fault.satisfied()
+    if satisfied is not None:
+        return satisfied
+    refusal = fault.refusal()
+    if refusal and not force:
+        raise RefusedError(f"{refusal}. To proceed anyway: --force, or -e chaos_force=true")
+    if check:
+        return fault.plan()
+    try:
+        fault.inject()
+        return fault.verify()
+    except FAILURES as error:
         try:
-            stay_down.write_text("[Service]\nRestart=no\n", encoding="utf-8")
-            self.systemd.call("daemon-reload")
-            os.kill(process, signal.SIGKILL)
-            self.see_process_gone(process)
-        finally:
-            stay_down.unlink(missing_ok=True)
-            self.systemd.call("daemon-reload")
+            fault.undo()
+        except FAILURES as undo_error:
+            raise FaultError(f"{error}\nUndoing it failed too: {undo_error}") from error
+        raise
 
-    def restart(self, running: bool) -> dict[str, object]:
-        """Bring the node back, or start it anew."""
-        index, targets = self.params["index"], set(self.params["targets"])
-        elsewhere = [host for host in self.params["cluster"] if host not in targets]
-        alive = set(answering(elsewhere, self.params["port"]))
-        expected = [host for host in self.params["cluster"] if host in alive or host in targets]
-        verb = "restart" if running else "start"
-        if running and not self.params["force"]:
-            key = wait_until_stable(expected, self.params["port"], self.params["timeout"])
-            return self.outcome(
-                False,
-                f"node {index} runs already, in a stable cluster of {len(expected)}: nothing was done "
-                f"(--force, or -e chaos_force=true, starts it anew)",
-                len(expected),
-                key,
-            )
-        if self.module.check_mode:
-            return self.outcome(True, f"node {index} would be {verb}ed", len(expected))
-        self.systemd.call(verb, self.params["service"])
-        self.systemd.wait_until_up(self.params["service"], SETTLE_SECONDS)
-        key = wait_until_stable(expected, self.params["port"], self.params["timeout"])
-        was = "was running and is started anew" if running else "is back"
-        missing = len(self.params["cluster"]) - len(expected)
-        whole = f"still stopped: {missing}" if missing else "the cluster is whole"
-        moving = partitions_to_move(expected, self.params["port"])
-        whole += f", {moving} partitions are still to be moved" if moving else ""
-        return self.outcome(
-            True, f"node {index} {was}: {len(expected)} nodes are a stable cluster, {whole}", len(expected), key
-        )
 
-    def copies(self, alive: list[str]) -> int:
-        """How many copies of a record there are: as asked, or fewer where the cluster is too small for that."""
-        asked = self.params["replication_factor"]
-        for host in alive:
-            try:
-                statistics = info_pairs(host, f"namespace/{self.params['namespace']}", port=self.params["port"])
-                return min(asked, int(statistics.get("effective_replication_factor", asked)))
-            except (InfoError, ValueError):
-                continue
-        return asked
-
-    def main_process(self) -> int:
-        """The id of the node's process, 0 for none."""
-        _, out, _ = self.module.run_command(
-            ["systemctl", "show", "--property=MainPID", "--value", self.params["service"]]
-        )
-        return int(out.strip() or 0)
-
-    def see_process_gone(self, process: int) -> None:
-        """Verify that the process has ended.
-
-        :raises ChaosError: it is there, or systemd has started another
-        """
-        deadline = time.monotonic() + self.params["timeout"]
-        while True:
-            state = self.systemd.state(self.params["service"])
-            there = process > 0 and Path(f"/proc/{process}").exists()
-            if state.active in ("inactive", "failed") and not there:
-                return
-            if time.monotonic() > deadline:
-                raise ChaosError(
-                    f"node {self.params['index']}: expected no process and the service inactive, found the service "
-                    f"{state.describe()} and process {process} {'alive' if there else 'gone'}"
-                )
-            time.sleep(0.1)
-
-    def outcome(self, changed: bool, message: str, size: int, key: str = "") -> dict[str, object]:
-        """The module's result."""
-        seconds = round(time.monotonic() - self.began, 1)
-        return {
-            "changed": changed,
-            "message": message,
-            "note": message,
-            "cluster_size": size,
-            "cluster_key": key,
-            "seconds": seconds,
-        }
+def failure(fault: Fault, error: Exception) -> tuple[str, list[str]]:
+    """Return the message of a failure and the log lines that explain it."""
+    before = "".join(f"\n  before that: {line}" for line in fault.notes)
+    if isinstance(error, FaultError):
+        return f"{error}{before}", []
+    lines = fault.log_lines()
+    service = fault.params["service"]
+    log = f"\nIn the log of {service} on this host, most telling first:" if lines else ""
+    log += "".join(f"\n  {line}" for line in lines)
+    return f"{fault.subject}: {fault.name} has not taken effect: {error}{before}{log}", lines
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "action": {"type": "str", "choices": ["stop", "kill", "restart"], "required": True},
+            "action": {"type": "str", "choices": list(FAULTS), "required": True},
             "index": {"type": "int", "required": True},
             "service": {"type": "str", "default": "aerospike"},
             "cluster": {"type": "list", "elements": "str", "required": True},
@@ -248,23 +145,27 @@ def main() -> None:
             "replication_factor": {"type": "int", "required": True},
             "force": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
+            "migration_timeout": {"type": "int", "default": 3600},
         },
         supports_check_mode=True,
     )
-    chaos = Chaos(module)
+    began = time.monotonic()
+    fault = FAULTS[module.params["action"]](module.params, module.run_command)
     try:
-        result = chaos.run()
-    except ChaosError as error:
-        module.fail_json(msg=str(error), log=[])
-    except (ClusterError, ServiceError) as error:
-        lines = telling_lines(chaos.systemd.log_lines(module.params["service"], count=100))
-        shown = "\n".join(f"  {line}" for line in lines) or "  (empty)"
-        module.fail_json(
-            msg=f"node {module.params['index']}: {module.params['action']} has not taken effect: {error}\n"
-            f"In the log of {module.params['service']} on this host, most telling first:\n{shown}",
-            log=lines,
-        )
-    module.exit_json(**result)
+        effect = carry_out(fault, module.params["force"], module.check_mode)
+    except FAILURES as error:
+        message, lines = failure(fault, error)
+        lasts = fault.undone_by and not isinstance(error, RefusedError)
+        advice = f"To undo it: ./pegasus-driver {fault.undone_by}-node {module.params['index']}" if lasts else ""
+        module.fail_json(msg=message, log=lines, next_step=advice)
+    module.exit_json(
+        changed=effect.changed,
+        note=fault.notes,
+        members=effect.members,
+        cluster_size=len(effect.members),
+        cluster_key=effect.cluster_key,
+        seconds=round(time.monotonic() - began, 1),
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .conf import ConfError, release_of, size_bytes
+from .conf import Path, parse
+from .settings import release_of, size_bytes
 
 # Context -> the parameters that every release takes while it runs.
 ALWAYS = {
@@ -74,8 +75,6 @@ CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = 
 # The index's limits of 6.4 have no prefix in set-config, those of the secondary index have.
 FLAT_BEFORE_7 = {"index-type.mounts-high-water-pct", "index-type.mounts-size-limit"}
 
-Path = tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -90,50 +89,6 @@ class Difference:
             return ", ".join(values) if values else "nothing"
 
         return f"{'.'.join(self.path)}: {shown(self.old)} -> {shown(self.new)}"
-
-
-def parse(text: str) -> dict[Path, tuple[str, ...]]:
-    """Read a configuration: path of contexts and name -> the values of its lines. A context is there with no values.
-
-    :raises ConfError: a brace too many or too few
-    """
-    found: dict[Path, tuple[str, ...]] = {}
-    stack: list[str] = []
-    for number, raw in enumerate(text.splitlines(), 1):
-        words = raw.split("#", 1)[0].split()
-        if not words:
-            continue
-        if words[0] == "}":
-            if not stack:
-                raise ConfError(f"line {number}: a brace closes nothing")
-            stack.pop()
-        elif words[-1] == "{":
-            # An engine is a value too: `storage-engine memory` may stand without braces.
-            if words[0] in ("storage-engine", "index-type", "sindex-type"):
-                found[(*stack, words[0])] = (words[1],)
-                stack.append(words[0])
-            else:
-                stack.append(" ".join(words[:-1]))
-                found.setdefault(tuple(stack), ())
-        else:
-            path = (*stack, words[0])
-            found[path] = (*found.get(path, ()), " ".join(words[1:]))
-    if stack:
-        raise ConfError(f"the context '{stack[-1]}' isn't closed")
-    return found
-
-
-def open_ports(text: str) -> list[str]:
-    """Return what a configuration opens, as ``3000 (service)``, in its order.
-
-    :raises ConfError: it can't be read
-    """
-    return [
-        f"{value} ({path[1]})"
-        for path, values in parse(text).items()
-        if len(path) == 3 and path[0] == "network" and path[2] in ("port", "tls-port")
-        for value in values
-    ]
 
 
 def differences(old: str, new: str) -> list[Difference]:

@@ -15,7 +15,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.d
     wishes_problems,
 )
 
-from .conf import ConfError, Settings, configuration_problems
+from .settings import ConfError, Settings, configuration_problems
 
 SETTINGS = {
     "version": "aerospike_server_version",

@@ -16,11 +16,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import COMMUNITY_NODES
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.licence import (
     licence_problems,
     node_limit,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import COMMUNITY_NODES
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import threads as threads_file
 
 from . import rules as config_rules

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import conf as aerospike_conf
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import settings as server_settings
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import placement as ec2_place
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
@@ -133,16 +133,16 @@ def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
     except PlanError as error:
         yield "nvme_partition_count", f"found {values['nvme_partition_count']}, expected partitions that fit: {error}"
         return
-    if len(lists.get("data", ())) * len(sizes) > aerospike_conf.MOST_DEVICES:
+    if len(lists.get("data", ())) * len(sizes) > server_settings.MOST_DEVICES:
         yield (
             "nvme_partition_data_partitions",
             f"found {len(lists['data'])} partitions on each of {len(sizes)} disks, expected at most "
-            f"{aerospike_conf.MOST_DEVICES} on all",
+            f"{server_settings.MOST_DEVICES} on all",
         )
     for purpose in ("primary_index", "secondary_index"):
         if purpose not in purposes or not lists[purpose]:
             continue
-        budget = aerospike_conf.mounts_budget(
+        budget = server_settings.mounts_budget(
             [{"size_bytes": part.size} for plan in plans for part in plan.partitions if part.number in lists[purpose]]
         )
         yield from _flash(values, purpose, budget)
@@ -154,7 +154,7 @@ def _flash(values: Values, purpose: str, budget: int) -> Iterator[Found]:
     :param budget: bytes for the index on each node
     """
     key = f"nvme_partition_{purpose}_partitions"
-    smallest = aerospike_conf.SMALLEST_MOUNTS[purpose]
+    smallest = server_settings.SMALLEST_MOUNTS[purpose]
     if budget < smallest:
         yield (
             key,
@@ -184,7 +184,7 @@ def sprig_bytes(sprigs: int, copies: int, nodes: int, each: int = SPRIG_BLOCK) -
 
 def largest_sprigs(budget: int, copies: int, nodes: int, each: int = SPRIG_BLOCK) -> int:
     """The largest number of sprigs, a power of two, that fits into a node's budget (bytes); 0 when none does."""
-    smallest, largest = aerospike_conf.SPRIGS
+    smallest, largest = server_settings.SPRIGS
     fitting = 0
     sprigs = smallest
     while sprigs <= largest and sprig_bytes(sprigs, copies, nodes, each) <= budget:
@@ -195,7 +195,7 @@ def largest_sprigs(budget: int, copies: int, nodes: int, each: int = SPRIG_BLOCK
 
 def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
     """What is known of a node's memory before there are records: the roots of all sprigs, and data in memory."""
-    memory = int((described.get("MemoryInfo") or {}).get("SizeInMiB", 0)) * aerospike_conf.MIB
+    memory = int((described.get("MemoryInfo") or {}).get("SizeInMiB", 0)) * server_settings.MIB
     if not memory:
         return
     room, of_type = memory * MOST_MEMORY_PERCENT // 100, f"the {_gib(memory)} of {values[SERVER_TYPE]}"
@@ -216,21 +216,21 @@ def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
         return
     asked = values.get("aerospike_server_data_size")
     try:
-        if asked and aerospike_conf.size_bytes(asked) > room - roots:
-            beside = f", less {_gib(roots)} for the sprigs" if roots > aerospike_conf.GIB // 10 else ""
+        if asked and server_settings.size_bytes(asked) > room - roots:
+            beside = f", less {_gib(roots)} for the sprigs" if roots > server_settings.GIB // 10 else ""
             yield (
                 "aerospike_server_data_size",
                 f"found {asked}, expected at most {MOST_MEMORY_PERCENT} percent of {of_type}{beside}",
             )
         if not asked and "aerospike_server_version" in values:
-            smallest = aerospike_conf.dialect_of(values["aerospike_server_version"]).smallest_data
+            smallest = server_settings.dialect_of(values["aerospike_server_version"]).smallest_data
             if smallest > room - roots:
                 yield (
                     SERVER_TYPE,
                     f"found {show(values[SERVER_TYPE])} with {_gib(memory)} of memory, expected a type with room for "
-                    f"the least of data in memory ({smallest // aerospike_conf.MIB} MiB)",
+                    f"the least of data in memory ({smallest // server_settings.MIB} MiB)",
                 )
-    except aerospike_conf.ConfError:
+    except server_settings.ConfError:
         return  # told by config_rules
 
 
@@ -248,4 +248,4 @@ def _running(values: Values, instances: Sequence[Instance], config: str) -> Iter
 
 
 def _gib(count: int) -> str:
-    return f"{count / aerospike_conf.GIB:.1f} GiB"
+    return f"{count / server_settings.GIB:.1f} GiB"

@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import conf as aerospike_conf
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import rules as server_rules
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import settings as server_settings
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import configuration as perseus_config
@@ -115,8 +116,8 @@ _DURATION_UNIT = r"(\d+(ms|s|m|h|d|w|y))+"
 FORMS: dict[str, Form] = {
     **dict.fromkeys(NAME_KEYS, Form(ec2_plan.NAME.pattern, NAME_EXPECTED)),
     "pegasus_namespace": Form(
-        rf"(?=[!-~]+$)[^\s;:,\"'{{}}#]{{1,{aerospike_conf.LARGEST_NAME}}}",
-        f"1 to {aerospike_conf.LARGEST_NAME} characters of ASCII, no blanks and none of ;:,\"'{{}}#",
+        rf"(?=[!-~]+$)[^\s;:,\"'{{}}#]{{1,{server_settings.LARGEST_NAME}}}",
+        f"1 to {server_settings.LARGEST_NAME} characters of ASCII, no blanks and none of ;:,\"'{{}}#",
     ),
     "pegasus_region": Form(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", "the name of an EC2 region, such as us-east-1"),
     "pegasus_artifact_source": Form(r"upstream|https?://[^\s/]\S*", "upstream, or the http(s) address of a mirror"),
@@ -377,7 +378,7 @@ def _extra_settings(values: Values) -> Iterator[Found]:
                 namespace.items[name] = aerospike_conf.Context()
         aerospike_conf.merge(tree, extra)
         aerospike_conf.render(tree)
-    except (aerospike_conf.ConfError, TypeError) as error:
+    except (server_settings.ConfError, TypeError) as error:
         yield key, f"found what no aerospike.conf can hold ({error}), expected values by context"
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""How many nodes a cluster can lose, and who uses one. Pure."""
+"""Whether a fault would lose data, and whether clients use a node. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 
 
 def stop_problem(nodes: int, left: int, copies: int, moving: int = 0) -> str:
-    """Say why a cluster of ``nodes`` may not be brought down to ``left`` that run, or nothing.
+    """Return why a cluster of ``nodes`` may not shrink to ``left`` running nodes, or an empty text.
 
-    Counted are all that would be down, not only those that are stopped now: the copies that they held may not have been
-    made again yet.
+    All nodes that would be down count, not only those that are stopped now: the cluster may not have replaced their
+    copies yet.
 
-    :param copies: of each record (the replication factor in effect)
-    :param moving: partitions that the nodes still have to move; a node that came back empty gets its copies by that
+    :param copies: copies of each record (the replication factor in effect)
+    :param moving: partitions still to migrate: a node that came back empty gets its copies by migration
     """
     down = nodes - left
     if left > 0 and down < copies and not moving:
@@ -24,8 +24,8 @@ def stop_problem(nodes: int, left: int, copies: int, moving: int = 0) -> str:
         return f"no node of {nodes} would be left, and data that is only in memory would be lost"
     if down < copies:
         return (
-            f"the cluster still moves partitions ({moving} to go), and until it has, there may be records that only "
-            f"this node has. Wait until none is left (Grafana shows how many there are)"
+            f"the cluster still migrates partitions ({moving} to go). Until it is done, some records may exist only on "
+            f"this node. Wait until no partition is left (Grafana shows the number)"
         )
     spare = copies - 1
     return (
@@ -35,29 +35,29 @@ def stop_problem(nodes: int, left: int, copies: int, moving: int = 0) -> str:
 
 
 def removal_problem(others: int, down: Sequence[str], stopped: int, copies: int) -> str:
-    """Say why nodes may not be taken away for good, or nothing.
+    """Return why nodes may not be removed for good, or an empty text.
 
-    :param others: nodes that stay and answer
+    :param others: number of nodes that stay and answer
     :param down: nodes that would stay and don't answer
-    :param stopped: nodes to take whose database is stopped: what only they have is lost with them
-    :param copies: of each record
+    :param stopped: number of nodes to remove whose database is stopped: records that only they have would be lost
+    :param copies: copies of each record
     """
     if not others:
-        return "no node would be left, and the data with it (destroy-cluster takes the whole cluster)"
+        return "no node would be left, and the data would be lost (destroy-cluster removes the whole cluster)"
     if down:
-        return f"{', '.join(down)} is stopped, so not every copy can be taken over: bring it back first (restart-node)"
+        return f"{', '.join(down)} is stopped, so not every copy can be handed over: start it first (restart-node)"
     if stopped and stopped >= copies:
         return (
-            f"{stopped} of the nodes to take are stopped; with {copies} {'copies' if copies > 1 else 'copy'} of each "
-            f"record there may be some that only they have: bring one back first (restart-node)"
+            f"{stopped} of the nodes to remove are stopped; with {copies} {'copies' if copies > 1 else 'copy'} of each "
+            f"record there may be some that only they have: start one of them first (restart-node)"
         )
     return ""
 
 
-# A client that still asks a node that owns nothing is served through another: that counts as use.
+# A client that still uses a node without partitions is served by proxy: that counts as use.
 _USE = re.compile(r"(client|batch_sub)_(read|write|delete|udf|proxy)_(?!error|timeout)\w+")
 
 
 def client_operations(statistics: Mapping[str, str]) -> int:
-    """Add up the operations of clients that a node has counted, from its ``namespace/<name>`` statistics."""
+    """Return the operations of clients that a node has counted in its ``namespace/<name>`` statistics."""
     return sum(int(value) for name, value in statistics.items() if _USE.fullmatch(name) and value.isdecimal())

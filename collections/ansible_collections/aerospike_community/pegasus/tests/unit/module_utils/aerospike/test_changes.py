@@ -7,14 +7,9 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     Difference,
     commands,
     differences,
-    parse,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import (
-    ConfError,
-    Settings,
-    build,
-    render,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import build, parse, render
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import ConfError, Settings
 
 BASE = {
     "version": "8.0.0.15",

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 from ansible_collections.aerospike_community.pegasus.plugins.filter.aerospike_conf import aerospike_conf
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import (
+    Context,
+    build,
+    merge,
+    render,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import (
     GIB,
     MIB,
     ConfError,
-    Context,
     Settings,
-    build,
     configuration_problems,
     data_bytes,
-    merge,
     release_of,
-    render,
     size_bytes,
     size_text,
 )

@@ -43,7 +43,7 @@ def test_the_message_says_what_would_happen() -> None:
 def test_a_node_may_have_the_only_copy_while_partitions_move() -> None:
     """Node 2 of 3 was stopped and came back empty: until it has its copies, some records are on node 3 alone."""
     assert stop_problem(3, 2, 2, 0) == ""
-    assert "still moves partitions (812 to go)" in stop_problem(3, 2, 2, 812)
+    assert "still migrates partitions (812 to go)" in stop_problem(3, 2, 2, 812)
     assert "2 of 3 nodes would be down" in stop_problem(3, 1, 2, 812)
 
 
