@@ -27,7 +27,7 @@ from docker.errors import APIError
 
 from . import LocalCloudError
 from . import image as instance_image
-from .disks.store import detach_under, loops_under
+from .disks.loops import detach_under, loops_under
 from .engine import Engine, EngineGone, connect, explanation
 from .preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
 from .settings import Settings

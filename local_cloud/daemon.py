@@ -1,10 +1,10 @@
-"""The process of a local cloud: endpoint, mirror and reconciler. `start` in cloud.py runs it, detached.
+"""The daemon of a local cloud: endpoint, mirror and reconciler. `start` in cloud.py runs it in the background.
 
     python -m local_cloud.daemon
         --root <folder> --port <n> --network <range> --image <tag> --ready-fd <n>
 
-It tells through the descriptor --ready-fd, as one line of JSON, that it is ready ({"ready": true}) or why not
-({"error": ..., "next_step": ...}). SIGTERM ends it and leaves the instances; removing them is `stop`'s part.
+It writes one line of JSON to the descriptor --ready-fd: {"ready": true}, or {"error": ..., "next_step": ...}. SIGTERM
+ends the process and keeps the instances; `stop` in cloud.py removes them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from typing import Any
 
 from . import LocalCloudError
 from .disks.store import DISK_BYTES, open_store
-from .ec2.endpoint import Endpoint, describe_own_disks, prepare_environment
+from .ec2.endpoint import Endpoint
+from .ec2.moto_setup import prepare_environment, set_disk_size
+from .ec2.state import Ec2State
 from .engine import connect
 from .instances.reconciler import Reconciler
 from .mirror import Mirror
@@ -47,42 +49,42 @@ def main(arguments: list[str] | None = None) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    # A terminal that closes isn't a reason to end.
+    # Keep running when the terminal is closed.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     try:
-        lock = _own(settings)
+        lock = _lock(settings)
         cloud = _Cloud(settings, options.image)
     except LocalCloudError as error:
         log.error("%s", error.message)
-        _tell(options.ready_fd, {"error": error.message, "next_step": error.next_step})
+        _report(options.ready_fd, {"error": error.message, "next_step": error.next_step})
         return 1
     except Exception as error:
         log.exception("the start failed")
-        _tell(options.ready_fd, {"error": f"{type(error).__name__}: {error}", "next_step": f"See {settings.log_file}"})
+        problem = f"{type(error).__name__}: {error}"
+        _report(options.ready_fd, {"error": problem, "next_step": f"See {settings.log_file}"})
         return 1
-    _tell(options.ready_fd, {"ready": True})
+    _report(options.ready_fd, {"ready": True})
     log.info("ready: EC2 endpoint %s, mirror %s", settings.endpoint_url, settings.mirror_url)
     stopping.wait()
     log.info("stopping")
     cloud.close()
     os.close(lock)
-    # Threads that wait for the engine hold nothing that is needed: the state is on the disk.
+    # Threads may still wait for the engine. They hold nothing that must be saved.
     logging.shutdown()
     os._exit(0)
 
 
 class _Cloud:
-    """The parts, running."""
+    """The running parts of the cloud."""
 
     def __init__(self, settings: Settings, image: str) -> None:
         architecture = debian_architecture()
         engine = connect(settings)
         store, no_disks = open_store(settings.disks)
         prepare_environment(settings.state / "images.json", architecture)
-        self.endpoint = Endpoint(settings.network, settings.snapshot_file)
-        self.endpoint.admit = why_no_more_instances
-        describe_own_disks(DISK_BYTES if store else 0)
+        self.state = Ec2State(settings.network, settings.snapshot_file)
+        set_disk_size(DISK_BYTES if store else 0)
         facts: dict[str, Any] = {
             "mirror_url": settings.mirror_url,
             "disks": store is not None,
@@ -94,58 +96,59 @@ class _Cloud:
             "image": image,
             "pid": os.getpid(),
         }
-        self.endpoint.facts = lambda: facts
         try:
             self.mirror = Mirror(settings.mirror, settings.gateway, MIRROR_PORT)
         except OSError as error:
             raise LocalCloudError(
                 f"the artifact mirror can't listen on {settings.gateway}:{MIRROR_PORT}: {error.strerror or error}",
-                f"End what uses port {MIRROR_PORT} (ss -ltnp), then run this again.",
+                f"Stop the program that uses port {MIRROR_PORT} (see ss -ltnp), then run this again.",
             ) from error
-        self.reconciler = Reconciler(self.endpoint, engine, image, store)
-        self.endpoint.wake = self.reconciler.wake
+        self.reconciler = Reconciler(self.state, engine, image, store)
+        self.endpoint = Endpoint(self.state, self.reconciler.wake)
+        self.endpoint.admit = why_no_more_instances
         self.endpoint.away = self.reconciler.engine_away
-        # Adopts what an earlier daemon left, before anybody can ask for more.
+        self.endpoint.facts = lambda: facts
+        # Adopts an earlier daemon's instances before the first call can come.
         self.reconciler.start()
         try:
             self.endpoint.listen(ENDPOINT_HOST, settings.port)
         except OSError as error:
             raise LocalCloudError(
-                str(error), "End what uses the port, or set PEGASUS_LOCAL_PORT to another."
+                str(error), "Stop the program that uses the port, or set PEGASUS_LOCAL_PORT to another."
             ) from error
-        self.endpoint.save()
+        self.state.save()
         _write(settings.facts_file, facts)
 
     def close(self) -> None:
         self.reconciler.stop()
         self.endpoint.close()
         self.mirror.close()
-        self.endpoint.save()
+        self.state.save()
 
 
-def _own(settings: Settings) -> int:
-    """Take the lock that shows that this cloud's daemon lives; returns its descriptor."""
+def _lock(settings: Settings) -> int:
+    """Take the lock that marks this cloud's daemon as alive; returns its descriptor. Raises LocalCloudError."""
     descriptor = os.open(settings.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LocalCloudError("another daemon of this local cloud runs already", "Run this again.") from None
+        raise LocalCloudError("another daemon of this local cloud is already running", "Run this again.") from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
 
 
-def _tell(descriptor: int, record: dict[str, Any]) -> None:
-    """Write the one line to whoever started this, who may have been killed: the next start finds it by its lock."""
+def _report(descriptor: int, record: dict[str, Any]) -> None:
+    """Write the line to the starting process. If that was killed, the next start finds this daemon by its lock."""
     with contextlib.suppress(BrokenPipeError):
         os.write(descriptor, (json.dumps(record) + "\n").encode())
     os.close(descriptor)
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(facts, indent=2) + "\n")
-    fresh.replace(path)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The kernel's list of a loop device's partitions.
 
-Some kernels are built without any partition table format (small virtual machines' often are). They still take
-partitions that they are told of; tell() does what the kernel's own scan does elsewhere.
+Some kernels, often those of small virtual machines, are built without any partition table format. They still accept
+partitions through an ioctl, which add_partitions() uses in place of the kernel's own scan.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def shown(loop: int, sys_block: Path = SYS_BLOCK) -> dict[int, tuple[int, int, i
     """The partitions that the kernel shows for a loop device: (device number, first sector, sectors) by number."""
     found = {}
     for entry in (sys_block / f"loop{loop}").glob(f"loop{loop}p*"):
-        # One that vanishes meanwhile isn't there.
+        # A partition may disappear while it is read.
         with contextlib.suppress(OSError, ValueError):
             major, minor = (int(part) for part in (entry / "dev").read_text().split(":"))
             start, sectors = (int((entry / name).read_text()) for name in ("start", "size"))
@@ -53,15 +53,15 @@ def shown(loop: int, sys_block: Path = SYS_BLOCK) -> dict[int, tuple[int, int, i
     return found
 
 
-def tell(loop: int, table: Mapping[int, Partition]) -> bool:
-    """Make the kernel's partitions those of `table`; returns whether anything changed. Raises OSError.
+def add_partitions(loop: int, table: Mapping[int, Partition]) -> bool:
+    """Make the kernel show the partitions of `table`; returns whether anything changed. Raises OSError.
 
-    Nothing is done while some process has the whole disk open: a partitioning program that is at work ends with having
-    the kernel read the table anew, which would take the partitions away again.
+    Does nothing while a process has the disk open: a partitioning program finishes by making the kernel reread the
+    table, which would remove the partitions again.
     """
     present = {number: (start, sectors) for number, (_, start, sectors) in shown(loop).items()}
-    wanted = {number: (one.start, one.sectors) for number, one in table.items()}
-    if present == wanted:
+    expected = {number: (partition.start, partition.sectors) for number, partition in table.items()}
+    if present == expected:
         return False
     path = f"/dev/loop{loop}"
     if _is_open(Path(path).stat().st_rdev):
@@ -69,9 +69,9 @@ def tell(loop: int, table: Mapping[int, Partition]) -> bool:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for number, place in present.items():
-            if wanted.get(number) != place:
+            if expected.get(number) != place:
                 _blkpg(descriptor, _DELETE, number, (0, 0))
-        for number, place in wanted.items():
+        for number, place in expected.items():
             if present.get(number) != place:
                 _blkpg(descriptor, _ADD, number, place)
     finally:
@@ -82,19 +82,19 @@ def tell(loop: int, table: Mapping[int, Partition]) -> bool:
 def _blkpg(descriptor: int, operation: int, number: int, place: tuple[int, int]) -> None:
     partition = _BlkpgPartition(start=place[0] * SECTOR, length=place[1] * SECTOR, pno=number)
     argument = _BlkpgArgument(op=operation, datalen=ctypes.sizeof(partition), data=ctypes.pointer(partition))
-    # The structure holds an address, so it goes in as it is.
+    # As bytes: ioctl copies them, and the address in them stays valid.
     fcntl.ioctl(descriptor, _BLKPG, bytes(argument))
 
 
 def _is_open(device: int) -> bool:
-    """Whether a process on this machine, containers included, has the block device open."""
+    """Whether a process on this machine, in a container or not, has the block device open."""
     own = os.getpid()
     for process in Path("/proc").glob("[0-9]*"):
         if int(process.name) == own:
             continue
         with contextlib.suppress(OSError):
             for entry in (process / "fd").iterdir():
-                # Only what looks like a device: a stat of each open file could wait for a remote file system.
+                # Only devices, because the stat of another open file could wait for a remote file system.
                 with contextlib.suppress(OSError):
                     if str(entry.readlink()).startswith("/dev/") and entry.stat().st_rdev == device:
                         return True

@@ -1,4 +1,4 @@
-"""Reads a disk's partition table, GPT or MBR. Nothing is written, and a half-written table is no table."""
+"""Reads a disk's partition table, GPT or MBR. An incomplete table counts as none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROTECTIVE, _EXTENDED = 0xEE, (0x05, 0x0F, 0x85)
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition: its PARTUUID as udev names it, and its place, in sectors of 512 bytes."""
+    """One partition: `id` is its PARTUUID as udev writes it, `start` and `sectors` count sectors of 512 bytes."""
 
     id: str
     start: int
@@ -25,7 +25,7 @@ class Partition:
 
 
 def read_table(disk: Path) -> dict[int, Partition]:
-    """The partitions of a disk by number; {} without a valid table. Only an MBR's four primary partitions are known."""
+    """The partitions of a disk by number; {} without a valid table. Of an MBR, only the primary partitions are read."""
     try:
         with disk.open("rb") as file:
             return _gpt(file) or _mbr(file)
@@ -34,13 +34,13 @@ def read_table(disk: Path) -> dict[int, Partition]:
 
 
 def single_partition_mbr(sectors: int) -> bytes:
-    """The first sector of a disk of that many sectors, with one partition that starts at sector 2048."""
+    """The first sector of a disk of `sectors` sectors, with one partition that starts at sector 2048."""
     entry = struct.pack("<B3sB3sII", 0, b"\0" * 3, 0x83, b"\0" * 3, 2048, sectors - 2048)
     return bytes(446) + entry + bytes(48) + b"\x55\xaa"
 
 
 def _gpt(file: BinaryIO) -> dict[int, Partition]:
-    """UEFI 2.10, 5.3.2: the header in sector 1 says where the entries are, how many, how long, and both check sums."""
+    """Read a GPT (UEFI 2.10, 5.3.2). The header in sector 1 locates the entries and has both checksums."""
     file.seek(SECTOR)
     raw = file.read(SECTOR)
     if not raw.startswith(b"EFI PART"):
@@ -64,7 +64,7 @@ def _gpt(file: BinaryIO) -> dict[int, Partition]:
 
 
 def _mbr(file: BinaryIO) -> dict[int, Partition]:
-    """The ids are made from the disk's signature."""
+    """Read an MBR. The partitions' ids derive from the disk's signature."""
     file.seek(0)
     raw = file.read(SECTOR)
     if raw[510:512] != b"\x55\xaa":

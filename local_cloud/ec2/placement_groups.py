@@ -1,6 +1,6 @@
-"""Placement groups for moto, which has none: made, listed by tag, deleted. They don't place anything.
+"""Placement groups, which moto lacks: create, describe by tag, delete. They don't affect placement.
 
-Kept in moto's own state of a region, so it is saved and restored with that.
+They are part of moto's state of a region, so that they are saved and restored with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ FIELD = "pegasus_placement_groups"
 
 
 def install() -> None:
-    """Give moto's EC2 the three calls. Again is nothing."""
+    """Add the three calls to moto's EC2. A repeated call has no effect."""
     from moto.core.responses import ActionResult
     from moto.ec2.exceptions import EC2ClientError
     from moto.ec2.responses import EC2Response
@@ -35,13 +35,13 @@ def install() -> None:
         return ActionResult({"PlacementGroup": groups[name]})
 
     def describe_placement_groups(self: Any) -> Any:
-        wanted = {name: values for name, values in self._filters_from_querystring().items() if name.startswith("tag:")}
+        filters = {name: values for name, values in self._filters_from_querystring().items() if name.startswith("tag:")}
         found = [
             group
             for group in _groups(self).values()
             if all(
                 any(tag["Key"] == name.removeprefix("tag:") and tag["Value"] in values for tag in group["Tags"])
-                for name, values in wanted.items()
+                for name, values in filters.items()
             )
         ]
         return ActionResult({"PlacementGroups": found})

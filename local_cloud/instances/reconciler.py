@@ -1,136 +1,63 @@
-"""Keeps containers as EC2 wants its instances: compares the two, acts on the difference, notes what was reached.
+"""Keeps containers in step with EC2's instances: compares both, acts on the difference, records the reached states.
 
-Level-triggered: each look starts from the states as they are now, never from what was done before. So a crash of this
-process, an engine that restarts, or a container that somebody removed by hand need no code of their own.
+Level-triggered: each comparison starts from the current states, never from earlier actions. Therefore a crash of this
+process, a restart of the engine or a container that somebody removed by hand need no code of their own.
 """
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 from docker.errors import APIError, NotFound
 
-from local_cloud.disks.store import (
-    PARTITION_MAJOR,
-    DiskError,
-    DiskStore,
-    KernelEvents,
-    bring_to_layout,
-    foreign_devices,
-    layout_of,
-)
-from local_cloud.ec2.endpoint import PENDING, RUNNING, SHUTTING_DOWN, STOPPED, STOPPING, TERMINATED, Endpoint, Instance
-from local_cloud.engine import Container, ContainerPlan, Engine, EngineGone, explanation
+from local_cloud.disks.loops import DiskError
+from local_cloud.disks.store import PARTITION_MAJOR, DiskStore, foreign_devices
+from local_cloud.disks.udev import Udev
+from local_cloud.ec2.state import PENDING, RUNNING, STOPPED, STOPPING, TERMINATED, Ec2State, Instance
+from local_cloud.engine import Container, ContainerPlan, Engine, EngineGone, container_name, explanation
+
+from .plan import Action, Step, plan
 
 log = logging.getLogger("pegasus.instances")
 
-# Containers that are made, stopped or removed at the same time; more only makes each slower.
+# Containers that are created, stopped or removed in parallel. More of them only make each slower.
 WORKERS = 4
-# Seconds from one look to the next when nothing wakes the loop. Close together at first: an engine may tell of an end
-# before it lists it. The last, again and again, finds what no event told.
-LOOKS = (0.2, 0.5, 1.0, 3.0, 10.0)
+# Seconds between two comparisons while no event wakes the loop. Short at first, because an engine may report an exit
+# before its list shows it. The last interval repeats and finds changes without an event.
+INTERVALS = (0.2, 0.5, 1.0, 3.0, 10.0)
 ENGINE_RETRY = 1.0
-# Seconds without the engine until EC2's callers are told. A restart of it takes less.
-ENGINE_PATIENCE = 5.0
-DISK_LOOK = 2.0
-TABLE_LOOK = 0.4
-# A start that fails is tried again this often, in case the engine was only busy.
+# Seconds without the engine until EC2's callers get errors. The engine restarts faster than this.
+ENGINE_TIMEOUT = 5.0
+# How often a failing action is tried, in case the engine was busy.
 ATTEMPTS = 3
-# An instance that goes down by itself sooner than this many seconds after its start, several times, is broken.
-TOO_SOON = 5.0
+# An instance that exits less than this many seconds after its start, several times in a row, is broken.
+EARLY_EXIT = 5.0
 
 USER_ADMIN = 1000
 BLOCK_RULES = (f"b {PARTITION_MAJOR}:* rw",)
 
 
-class Act(enum.Enum):
-    """What an instance's container needs."""
-
-    LAUNCH = "launch"  # make it and start it
-    START = "start"  # start it with blank disks, as EC2 does after a stop
-    RESUME = "resume"  # it runs already: note that
-    STOP = "stop"
-    REMOVE = "remove"
-    REBOOT = "reboot"
-    LOST = "lost"  # it should be there and isn't
-    DOWN = "down"  # it went down without being asked to: find out why
-    SETTLE_STOPPED = "settle stopped"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One act on one instance. instance is None for a container that no instance asks for."""
-
-    act: Act
-    instance_id: str
-    instance: Instance | None = None
-    container: Container | None = None
-
-
-def plan(wanted: Iterable[Instance], found: Iterable[Container]) -> list[Step]:
-    """What to do, from the instances as EC2 has them and the containers that exist. Pure."""
-    steps = []
-    containers = {container.instance_id: container for container in found}
-    for instance in wanted:
-        container = containers.pop(instance.id, None)
-        act = _act(instance, container)
-        if act:
-            steps.append(Step(act, instance.id, instance, container))
-    # Left by an earlier life of the cloud, whose instances nobody knows.
-    steps += [Step(Act.REMOVE, instance_id, None, container) for instance_id, container in containers.items()]
-    return steps
-
-
-def _act(instance: Instance, container: Container | None) -> Act | None:
-    # A paused container is asleep, not down.
-    runs = container is not None and container.state in ("running", "paused", "restarting")
-    if instance.state == PENDING:
-        if container is None:
-            return Act.LAUNCH
-        if container.state == "created":
-            # A crash between making and starting it.
-            return Act.LAUNCH
-        return Act.RESUME if runs else Act.START
-    if instance.state == RUNNING:
-        if container is None:
-            return Act.LOST
-        if instance.reboot_wanted:
-            return Act.REBOOT
-        return None if runs else Act.DOWN
-    if instance.state == STOPPING:
-        return Act.STOP if runs else Act.SETTLE_STOPPED
-    if instance.state == STOPPED:
-        if container is None:
-            return Act.LOST
-        return Act.STOP if runs else None
-    if instance.state == SHUTTING_DOWN:
-        return Act.REMOVE
-    return Act.REMOVE if container is not None else None
-
-
 @dataclass
-class _Trouble:
-    """How often in a row something failed for an instance."""
+class _Failures:
+    """Failures in a row of one instance."""
 
-    failures: int = 0
+    actions: int = 0
     started: float = 0.0
-    early_ends: int = 0
+    early_exits: int = 0
 
 
 @dataclass
 class Reconciler:
-    """Runs the comparison until stop(). `disks` is None where this machine attaches none."""
+    """Repeats the comparison until stop(). `disks` is None on a machine that can't attach disks."""
 
-    endpoint: Endpoint
+    state: Ec2State
     engine: Engine
     image: str
     disks: DiskStore | None
@@ -139,18 +66,22 @@ class Reconciler:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _busy: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _trouble: dict[str, _Trouble] = field(default_factory=dict)
-    # Process ids of the inits of running instances, for their /dev; looked up when missing.
-    _processes: dict[str, int] = field(default_factory=dict)
+    _failures: dict[str, _Failures] = field(default_factory=dict)
     _away_since: float | None = None
     _away_why: str = ""
 
+    def __post_init__(self) -> None:
+        self._udev = (
+            Udev(self.disks, self.engine, self._running_with_disks, container_name) if self.disks is not None else None
+        )
+
     def start(self) -> None:
-        """Begin, in threads of its own."""
+        """Start the threads."""
         self._pool = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="instance")
         targets: list[tuple[str, Callable[[], None]]] = [("reconciler", self._run), ("engine-events", self._watch)]
-        if self.disks is not None:
-            targets.append(("disks", self._watch_disks))
+        if self._udev is not None:
+            udev = self._udev
+            targets.append(("udev", lambda: udev.run(self._stopping)))
         for name, target in targets:
             threading.Thread(target=target, name=name, daemon=True).start()
 
@@ -158,10 +89,17 @@ class Reconciler:
         self._wake.set()
 
     def stop(self) -> None:
-        """Begin nothing more. What is under way is waited for no longer than it takes to notice."""
+        """Start no further actions. Doesn't wait for actions in progress."""
         self._stopping.set()
         self._wake.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def engine_away(self) -> str:
+        """Why no instance can change its state, for EC2's callers; '' while the engine answers or may be restarting."""
+        since = self._away_since
+        if since is None or self.monotonic() - since < ENGINE_TIMEOUT:
+            return ""
+        return f"The container engine doesn't answer: {self._away_why}"
 
     # --- The loop -----------------------------------------------------------------------------------------------------
 
@@ -169,114 +107,114 @@ class Reconciler:
         quiet = 0
         while not self._stopping.is_set():
             self._wake.clear()
-            pause = LOOKS[min(quiet, len(LOOKS) - 1)]
+            pause = INTERVALS[min(quiet, len(INTERVALS) - 1)]
             try:
-                self._look()
-                self._engine_is(away=False)
+                self._compare()
+                self._record_engine(away=False)
             except EngineGone as error:
-                self._engine_is(away=True, why=str(error))
+                self._record_engine(away=True, why=str(error))
                 pause = ENGINE_RETRY
             except Exception:
-                log.exception("the comparison failed; it is tried again")
+                log.exception("the comparison failed; retrying")
                 pause = ENGINE_RETRY
             quiet = 0 if self._wake.wait(pause) else quiet + 1
 
-    def _look(self) -> None:
-        self.endpoint.forget_old(datetime.now(UTC))
-        # In this order: what a step that ends meanwhile has changed may be missing in the list of containers, so its
-        # instance is left for the next look; and a container that is listed has its instance in EC2 by then.
+    def _compare(self) -> None:
+        self.state.forget_old(datetime.now(UTC))
+        # The order matters. An action that finishes in between may be missing from the list of containers, so its
+        # instance is skipped until the next comparison. And the instance of a listed container is in EC2's state.
         with self._lock:
             busy = set(self._busy)
-        found = self.engine.containers()
-        wanted = self.endpoint.instances()
-        for step in plan(wanted, found):
+        containers = self.engine.containers()
+        instances = self.state.instances()
+        for step in plan(instances, containers):
             if step.instance_id in busy:
                 continue
             with self._lock:
                 self._busy.add(step.instance_id)
             self._pool.submit(self._perform, step)
         if self.disks is not None:
-            known = {instance.id for instance in wanted if instance.state != TERMINATED} | busy
-            for instance_id in set(self.disks.instances()) - known - {one.instance_id for one in found}:
-                log.info("%s: removing disks that no instance has", instance_id)
+            known = {instance.id for instance in instances if instance.state != TERMINATED} | busy
+            known |= {container.instance_id for container in containers}
+            for instance_id in set(self.disks.instances()) - known:
+                log.info("%s: removing disks without an instance", instance_id)
                 self.disks.remove(instance_id)
 
-    def _engine_is(self, away: bool, why: str = "") -> None:
+    def _record_engine(self, away: bool, why: str = "") -> None:
         if away and self._away_since is None:
-            log.error("the container engine doesn't answer: %s. Instances stay as they are until it does.", why)
+            log.error("the container engine doesn't answer: %s. Instances stay in their states until it does.", why)
             self._away_since, self._away_why = self.monotonic(), why
         elif self._away_since is not None and not away:
             log.info("the container engine answers again")
             self._away_since = None
 
-    def engine_away(self) -> str:
-        """Why no instance can follow, for EC2's callers; '' while the engine answers, or was just here."""
-        since = self._away_since
-        if since is None or self.monotonic() - since < ENGINE_PATIENCE:
-            return ""
-        return f"The container engine doesn't answer: {self._away_why}"
-
     def _watch(self) -> None:
-        """Wakes the loop at each event of a container."""
+        """Wake the loop at each event of a container."""
         while not self._stopping.is_set():
             try:
                 self.engine.watch(self.wake, self._stopping)
             except (EngineGone, APIError) as error:
-                log.debug("events ended: %s", error)
+                log.debug("the engine's events stopped: %s", error)
             self.wake()
             self._stopping.wait(ENGINE_RETRY)
 
-    # --- Acting -------------------------------------------------------------------------------------------------------
+    def _running_with_disks(self) -> list[str]:
+        return [instance.id for instance in self.state.instances() if instance.state == RUNNING and instance.disks]
+
+    # --- Steps --------------------------------------------------------------------------------------------------------
 
     def _perform(self, step: Step) -> None:
-        """One step, in a thread of the pool. Nothing leaves it but notes in EC2's state."""
-        begun = self.monotonic()
-        again = True
+        """Perform one step in a thread of the pool. All results go into EC2's state and the log."""
+        start = self.monotonic()
+        compare_again = True
         try:
-            log.info("%s: %s", step.instance_id, step.act.value)
-            self._handlers[step.act](self, step)
-            self._trouble.setdefault(step.instance_id, _Trouble()).failures = 0
-            log.info("%s: %s took %.1f s", step.instance_id, step.act.value, self.monotonic() - begun)
+            log.info("%s: %s", step.instance_id, step.action.value)
+            self._handlers[step.action](self, step)
+            self._failures.setdefault(step.instance_id, _Failures()).actions = 0
+            log.info("%s: %s took %.1f s", step.instance_id, step.action.value, self.monotonic() - start)
         except EngineGone as error:
-            again = False  # the loop finds out, and tries again when the engine is back
-            log.warning("%s: %s was interrupted, the engine went away: %s", step.instance_id, step.act.value, error)
+            compare_again = False  # the loop notices that, and retries once the engine is back
+            log.warning("%s: %s interrupted, the engine is gone: %s", step.instance_id, step.action.value, error)
         except NotFound as error:
-            # Somebody removed the container meanwhile; the next look sees that.
-            log.warning("%s: %s: %s", step.instance_id, step.act.value, explanation(error))
-            again = self._failed(step, explanation(error))
+            # The container was removed in the meantime.
+            log.warning("%s: %s: %s", step.instance_id, step.action.value, explanation(error))
+            compare_again = self._record_failure(step, explanation(error))
         except APIError as error:
-            again = self._failed(step, explanation(error))
+            compare_again = self._record_failure(step, explanation(error))
         except (DiskError, OSError) as error:
-            again = self._failed(step, str(error))
+            compare_again = self._record_failure(step, str(error))
         except Exception as error:
-            log.exception("%s: %s failed", step.instance_id, step.act.value)
-            again = self._failed(step, f"{type(error).__name__}: {error}")
+            log.exception("%s: %s failed", step.instance_id, step.action.value)
+            compare_again = self._record_failure(step, f"{type(error).__name__}: {error}")
         finally:
             with self._lock:
                 self._busy.discard(step.instance_id)
-            if again:
+            if compare_again:
                 self.wake()
 
-    def _failed(self, step: Step, why: str) -> bool:
-        """Count; after several failures the instance ends, as on EC2. Returns whether to look again at once."""
-        trouble = self._trouble.setdefault(step.instance_id, _Trouble())
-        trouble.failures += 1
-        log.error("%s: %s failed (%d of %d): %s", step.instance_id, step.act.value, trouble.failures, ATTEMPTS, why)
-        if trouble.failures >= ATTEMPTS and step.act not in (Act.REMOVE, Act.STOP):
-            self.endpoint.begin_termination(step.instance_id, "Server.InternalError", f"Server.InternalError: {why}")
-            trouble.failures = 0
+    def _record_failure(self, step: Step, why: str) -> bool:
+        """Count a failure. After several in a row the instance is terminated, as on EC2.
+
+        :returns: whether to compare again immediately
+        """
+        failures = self._failures.setdefault(step.instance_id, _Failures())
+        failures.actions += 1
+        log.error("%s: %s failed (%d of %d): %s", step.instance_id, step.action.value, failures.actions, ATTEMPTS, why)
+        if failures.actions >= ATTEMPTS and step.action not in (Action.REMOVE, Action.STOP):
+            self.state.begin_termination(step.instance_id, "Server.InternalError", f"Server.InternalError: {why}")
+            failures.actions = 0
             return True
         self._stopping.wait(0.3)
-        return trouble.failures < ATTEMPTS
+        return failures.actions < ATTEMPTS
 
     def _launch(self, step: Step) -> None:
-        instance = _the_instance(step)
+        instance = _instance_of(step)
         if step.container is not None:
             self.engine.remove(step.container.id)
         disks = self.disks.create(instance.id, instance.disks) if self.disks is not None else []
-        # Looked at again here: a real disk may have been plugged in since the start.
+        # Checked again, because a real disk may have been plugged in since the start.
         if disks and foreign_devices():
-            log.error("%s: a real disk appeared on block major %d: no disks", instance.id, PARTITION_MAJOR)
+            log.error("%s: no disks, because a real disk appeared on block major %d", instance.id, PARTITION_MAJOR)
             assert self.disks is not None
             self.disks.remove(instance.id)
             disks = []
@@ -292,159 +230,103 @@ class Reconciler:
             )
         )
         if instance.user_data and not instance.user_data.startswith(b"#!"):
-            log.error("%s: its user data isn't a script ('#!'): refused, see its /var/log/user-data.log", instance.id)
+            log.error("%s: user data refused: it isn't a script ('#!'), see its /var/log/user-data.log", instance.id)
         self._start_container(instance.id, container)
-        self.endpoint.move(instance.id, PENDING, RUNNING)
+        self.state.move(instance.id, PENDING, RUNNING)
 
     def _start(self, step: Step) -> None:
-        instance, container = _the_instance(step), _the_container(step)
         if self.disks is not None:
-            self.disks.blank(instance.id)
-        self._start_container(instance.id, container.id)
-        self.endpoint.move(instance.id, PENDING, RUNNING)
+            self.disks.blank(step.instance_id)
+        self._start_container(step.instance_id, _container_of(step).id)
+        self.state.move(step.instance_id, PENDING, RUNNING)
 
     def _resume(self, step: Step) -> None:
-        self.endpoint.move(step.instance_id, PENDING, RUNNING)
+        self.state.move(step.instance_id, PENDING, RUNNING)
 
     def _stop(self, step: Step) -> None:
-        self._processes.pop(step.instance_id, None)
-        self.engine.stop(_the_container(step).id)
-        self.endpoint.move(step.instance_id, STOPPING, STOPPED)
+        self._forget_init(step.instance_id)
+        self.engine.stop(_container_of(step).id)
+        self.state.move(step.instance_id, STOPPING, STOPPED)
 
     def _settle_stopped(self, step: Step) -> None:
-        self.endpoint.move(step.instance_id, STOPPING, STOPPED)
+        self.state.move(step.instance_id, STOPPING, STOPPED)
 
     def _remove(self, step: Step) -> None:
-        self._processes.pop(step.instance_id, None)
+        self._forget_init(step.instance_id)
         if step.container is not None:
             self.engine.remove(step.container.id)
         if self.disks is not None:
             self.disks.remove(step.instance_id)
-        self._trouble.pop(step.instance_id, None)
+        self._failures.pop(step.instance_id, None)
         if step.instance is not None:
-            self.endpoint.settle(step.instance_id, TERMINATED)
+            self.state.settle(step.instance_id, TERMINATED)
 
     def _reboot(self, step: Step) -> None:
-        container = _the_container(step)
-        self._processes.pop(step.instance_id, None)
+        container = _container_of(step)
+        self._forget_init(step.instance_id)
         if container.state == "running":
             self.engine.stop(container.id)
         self._start_container(step.instance_id, container.id)
-        self.endpoint.rebooted(step.instance_id)
+        self.state.rebooted(step.instance_id)
 
-    def _lost(self, step: Step) -> None:
-        why = "Server.InternalError: the instance's container is gone; somebody removed it, or the engine's data"
+    def _handle_loss(self, step: Step) -> None:
+        why = "Server.InternalError: the instance's container is missing: it was removed, or the engine lost its data"
         log.error("%s: %s", step.instance_id, why)
-        self.endpoint.begin_termination(step.instance_id, "Server.InternalError", why)
+        self.state.begin_termination(step.instance_id, "Server.InternalError", why)
 
-    def _down(self, step: Step) -> None:
-        """An instance that should run doesn't: it rebooted or powered itself off, or the engine cut it off."""
-        instance, container = _the_instance(step), _the_container(step)
-        self._processes.pop(instance.id, None)
+    def _handle_exit(self, step: Step) -> None:
+        """Stop, terminate or restart an instance that rebooted, powered itself off, or was killed by the engine."""
+        instance, container = _instance_of(step), _container_of(step)
+        self._forget_init(instance.id)
         why = self.engine.why_stopped(container.id)
-        log.info("%s: went down (%s)", instance.id, why or "cut off")
+        log.info("%s: exited (%s)", instance.id, why or "killed")
         if why == "poweroff":
             reason = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
             if instance.on_power_off == "terminate":
-                self.endpoint.begin_termination(instance.id, "Client.InstanceInitiatedShutdown", reason)
+                self.state.begin_termination(instance.id, "Client.InstanceInitiatedShutdown", reason)
             else:
-                self.endpoint.settle(instance.id, STOPPED, code="Client.InstanceInitiatedShutdown", reason=reason)
+                self.state.settle(instance.id, STOPPED, code="Client.InstanceInitiatedShutdown", reason=reason)
             return
-        trouble = self._trouble.setdefault(instance.id, _Trouble())
-        early = self.monotonic() - trouble.started < TOO_SOON and why != "reboot"
-        trouble.early_ends = trouble.early_ends + 1 if early else 0
-        if trouble.early_ends >= ATTEMPTS:
-            last = self.engine.last_lines(container.id)
-            log.error("%s: its container ends right after its start, again and again:\n%s", instance.id, last)
-            self.endpoint.begin_termination(
+        failures = self._failures.setdefault(instance.id, _Failures())
+        early = self.monotonic() - failures.started < EARLY_EXIT and why != "reboot"
+        failures.early_exits = failures.early_exits + 1 if early else 0
+        if failures.early_exits >= ATTEMPTS:
+            output = self.engine.last_lines(container.id)
+            log.error("%s: the container repeatedly exits right after its start:\n%s", instance.id, output)
+            self.state.begin_termination(
                 instance.id,
                 "Server.InternalError",
-                f"Server.InternalError: its container doesn't stay up: {last[-200:]}",
+                f"Server.InternalError: the container doesn't stay up: {output[-200:]}",
             )
             return
         self._start_container(instance.id, container.id)
 
     def _start_container(self, instance_id: str, container: str) -> None:
         disks = self.disks.ensure_attached(instance_id) if self.disks is not None else []
-        trouble = self._trouble.setdefault(instance_id, _Trouble())
-        trouble.started = self.monotonic()
-        process = self.engine.start(container)
-        if process and disks:
-            self._processes[instance_id] = process
-            self._give_nodes(instance_id, process)
+        self._failures.setdefault(instance_id, _Failures()).started = self.monotonic()
+        init = self.engine.start(container)
+        if init and disks and self._udev is not None:
+            self._udev.update(instance_id, init)
+
+    def _forget_init(self, instance_id: str) -> None:
+        if self._udev is not None:
+            self._udev.forget(instance_id)
 
     _handlers = {  # noqa: RUF012 - a table of this class's own methods
-        Act.LAUNCH: _launch,
-        Act.START: _start,
-        Act.RESUME: _resume,
-        Act.STOP: _stop,
-        Act.SETTLE_STOPPED: _settle_stopped,
-        Act.REMOVE: _remove,
-        Act.REBOOT: _reboot,
-        Act.LOST: _lost,
-        Act.DOWN: _down,
+        Action.LAUNCH: _launch,
+        Action.START: _start,
+        Action.RESUME: _resume,
+        Action.STOP: _stop,
+        Action.SETTLE_STOPPED: _settle_stopped,
+        Action.REMOVE: _remove,
+        Action.REBOOT: _reboot,
+        Action.HANDLE_LOSS: _handle_loss,
+        Action.HANDLE_EXIT: _handle_exit,
     }
-
-    # --- Disks: udev's part -------------------------------------------------------------------------------------------
-
-    def _watch_disks(self) -> None:
-        """Keeps the instances' /dev as the kernel's partitions are, at each event of the kernel and now and then."""
-        events = KernelEvents()
-        while not self._stopping.is_set():
-            try:
-                self._look_at_disks()
-            except EngineGone:
-                log.debug("disks: the engine doesn't answer")
-            except Exception:
-                log.exception("disks: the look failed; it is tried again")
-            # A table that only this process reads is looked for; elsewhere the kernel tells of new partitions.
-            events.wait(DISK_LOOK if self.disks and self.disks.kernel_reads else TABLE_LOOK)
-        events.close()
-
-    def _look_at_disks(self) -> None:
-        assert self.disks is not None
-        running = {one.id for one in self.endpoint.instances() if one.state == RUNNING and one.disks}
-        for gone in set(self._processes) - running:
-            self._processes.pop(gone, None)
-        missing = running - set(self._processes)
-        if missing:
-            containers = {one.instance_id: one.id for one in self.engine.containers() if one.state == "running"}
-            for instance_id in missing & set(containers):
-                process = self.engine.process(containers[instance_id])
-                if process:
-                    self._processes[instance_id] = process
-        for instance_id, process in list(self._processes.items()):
-            self._give_nodes(instance_id, process)
-
-    def _give_nodes(self, instance_id: str, process: int) -> None:
-        assert self.disks is not None
-        disks = self.disks.of(instance_id)
-        if not disks:
-            return
-        try:
-            if not is_container_init(process):
-                raise ProcessLookupError("the instance's first process is gone")
-            self.disks.tell_kernel(disks)
-            bring_to_layout(Path(f"/proc/{process}/root/dev"), layout_of(disks))
-        except OSError as error:
-            # It goes down at this moment; a new process id is looked up when it runs again.
-            log.debug("%s: its /dev: %s", instance_id, error)
-            self._processes.pop(instance_id, None)
-
-
-def is_container_init(process: int) -> bool:
-    """Whether a process id still is the first process of a container: ids are used again."""
-    try:
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                return len(line.split()) > 2 and line.split()[-1] == "1"
-    except OSError:
-        pass
-    return False
 
 
 def first_files(instance: Instance) -> Mapping[str, tuple[bytes, int, int]]:
-    """What an instance finds at its first boot: identity, key, user data. (content, mode, user id) by path."""
+    """The files of an instance's first boot: identity, key, user data. (content, mode, user id) by path."""
     machine = hashlib.sha256(instance.id.encode()).hexdigest()[:32]
     files = {"/etc/machine-id": (f"{machine}\n".encode(), 0o444, 0)}
     if instance.public_key:
@@ -454,11 +336,11 @@ def first_files(instance: Instance) -> Mapping[str, tuple[bytes, int, int]]:
     return files
 
 
-def _the_instance(step: Step) -> Instance:
+def _instance_of(step: Step) -> Instance:
     assert step.instance is not None
     return step.instance
 
 
-def _the_container(step: Step) -> Container:
+def _container_of(step: Step) -> Container:
     assert step.container is not None
     return step.container

@@ -1,4 +1,4 @@
-"""Writes Debian packages with dpkg-deb: the same bytes from the same input, no root needed."""
+"""Builds Debian packages with dpkg-deb: same input, same bytes, no root needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from local_cloud import LocalCloudError
 
-# All files carry this time (2024-01-01T00:00:00Z), so that a rebuild of unchanged sources changes no checksum.
+# The modification time of all files (2024-01-01T00:00:00Z), so that a rebuild of unchanged sources keeps the checksums.
 EPOCH = 1704067200
 
 _SCRIPT_HEAD = "#!/bin/sh\nset -e\n"
@@ -19,12 +19,12 @@ _RELOAD = "if [ -d /run/systemd/system ]; then systemctl --system daemon-reload 
 
 
 class PackageBuildError(LocalCloudError):
-    """A package can't be built: `message` says what was found and expected, `next_step` what the user can do."""
+    """A package can't be built."""
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a package: its content and its mode."""
+    """One file of a package."""
 
     content: bytes
     mode: int = 0o644
@@ -32,7 +32,7 @@ class File:
 
 @dataclass(frozen=True)
 class DebPackage:
-    """What goes into one package. Paths are absolute, as on the machine it is installed on."""
+    """The contents of one package. Paths are absolute, as on the host where it is installed."""
 
     name: str
     version: str
@@ -42,17 +42,17 @@ class DebPackage:
     depends: tuple[str, ...] = ("python3",)
     conffiles: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
-    # systemd unit that is stopped before the package is removed
+    # systemd unit that is stopped before a removal
     unit: str = ""
-    # lines of shell for `postinst configure`, before systemd re-reads its units
+    # shell lines for `postinst configure`, before systemd reloads its units
     configure: str = ""
-    # folder whose compiled Python goes with the package
+    # folder whose Python files are compiled at installation
     python_folder: str = ""
     homepage: str = ""
     extra_control: dict[str, str] = field(default_factory=dict)
 
     def control(self) -> str:
-        """The control file. Debian policy, chapter 5: a description's further lines start with a space."""
+        """Render the control file (Debian policy, chapter 5)."""
         fields = {
             "Package": self.name,
             "Version": self.version,
@@ -70,8 +70,8 @@ class DebPackage:
         return "\n".join(lines) + "\n"
 
     def scripts(self) -> dict[str, str]:
-        """Maintainer scripts: units become known to systemd, nothing is enabled or started."""
-        # A service without the right to write there would compile its modules at each start.
+        """Render the maintainer scripts. They reload systemd's units, and enable or start none."""
+        # A service can't write there, so without this it would compile its modules at each start.
         compiled = f"python3 -m compileall -q {self.python_folder} || true\n" if self.python_folder else ""
         scripts = {
             "postinst": f'{_SCRIPT_HEAD}if [ "$1" = configure ]; then\n{self.configure}{compiled}{_RELOAD}fi\n',
@@ -87,9 +87,9 @@ class DebPackage:
         return scripts
 
     def build(self, target: Path) -> None:
-        """Write the package to `target` (a .deb), whose folder must exist."""
+        """Write the package to the .deb file `target`. Raises PackageBuildError."""
         with tempfile.TemporaryDirectory(prefix="pegasus-deb-") as temporary:
-            # Not the temporary folder itself: its mode 0700 would become that of / in the package.
+            # A subfolder, because the temporary folder's mode 0700 would become the mode of / in the package.
             tree = Path(temporary) / "tree"
             _directory(tree)
             for path in self.directories:
@@ -108,31 +108,29 @@ class DebPackage:
 
 
 def require_dpkg_deb() -> str:
-    """The path of dpkg-deb, or a clear refusal."""
+    """Return the path of dpkg-deb. Raises PackageBuildError."""
     found = shutil.which("dpkg-deb")
     if found is None:
         raise PackageBuildError(
-            "The simulated packages can't be built: dpkg-deb was not found in PATH.",
-            "Install it (Debian and Ubuntu have it in the package `dpkg`; Fedora too), or point "
-            "pegasus_artifact_source to a mirror that is already filled.",
+            "the simulated packages can't be built: dpkg-deb was not found in PATH",
+            "Install the package dpkg (Debian, Ubuntu, Fedora), or set pegasus_artifact_source to an existing mirror.",
         )
     return found
 
 
 def _dpkg_deb(tree: Path, target: Path) -> None:
     command = [require_dpkg_deb(), "--root-owner-group", "--build", "-Zgzip", "-z6", str(tree), str(target)]
-    # fsync of each file costs more than the build, and the mirror can be rebuilt at any time.
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise PackageBuildError(
             f"dpkg-deb could not build {target.name} (exit {done.returncode}): {done.stderr.strip()}",
-            "Check that there is space left in the temporary folder and in the mirror's folder.",
+            "Check the free disk space of the temporary folder and of the mirror's folder.",
         )
 
 
 def _directory(path: Path, top: Path | None = None) -> None:
-    """Make `path` with mode 0755 whatever the umask is, and its parents below `top` too."""
+    """Create `path` and its parents below `top` with mode 0755, regardless of the umask."""
     if top is not None and path != top:
         _directory(path.parent, top)
     path.mkdir(exist_ok=True)

@@ -1,12 +1,12 @@
-"""What molecule's containers need of this machine, beside the engine: the image, the packages, disks and their nodes.
+"""Prepares this machine for molecule's containers: the image, the packages, the disks and their device nodes.
 
-    testbed.py prepare [HOST=DISKS ...]   builds the image and the packages, makes the disks; prints both as JSON
-    testbed.py serve                      a process that serves the packages and an EC2 endpoint without machines,
-                                          and is udev for the containers' disks
-    testbed.py blank HOST                 gives a host that is stopped blank disks, as EC2 does at a stop and start
-    testbed.py remove                     ends that process, and removes the disks and the packages
+    testbed.py prepare [HOST=DISKS ...]   build the image and the packages, create the disks; print both as JSON
+    testbed.py serve                      start a process that serves the packages and an EC2 endpoint, and does udev's
+                                          work for the containers' disks
+    testbed.py blank HOST                 give a stopped host blank disks, as EC2 does at a stop and start
+    testbed.py remove                     stop that process, and remove the disks and the packages
 
-All of it is the local cloud's own code. State is in <checkout>/.pegasus/molecule.
+It uses the code of the local cloud. Its state is in <checkout>/.pegasus/molecule.
 """
 
 from __future__ import annotations
@@ -24,44 +24,27 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from local_cloud import (
-    LocalCloudError,
-    image,
-)
-from local_cloud.disks.store import DiskStore, KernelEvents, bring_to_layout, detach_under, layout_of, open_store
-from local_cloud.engine import (
-    Engine,
-    EngineGone,
-    connect,
-)
-from local_cloud.instances.reconciler import (
-    BLOCK_RULES,
-    TABLE_LOOK,
-    is_container_init,
-)
+from local_cloud import LocalCloudError, image
+from local_cloud.disks.loops import detach_under
+from local_cloud.disks.store import open_store
+from local_cloud.disks.udev import Udev
+from local_cloud.engine import connect
+from local_cloud.instances.reconciler import BLOCK_RULES
 from local_cloud.mirror import Mirror
-from local_cloud.packages import build
-from local_cloud.preflight import (
-    raise_inotify_limit,
-    restore_inotify_limit,
-)
-from local_cloud.settings import (
-    MIRROR_PORT,
-    Settings,
-)
+from local_cloud.packages.build import build_mirror
+from local_cloud.preflight import raise_inotify_limit, restore_inotify_limit
+from local_cloud.settings import MIRROR_PORT, Settings
 from tests.ec2_endpoint import ec2_endpoint
 
+ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".pegasus" / "molecule"
 DISKS = STATE / "disks"
 MIRROR = STATE / "mirror"
 LOCK = STATE / "testbed.pid"
-# The EC2 endpoint's URL.
+# Contains the EC2 endpoint's URL.
 EC2 = STATE / "ec2"
-# Seconds for the process to come up, and to end.
-PATIENCE = 20
+# Seconds for the process to stop.
+STOP_TIMEOUT = 20
 
 
 def say(text: str) -> None:
@@ -69,23 +52,23 @@ def say(text: str) -> None:
 
 
 def name() -> str:
-    """What the testbed's network and containers are called: group_vars/all.yml says the same."""
+    """The name of the testbed's network and the prefix of its containers' names, as in group_vars/all.yml."""
     return f"pegasus-molecule-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 
 
-def prepare(wanted: dict[str, int]) -> None:
-    """Make what the containers are made of, and print it."""
+def prepare(disk_counts: dict[str, int]) -> None:
+    """Build the image, the packages and the disks, and print what create.yml needs. Raises LocalCloudError."""
     STATE.mkdir(parents=True, exist_ok=True)
     settings = Settings(ROOT)
     engine = connect(settings)
     raise_inotify_limit(STATE)
     tag = image.ensure(engine, settings, say)
-    build.build_mirror(ROOT, MIRROR, say)
+    build_mirror(ROOT, MIRROR, say)
     store, reason = open_store(DISKS)
     devices = {
-        # A second create finds its disks: a container may hold them.
+        # A repeated create finds the disks of the existing containers.
         host: [f"{disk.loop_path}:{disk.node}:rw" for disk in store.ensure_attached(host) or store.create(host, count)]
-        for host, count in wanted.items()
+        for host, count in disk_counts.items()
         if store is not None and count
     }
     print(
@@ -103,7 +86,7 @@ def prepare(wanted: dict[str, int]) -> None:
 
 
 def serve() -> None:
-    """Start the process that outlives this one, and wait until it is ready. Raises LocalCloudError."""
+    """Start the background process, and wait until it is ready. Raises LocalCloudError."""
     log = STATE / "testbed.log"
     ready_end, child_end = os.pipe()
     with log.open("ab") as output:
@@ -118,11 +101,11 @@ def serve() -> None:
     os.close(child_end)
     with os.fdopen(ready_end) as stream:
         if stream.readline().strip() != "ready":
-            raise LocalCloudError(f"the testbed's process ended: {log.read_text()[-400:]}", f"See {log}")
+            raise LocalCloudError(f"the testbed's process exited: {log.read_text()[-400:]}", f"See {log}")
 
 
 def run(ready_fd: int) -> None:
-    """The process itself, until SIGTERM."""
+    """Be the background process, until SIGTERM."""
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -137,42 +120,15 @@ def run(ready_fd: int) -> None:
         EC2.write_text(ec2)
         with os.fdopen(ready_fd, "w") as ready:
             ready.write("ready\n")
-        show_disks_until(stopping, engine, store)
+        if store is None:
+            stopping.wait()
+        else:
+            Udev(store, engine, store.instances, lambda host: f"{name()}-{host}").run(stopping)
     mirror.close()
 
 
-def show_disks_until(stopping: threading.Event, engine: Engine, store: DiskStore | None) -> None:
-    """Keep the containers' disk nodes as their partition tables are."""
-    if store is None:
-        stopping.wait()
-        return
-    events = KernelEvents()
-    processes: dict[str, int] = {}
-    while not stopping.is_set():
-        for host in store.instances():
-            processes[host] = _show_disks(engine, store, host, processes.get(host, 0))
-        events.wait(TABLE_LOOK)
-
-
-def _show_disks(engine: Engine, store: DiskStore, host: str, process: int) -> int:
-    """Bring a container's /dev to what its disks hold; returns its first process, 0 where it doesn't run."""
-    try:
-        if not is_container_init(process):
-            process = engine.process(f"{name()}-{host}")
-        if process and is_container_init(process):
-            disks = store.of(host)
-            store.tell_kernel(disks)
-            bring_to_layout(Path(f"/proc/{process}/root/dev"), layout_of(disks))
-    except (OSError, EngineGone) as error:
-        print(f"{host}: {error}", flush=True)
-        return 0
-    except Exception as error:  # docker's: the container isn't there yet, or any more
-        print(f"{host}: {error}", flush=True)
-        return 0
-    return process
-
-
 def blank(host: str) -> None:
+    """Give a stopped host blank disks. Raises LocalCloudError."""
     store, reason = open_store(DISKS)
     if store is None:
         raise LocalCloudError(f"{host} has no disks: {reason}", "Nothing to do.")
@@ -180,32 +136,35 @@ def blank(host: str) -> None:
 
 
 def remove() -> None:
-    """Undo prepare and serve, however far they came. Raises LocalCloudError for a disk that is still in use."""
-    _end_process()
-    left = detach_under(DISKS)
-    if left:
-        raise LocalCloudError("; ".join(left), "Remove the containers that use them, then run this again.")
+    """Undo prepare and serve, even if they were interrupted. Raises LocalCloudError for a disk that is still in use."""
+    _stop_process()
+    problems = detach_under(DISKS)
+    if problems:
+        raise LocalCloudError("; ".join(problems), "Remove the containers that use them, then run this again.")
     restore_inotify_limit(STATE)
     shutil.rmtree(STATE, ignore_errors=True)
 
 
-def _end_process() -> None:
-    """End the process that holds the lock; a process id alone could be somebody else's by now."""
+def _stop_process() -> None:
+    """Stop the process that holds the lock. The process id alone may belong to another process by now."""
     if not LOCK.exists():
         return
     lock = os.open(LOCK, os.O_RDWR | os.O_CLOEXEC)
-    end = time.monotonic() + PATIENCE
-    asked = False
+    end = time.monotonic() + STOP_TIMEOUT
+    signalled = False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            if not asked:
+            if not signalled:
                 os.kill(int(LOCK.read_text()), signal.SIGTERM)
-                asked = True
+                signalled = True
             if time.monotonic() > end:
-                raise LocalCloudError(f"the process {LOCK.read_text().strip()} doesn't end", "End it.") from None
+                pid = LOCK.read_text().strip()
+                raise LocalCloudError(
+                    f"the testbed's process {pid} is still running {STOP_TIMEOUT} s after SIGTERM", f"kill -KILL {pid}"
+                ) from None
             time.sleep(0.1)
     os.close(lock)
 
@@ -221,7 +180,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if options.verb == "prepare":
-            prepare({host: int(count) for host, _, count in (one.partition("=") for one in options.hosts)})
+            prepare({host: int(count) for host, _, count in (pair.partition("=") for pair in options.hosts)})
         elif options.verb == "serve":
             serve()
         elif options.verb == "run":

@@ -145,12 +145,12 @@ def serving() -> Iterator[Ec2Server]:
     from moto.ec2.models import EC2Backend, amis, ec2_backends
 
     from local_cloud.ec2 import placement_groups
-    from local_cloud.ec2.endpoint import _default_vpc_of
+    from local_cloud.ec2.moto_setup import default_vpc_of
 
     placement_groups.install()
     before = (EC2Backend.create_default_vpc, amis.AMIS, os.environ.get("MOTO_AMIS_PATH"))
     os.environ["MOTO_AMIS_PATH"] = "unused"  # was read at the import; now it keeps moto's own list out
-    EC2Backend.create_default_vpc = _default_vpc_of(NETWORK)  # type: ignore[method-assign]
+    EC2Backend.create_default_vpc = default_vpc_of(NETWORK)  # type: ignore[method-assign]
     amis.AMIS = [_image("x86_64", "amd64"), _image("arm64", "arm64")]
     account = ec2_backends["123456789012"]  # moto's own
     account.reset()

@@ -1,4 +1,4 @@
-"""The simulated packages: laid out and named as upstream's, the same bytes from the same sources, nothing started."""
+"""The simulated packages: upstream's layout and names, reproducible, and no service is started."""
 
 import hashlib
 import http.server
@@ -15,16 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from local_cloud.packages import build as packages
-from local_cloud.packages.build import PackageBuildError, build_mirror
+from local_cloud.packages import build, exporter, perseus, sources
+from local_cloud.packages.build import build_mirror
+from local_cloud.packages.deb import PackageBuildError
 
 AEROSPIKE = "download.aerospike.com/artifacts"
 PERSEUS = "github.com/aerospike-community/aerospike-perseus.git"
 
 
 def fake_wheel(root: Path) -> Path:
-    """A wheel under the name that is looked for in the cache, so that nothing is downloaded."""
-    name = f"aerospike-{packages.CLIENT_VERSION}-cp311-cp311-manylinux_2_28_{platform.machine()}.whl"
+    """Put an empty wheel into the cache, so that nothing is downloaded."""
+    name = f"aerospike-{perseus.CLIENT_VERSION}-cp311-cp311-manylinux_2_28_{platform.machine()}.whl"
     path = root / ".cache" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as wheel:
@@ -34,7 +35,7 @@ def fake_wheel(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mirror that is built once for all tests that only look at it."""
+    """A mirror for the tests that only read it."""
     root = tmp_path_factory.mktemp("root")
     fake_wheel(root)
     build_mirror(root, root / "mirror", lambda _: None)
@@ -47,7 +48,7 @@ def fields(deb: Path) -> dict[str, str]:
 
 
 def contents(deb: Path) -> dict[str, str]:
-    """Path -> `mode owner` of all files of a package."""
+    """The mode and owner of all files of a package, by path."""
     text = subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
     rows = (line.split(None, 5) for line in text.splitlines())
     return {row[5].removeprefix("."): f"{row[0]} {row[1]}" for row in rows}
@@ -62,7 +63,7 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("version", ["8.0.0.4", "8.1.0.3"])
 @pytest.mark.parametrize("distribution", ["debian12", "debian13", "ubuntu24.04"])
 @pytest.mark.parametrize(("machine", "architecture"), [("x86_64", "amd64"), ("aarch64", "arm64")])
-def test_server_archive_is_laid_out_as_upstreams(
+def test_server_archive_has_upstreams_layout(
     mirror: Path, tmp_path: Path, edition: str, version: str, distribution: str, machine: str, architecture: str
 ) -> None:
     name = f"aerospike-server-{edition}_{version}_tools-11.2.2_{distribution}_{machine}"
@@ -77,13 +78,13 @@ def test_server_archive_is_laid_out_as_upstreams(
     assert (tmp_path / name / "asinstall").stat().st_mode & 0o111
     found = fields(server)
     assert found["Package"] == f"aerospike-server-{edition}"
-    assert found["Version"].partition("-")[0] == version, "the upstream part is the version that was asked for"
+    assert found["Version"].partition("-")[0] == version, "the upstream part is the requested version"
     assert found["Architecture"] == "all"
     assert "SIMULATED" in found["Description"]
     assert "SIMULATED" in fields(tools)["Description"]
 
 
-def test_server_package_installs_what_upstreams_does(mirror: Path, tmp_path: Path) -> None:
+def test_server_package_installs_upstreams_files(mirror: Path, tmp_path: Path) -> None:
     name = "aerospike-server-community_8.1.0.3_tools-11.2.2_debian12_x86_64"
     with tarfile.open(mirror / AEROSPIKE / f"aerospike-server-community/8.1.0.3/{name}.tgz") as tar:
         tar.extractall(tmp_path, filter="data")
@@ -100,7 +101,7 @@ def test_server_package_installs_what_upstreams_does(mirror: Path, tmp_path: Pat
         assert path in found
     for path in ("/usr/bin/asd", "/usr/bin/asinfo"):
         assert found[path].startswith("-rwxr-xr-x")
-    assert found["/"] == "drwxr-xr-x root/root", "the root folder's mode isn't that of a temporary folder"
+    assert found["/"] == "drwxr-xr-x root/root", "the root folder doesn't have a temporary folder's mode"
     assert all(value.endswith(" root/root") for value in found.values())
     assert not any("__pycache__" in path for path in found)
     subprocess.run(["dpkg-deb", "-x", deb, tmp_path / "installed"], check=True)
@@ -108,8 +109,8 @@ def test_server_package_installs_what_upstreams_does(mirror: Path, tmp_path: Pat
     assert (release["version"], release["edition"]) == ("8.1.0.3", "community")
 
 
-@pytest.mark.parametrize("version", packages.EXPORTER_VERSIONS)
-def test_exporter_has_a_package_and_a_bare_tree(mirror: Path, version: str) -> None:
+@pytest.mark.parametrize("version", exporter.VERSIONS)
+def test_exporter_has_a_package_and_an_archive(mirror: Path, version: str) -> None:
     folder = mirror / AEROSPIKE / "aerospike-prometheus-exporter" / version
     deb = folder / f"aerospike-prometheus-exporter_{version}-1_amd64.deb"
     archive = folder / f"aerospike-prometheus-exporter_{version}_aarch64.tgz"
@@ -118,18 +119,18 @@ def test_exporter_has_a_package_and_a_bare_tree(mirror: Path, version: str) -> N
             path.with_name(f"{path.name}.sha256").read_text().split()[0]
             == hashlib.sha256(path.read_bytes()).hexdigest()
         )
-    wanted = {
+    expected = {
         "/usr/bin/aerospike-prometheus-exporter",
         "/etc/aerospike-prometheus-exporter/ape.toml",
         "/usr/lib/systemd/system/aerospike-prometheus-exporter.service",
     }
-    assert wanted <= contents(deb).keys()
+    assert expected <= contents(deb).keys()
     with tarfile.open(archive) as tar:
-        assert wanted <= {name.removeprefix(".") for name in tar.getnames()}
+        assert expected <= {name.removeprefix(".") for name in tar.getnames()}
         assert tar.getmember("./usr/bin/aerospike-prometheus-exporter").mode == 0o755
 
 
-def test_grafana_is_offered_under_both_of_upstreams_names(mirror: Path) -> None:
+def test_grafana_has_both_of_upstreams_names(mirror: Path) -> None:
     old = mirror / "dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb"
     new = mirror / "dl.grafana.com/grafana/release/12.4.3/grafana_12.4.3_24388279614_linux_amd64.deb"
     assert old.read_bytes() == new.read_bytes()
@@ -145,7 +146,7 @@ def test_grafana_is_offered_under_both_of_upstreams_names(mirror: Path) -> None:
     } <= contents(old).keys()
 
 
-def test_the_dashboards_archive_is_laid_out_as_a_tag_and_says_simulated(mirror: Path) -> None:
+def test_dashboards_archive_has_a_tags_layout_and_is_marked_simulated(mirror: Path) -> None:
     with tarfile.open(mirror / "github.com/aerospike/aerospike-monitoring/archive/refs/tags/v3.18.0.tar.gz") as tar:
         (name,) = [member.name for member in tar.getmembers() if member.isfile()]
         assert name.startswith("aerospike-monitoring-3.18.0/config/grafana/dashboards/")
@@ -155,14 +156,14 @@ def test_the_dashboards_archive_is_laid_out_as_a_tag_and_says_simulated(mirror: 
     assert "SIMULATED" in dashboard["title"] and "SIMULATED" in dashboard["description"]
 
 
-def test_the_plugin_is_laid_out_as_grafanas_site_has_it_and_says_simulated(mirror: Path) -> None:
+def test_plugin_has_the_layout_of_grafanas_site_and_is_marked_simulated(mirror: Path) -> None:
     with zipfile.ZipFile(mirror / "grafana.com/api/plugins/grafana-polystat-panel/versions/2.1.14/download") as archive:
         assert archive.namelist() == ["grafana-polystat-panel/plugin.json"]
         about = json.loads(archive.read("grafana-polystat-panel/plugin.json"))
     assert about["info"]["version"] == "2.1.14" and "SIMULATED" in about["name"]
 
 
-def test_no_package_starts_or_enables_anything(mirror: Path, tmp_path: Path) -> None:
+def test_no_package_starts_or_enables_a_service(mirror: Path, tmp_path: Path) -> None:
     debs = list(mirror.rglob("*.deb"))
     for archive in mirror.rglob("aerospike-server-*debian12_x86_64.tgz"):
         with tarfile.open(archive) as tar:
@@ -179,62 +180,62 @@ def test_no_package_starts_or_enables_anything(mirror: Path, tmp_path: Path) -> 
 
 def test_second_build_does_nothing(tmp_path: Path) -> None:
     fake_wheel(tmp_path)
-    said: list[str] = []
-    build_mirror(tmp_path, tmp_path / "mirror", said.append)
+    lines: list[str] = []
+    build_mirror(tmp_path, tmp_path / "mirror", lines.append)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "mirror").rglob("*")}
-    assert said
-    said.clear()
-    build_mirror(tmp_path, tmp_path / "mirror", said.append)
+    assert lines
+    lines.clear()
+    build_mirror(tmp_path, tmp_path / "mirror", lines.append)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "mirror").rglob("*")} == before
-    assert said == []
+    assert lines == []
 
 
-def test_same_sources_make_the_same_files(mirror: Path, tmp_path: Path) -> None:
+def test_same_sources_give_the_same_files(mirror: Path, tmp_path: Path) -> None:
     fake_wheel(tmp_path)
     build_mirror(tmp_path, tmp_path / "mirror", lambda _: None)
     assert digests(tmp_path / "mirror") == digests(mirror)
 
 
-def test_changed_source_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_source_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_wheel(tmp_path)
-    sources = tmp_path / "sources"
-    shutil.copytree(packages.SIMULATED, sources)
-    monkeypatch.setattr(packages, "SIMULATED", sources)
+    simulators = tmp_path / "simulators"
+    shutil.copytree(sources.SIMULATORS, simulators)
+    monkeypatch.setattr(sources, "SIMULATORS", simulators)
     mirror = tmp_path / "mirror"
     build_mirror(tmp_path, mirror, lambda _: None)
     before = digests(mirror)
-    with (sources / "grafana/grafana.ini").open("a") as file:
+    with (simulators / "grafana/grafana.ini").open("a") as file:
         file.write("# changed\n")
     build_mirror(tmp_path, mirror, lambda _: None)
     after = digests(mirror)
     changed = {name for name in after if before.get(name) != after[name]}
-    assert changed == {packages.MANIFEST, *(name for name in after if "/grafana_" in name)}
+    assert changed == {build.MANIFEST, *(name for name in after if "/grafana_" in name)}
     assert before.keys() == after.keys()
 
 
-def test_foreign_files_stay_and_old_ones_of_ours_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_files_stay_and_outdated_packages_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_wheel(tmp_path)
     mirror = tmp_path / "mirror"
     real = mirror / "dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb"
     real.parent.mkdir(parents=True)
     real.write_text("a real package")
-    said: list[str] = []
-    build_mirror(tmp_path, mirror, said.append)
+    lines: list[str] = []
+    build_mirror(tmp_path, mirror, lines.append)
     assert real.read_text() == "a real package"
-    assert any("grafana_12.4.3_amd64.deb" in line for line in said)
+    assert any("grafana_12.4.3_amd64.deb" in line for line in lines)
     replaced = next(mirror.rglob("grafana_12.4.3_arm64.deb"))
     replaced.write_text("another real package, fetched later")
 
-    monkeypatch.setattr(packages, "EXPORTER_VERSIONS", ("1.34.0",))
-    monkeypatch.setattr(packages, "_fingerprint", lambda wheel: "another")
-    build_mirror(tmp_path, mirror, said.append)
+    monkeypatch.setattr(exporter, "VERSIONS", ("1.34.0",))
+    monkeypatch.setattr(build, "_fingerprint", lambda wheel: "another")
+    build_mirror(tmp_path, mirror, lines.append)
     assert real.read_text() == "a real package"
     assert replaced.read_text() == "another real package, fetched later"
     assert not (mirror / AEROSPIKE / "aerospike-prometheus-exporter/1.25.0").exists()
     assert (mirror / AEROSPIKE / "aerospike-prometheus-exporter/1.34.0").exists()
 
 
-def test_lost_file_and_interrupted_build_are_healed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_file_and_interrupted_build_are_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_wheel(tmp_path)
     mirror = tmp_path / "mirror"
     build_mirror(tmp_path, mirror, lambda _: None)
@@ -242,27 +243,27 @@ def test_lost_file_and_interrupted_build_are_healed(tmp_path: Path, monkeypatch:
     next(mirror.rglob("grafana_12.4.3_amd64.deb")).unlink()
     shutil.rmtree(mirror / PERSEUS)
 
-    real = packages._write_manifest
+    real = build._write_manifest
     calls: list[str] = []
 
-    def cut_off(folder: Path, files: dict[str, str], fingerprint: str) -> None:
+    def interrupt(folder: Path, files: dict[str, str], fingerprint: str) -> None:
         calls.append(fingerprint)
         if fingerprint:
             raise KeyboardInterrupt
         real(folder, files, fingerprint)
 
     with monkeypatch.context() as patch:
-        patch.setattr(packages, "_write_manifest", cut_off)
+        patch.setattr(build, "_write_manifest", interrupt)
         with pytest.raises(KeyboardInterrupt):
             build_mirror(tmp_path, mirror, lambda _: None)
-    assert calls[0] == "", "before the first file the manifest says that they aren't complete"
+    assert calls[0] == "", "before the first file the manifest marks the files as incomplete"
     build_mirror(tmp_path, mirror, lambda _: None)
     assert digests(mirror) == before
     assert not list(mirror.glob(".building-*"))
 
 
 def test_perseus_is_cloned_built_and_run(mirror: Path, tmp_path: Path) -> None:
-    """Over HTTP, from a server that knows nothing of git."""
+    """Over plain HTTP, without git on the server."""
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(mirror))
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -278,15 +279,15 @@ def test_perseus_is_cloned_built_and_run(mirror: Path, tmp_path: Path) -> None:
     built = subprocess.run(["./build"], cwd=tmp_path / "p", capture_output=True, text=True, check=True)
     assert "SIMULATED" in built.stdout
     jar = tmp_path / "p/target/perseus-1.0-SNAPSHOT-jar-with-dependencies.jar"
-    told = subprocess.run([sys.executable, jar, "--version"], capture_output=True, text=True, check=True)
-    assert "SIMULATED" in told.stdout
+    version = subprocess.run([sys.executable, jar, "--version"], capture_output=True, text=True, check=True)
+    assert "SIMULATED" in version.stdout
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=tmp_path / "p", capture_output=True, text=True, check=True
     )
     assert status.stdout == "", "a build leaves the checkout clean"
 
 
-def test_missing_dpkg_deb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dpkg_deb_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PackageBuildError, match="dpkg-deb") as caught:
         build_mirror(tmp_path, tmp_path / "mirror", lambda _: None)
@@ -294,7 +295,7 @@ def test_missing_dpkg_deb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "mirror").exists()
 
 
-def test_wheel_that_cannot_be_downloaded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download_of_the_wheel_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(PackageBuildError, match="aerospike") as caught:
         build_mirror(tmp_path, tmp_path / "mirror", lambda _: None)
@@ -302,18 +303,18 @@ def test_wheel_that_cannot_be_downloaded_is_named(tmp_path: Path, monkeypatch: p
     assert not list((tmp_path / ".cache").iterdir())
 
 
-def test_broken_download_in_the_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corrupt_wheel_in_the_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_wheel(tmp_path).write_bytes(b"half of a file")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(PackageBuildError):
-        packages.client_wheel(tmp_path / ".cache", lambda _: None)
+        perseus.client_wheel(tmp_path / ".cache", lambda _: None)
 
 
-def test_missing_source_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_source_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_wheel(tmp_path)
-    sources = tmp_path / "sources"
-    shutil.copytree(packages.SIMULATED, sources)
-    next(path for path in sources.rglob("aerospike.service")).unlink()
-    monkeypatch.setattr(packages, "SIMULATED", sources)
+    simulators = tmp_path / "simulators"
+    shutil.copytree(sources.SIMULATORS, simulators)
+    next(path for path in simulators.rglob("aerospike.service")).unlink()
+    monkeypatch.setattr(sources, "SIMULATORS", simulators)
     with pytest.raises(PackageBuildError, match=r"aerospike\.service"):
         build_mirror(tmp_path, tmp_path / "mirror", lambda _: None)

@@ -662,11 +662,11 @@ def test_a_host_without_the_client_is_told_so(work: Path) -> None:
 @pytest.fixture(scope="module")
 def jar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as on an instance, with the client inside when the cache has it."""
-    from local_cloud.packages import build as packages
+    from local_cloud.packages.perseus import client_wheel
 
     folder = tmp_path_factory.mktemp("perseus") / "source"
     shutil.copytree(SOURCE, folder)
-    wheel = packages.client_wheel(ROOT / ".cache", lambda _: None)
+    wheel = client_wheel(ROOT / ".cache", lambda _: None)
     (folder / "lib").mkdir()
     shutil.copy(wheel, folder / "lib")
     subprocess.run([sys.executable, "build"], cwd=folder, check=True, capture_output=True)

@@ -1,24 +1,24 @@
-"""Shows the logs of a scenario's hosts when one of them has failed: they are gone a moment later."""
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Prints the logs of the scenario's hosts after a failure, because molecule removes the hosts soon after."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
+from tests.host_logs import containers_of, host_logs
+
 DOCUMENTATION = """
 name: host_logs
 type: notification
-short_description: Shows the logs of a scenario's hosts when one of them has failed
+short_description: Prints the logs of the scenario's hosts after a failure
 description:
-  - Failures that a rescue has taken care of, as those of what a role must refuse, don't count.
+  - Failures that a rescue block handled, for example of a refusal that a scenario expects, don't count.
+author: Pegasus authors
 """
-
-ROOT = os.environ["MOLECULE_PROJECT_DIRECTORY"]
-sys.path.insert(0, ROOT)
-from tests.host_logs import containers_of, host_logs  # noqa: E402
 
 
 class CallbackModule(CallbackBase):
@@ -30,7 +30,8 @@ class CallbackModule(CallbackBase):
     CALLBACK_NEEDS_ENABLED = True
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """The end of a playbook."""
-        ends = [stats.summarize(host) for host in stats.processed]
-        if any(end["failures"] or end["unreachable"] for end in ends):
-            self._display.display(host_logs(containers_of(f"pegasus.molecule={ROOT}")), color="dark gray")
+        """Print the logs at the end of a playbook."""
+        results = [stats.summarize(host) for host in stats.processed]
+        if any(result["failures"] or result["unreachable"] for result in results):
+            label = f"pegasus.molecule={os.environ['MOLECULE_PROJECT_DIRECTORY']}"
+            self._display.display(host_logs(containers_of(label)), color="dark gray")

@@ -33,7 +33,7 @@ def _partition(cloud, helpers, instance, disk, count=3):
     )
 
 
-def test_as_many_disks_as_the_type_has(disk_cloud):
+def test_an_instance_has_the_disks_of_its_type(disk_cloud):
     assert _count(disk_cloud, "t3.micro") == 0
     assert _count(disk_cloud, "i4i.8xlarge") == 2
 
@@ -51,17 +51,17 @@ def _count(cloud, instance_type):
     return len(links)
 
 
-def test_partitions_get_nodes_and_links_and_survive_a_reboot_but_not_a_stop(disk_cloud, helpers):
+def test_partitions_have_nodes_and_links_until_a_stop(disk_cloud, helpers):
     instance = disk_cloud.launch_running(instance_type="i4i.large")
     (disk,) = _disks(disk_cloud, instance)
     _partition(disk_cloud, helpers, instance, disk)
     assert disk_cloud.ssh(instance, f"readlink -f {disk}-part2").strip() == "/dev/nvme1n1p2"
-    # The links by partition id are udev's: the same ids as sfdisk tells.
-    told = (
+    # The links by partition id have the ids that sfdisk reports.
+    reported = (
         disk_cloud.ssh(instance, f"sudo sfdisk --dump {disk} | grep -o 'uuid=[0-9A-F-]*' | cut -d= -f2").lower().split()
     )
     links = disk_cloud.ssh(instance, "ls /dev/disk/by-partuuid").split()
-    assert sorted(links) == sorted(told)
+    assert sorted(links) == sorted(reported)
 
     disk_cloud.ssh(instance, f"sudo mkfs.xfs -q {disk}-part1 && sudo mount {disk}-part1 /mnt")
     disk_cloud.ssh(instance, "echo data | sudo tee /mnt/file && sudo umount /mnt")
@@ -69,7 +69,7 @@ def test_partitions_get_nodes_and_links_and_survive_a_reboot_but_not_a_stop(disk
 
     before = disk_cloud.boot_id(instance)
     disk_cloud.ec2.reboot_instances(InstanceIds=[instance])
-    helpers.wait_until(lambda: disk_cloud.boot_id(instance) not in ("", before), "it has booted again")
+    helpers.wait_until(lambda: disk_cloud.boot_id(instance) not in ("", before), "the instance has rebooted")
     helpers.wait_until(lambda: disk_cloud.ssh(instance, f"ls {disk}-part3", check=False), "the partitions are back")
     disk_cloud.ssh(instance, f"sudo mount {disk}-part1 /mnt")
     assert disk_cloud.ssh(instance, "cat /mnt/file") == "data\n"
@@ -86,20 +86,20 @@ def test_partitions_get_nodes_and_links_and_survive_a_reboot_but_not_a_stop(disk
     _partition(disk_cloud, helpers, instance, fresh)
 
 
-def test_new_tables_replace_the_old_nodes(disk_cloud, helpers):
+def test_a_new_table_replaces_the_nodes(disk_cloud, helpers):
     instance = disk_cloud.launch_running(instance_type="i4i.large")
     (disk,) = _disks(disk_cloud, instance)
     _partition(disk_cloud, helpers, instance, disk)
     disk_cloud.ssh(instance, f"sudo sfdisk --quiet --wipe always {disk}", stdin="label: gpt\n,\n")
     helpers.wait_until(
         lambda: disk_cloud.ssh(instance, "ls /dev/nvme*p*", check=False).split() == ["/dev/nvme1n1p1"],
-        "only the new partition is left",
+        "only the new partition remains",
     )
     size = int(disk_cloud.ssh(instance, f"sudo blockdev --getsize64 {disk}-part1"))
     assert size > 1.9 * 1024**3
 
 
-def test_an_instance_has_no_other_disks(disk_cloud):
+def test_an_instance_sees_no_other_disks(disk_cloud):
     instance = disk_cloud.launch_running(instance_type="i4i.large")
     nodes = disk_cloud.ssh(instance, "find /dev -type b").split()
     assert nodes == ["/dev/nvme1n1"]
@@ -107,7 +107,7 @@ def test_an_instance_has_no_other_disks(disk_cloud):
     assert disk_cloud.ssh(instance, "test ! -e /root/any && echo none") == "none\n"
 
 
-def test_disks_go_with_their_instance(disk_cloud, helpers):
+def test_termination_removes_the_disks(disk_cloud, helpers):
     instance = disk_cloud.launch_running(instance_type="i4i.large")
     (disk,) = _disks(disk_cloud, instance)
     _partition(disk_cloud, helpers, instance, disk)

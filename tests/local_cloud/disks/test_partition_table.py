@@ -1,4 +1,4 @@
-"""Reading partition tables: only whole and valid ones count."""
+"""Reading partition tables: incomplete and invalid tables count as none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ LINUX = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 
 
 def gpt(partitions: dict[int, tuple[uuid.UUID, int, int]], count: int = 128, size: int = 128) -> bytearray:
-    """The first sectors of a disk with a GPT; partitions: (id, first sector, last sector) by number."""
+    """The first sectors of a disk with a GPT.
+
+    :param partitions: (id, first sector, last sector) by number
+    """
     entries = bytearray(count * size)
     for number, (identity, first, last) in partitions.items():
         entry = LINUX.bytes_le + identity.bytes_le + struct.pack("<QQ", first, last)
@@ -29,9 +32,9 @@ def gpt(partitions: dict[int, tuple[uuid.UUID, int, int]], count: int = 128, siz
             zlib.crc32(entries),
         )  # fmt: skip
 
-    whole = header(zlib.crc32(header(0)))
+    checked_header = header(zlib.crc32(header(0)))
     protective = bytes(446) + struct.pack("<B3sB3sII", 0, b"\0" * 3, 0xEE, b"\0" * 3, 1, 999) + bytes(48) + b"\x55\xaa"
-    return bytearray(protective + whole + bytes(512 - 92) + entries)
+    return bytearray(protective + checked_header + bytes(512 - 92) + entries)
 
 
 def test_gpt(tmp_path):
@@ -41,7 +44,7 @@ def test_gpt(tmp_path):
 
 
 @pytest.mark.parametrize("place", [512 + 40, 1024 + 20], ids=["header", "entries"])
-def test_a_half_written_gpt_is_none(tmp_path, place):
+def test_an_incomplete_gpt_counts_as_none(tmp_path, place):
     content = gpt({1: (FIRST, 2048, 4095)})
     content[place] ^= 0xFF
     (tmp_path / "disk").write_bytes(content)
@@ -56,17 +59,17 @@ def test_mbr(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", bytes(100), bytes(1 << 20), b"EFI PART" * 200])
-def test_anything_else_is_none(tmp_path, content):
+def test_other_content_counts_as_none(tmp_path, content):
     (tmp_path / "disk").write_bytes(content)
     assert read_table(tmp_path / "disk") == {}
 
 
-def test_a_missing_disk_is_none(tmp_path):
+def test_a_missing_disk_has_no_partitions(tmp_path):
     assert read_table(tmp_path / "no") == {}
 
 
 @pytest.mark.skipif(not shutil.which("sfdisk"), reason="no sfdisk on this machine")
-def test_as_sfdisk_writes_it(tmp_path):
+def test_a_table_written_by_sfdisk(tmp_path):
     disk = tmp_path / "disk"
     with disk.open("wb") as file:
         file.truncate(64 << 20)

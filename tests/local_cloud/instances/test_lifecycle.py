@@ -136,7 +136,7 @@ def test_a_container_that_is_removed_from_outside_ends_its_instance(shared_cloud
     instance = shared_cloud.launch_running()
     helpers.docker("rm", "--force", f"pegasus-{instance}")
     shared_cloud.wait_state(instance, "terminated")
-    assert "container is gone" in shared_cloud.describe(instance)["StateReason"]["Message"]
+    assert "container is missing" in shared_cloud.describe(instance)["StateReason"]["Message"]
 
 
 def test_terminate_removes_the_container_and_frees_the_security_group(shared_cloud, helpers):
