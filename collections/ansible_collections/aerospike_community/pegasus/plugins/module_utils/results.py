@@ -1,8 +1,8 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a module or action plugin of this collection returns for the driver.
+"""What a module or action plugin of this collection returns for the driver and for the callback ``annotations``.
 
-The driver knows no module by name. It reads these keys of the result of any module of this collection:
+Neither knows a module by name. They read these keys of the result of any module of this collection:
 
 ===========  ===============  =========================================================================================
 key          type             meaning
@@ -14,6 +14,7 @@ report       dict             the environment report, with ``lines`` (the same a
                               ready)
 changes      list of str      what changed, or would change in check mode; ``message`` if there is no such key
 message      str, list        the result in words
+annotation   list of str      what the annotation in Grafana says of a change, instead of the host's name
 error_class  str              class of a failure, one of the constants below; it decides the driver's exit code
 next_step    str              what the user should do about a failure
 ===========  ===============  =========================================================================================
