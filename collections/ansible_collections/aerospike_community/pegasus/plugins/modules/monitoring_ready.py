@@ -1,22 +1,22 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Wait until Prometheus reads every target and Grafana shows every dashboard."""
+"""Wait until Prometheus scrapes every target and Grafana has every dashboard."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: monitoring_ready
-short_description: Wait until Prometheus reads every target and Grafana shows every dashboard
+short_description: Wait until Prometheus scrapes every target and Grafana has every dashboard
 description:
-  - Asks Prometheus for the state of its targets until all the expected ones are up.
-  - Asks Grafana for its health, its data source and its dashboards, as the user who will look at them.
+  - Queries the state of Prometheus's targets until all expected targets are up.
+  - Queries Grafana's health, data source and dashboards, with the login of the user who will view them.
 author: Pegasus authors
 options:
   prometheus_url: {description: Address of Prometheus., type: str, default: "http://127.0.0.1:9090"}
   targets:
-    description: The targets that have to be up.
+    description: The targets that must be up.
     type: list
     elements: dict
     required: true
@@ -30,12 +30,12 @@ options:
   datasource: {description: The uid of the data source., type: str, default: pegasus-prometheus}
   dashboards: {description: The uids of the dashboards., type: list, elements: str, default: []}
   address:
-    description: Where users reach this host, for the addresses in the result. Empty for the addresses that are asked.
+    description: Address at which users reach this host, for the URLs in the result. Empty for the URLs of the options.
     type: str
     default: ""
   timeout: {description: Seconds., type: int, default: 60}
 attributes:
-  check_mode: {description: Looks in the same way; it changes nothing., support: full}
+  check_mode: {description: Checks in the same way; it changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
 """
 
@@ -49,17 +49,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-error_class: {description: C(readiness)., returned: failure, type: str}
 targets:
   description: Every target with job, instance, address, kind, url, health and last_error.
   returned: always
   type: list
   elements: dict
-dashboards: {description: Each with its uid and title and path., returned: always, type: list, elements: dict}
+dashboards: {description: Each with uid and title and path., returned: always, type: list, elements: dict}
 prometheus_url: {description: Prometheus for users., returned: success, type: str}
 grafana_url: {description: Grafana for users., returned: success, type: str}
 versions: {description: The versions of prometheus and grafana., returned: always, type: dict}
-log: {description: Telling log lines of the service that isn't ready., returned: failure, type: list, elements: str}
+log: {description: Relevant log lines of the service that isn't ready., returned: failure, type: list, elements: str}
+error_class: {description: C(readiness)., returned: failure, type: str}
 """
 
 import base64
@@ -81,12 +81,12 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monito
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 POLL_SECONDS = 0.3
-ASK_TIMEOUT = 5.0
+HTTP_TIMEOUT = 5.0  # seconds
 REFUSED = (401, 403)
 
 
 class NotYetError(Exception):
-    """Something isn't ready. ``service`` is whose log explains it, if any; ``final`` says that waiting doesn't help."""
+    """Something isn't ready. The log of ``service`` may explain it. ``final``: waiting doesn't help."""
 
     def __init__(self, message: str, service: str, final: bool = False) -> None:
         super().__init__(message)
@@ -95,7 +95,7 @@ class NotYetError(Exception):
 
 
 class Monitoring:
-    """Prometheus and Grafana, asked over HTTP."""
+    """The HTTP APIs of Prometheus and Grafana."""
 
     def __init__(self, params: dict) -> None:
         self.params = params
@@ -106,15 +106,15 @@ class Monitoring:
         self.versions: dict[str, str] = {}
 
     def check(self) -> None:
-        """Look once.
+        """Check everything once.
 
-        :raises NotYetError: the first thing that isn't ready
+        :raises NotYetError: the first problem
         """
         self.check_prometheus()
         self.check_grafana()
 
     def check_prometheus(self) -> None:
-        """Look at Prometheus and its targets."""
+        """Check Prometheus and its targets."""
         if "prometheus" not in self.versions:
             answer = self.prometheus("/api/v1/status/buildinfo")
             self.versions["prometheus"] = str(answer.get("data", {}).get("version", ""))
@@ -124,7 +124,7 @@ class Monitoring:
             raise NotYetError(f"Prometheus's targets: {problem}", "")
 
     def check_grafana(self) -> None:
-        """Look at Grafana's health, data source and dashboards."""
+        """Check Grafana's health, data source and dashboards."""
         health = self.grafana("/api/health")
         if health.get("database") != "ok":
             raise NotYetError(f"Grafana's health: expected database ok, found {health}", "grafana-server")
@@ -138,27 +138,27 @@ class Monitoring:
         self.dashboards = found
 
     def prometheus(self, path: str) -> dict[str, Any]:
-        """Ask Prometheus."""
-        return self.ask("prometheus", self.params["prometheus_url"] + path, {})
+        """Query Prometheus."""
+        return self.get("prometheus", self.params["prometheus_url"] + path, {})
 
     def grafana(self, path: str) -> dict[str, Any]:
-        """Ask Grafana, as its user."""
-        return self.ask("grafana-server", self.params["grafana_url"] + path, self.login)
+        """Query Grafana as its user."""
+        return self.get("grafana-server", self.params["grafana_url"] + path, self.login)
 
-    def ask(self, service: str, url: str, headers: dict[str, str]) -> dict[str, Any]:
-        """Return the JSON object at an address.
+    def get(self, service: str, url: str, headers: dict[str, str]) -> dict[str, Any]:
+        """Return the JSON object at a URL.
 
-        :raises NotYetError: there is none
+        :raises NotYetError: there is no such answer
         """
         try:
-            with open_url(url, headers=headers, timeout=ASK_TIMEOUT, use_proxy=False, http_agent="pegasus") as answer:
+            with open_url(url, headers=headers, timeout=HTTP_TIMEOUT, use_proxy=False, http_agent="pegasus") as answer:
                 found = json.loads(answer.read())
         except HTTPError as error:
             if error.code in REFUSED:
                 raise NotYetError(
-                    f"{url}: Grafana refuses the user {self.params['grafana_user']} (HTTP {error.code}): it has "
-                    f"another password than grafana_prometheus_admin_password. 'pegasus-driver setup-grafana' gives it "
-                    f"that one; the user's name stays the one of Grafana's first start",
+                    f"{url}: Grafana refuses the user {self.params['grafana_user']} (HTTP {error.code}): its password "
+                    f"isn't grafana_prometheus_admin_password. Run 'pegasus-driver setup-grafana' to set it. The user "
+                    f"keeps the name from Grafana's first start",
                     service,
                     final=True,
                 ) from error
@@ -172,24 +172,24 @@ class Monitoring:
 
 
 def log_of(service: str, module: AnsibleModule) -> list[str]:
-    """The most telling lines of a service's log; none where no service is to blame."""
+    """Return the most relevant lines of a service's log; none for no service."""
     return telling_lines(Systemd(module.run_command).log_lines(service, count=100), 6) if service else []
 
 
-def never(service: str, systemd: Systemd) -> str:
-    """Why a service will not answer without help; empty where it may yet, and where none is to blame."""
+def why_down(service: str, systemd: Systemd) -> str:
+    """Return why a service will never answer; "" if it may still answer, and for no service."""
     if not service:
         return ""
     state = systemd.state(service)
     if not state.loaded:
-        return f"; {service} isn't installed here: setup-grafana goes on with it"
+        return f"; {service} isn't installed on this host: setup-grafana installs it"
     if state.active in ("inactive", "failed"):
         return f"; {service} is {state.describe()}: setup-grafana starts it"
     return ""
 
 
 def reached_at(url: str, address: str) -> str:
-    """The same service, as it is reached at another address of the host."""
+    """Return the URL of the same service at another address of the host."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{address}:{parts.port}")) if address else url
 
@@ -223,13 +223,13 @@ def main() -> None:
             monitoring.check()
             break
         except NotYetError as error:
-            # Grafana counts wrong logins and locks the user out: two in a row are no accident of its start.
+            # Grafana locks the user out after several wrong logins. One refusal may happen while it starts, two don't.
             refused = refused + 1 if error.final else 0
-            why = never(error.service, systemd) if not error.final else ""
+            why = why_down(error.service, systemd) if not error.final else ""
             if refused >= 2 or why or time.monotonic() > deadline:
                 lines = log_of(error.service, module)
                 shown = "".join(f"\n  {line}" for line in lines)
-                log = f"\nIn the log of {error.service}, most telling first:{shown}" if lines else ""
+                log = f"\nIn the log of {error.service}, most relevant first:{shown}" if lines else ""
                 module.fail_json(
                     msg=f"The monitoring is not ready: {error}{why}{log}",
                     targets=monitoring.targets,

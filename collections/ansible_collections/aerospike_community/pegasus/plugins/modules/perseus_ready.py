@@ -10,31 +10,32 @@ DOCUMENTATION = r"""
 module: perseus_ready
 short_description: Wait until Perseus prints real counts
 description:
-  - Reads the rows that Perseus prints and asks the server nodes for their own counters over the same seconds.
-  - Perseus is ready when each workload with threads counts, each workload without threads doesn't, and the servers
-    counted what Perseus printed. That a process is alive proves nothing, and Perseus counts failed operations too.
+  - Reads the rows that Perseus prints, and the counters of the server nodes over the same seconds.
+  - Perseus is ready when each workload with threads counts operations, each workload without threads counts none, and
+    the servers counted what Perseus printed. A running process proves nothing, because Perseus counts failed operations
+    too.
 author: Pegasus authors
 options:
-  rows_file: {description: The file that Perseus's output goes to., type: path, default: /var/log/perseus/perseus.log}
-  errors_file: {description: The file that its stack traces go to., type: path, default: /var/log/perseus/errors.log}
+  rows_file: {description: The file with Perseus's output., type: path, default: /var/log/perseus/perseus.log}
+  errors_file: {description: The file with its stack traces., type: path, default: /var/log/perseus/errors.log}
   threads_file: {description: The live threads.yaml of this client., type: path, default: /var/lib/perseus/threads.yaml}
   service: {description: Perseus's systemd service., type: str, default: perseus}
   hosts: {description: Addresses of all server nodes., type: list, elements: str, required: true}
   port: {description: Their service port., type: int, default: 3000}
   namespace: {description: The namespace under load., type: str, required: true}
-  rows: {description: How many rows are compared at a time; one is printed each second., type: int, default: 3}
+  rows: {description: How many rows are compared at a time. Perseus prints a row every second., type: int, default: 3}
   tolerance:
     description: The share of the printed operations that the servers may not have counted, 0.0 to 1.0.
     type: float
     default: 0.25
   timeout: {description: Seconds., type: int, default: 60}
   partial:
-    description: Compare with the server nodes that answer, not with all, and name the others in a warning; for a
-      cluster with a stopped node.
+    description: Compare with the server nodes that answer instead of all, and warn about the others. For a cluster
+      with a stopped node.
     type: bool
     default: false
 attributes:
-  check_mode: {description: Looks in the same way; it changes nothing., support: full}
+  check_mode: {description: Checks in the same way; it changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
 """
 
@@ -46,17 +47,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-error_class: {description: C(readiness)., returned: failure, type: str}
-total_rate: {description: Operations a second; each record of a batch is one., returned: success, type: float}
-printed_rate: {description: Perseus's own total a second; a batch is one., returned: success, type: float}
-rates: {description: Operations a second by workload., returned: success, type: dict}
-server_rate: {description: What the servers counted a second; of all their clients., returned: success, type: float}
-server_error_rate: {description: Of these the errors and timeouts., returned: success, type: float}
+total_rate: {description: Operations per second; each record of a batch counts., returned: success, type: float}
+printed_rate: {description: Perseus's total per second; a batch counts once., returned: success, type: float}
+rates: {description: Operations per second by workload., returned: success, type: dict}
+server_rate: {description: Operations per second of all clients on the servers., returned: success, type: float}
+server_error_rate: {description: Errors and timeouts per second among them., returned: success, type: float}
 threads: {description: Threads by workload., returned: success, type: dict}
 rows: {description: How many rows were compared., returned: success, type: int}
 row_number: {description: The number of the last row., returned: success, type: int}
-notes: {description: What is worth knowing although the load is real., returned: success, type: list, elements: str}
-log: {description: The log's most telling lines., returned: failure, type: list, elements: str}
+notes: {description: Warnings although the load is real., returned: success, type: list, elements: str}
+log: {description: The most relevant lines of the log., returned: failure, type: list, elements: str}
+error_class: {description: C(readiness)., returned: failure, type: str}
 """
 
 import time
@@ -81,23 +82,23 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
-# The last header is at most 10 rows back; error lines may stand between.
+# The last header is at most 10 rows back, but there may be error lines in between.
 LOOK_BACK_BYTES = 512 * 1024
-# The exception of a start that has just failed; older ones explain nothing.
+# Enough for the exception of a start that has just failed. Older exceptions don't explain it.
 ERRORS_LOOK_BACK_BYTES = 16 * 1024
 POLL_SECONDS = 0.05
 SERVICE_POLL_SECONDS = 1.0
 DEAD_STATES = ("failed", "inactive")
-# One restart may heal what was wrong.
+# One restart may fix the problem.
 RESTARTS_MAX = 1
 
 
 class NotReadyError(Exception):
-    """Perseus isn't ready, and waiting longer doesn't help or isn't allowed."""
+    """Perseus isn't ready, and waiting doesn't help or the timeout is over."""
 
 
 class Watch:
-    """Looks at one Perseus until its load is real."""
+    """Watches a Perseus until its load is real."""
 
     def __init__(self, params: dict, systemd: Systemd) -> None:
         self.params = params
@@ -105,23 +106,23 @@ class Watch:
         self.follower = LogFollower(Path(params["rows_file"]), LOOK_BACK_BYTES)
         self.errors = LogFollower(Path(params["errors_file"]), ERRORS_LOOK_BACK_BYTES)
         self.table = TableReader()
-        # What was printed before this call names the columns; its rows are the past.
+        # Earlier output is read only for the names of the columns.
         self.table.feed_all(self.follower.lines())
         self.deadline = time.monotonic() + params["timeout"]
         self.reason = "expected a row with counts, found none"
-        self.next_look = 0.0
+        self.next_service_check = 0.0
         self.restarts: int | None = None
         self.rows_seen = 0
 
     def run(self) -> tuple[Verdict, list[Row]]:
-        """Return the first window that convinces.
+        """Return the verdict and the rows of the first window that proves the load.
 
-        :raises NotReadyError: none did in time, or the service is dead
+        :raises NotReadyError: no window did in time, or the service doesn't run
         """
         before: Sample | None = None
         rows: list[Row] = []
         while True:
-            self.look_at_service()
+            self.check_service()
             new = self.table.feed_all(self.follower.lines())
             for row in new:
                 self.rows_seen += 1
@@ -129,7 +130,7 @@ class Watch:
                     before, rows = None, []
                 rows.append(row)
             if new and before is None:
-                # The window starts with the row that has just come, without its counts.
+                # The window starts after the newest row, whose counts don't belong to it.
                 before, rows = self.sample(), rows[-1:]
             elif new and before is not None and len(rows) > self.params["rows"]:
                 after = self.sample()
@@ -145,30 +146,30 @@ class Watch:
             time.sleep(POLL_SECONDS)
 
     def sample(self) -> Sample | None:
-        """Ask the servers for their counters; nothing if one of them doesn't answer."""
+        """Return the servers' counters, or None if a server doesn't answer."""
         try:
             counters = sum_counters(self.params["hosts"], self.params["namespace"], COUNTERS, port=self.params["port"])
         except InfoError as error:
-            self.reason = f"expected an answer of every server node, found: {error}"
+            self.reason = f"expected an answer from every server node, found: {error}"
             return None
         return Sample(time.monotonic(), counters)
 
     def threads(self) -> dict[str, int]:
-        """What the live threads.yaml asks for; nothing where it can't be read."""
+        """Return the threads of the live threads.yaml, or nothing if it can't be read."""
         try:
             return threads_file.parse(Path(self.params["threads_file"]).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
 
-    def look_at_service(self) -> None:
-        """Once a second: a service that is dead, or ends again and again, doesn't come back by waiting.
+    def check_service(self) -> None:
+        """Check once per second that waiting makes sense.
 
-        :raises NotReadyError: it is
+        :raises NotReadyError: the service doesn't run, or exits again and again
         """
         now = time.monotonic()
-        if now < self.next_look:
+        if now < self.next_service_check:
             return
-        self.next_look = now + SERVICE_POLL_SECONDS
+        self.next_service_check = now + SERVICE_POLL_SECONDS
         state = self.systemd.state(self.params["service"])
         if not state.loaded:
             raise NotReadyError(f"expected a service {self.params['service']}, found no such unit on this host")
@@ -177,15 +178,15 @@ class Watch:
         self.restarts = state.restarts if self.restarts is None else self.restarts
         if state.restarts > self.restarts + RESTARTS_MAX:
             raise NotReadyError(
-                f"expected the service {self.params['service']} to go on running, found that it ended "
+                f"expected the service {self.params['service']} to keep running, found that it exited "
                 f"{state.restarts - self.restarts} times in the meantime"
             )
 
     def log_lines(self) -> list[str]:
-        """What explains it: Perseus's own words, and the journal's where Perseus said nothing."""
-        # Each once, and without the frames of stack traces: a failing workload repeats them every second.
-        words = dict.fromkeys(line for line in [*self.errors.lines(), *self.table.others] if not line[:1].isspace())
-        return telling_lines(list(words)) or telling_lines(self.systemd.log_lines(self.params["service"], count=20))
+        """Return lines that explain the problem: those of Perseus, or of the journal if Perseus printed none."""
+        # Each line once and without the frames of stack traces, because a failing workload repeats them every second.
+        lines = dict.fromkeys(line for line in [*self.errors.lines(), *self.table.others] if not line[:1].isspace())
+        return telling_lines(list(lines)) or telling_lines(self.systemd.log_lines(self.params["service"], count=20))
 
 
 def main() -> None:
@@ -208,8 +209,9 @@ def main() -> None:
     )
     if not module.params["hosts"] or module.params["rows"] < 1:
         module.fail_json(
-            msg=f"hosts has {len(module.params['hosts'])} addresses and rows is {module.params['rows']}; "
-            f"expected at least one of each"
+            msg=f"expected at least one address in hosts and at least 1 row, found {len(module.params['hosts'])} "
+            f"addresses and {module.params['rows']} rows",
+            error_class=READINESS,
         )
     if module.params["partial"]:
         hosts = module.params["hosts"]
@@ -225,7 +227,7 @@ def main() -> None:
         shown = "\n".join(f"  {line}" for line in lines) or "  (empty)"
         places = f"{module.params['rows_file']} and {module.params['errors_file']}"
         module.fail_json(
-            msg=f"Perseus is not ready: {error}.\nIn {places}, most telling first:\n{shown}",
+            msg=f"Perseus is not ready: {error}.\nIn {places}, most relevant first:\n{shown}",
             log=lines,
             error_class=READINESS,
         )

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What Prometheus reads, and what its own API says of that. Pure functions."""
+"""Prometheus's targets: which exist, and their health in Prometheus's API. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any
 AEROSPIKE_EXPORTER_PORT = 9145
 NODE_EXPORTER_PORT = 9100
 PERSEUS_EXPORTER_PORT = 9146
-# What a host of a kind has besides node_exporter: job and port.
+# Job and port of the exporter that a kind of host has besides node_exporter.
 JOB_OF_KIND = {"server": ("aerospike", AEROSPIKE_EXPORTER_PORT), "client": ("perseus", PERSEUS_EXPORTER_PORT)}
 
 
 def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, Any]]:
-    """Return the targets of an environment's hosts: node_exporter everywhere, Aerospike's exporter on servers,
-    Perseus's exporter on clients.
+    """Return the targets of an environment's hosts: node_exporter on each, and the exporter of the host's kind.
 
-    :param hosts: records with name, kind (server, client, monitor), index and address; one that is not running
-        (``state``) has nothing to read and is left out
+    :param hosts: records with name, kind (server, client, monitor), index, address and state; hosts that aren't running
+        are left out
     :param cluster: the environment's name, for the label ``cluster``
     """
     targets = []
@@ -36,7 +35,7 @@ def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, 
 
 
 def file_sd(targets: Sequence[dict[str, Any]], job: str) -> str:
-    """Return one job's targets as a file for Prometheus's file service discovery."""
+    """Return the targets of a job as a file for Prometheus's file-based service discovery."""
     groups = [
         {"targets": [target["address"]], "labels": dict(target["labels"])} for target in targets if target["job"] == job
     ]
@@ -44,7 +43,7 @@ def file_sd(targets: Sequence[dict[str, Any]], job: str) -> str:
 
 
 def read_targets(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the active targets of /api/v1/targets, plain."""
+    """Return job, instance, address, kind, url, health and last_error of each target in /api/v1/targets."""
     return [
         {
             "job": target["labels"].get("job", ""),
@@ -60,23 +59,23 @@ def read_targets(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def targets_problem(expected: Sequence[dict[str, str]], found: Sequence[dict[str, Any]]) -> str:
-    """Say which expected targets Prometheus doesn't read, or nothing.
+    """Return which expected targets aren't up, or "".
 
     :param expected: records with job and address
     :param found: from :func:`read_targets`
     """
     by_key = {(target["job"], target["address"]): target for target in found}
-    wrong = []
+    lines = []
     for target in expected:
         key = (target["job"], target["address"])
         if key not in by_key:
-            wrong.append(f"{target['address']} ({target['job']}): Prometheus doesn't know it")
+            lines.append(f"{target['address']} ({target['job']}): Prometheus has no such target")
         elif by_key[key]["health"] != "up":
             record = by_key[key]
-            reason = record["last_error"] or "not read yet"
-            wrong.append(f"{target['address']} ({target['job']}, {record['instance']}): {record['health']}, {reason}")
-    if not wrong:
+            reason = record["last_error"] or "not scraped yet"
+            lines.append(f"{target['address']} ({target['job']}, {record['instance']}): {record['health']}, {reason}")
+    if not lines:
         return ""
-    return f"expected {len(expected)} targets that are up, found {len(wrong)} that are not:\n" + "\n".join(
-        f"  {line}" for line in wrong
+    return f"expected {len(expected)} targets that are up, found {len(lines)} that are not:\n" + "\n".join(
+        f"  {line}" for line in lines
     )

@@ -1,4 +1,4 @@
-"""Targets and dashboards as data, and monitoring_ready against HTTP servers that a test runs."""
+"""Targets and dashboards as data, and monitoring_ready against an HTTP server of the test."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.filter.monitoring import grafana_dashboard_files
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
@@ -24,8 +25,9 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monito
 from ansible_collections.aerospike_community.pegasus.plugins.modules.monitoring_ready import (
     Monitoring,
     NotYetError,
-    never,
+    main,
     reached_at,
+    why_down,
 )
 
 HOSTS = [
@@ -47,7 +49,7 @@ def target(address: str, health: str = "up", job: str = "hosts", error: str = ""
     }
 
 
-def test_each_running_host_has_its_targets() -> None:
+def test_each_running_host_has_targets() -> None:
     targets = targets_of(HOSTS, "Benchmark")
     assert [(item["job"], item["address"]) for item in targets] == [
         ("aerospike", "10.0.0.1:9145"),
@@ -67,11 +69,11 @@ def test_a_target_that_is_not_up_is_named_with_its_error() -> None:
     problem = targets_problem(expected, read_targets(answer))
     assert "expected 2 targets that are up, found 2 that are not" in problem
     assert "10.0.0.1:9100 (hosts, Benchmark-1): down, connection refused" in problem
-    assert "10.0.0.9:9100 (hosts): Prometheus doesn't know it" in problem
+    assert "10.0.0.9:9100 (hosts): Prometheus has no such target" in problem
 
 
 @pytest.mark.parametrize("name", list(grafana_dashboards.DASHBOARDS))
-def test_a_dashboard_is_one_that_grafana_takes(name: str) -> None:
+def test_a_dashboard_is_valid_for_grafana(name: str) -> None:
     data = json.loads(grafana_dashboards.render(name))
     assert data["uid"] == f"pegasus-{name}"
     panels = data["panels"]
@@ -93,7 +95,7 @@ def test_a_dashboard_is_one_that_grafana_takes(name: str) -> None:
             assert query["datasource"]["uid"] == DATASOURCE_UID
 
 
-def test_dashboards_as_files() -> None:
+def test_dashboards_are_rendered_as_files() -> None:
     files = grafana_dashboard_files(["environment", "cluster"], "/folder")
     assert [item["path"] for item in files] == ["/folder/environment.json", "/folder/cluster.json"]
     with pytest.raises(Exception, match="found no dashboard 'nope'"):
@@ -101,7 +103,7 @@ def test_dashboards_as_files() -> None:
 
 
 class Sites:
-    """What the test's server answers: path -> (status, JSON)."""
+    """The answers of the test's server: path -> (status, JSON)."""
 
     def __init__(self) -> None:
         self.pages: dict[str, tuple[int, object]] = {
@@ -120,7 +122,7 @@ class Sites:
 
 @pytest.fixture
 def sites() -> Iterator[Sites]:
-    """A server that stands for Prometheus and Grafana."""
+    """A server that answers as Prometheus and Grafana."""
     answers = Sites()
 
     class Handler(BaseHTTPRequestHandler):
@@ -134,7 +136,7 @@ def sites() -> Iterator[Sites]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     answers.url = f"http://127.0.0.1:{server.server_port}"
@@ -147,7 +149,7 @@ def sites() -> Iterator[Sites]:
 
 
 def monitoring(url: str) -> Monitoring:
-    """The module's view of the test's server."""
+    """The module's client for the test's server."""
     return Monitoring(
         {
             "prometheus_url": url,
@@ -161,7 +163,7 @@ def monitoring(url: str) -> Monitoring:
     )
 
 
-def test_everything_there(sites: Sites) -> None:
+def test_everything_is_ready(sites: Sites) -> None:
     seen = monitoring(sites.url)
     seen.check()
     assert seen.dashboards == [{"uid": "pegasus-cluster", "title": "Pegasus: cluster", "path": "/d/pegasus-cluster/c"}]
@@ -173,7 +175,7 @@ def test_everything_there(sites: Sites) -> None:
 @pytest.mark.parametrize(
     ("path", "page", "expected", "service"),
     [
-        ("/api/v1/targets", (200, {"data": {"activeTargets": []}}), "doesn't know it", ""),
+        ("/api/v1/targets", (200, {"data": {"activeTargets": []}}), "has no such target", ""),
         ("/api/v1/targets", (503, {}), "found HTTP 503", "prometheus"),
         ("/api/v1/targets", (200, []), "expected a JSON object, found list", "prometheus"),
         ("/api/health", (200, {"database": "failing"}), "expected database ok", "grafana-server"),
@@ -181,7 +183,7 @@ def test_everything_there(sites: Sites) -> None:
         ("/api/dashboards/uid/pegasus-cluster", (404, {}), "found HTTP 404", "grafana-server"),
     ],
 )
-def test_what_is_missing_is_named(sites: Sites, path: str, page: tuple, expected: str, service: str) -> None:
+def test_a_missing_part_is_named(sites: Sites, path: str, page: tuple, expected: str, service: str) -> None:
     sites.pages[path] = page
     with pytest.raises(NotYetError, match=expected) as caught:
         monitoring(sites.url).check()
@@ -197,28 +199,38 @@ def test_a_wrong_password_is_final(sites: Sites) -> None:
     assert "p:w" not in str(caught.value)
 
 
-def test_nobody_listens() -> None:
+def test_a_refused_connection_is_a_problem() -> None:
     with pytest.raises(NotYetError, match="refused"):
         monitoring("http://127.0.0.1:9").check()
 
 
-def test_addresses_for_users() -> None:
+def test_urls_have_the_address_for_users() -> None:
     assert reached_at("http://127.0.0.1:3000", "54.1.2.3") == "http://54.1.2.3:3000"
     assert reached_at("http://127.0.0.1:3000", "") == "http://127.0.0.1:3000"
 
 
 @pytest.mark.parametrize(
-    ("loaded", "active", "said"),
+    ("loaded", "active", "reason"),
     [
-        ("not-found", "inactive", "; prometheus isn't installed here: setup-grafana goes on with it"),
+        ("not-found", "inactive", "; prometheus isn't installed on this host: setup-grafana installs it"),
         ("loaded", "inactive", "; prometheus is inactive (x): setup-grafana starts it"),
         ("loaded", "failed", "; prometheus is failed (x): setup-grafana starts it"),
         ("loaded", "activating", ""),
         ("loaded", "active", ""),
     ],
 )
-def test_what_never_answers_isnt_waited_for(loaded: str, active: str, said: str) -> None:
-    """A setup that was interrupted before its monitoring was there."""
+def test_a_service_that_never_answers_is_not_waited_for(loaded: str, active: str, reason: str) -> None:
+    """A setup was interrupted before it installed or started the monitoring."""
     systemd = Systemd(lambda *_, **__: (0, f"LoadState={loaded}\nActiveState={active}\nSubState=x", ""))
-    assert never("prometheus", systemd) == said
-    assert never("", systemd) == ""
+    assert why_down("prometheus", systemd) == reason
+    assert why_down("", systemd) == ""
+
+
+def test_the_module_fails_with_its_class(sites: Sites, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = {"job": "hosts", "address": "10.0.0.9:9100"}
+    arguments = {"prometheus_url": sites.url, "targets": [missing], "grafana_password": "x", "timeout": 0}
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        main()
+    result = json.loads(capsys.readouterr().out)
+    assert result["error_class"] == "readiness" and "has no such target" in result["msg"]
+    assert [item["health"] for item in result["targets"]] == ["up"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import parse_state
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import threads as threads_file
@@ -204,7 +206,7 @@ def test_the_watch_says_why_it_gave_up(params: dict, monkeypatch: pytest.MonkeyP
 
 def test_a_perseus_that_ends_again_and_again_is_not_waited_for(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perseus_ready, "SERVICE_POLL_SECONDS", 0.0)
-    with pytest.raises(NotReadyError, match="ended 2 times in the meantime"):
+    with pytest.raises(NotReadyError, match="exited 2 times in the meantime"):
         Watch(params, RestartedSystemd(most=5)).run()
 
 
@@ -239,3 +241,13 @@ def test_no_rows_at_all(params: dict) -> None:
 def test_a_dead_service_is_told_at_once(params: dict, active: str) -> None:
     with pytest.raises(NotReadyError, match=rf"to run, found it {active} \(x\), exit-code, exit status 1"):
         Watch(params, FakeSystemd(active)).run()
+
+
+def test_the_module_fails_with_its_class(
+    params: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(perseus_ready, "Systemd", lambda _: FakeSystemd("failed"))
+    with patch_module_args(params), pytest.raises(SystemExit):
+        perseus_ready.main()
+    result = json.loads(capsys.readouterr().out)
+    assert result["error_class"] == "readiness" and result["msg"].startswith("Perseus is not ready: ")
