@@ -298,7 +298,7 @@ def test_copy_threads_is_proven_by_perseus_itself(checkout, addresses):
     edit(checkout.path / "threads.yaml", "write: 2\n", "write: 4\n")
     run = checkout.driver("copy-threads")
     assert run.code == 0, run.why()
-    assert "the load of threads.yaml runs" in told(run)
+    assert "Perseus runs the load of threads.yaml" in told(run)
     for address in addresses["client"]:
         until(lambda a=address: re.search(r"\| Threads:\s*\| 4 ", log_tail(checkout, a)), 40, "four write threads")
     run = checkout.driver("copy-threads")

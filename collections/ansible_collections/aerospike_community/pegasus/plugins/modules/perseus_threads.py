@@ -1,38 +1,38 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Set the live load: check threads.yaml, put it in place in one step, and see that Perseus took it over."""
+"""Set the live load: check threads.yaml, replace it in one step, and verify that Perseus applies it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: perseus_threads
-short_description: "Set the live load: check threads.yaml, put it in place, and see that Perseus took it over"
+short_description: "Set the live load: check threads.yaml, replace it, and verify that Perseus applies it"
 description:
-  - Refuses everything that Perseus would misunderstand, with all problems at once, before the host's file is touched.
-  - Replaces the file by renaming. Perseus reads it every second and starts all workloads when it is missing even for a
-    moment, so it is never written in place.
-  - With O(prove), waits until Perseus shows the new load, by its process or by its next Threads row, see RV(proof).
+  - Refuses everything that Perseus would misunderstand, and reports all problems at once, before it changes the file.
+  - Replaces the file by renaming. Perseus reads it every second and starts all workloads if it is missing even for a
+    moment, so the file is never written in place.
+  - With O(prove), waits until Perseus runs the new load. Its process or its next Threads row proves it, see RV(proof).
 author: Pegasus authors
 options:
   content: {description: The text of threads.yaml., type: str, required: true}
   path:
-    description: Where Perseus reads it. A missing folder is made.
+    description: The file that Perseus reads. A missing folder is created.
     type: path
     default: /var/lib/perseus/threads.yaml
-  prove: {description: "Whether to see that Perseus, which has to run, takes it over.", type: bool, default: false}
-  rows_file: {description: "Where Perseus prints its rows.", type: path, default: /var/log/perseus/perseus.log}
-  service: {description: Perseus's service., type: str, default: perseus}
-  timeout: {description: Seconds that Perseus has to show the new load., type: float, default: 40}
+  prove: {description: Whether to verify that a running Perseus applies the file., type: bool, default: false}
+  rows_file: {description: The file with Perseus's output., type: path, default: /var/log/perseus/perseus.log}
+  service: {description: Perseus's systemd service., type: str, default: perseus}
+  timeout: {description: Seconds to wait for the new load., type: float, default: 40}
   programs:
     description:
-      - Folder of the host in which the role perseus_client installs this collection's programs. With it they do the
-        work where they are there, which is faster than sending the module.
+      - Folder on the host in which the role perseus_client installs this collection's programs. If they are installed,
+        they set the load, which is faster than copying the module.
     type: path
 attributes:
   action: {description: Checks the content on the controller., support: full}
-  check_mode: {description: Checks the content and says whether it would change., support: full}
+  check_mode: {description: Checks the content and reports whether the file would change., support: full}
   diff_mode: {description: Shows the difference., support: full}
 """
 
@@ -45,20 +45,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 threads: {description: Threads by workload., returned: success, type: dict}
-before: {description: "The same before; empty where there was no file, or no good one.", returned: success, type: dict}
+before: {description: Threads by workload before; empty without a valid file., returned: success, type: dict}
 proof:
   description: >-
-    What shows that the load is the new one. C(process), its process has exactly as many workload threads as the file
-    asks for, and since the file was in place as many of them began and ended as the change asks for, or, where the load
-    stays as it was, it printed a row; C(threads row),
-    Perseus printed these counts after the file was in place. Empty where nothing was asked to be proven.
+    What proves that Perseus runs the new load. V(process) means that its process has exactly the requested number of
+    workload threads, and that as many of them started and ended as the change requires. If the load is unchanged, it
+    also printed a row. V(threads row) means that Perseus printed these counts after the file was replaced. Empty
+    without O(prove).
   returned: success
   type: str
-seconds: {description: From the new file to the proof., returned: success, type: float}
-message: {description: The proof in words., returned: success, type: str}
-note: {description: RV(message) after the name of the host., returned: when there is a message, type: str}
-error_class: {description: C(configuration)., returned: when threads.yaml is refused, type: str}
-problems: {description: What is wrong with the file., returned: failure, type: list, elements: str}
+seconds: {description: Time from the new file to the proof., returned: success, type: float}
+message: {description: The proof as a sentence., returned: success, type: str}
+note: {description: The message with the host's name., returned: if there is a message, type: list, elements: str}
+annotation: {description: The change with the host's name., returned: changed, type: list, elements: str}
+problems: {description: The problems of the file., returned: failure, type: list, elements: str}
+error_class: {description: C(configuration) if the file has problems., returned: failure, type: str}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -1,1 +1,1 @@
-"""The load generator: configuration, threads, rows, meter, exporter, proof."""
+"""Perseus, the load generator: configuration, threads, rows, meter, exporter, proof, live load, preflight."""

@@ -1,12 +1,12 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The live load on a client's host: puts threads.yaml in place in one step, and sees that Perseus takes it over.
+"""The live load of a client: replaces threads.yaml in one step, and verifies that Perseus applies it.
 
-The module perseus_threads uses it, and it is a program on hosts that the role perseus_client has set up:
+The module perseus_threads uses it. The Ansible role perseus_client also installs it on clients as a program:
 
-    python3 -s -m ansible_collections.aerospike_community.pegasus.plugins.module_utils.live_load
+    python3 -s -m ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.live_load
 
-It reads set_load's arguments as one JSON object from stdin, and prints its result. Standard library only.
+The program reads the arguments of set_load as a JSON object from stdin, and prints the result. Standard library only.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ from .rows import LogFollower, TableReader
 from .threads import ThreadsFileError, parse, render
 
 POLL_SECONDS = 0.02
-# The last header is at most 10 rows back; error lines may stand between.
+# The last header is at most 10 rows back, but there may be error lines in between.
 LOOK_BACK_BYTES = 128 * 1024
-# How Java names threads that got no name of their own, which a kernel shows. Only Perseus's workload threads are such:
-# its timers are pool-N-thread-M, the client's tend and Aerospike-N (Perseus 935c175, client 7.1.0, JDK 17).
+# Java's default name of a thread, as the kernel shows it. Only Perseus's workload threads have it. Its timers are named
+# pool-N-thread-M, the threads of the Aerospike client tend and Aerospike-N (Perseus 935c175, client 7.1.0, JDK 17).
 WORKLOAD_THREAD = re.compile(r"Thread-\d+")
-SEEN_IN = {"process": "its process's threads", "threads row": "its Threads row"}
-
-
-# Those of the module.
+EVIDENCE = {"process": "the threads of its process", "threads row": "the counts of its Threads row"}
+# The options of the module.
 ARGUMENTS: dict[str, Any] = {
     "content": {"type": "str", "required": True},
     "path": {"type": "path", "default": "/var/lib/perseus/threads.yaml"},
@@ -45,31 +43,31 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-class NotTakenOverError(Exception):
-    """Perseus doesn't show the new load."""
+class NotAppliedError(Exception):
+    """Perseus doesn't run the new load."""
 
 
-class Proof:
-    """One Perseus, watched from before the new file is there until it shows the new load."""
+class LoadWatch:
+    """Watches a Perseus from before the file is replaced until it runs the new load."""
 
     def __init__(self, rows_file: Path, process: int) -> None:
         """:param process: Perseus's process id"""
         self.process = Path(f"/proc/{process}/task")
         self.follower = LogFollower(rows_file, LOOK_BACK_BYTES)
         self.table = TableReader()
-        # What was printed until now names the columns; its Threads row may be 10 rows old.
+        # Earlier output is read only for the names of the columns. Its Threads row may be 10 rows old.
         self.table.feed_all(self.follower.lines())
         self.columns = {column.workload for column in self.table.columns}
         self.table.threads = {}
-        self.alive = False  # whether it printed a row since
+        self.alive = False  # whether Perseus has printed a row since
         self.threads_before = self.workload_threads() or set()
         self.began = time.monotonic()
 
     def wait(self, old: dict[str, int], new: dict[str, int], timeout: float) -> str:
-        """Return what shows the new load.
+        """Wait until Perseus runs the new load. Return what proves it, a key of EVIDENCE.
 
-        :param old: the load that the file held before; empty where that isn't known
-        :raises NotTakenOverError: nothing did within ``timeout`` seconds, or Perseus ended
+        :param old: the load before; {} if unknown
+        :raises NotAppliedError: there is no proof within ``timeout`` seconds, or Perseus exited
         """
         while True:
             self.alive = bool(self.table.feed_all(self.follower.lines())) or self.alive
@@ -78,33 +76,33 @@ class Proof:
                 return "threads row"
             threads = self.workload_threads()
             if threads is None:
-                raise NotTakenOverError("expected Perseus to run on, found that its process ended")
-            if self.shows(threads, old, new):
+                raise NotAppliedError("expected Perseus to keep running, found that its process exited")
+            if self.proves(threads, old, new):
                 return "process"
             if time.monotonic() - self.began > timeout:
-                raise NotTakenOverError(self.describe(new, threads, timeout))
+                raise NotAppliedError(self.describe(new, threads, timeout))
             time.sleep(POLL_SECONDS)
 
-    def shows(self, threads: set[str], old: dict[str, int], new: dict[str, int]) -> bool:
-        """Whether the process's workload threads are those of the new load. They don't tell whose they are, so beside
-        their number as many must have begun and ended as the change asks for: write 1, read 0 isn't write 0, read 1.
+    def proves(self, threads: set[str], old: dict[str, int], new: dict[str, int]) -> bool:
+        """Return whether the workload threads of the process are those of the new load.
 
-        Where no thread has to begin or end, a row shows that the process isn't stuck. A workload without a column is
-        off, and has no threads whatever the file says.
+        A thread's name doesn't show its workload. So their total must be right, and as many threads must have started
+        and ended as the change requires: write 1, read 0 isn't write 0, read 1. If the change requires neither, a row
+        proves that the process isn't stuck. A workload without a column is disabled and never has threads.
         """
         if not self.columns:
             return False
         change = [new[name] - old.get(name, new[name]) for name in new if name in self.columns]
-        begun, ended = threads - self.threads_before, self.threads_before - threads
+        started, ended = threads - self.threads_before, self.threads_before - threads
         return (
             len(threads) == sum(count for name, count in new.items() if name in self.columns)
-            and len(begun) >= sum(count for count in change if count > 0)
+            and len(started) >= sum(count for count in change if count > 0)
             and len(ended) >= -sum(count for count in change if count < 0)
             and (any(change) or self.alive)
         )
 
     def workload_threads(self) -> set[str] | None:
-        """The ids of the process's workload threads; nothing when the process is gone."""
+        """Return the ids of the process's workload threads, or None if the process has exited."""
         try:
             threads = list(self.process.iterdir())
         except OSError:
@@ -112,18 +110,19 @@ class Proof:
         return {thread.name for thread in threads if WORKLOAD_THREAD.fullmatch(name_of(thread))}
 
     def describe(self, new: dict[str, int], threads: set[str], timeout: float) -> str:
-        """What was expected and found, for the failure's message."""
+        """Return what was expected and found."""
         printed = self.table.threads
         row = ", ".join(f"{name} {count}" for name, count in printed.items()) or "no Threads row"
-        wanted = ", ".join(f"{name} {count}" for name, count in new.items() if name in (printed or self.columns or new))
+        shown = printed or self.columns or new
+        expected = ", ".join(f"{name} {count}" for name, count in new.items() if name in shown)
         return (
-            f"expected {wanted} within {timeout:.0f} s, found {row}; its process has {len(threads)} workload threads "
+            f"expected {expected} within {timeout:.0f} s, found {row}; its process has {len(threads)} workload threads "
             f"({len(self.threads_before)} before)"
         )
 
 
 def name_of(thread: Path) -> str:
-    """A thread's name, at most 15 characters; empty when it is gone."""
+    """Return a thread's name, at most 15 characters, or "" if the thread has ended."""
     try:
         return (thread / "comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -131,14 +130,14 @@ def name_of(thread: Path) -> str:
 
 
 def running_process(service: str) -> int:
-    """Perseus's process id; 0 where it doesn't run (also while it waits for its next automatic restart)."""
+    """Return Perseus's process id, or 0 if it isn't running (also while systemd waits to restart it)."""
     command = ["systemctl", "show", "--property=MainPID", "--value", service]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return int(done.stdout.strip() or 0)
 
 
 def counts_of(text: str) -> dict[str, int]:
-    """The load in a file's text; nothing where Perseus couldn't read it either."""
+    """Return the load in a file's text, or {} if Perseus couldn't read the file either."""
     try:
         return parse(text)
     except ThreadsFileError:
@@ -156,25 +155,25 @@ def set_load(
     check: bool,
     programs: str | None = None,
 ) -> dict[str, Any]:
-    """Put the load in place and prove it, as asked; return the result of the module perseus_threads, failed or not.
+    """Set the load and verify it. Return the result of the module perseus_threads, failed or not.
 
-    The arguments are the module's, which describes them.
+    The module documents the other parameters.
 
-    :param check: change nothing
+    :param check: whether to change nothing
     """
     try:
         threads = parse(content)
     except ThreadsFileError as error:
         reasons = "\n".join(f"  {problem}" for problem in error.problems)
-        reason = f"threads.yaml was refused and the live load stays as it is:\n{reasons}"
+        reason = f"threads.yaml was refused. The live load is unchanged:\n{reasons}"
         problems = {"problems": error.problems, "error_class": "configuration"}
         return {"failed": True, "changed": False, "msg": reason, **problems}
     try:
         return _set_load(Path(path), threads, Path(rows_file), service if prove else "", timeout, check)
-    except NotTakenOverError as error:
+    except NotAppliedError as error:
         reason = (
-            f"Perseus doesn't show the load of threads.yaml: {error}. A Perseus that once got a value of a wrong "
-            "type never reads the file again until it restarts: rerun-clients"
+            f"Perseus doesn't run the load of threads.yaml: {error}. After a value of the wrong type, Perseus doesn't "
+            "read the file again until it restarts: run rerun-clients"
         )
     except OSError as error:
         reason = f"{path} can't be written: {error}"
@@ -184,9 +183,11 @@ def set_load(
 def _set_load(
     path: Path, threads: dict[str, int], rows_file: Path, service: str, timeout: float, check: bool
 ) -> dict[str, Any]:
-    """Raises NotTakenOverError, OSError.
+    """Set the load of valid threads.
 
-    :param service: whose process has to prove it; empty where nothing is to be proven
+    :param service: the service whose process is watched; "" to prove nothing
+    :raises NotAppliedError: Perseus isn't running, or doesn't run the new load in time
+    :raises OSError: the file can't be written
     """
     new = render(threads)
     old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
@@ -201,17 +202,17 @@ def _set_load(
     }
     process = running_process(service) if service else 0
     if service and not process:
-        raise NotTakenOverError(f"expected the service {service} to run, found that it doesn't")
+        raise NotAppliedError(f"expected the service {service} to run, found that it isn't running")
     if check:
         return result
-    proof = Proof(rows_file, process) if process else None
+    watch = LoadWatch(rows_file, process) if process else None
     if old != new:
         replace(path, new.encode())
-    if not proof:
+    if not watch:
         return result
-    kind = proof.wait(counts_of(old), threads, timeout)
-    seconds = round(time.monotonic() - proof.began, 2)
-    message = f"the load of threads.yaml runs, {seconds:.1f} s after the file was there (seen in {SEEN_IN[kind]})"
+    kind = watch.wait(counts_of(old), threads, timeout)
+    seconds = round(time.monotonic() - watch.began, 2)
+    message = f"Perseus runs the load of threads.yaml, {seconds:.1f} s after the copy ({EVIDENCE[kind]} show it)"
     return {**result, "proof": kind, "seconds": seconds, "message": message}
 
 
