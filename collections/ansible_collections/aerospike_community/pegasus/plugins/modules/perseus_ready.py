@@ -179,7 +179,7 @@ class Watch:
         if state.restarts > self.restarts + RESTARTS_MAX:
             raise NotReadyError(
                 f"expected the service {self.params['service']} to keep running, found that it exited "
-                f"{state.restarts - self.restarts} times in the meantime"
+                f"{state.restarts - self.restarts} times meanwhile"
             )
 
     def log_lines(self) -> list[str]:

@@ -1,10 +1,11 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""configuration.yaml, what Perseus reads once at its start: checked here, because Perseus explains nothing.
+"""configuration.yaml, which Perseus reads once at its start: checks the settings and renders the file.
 
-One unknown name, one missing block or one wrong type makes it end without a reason or hang for ever (an exception in a
-thread that nobody waits for). So the file is made from data, whole, with exactly the names that Perseus knows.
-Source of the names and limits: Perseus's public source and runs of it. Standard library only.
+After an unknown name, a missing block or a wrong type, Perseus exits without a reason or hangs forever, because nothing
+waits for the thread of the exception. So the file is rendered from data, complete and with exactly the names that
+Perseus knows.
+Source of the names and limits: Perseus's public source, and runs of it. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 MIN_RECORD_SIZE = 178
-# Not for users: 0 seconds hangs Perseus, 0 lines print no rows, 1 line no header, and columns have to hold titles.
-# The header says how many threads run, so it comes often.
+# Not configurable: 0 seconds hangs Perseus, 0 lines print no rows, 1 line prints no header, and a column must fit its
+# title. The header is frequent because it has the number of running threads.
 PRINT_INTERVAL_SECONDS = 1
 LINES_PER_HEADER = 10
 COLUMN_WIDTH = 11
@@ -24,7 +25,7 @@ LARGEST_INT = 2**31 - 1
 
 
 class PerseusConfigError(ValueError):
-    """The settings can't be given to Perseus. ``problems`` holds one sentence for each reason."""
+    """The settings aren't valid for Perseus. ``problems`` has a sentence for each reason."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -33,14 +34,14 @@ class PerseusConfigError(ValueError):
 
 @dataclass(frozen=True)
 class PerseusSettings:
-    """What differs from one Perseus to another."""
+    """The settings that differ between clients."""
 
     hosts: list[str] = field(default_factory=list)  # addresses of server nodes
     port: int = 3000
     namespace: str = "test"
     set: str = "test"
     truncate_set: bool = False  # empties the set at each start
-    id: int = 0  # distinct for each instance that runs at the same time
+    id: int = 0  # distinct for each Perseus that runs at the same time
     record_size: int = 300  # bytes
     read_batch_size: int = 200  # records
     write_batch_size: int = 100  # records
@@ -50,15 +51,15 @@ class PerseusSettings:
     geo_spatial_index: bool = False
     udf_aggregation: bool = False
     range_query: bool = False
-    normal_time_range: int = 10  # records: Perseus numbers them, whatever it calls this
+    normal_time_range: int = 10  # records, although Perseus calls it a time
     max_time_range: int = 100  # records
     max_time_range_chance: float = 0.01  # 0.0 to 1.0
 
 
 def settings_from(values: dict[str, Any]) -> PerseusSettings:
-    """Make settings of plain values; numbers and booleans may come as text, as `ansible-playbook -e x=5` gives them.
+    """Return settings from plain values. Numbers and booleans may be text, as from ``ansible-playbook -e x=5``.
 
-    :raises PerseusConfigError: with every problem at once
+    :raises PerseusConfigError: with all problems at once
     """
     problems: list[str] = []
     known = {item.name: item for item in fields(PerseusSettings)}
@@ -84,7 +85,7 @@ def settings_from(values: dict[str, Any]) -> PerseusSettings:
 
 
 def configuration(settings: PerseusSettings) -> dict[str, Any]:
-    """Return the whole configuration, with Perseus's own names, in its own order."""
+    """Return the complete configuration with Perseus's names in Perseus's order."""
     return {
         "aerospikeConfiguration": {
             "hosts": [{"ip": host, "port": settings.port} for host in settings.hosts],
@@ -127,12 +128,12 @@ def render(settings: PerseusSettings) -> str:
 
 
 def read(text: str) -> dict[str, Any]:
-    """Return what :func:`render` wrote, for a look at a file before Perseus is started.
+    """Return the configuration in a file that :func:`render` wrote, to check it before Perseus starts.
 
-    :raises PerseusConfigError: the file is not one of :func:`render`, not all of it, or can't be given to Perseus
+    :raises PerseusConfigError: the file isn't from :func:`render`, is incomplete, or isn't valid for Perseus
     """
     if not text.endswith("\n"):
-        raise PerseusConfigError(["its last line has no end: the file was cut off"])
+        raise PerseusConfigError(["its last line is incomplete: the file is truncated"])
     root: dict[str, Any] = {}
     path = [root]
     for number, line in enumerate(text.splitlines(), start=1):
@@ -158,26 +159,26 @@ def read(text: str) -> dict[str, Any]:
 
 
 def _differences(expected: dict[str, Any], found: dict[str, Any], where: str) -> Iterable[str]:
-    """Name the keys that are missing, unknown, or of another type."""
+    """Yield a problem for each key that is missing, unknown, or of another type."""
     for name, value in expected.items():
         if name not in found:
-            yield f"{where}{name}: missing; Perseus would hang, or take a default of its own"
+            yield f"{where}{name}: missing; Perseus would hang or use its own default"
         elif isinstance(value, dict) and isinstance(found[name], dict):
             yield from _differences(value, found[name], f"{where}{name}.")
         elif type(value) is not type(found[name]):
             yield f"{where}{name}: found {found[name]!r}, expected {type(value).__name__}"
     for name in found.keys() - expected.keys():
-        yield f"{where}{name}: unknown; Perseus would end without a reason"
+        yield f"{where}{name}: unknown; Perseus would exit without a reason"
 
 
 def _write(data: dict[str, Any], depth: int, lines: list[str]) -> None:
-    """Add a mapping's lines: plain numbers and booleans, JSON for text and the list of hosts (which is YAML too)."""
+    """Append a mapping's lines. Text and the list of hosts are JSON, which is valid YAML."""
     for name, value in data.items():
         if isinstance(value, dict):
             lines.append(f"{'  ' * depth}{name}:")
             _write(value, depth + 1, lines)
         elif isinstance(value, float):
-            # Never 1e-05: YAML 1.1 reads that as text.
+            # Not 1e-05, which YAML 1.1 reads as text.
             number = f"{value:.12f}".rstrip("0")
             lines.append(f"{'  ' * depth}{name}: {number}{'0' if number.endswith('.') else ''}")
         else:
@@ -185,13 +186,13 @@ def _write(data: dict[str, Any], depth: int, lines: list[str]) -> None:
 
 
 def _limits(settings: PerseusSettings) -> Iterable[str]:
-    """Say which values Perseus can't work with."""
+    """Yield a problem for each value that Perseus can't use."""
     if not settings.hosts:
         yield "hosts: found none; expected the address of at least one server node"
     if not settings.namespace:
         yield "namespace: found an empty name; expected the cluster's namespace"
     if not settings.set:
-        yield "set: found an empty name; expected a set's name"
+        yield "set: found an empty name; expected the name of a set"
     if not 1 <= settings.port <= 65535:
         yield f"port: found {settings.port}; expected 1 to 65535"
     if settings.record_size < MIN_RECORD_SIZE:
@@ -207,7 +208,7 @@ def _limits(settings: PerseusSettings) -> Iterable[str]:
 
 
 def _whole(value: Any) -> int:
-    """Read a whole number."""
+    """Convert to a whole number. Raises ValueError."""
     try:
         if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
             raise ValueError
@@ -220,7 +221,7 @@ def _whole(value: Any) -> int:
 
 
 def _fraction(value: Any) -> float:
-    """Read a number."""
+    """Convert to a finite number. Raises ValueError."""
     try:
         if isinstance(value, bool):
             raise ValueError
@@ -233,27 +234,27 @@ def _fraction(value: Any) -> float:
 
 
 def _boolean(value: Any) -> bool:
-    """Read true or false."""
+    """Convert to a boolean. Raises ValueError."""
     if isinstance(value, bool):
         return value
-    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if str(value).lower() not in words:
+    values = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if str(value).lower() not in values:
         raise ValueError(f"found {value!r}; expected true or false")
-    return words[str(value).lower()]
+    return values[str(value).lower()]
 
 
 def _text(value: Any) -> str:
-    """Read a name; a number is a name too (a namespace may be called 1)."""
+    """Convert to a name. A number is valid, because a namespace may be named 1. Raises ValueError."""
     if value is None or isinstance(value, (bool, dict, list)):
         raise ValueError(f"found {value!r}; expected text")
     text = str(value)
     if not (text.isascii() and text.isprintable()):
-        raise ValueError(f"found {text!r}; expected ASCII letters, digits and signs only")
+        raise ValueError(f"found {text!r}; expected printable ASCII characters only")
     return text
 
 
 def _addresses(value: Any) -> list[str]:
-    """Read a list of addresses."""
+    """Convert to a list of addresses. Raises ValueError."""
     if isinstance(value, (str, dict)) or not isinstance(value, Iterable):
         raise ValueError(f"found {value!r}; expected a list of addresses")
     addresses = [_text(item) for item in value]

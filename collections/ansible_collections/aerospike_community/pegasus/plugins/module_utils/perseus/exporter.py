@@ -1,11 +1,11 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Serves Perseus's metrics on a client: reads the rows that Perseus prints and its threads.yaml, changes nothing.
+"""The Perseus exporter of a client: serves metrics from Perseus's output, its threads.yaml and its service.
 
-A program of its own (the service perseus-exporter), so that it tells the truth also when Perseus is dead. It needs
-Python 3.9 and nothing else. The role perseus_client puts it on the host under the package's own name:
+It changes nothing. It is a service of its own (perseus-exporter), so that it also answers when Perseus is dead. It needs
+only Python 3.9. The Ansible role perseus_client installs it under the name of this package:
 
-    PYTHONPATH=/usr/lib/pegasus python3 -m ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus_exporter
+    PYTHONPATH=/usr/lib/pegasus python3 -m ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.exporter
 """  # noqa: E501
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from .meter import Meter, Service
 from .rows import LogFollower
 
 PORT = 9146
-POLL_SECONDS = 0.25  # how often the log is read: a row comes each second
-LOOK_BACK_BYTES = 512 * 1024  # the last header is at most 10 rows back; error lines may stand between
-CACHE_SECONDS = 0.9  # two Prometheus servers ask systemd once
+POLL_SECONDS = 0.25  # interval of reading the log, which gets a row every second
+LOOK_BACK_BYTES = 512 * 1024  # the last header is at most 10 rows back, but there may be error lines in between
+CACHE_SECONDS = 0.9  # so that two Prometheus servers cause one query of systemd
 _RUNNING_STATES = ("active", "reloading")
 
 
 class ServiceWatch:
-    """Perseus's service. Each start has an id of its own: a new one is a restart, by whomever."""
+    """The state of Perseus's service. Each start has an invocation id, so a new id is a restart by anyone."""
 
     def __init__(self, show: Callable[[], str]) -> None:
-        """:param show: gives the unit's properties, as ``systemctl show`` prints them; OSError where it can't"""
+        """:param show: returns the unit's properties in the form of ``systemctl show``; raises OSError"""
         self._show = show
         self._invocation = ""
         self._state = Service(active=False, restarts=0)
-        self._asked = float("-inf")
+        self._queried = float("-inf")
 
     def state(self, now: float) -> Service:
-        """Ask systemd, at most once in CACHE_SECONDS."""
-        if now - self._asked >= CACHE_SECONDS:
-            self._asked = now
-            self._state = self._ask()
+        """Return the state, at most CACHE_SECONDS old."""
+        if now - self._queried >= CACHE_SECONDS:
+            self._queried = now
+            self._state = self._query()
         return self._state
 
-    def _ask(self) -> Service:
+    def _query(self) -> Service:
         try:
             text = self._show()
         except (OSError, subprocess.SubprocessError):
@@ -62,7 +62,7 @@ class ServiceWatch:
 
 
 class Exporter:
-    """The log, threads.yaml and the service of one Perseus, as one page of metrics."""
+    """Reads the log, threads.yaml and the service of a Perseus, and renders a page of metrics."""
 
     def __init__(
         self,
@@ -72,14 +72,14 @@ class Exporter:
         service: ServiceWatch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """:param errors: what Perseus prints on stderr: what is in it already counts as the past"""
+        """:param errors: the log of Perseus's stderr; its present content isn't counted"""
         self._follower = LogFollower(rows, LOOK_BACK_BYTES)
         self._errors = LogFollower(errors)
         self._threads = threads
         self._service = service
         self._clock = clock
         self._lock = threading.Lock()
-        self._wanted: dict[str, int] = {}
+        self._requested: dict[str, int] = {}
         self.meter = Meter(clock())
         try:
             age = max(0.0, time.time() - rows.stat().st_mtime)
@@ -88,29 +88,29 @@ class Exporter:
         self.meter.look_back(self._follower.lines(), clock() - age)
 
     def poll(self) -> None:
-        """Read what was printed since the last call."""
+        """Read what Perseus has printed since the last call."""
         with self._lock:
             self.meter.take(self._follower.lines(), self._clock())
             self.meter.take_errors(self._errors.lines())
             self._service.state(self._clock())
 
     def page(self) -> str:
-        """Return the metrics of this moment."""
+        """Return the current metrics."""
         self.poll()
         with self._lock:
             now, ok = self._clock(), True
             try:
                 text = self._threads.read_text(encoding="utf-8")
-                self._wanted = threads_file.parse(text)
-                # Perseus writes its own default where the file was missing, if only for a moment.
+                self._requested = threads_file.parse(text)
+                # If the file is missing for a moment, Perseus writes its own default.
                 ok = text.startswith(threads_file.HEADING)
             except (OSError, ValueError):
                 ok = False
-            return self.meter.render(now, self._service.state(now), self._wanted, ok)
+            return self.meter.render(now, self._service.state(now), self._requested, ok)
 
 
 def make_server(exporter: Exporter, port: int, address: str = "") -> ThreadingHTTPServer:
-    """The HTTP server, bound but not serving yet."""
+    """Return the HTTP server. It is bound but doesn't serve yet."""
 
     class Handler(BaseHTTPRequestHandler):
         server_version = "perseus-exporter"
@@ -118,7 +118,7 @@ def make_server(exporter: Exporter, port: int, address: str = "") -> ThreadingHT
 
         def do_GET(self) -> None:
             found = self.path.partition("?")[0] == "/metrics"
-            body = (exporter.page() if found else "Perseus's metrics: /metrics\n").encode()
+            body = (exporter.page() if found else "Perseus exporter: /metrics\n").encode()
             self.send_response(200 if found or self.path == "/" else 404)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
@@ -126,14 +126,14 @@ def make_server(exporter: Exporter, port: int, address: str = "") -> ThreadingHT
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """No line for each scrape."""
+            """Don't log each scrape."""
 
     ThreadingHTTPServer.allow_reuse_address = True
     return ThreadingHTTPServer((address, port), Handler)
 
 
 def systemctl_show(unit: str) -> str:
-    """A unit's state as systemd prints it.
+    """Return a unit's state in the form of ``systemctl show``.
 
     :raises subprocess.SubprocessError: systemd doesn't answer within 5 seconds
     """
@@ -144,7 +144,7 @@ def systemctl_show(unit: str) -> str:
 def main() -> int:
     """Run until SIGTERM."""
     parser = argparse.ArgumentParser(prog="perseus-exporter", description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=Path, default=Path("/var/log/perseus/perseus.log"), help="what Perseus prints")
+    parser.add_argument("--rows", type=Path, default=Path("/var/log/perseus/perseus.log"), help="Perseus's output")
     parser.add_argument("--errors", type=Path, default=Path("/var/log/perseus/errors.log"), help="its stack traces")
     parser.add_argument("--threads", type=Path, default=Path("/var/lib/perseus/threads.yaml"), help="its live load")
     parser.add_argument("--service", default="perseus", help="its systemd service")
@@ -154,15 +154,15 @@ def main() -> int:
         options.rows, options.errors, options.threads, ServiceWatch(lambda: systemctl_show(options.service))
     )
     server = make_server(exporter, options.port)
-    over = threading.Event()
+    stopped = threading.Event()
 
     def follow() -> None:
-        while not over.wait(POLL_SECONDS):
+        while not stopped.wait(POLL_SECONDS):
             exporter.poll()
 
     def stop(*_: object) -> None:
-        over.set()
-        # shutdown() waits for serve_forever(), which runs in the main thread: hence a thread of its own.
+        stopped.set()
+        # shutdown() waits for serve_forever() in the main thread, so it needs another thread.
         threading.Thread(target=server.shutdown, daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):

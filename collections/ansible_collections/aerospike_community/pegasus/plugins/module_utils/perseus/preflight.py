@@ -1,10 +1,10 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Looks before Perseus starts, at every start (ExecStartPre of its service): its two files, then the cluster.
+"""The check before each start of Perseus (ExecStartPre of its service): its two files, then the cluster.
 
-Perseus copies its own default where a file is missing, which truncates data or starts other workloads, hangs on a
-configuration that isn't whole, and ends at once without a server. So it isn't started then. Needs Python 3.9 and
-nothing else; the role perseus_client puts it on the host as it does perseus_exporter.
+Perseus replaces a missing file by its own default, which truncates data or starts other workloads. It hangs on an
+incomplete configuration, and exits at once without a server. The check prevents such a start. It needs only Python 3.9.
+The Ansible role perseus_client installs it in the same way as the exporter.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ POLL_SECONDS = 0.5
 
 
 class NotReadyError(Exception):
-    """Perseus must not be started now."""
+    """Perseus must not start now."""
 
 
 def check_files(folder: Path) -> dict[str, Any]:
-    """Return the configuration, if it and threads.yaml are whole.
+    """Return the configuration if it and threads.yaml are complete and valid.
 
-    :raises NotReadyError: with what is wrong and what to do
+    :raises NotReadyError: with the problem and the next step
     """
     configuration: dict[str, Any] = {}
     for name, read in (("configuration.yaml", perseus_config.read), ("threads.yaml", threads_file.parse)):
@@ -42,20 +42,20 @@ def check_files(folder: Path) -> dict[str, Any]:
             content = read(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise NotReadyError(
-                f"{path} is missing, not whole or not one that Perseus understands; setup (for threads.yaml: "
-                f"copy-threads) writes it anew:\n{error}"
+                f"{path} is missing, incomplete or invalid. Run setup (for threads.yaml: copy-threads) to write it "
+                f"again:\n{error}"
             ) from error
         configuration = configuration or content
     return configuration
 
 
 def wait_for_cluster(hosts: list[str], port: int, timeout: float) -> int:
-    """Wait until the nodes that answer form one stable cluster; return their number.
+    """Wait until the nodes that answer form one stable cluster. Return their number.
 
-    Not all of them: Perseus may be started while a node is down.
+    Nodes that don't answer are ignored, because Perseus may start while a node is down.
 
     :param timeout: seconds
-    :raises NotReadyError: they don't in time
+    :raises NotReadyError: the nodes form no stable cluster in time
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -67,13 +67,13 @@ def wait_for_cluster(hosts: list[str], port: int, timeout: float) -> int:
             found = "; ".join(errors.values()) or (f"{len(set(keys.values()))} clusters" if present else "none")
             raise NotReadyError(
                 f"expected a stable cluster of the nodes that answer among {', '.join(hosts)} within {timeout:.0f} s, "
-                f"found {len(present)} that answer: {found}"
+                f"found {len(present)} such nodes: {found}"
             )
         time.sleep(POLL_SECONDS)
 
 
 def main() -> int:
-    """Exit 0 when Perseus may start."""
+    """Return exit code 0 if Perseus may start, else 1."""
     parser = argparse.ArgumentParser(prog="perseus-preflight", description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("/var/lib/perseus"), help="Perseus's working folder")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds to wait for the cluster")
@@ -83,7 +83,7 @@ def main() -> int:
         wait_for_cluster([host["ip"] for host in hosts], hosts[0]["port"], options.timeout)
     except NotReadyError as error:
         text = f"FAILED: Perseus is not started: {error}"
-        # Its log, where Perseus's own words are, and the journal, where systemd's are.
+        # To Perseus's log through stderr, and to the journal.
         print(text, file=sys.stderr)
         syslog.openlog("perseus-preflight")
         for line in text.splitlines():

@@ -1,9 +1,9 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Whether the load that Perseus prints is real: its rows against the servers' own counters. Pure functions.
+"""Whether the load that Perseus prints is real: compares its rows with the servers' counters. Pure functions.
 
-Perseus counts failed operations too, and stays alive without a server. So a row alone proves nothing; only counters
-that grew on the servers by as much do. A batch counts once in a row and once for each record on the servers.
+Perseus counts failed operations, and keeps running without a server. So a row proves nothing unless the servers'
+counters grew as much. A batch counts once in a row and once per record on the servers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from .rows import Row, record_sums, sums
 
-# What a query workload counts depends on data and indexes, and a long one may outlast a window: never demanded.
+# The counts of these workloads depend on data and indexes, and a query may take longer than a window. So they aren't
+# required to count.
 QUERIES = ("numericSearch", "stringSearch", "geospatialSearch", "udfAggregation", "rangeQuery")
 
 _KINDS = {
@@ -26,23 +27,21 @@ _KINDS = {
     "batch_sub_delete": ("success", "not_found", "filtered_out", "error", "timeout"),
     "batch_sub_udf": ("complete", "filtered_out", "error", "timeout"),
 }
-# A record that isn't there, or that a filter leaves out, is an answer; an error or a timeout is none.
-FAILED_COUNTERS = tuple(
-    f"{kind}_{outcome}" for kind, all_of in _KINDS.items() for outcome in all_of if outcome in ("error", "timeout")
-)
-ANSWERED_COUNTERS = tuple(
-    f"{kind}_{outcome}" for kind, all_of in _KINDS.items() for outcome in all_of if outcome not in ("error", "timeout")
-)
-# A query runs on every node, so each counts it.
+_FAILURES = ("error", "timeout")
+_ALL_COUNTERS = [(f"{kind}_{outcome}", outcome) for kind, outcomes in _KINDS.items() for outcome in outcomes]
+# A missing or filtered record is an answer. An error or a timeout isn't.
+FAILED_COUNTERS = tuple(name for name, outcome in _ALL_COUNTERS if outcome in _FAILURES)
+ANSWERED_COUNTERS = tuple(name for name, outcome in _ALL_COUNTERS if outcome not in _FAILURES)
+# A query runs on every node, so every node counts it.
 QUERY_COUNTERS = ("si_query_short_basic_complete", "si_query_long_basic_complete", "si_query_aggr_complete")
 COUNTERS = (*ANSWERED_COUNTERS, *FAILED_COUNTERS, *QUERY_COUNTERS)
-# A row arrives, the servers are asked: some operations fall between the two.
+# Operations between the arrival of a row and the query of the servers.
 SLACK_OPERATIONS = 10
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The servers' counters, summed over all nodes, at one moment (time.monotonic seconds)."""
+    """The servers' counters, summed over all nodes, at a moment (time.monotonic seconds)."""
 
     moment: float
     counters: dict[str, int]
@@ -50,31 +49,31 @@ class Sample:
 
 @dataclass(frozen=True)
 class Window:
-    """Rows that came between two samples; each sample was taken when a row arrived."""
+    """The rows between two samples. Each sample was taken when a row arrived."""
 
     rows: Sequence[Row]
     before: Sample
     after: Sample
-    nodes: int  # server nodes that the samples were summed over
+    nodes: int  # number of server nodes in the samples
 
 
 @dataclass
 class Verdict:
-    """What a window says. ``problem`` is empty when the load is real. Rates are operations (records) a second."""
+    """The result for a window. ``problem`` is "" if the load is real. Rates are operations (records) per second."""
 
     problem: str = ""
     warnings: list[str] = field(default_factory=list)
     total_rate: float = 0.0
-    printed_rate: float = 0.0  # as in Perseus's own total: a batch counts once
+    printed_rate: float = 0.0  # as in Perseus's total, in which a batch counts once
     rates: dict[str, float] = field(default_factory=dict)
     server_rate: float = 0.0
     server_error_rate: float = 0.0
 
 
 def judge(window: Window, threads: dict[str, int], tolerance: float) -> Verdict:
-    """Compare a window's rows with the threads that are asked for and with what the servers counted.
+    """Compare a window's rows with the requested threads and with the servers' counters.
 
-    :param threads: the live threads.yaml; empty when it isn't known
+    :param threads: the live threads.yaml; {} if unknown
     :param tolerance: the share of the printed operations that the servers may not have counted
     """
     seconds = window.after.moment - window.before.moment
@@ -86,9 +85,7 @@ def judge(window: Window, threads: dict[str, int], tolerance: float) -> Verdict:
         rates={workload: _rate(count, seconds) for workload, count in records.items()},
     )
     if any(value < 0 for value in growth.values()):
-        verdict.problem = (
-            "expected the servers' counters to grow, found them smaller: a node was restarted in the meantime"
-        )
+        verdict.problem = "expected the servers' counters to grow, found them smaller: a node was restarted meanwhile"
         return verdict
     answered = sum(growth.get(name, 0) for name in ANSWERED_COUNTERS)
     failed = sum(growth.get(name, 0) for name in FAILED_COUNTERS)
@@ -103,7 +100,7 @@ def judge(window: Window, threads: dict[str, int], tolerance: float) -> Verdict:
 
 
 def _rows_problem(window: Window, threads: dict[str, int]) -> str:
-    """What is wrong with the rows themselves, or nothing."""
+    """The problem of the rows themselves, or ""."""
     counts, last = sums(window.rows), window.rows[-1]
     if not threads:
         return "" if sum(counts.values()) else f"expected rows with counts, found {len(window.rows)} rows of 0"
@@ -114,53 +111,51 @@ def _rows_problem(window: Window, threads: dict[str, int]) -> str:
     ]
     if idle:
         named = ", ".join(f"{name} ({threads[name]} threads)" for name in idle)
-        return (
-            f"expected counts above 0 in each column that has threads, found 0 in {len(window.rows)} rows for {named}"
-        )
+        return f"expected counts above 0 in each column with threads, found 0 in {len(window.rows)} rows for {named}"
     moving = [name for name, number in threads.items() if not number and last.counts.get(name)]
     if moving:
         named = ", ".join(f"{name} {last.counts[name]}" for name in moving)
-        return f"expected 0 in each column without threads, found {named}: Perseus has not taken threads.yaml over"
+        return f"expected 0 in each column without threads, found {named}: Perseus hasn't applied threads.yaml"
     return ""
 
 
 def _server_problem(
     window: Window, threads: dict[str, int], records: dict[str, int], answered: int, failed: int, tolerance: float
 ) -> str:
-    """Where the servers don't confirm the rows, or nothing."""
+    """The difference between the rows and the servers' counters, or ""."""
     claimed = sum(count for workload, count in records.items() if workload not in QUERIES)
     if not claimed:
         return ""
-    # A batch is counted by the servers record by record, and by Perseus when all of it has come back.
+    # The servers count the records of a batch one by one. Perseus counts the batch when all of them are answered.
     in_flight = sum(threads.get(workload, 1) * size for workload, size in window.rows[-1].records.items() if size > 1)
     counted = answered + failed
     if counted < claimed * (1 - tolerance) - in_flight - SLACK_OPERATIONS:
         return (
             f"expected the servers to count what Perseus prints, {claimed:,} operations in {len(window.rows)} rows, "
-            f"found {counted:,} in their counters: the others failed before they reached a server"
+            f"found {counted:,} in their counters: the other operations failed before they reached a server"
         )
     if not answered:
-        return f"expected operations that succeed, found {failed:,} errors and timeouts and nothing else on the servers"
+        return f"expected operations that succeed, found only errors and timeouts on the servers: {failed:,}"
     return ""
 
 
 def _warnings(window: Window, threads: dict[str, int]) -> list[str]:
-    """What a user should know although the load is real."""
+    """Warnings although the load is real."""
     columns = window.rows[-1].counts
-    notes = [
-        f"{name} has {number} threads and no column: its index isn't enabled in Perseus's configuration"
+    warnings = [
+        f"{name} has {number} threads but no column: its index isn't enabled in Perseus's configuration"
         for name, number in threads.items()
         if number and name not in columns
     ]
     counts = sums(window.rows)
-    notes += [
-        f"{name} has {threads[name]} threads and counted nothing yet"
+    warnings += [
+        f"{name} has {threads[name]} threads but hasn't counted any operation yet"
         for name in QUERIES
         if threads.get(name) and name in columns and not counts[name]
     ]
-    return notes
+    return warnings
 
 
 def _rate(count: float, seconds: float) -> float:
-    """A count as a rate, to a tenth."""
+    """A rate with one decimal."""
     return round(count / seconds, 1) if seconds > 0 else 0.0

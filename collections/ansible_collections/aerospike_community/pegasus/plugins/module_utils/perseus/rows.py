@@ -2,10 +2,9 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The table that Perseus prints, as numbers.
 
-A header names the columns (two lines), a ``Threads:`` line follows, then a row each second: a row number and one count
-a column, since the last row. The header comes again every few rows. Between them stand error lines and stack traces,
-which are skipped here. A row needs the header before it, because the columns depend on the configuration.
-Standard library only.
+A header of two lines names the columns. A ``Threads:`` line follows, then a row every second: a row number and a count
+per column since the last row. Perseus repeats the header every few rows. Error lines and stack traces in between are
+skipped. A row needs a header before it, because the columns depend on the configuration. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# The title's two lines, joined, in small letters -> the workload in threads.yaml.
+# The two lines of a title, joined and in lower case -> the workload in threads.yaml.
 TITLES = {
     "write": "write",
     "read": "read",
@@ -39,14 +38,14 @@ TOTAL = "total"
 
 _SIZE = re.compile(r"size:\s*(\d+)", re.IGNORECASE)
 _HIT_RATE = re.compile(r"hitrate\s*%\s*\d+", re.IGNORECASE)
-# 1,234 in the C locale; another locale has a point, a space, a narrow space or an apostrophe.
+# 1,234 in the C locale. Other locales have a point, a space, a narrow space or an apostrophe.
 _COUNT = re.compile(r"\d{1,3}(?:[,.'\u00a0\u202f\u2019 ]\d{3})+|\d+")
 _NOT_DIGIT = re.compile(r"\D")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its workload, and how many records one count of it stands for."""
+    """A column: its workload, and how many records each count stands for."""
 
     workload: str
     records: int = 1
@@ -54,31 +53,31 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: counts since the row before."""
+    """A row: counts since the previous row."""
 
     number: int
     counts: dict[str, int]
-    records: dict[str, int]  # records for one count, by workload
+    records: dict[str, int]  # records per count, by workload
 
     @property
     def total(self) -> int:
-        """The row's own total, in which a batch counts once."""
+        """The total of the row, in which a batch counts once."""
         return self.counts.get(TOTAL, sum(self.counts.values()))
 
 
 @dataclass
 class TableReader:
-    """Takes lines as they come and gives the rows among them."""
+    """Reads lines and returns the rows among them."""
 
     columns: list[Column] = field(default_factory=list)
-    threads: dict[str, int] = field(default_factory=dict)  # as the last header said
-    headers: int = 0  # how many headers with their threads were read
-    others: list[str] = field(default_factory=list)  # the last lines that belong to no table
+    threads: dict[str, int] = field(default_factory=dict)  # of the last header
+    headers: int = 0  # number of headers with threads
+    others: list[str] = field(default_factory=list)  # the last lines outside the table
     _titles: list[str] = field(default_factory=list)
     _in_title: bool = False
 
     def feed(self, line: str) -> Row | None:
-        """Take one whole line; return the row if it is one."""
+        """Read a complete line. Return the row if it is a row."""
         if not belongs_to_table(line):
             self.others = [*self.others[-49:], line.rstrip()]
             return None
@@ -90,7 +89,7 @@ class TableReader:
             self._titles, self._in_title = cells[1:], True
             return None
         if self._in_title and first == "":
-            # Python 3.9 on a host has no strict=.
+            # Python 3.9 has no strict=.
             self.columns = [_column(top, bottom) for top, bottom in zip(self._titles, cells[1:])]  # noqa: B905
             self._in_title = False
             return None
@@ -106,11 +105,11 @@ class TableReader:
         return self._row(cells)
 
     def feed_all(self, lines: Iterable[str]) -> list[Row]:
-        """Take several lines; return the rows among them."""
+        """Read several lines. Return the rows among them."""
         return [row for row in (self.feed(line) for line in lines) if row]
 
     def _row(self, cells: list[str]) -> Row | None:
-        """Read a row, if its cells fit the header."""
+        """The row, if its cells match the header."""
         numbers = [_count(cell) for cell in cells]
         if None in numbers or len(cells) != len(self.columns) + 1:
             return None
@@ -119,10 +118,10 @@ class TableReader:
 
 
 class LogFollower:
-    """Reads a growing file from a place on, whole lines only. A file that got shorter is read from its start."""
+    """Reads the new complete lines of a growing file. A truncated or replaced file is read from its start."""
 
     def __init__(self, path: Path, back: int = 0) -> None:
-        """:param back: how many bytes before the present end to start at"""
+        """:param back: number of bytes before the current end to start from"""
         self._path = path
         self._part = b""
         self._inode = 0
@@ -134,7 +133,7 @@ class LogFollower:
         self._inode, self._offset = found.st_ino, max(0, found.st_size - back)
 
     def lines(self) -> list[str]:
-        """Return the lines that are complete since the last call."""
+        """Return the lines that were completed since the last call."""
         try:
             with self._path.open("rb") as stream:
                 found = os.fstat(stream.fileno())
@@ -145,18 +144,18 @@ class LogFollower:
         except FileNotFoundError:
             return []
         self._offset += len(data)
-        *whole, self._part = (self._part + data).split(b"\n")
-        return [line.decode(errors="replace") for line in whole]
+        *complete, self._part = (self._part + data).split(b"\n")
+        return [line.decode(errors="replace") for line in complete]
 
 
 def belongs_to_table(line: str) -> bool:
-    """Tell whether a line is one of the table's: a header, a row, a rule, a blank one. Others are errors and notes."""
+    """Return whether a line is part of the table: header, row, rule or blank line. Others are errors and messages."""
     text = line.strip()
     return set(text) <= {"=", "-"} or _cells(text) is not None
 
 
 def sums(rows: Iterable[Row]) -> dict[str, int]:
-    """Add the counts of rows by workload, without the total."""
+    """Return the sums of the rows' counts by workload, without the total."""
     result: dict[str, int] = {}
     for row in rows:
         for workload, count in row.counts.items():
@@ -166,7 +165,7 @@ def sums(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def record_sums(rows: Iterable[Row]) -> dict[str, int]:
-    """Add the records that rows stand for by workload: a batch of 200 is 200, as the servers count it."""
+    """Return the number of records in rows by workload. A batch of 200 counts as 200, as on the servers."""
     result: dict[str, int] = {}
     for row in rows:
         for workload, count in row.counts.items():
@@ -176,7 +175,7 @@ def record_sums(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def _cells(line: str) -> list[str] | None:
-    """The cells of a table line, stripped; nothing if it isn't one."""
+    """The stripped cells of a table line, or None for another line."""
     text = line.strip()
     if len(text) < 3 or not text.startswith("|") or not text.endswith("|"):
         return None
@@ -184,7 +183,7 @@ def _cells(line: str) -> list[str] | None:
 
 
 def _column(top: str, bottom: str) -> Column:
-    """Read a title of two lines."""
+    """The column of a title in two lines."""
     size = _SIZE.search(bottom)
     rest = _HIT_RATE.sub("", _SIZE.sub("", bottom))
     title = " ".join(f"{top} {rest}".split())
@@ -192,5 +191,5 @@ def _column(top: str, bottom: str) -> Column:
 
 
 def _count(cell: str) -> int | None:
-    """Read a whole number with separators; nothing if the cell holds something else."""
+    """A whole number with separators, or None for other content."""
     return int(_NOT_DIGIT.sub("", cell)) if _COUNT.fullmatch(cell) else None

@@ -1,11 +1,11 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""threads.yaml, the live load: what may stand in it, before Perseus sees it.
+"""threads.yaml, the live load: checks its content before Perseus reads it.
 
-Perseus reads the file every second and forgives nothing: a value of the wrong type ends its reloads for good, an
-unknown name is ignored, ``010`` is 8, a missing name keeps its old value. So this accepts one form only,
-``workload: number`` on a line of its own, and says of everything else what Perseus would have done. Standard library
-only: the driver, the modules and the tests share it.
+Perseus reads the file every second and is strict: after a value of the wrong type it never reads the file again, it
+ignores an unknown name, ``010`` is 8, and a missing name keeps its old value. So only ``workload: number`` on a line of
+its own is accepted. Each problem names what Perseus would have done. Standard library only, because the driver, the
+modules and the programs on clients share it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LEADING_ZERO = re.compile(r"0[0-9]+")
 
 
 class ThreadsFileError(ValueError):
-    """The file can't be given to Perseus. ``problems`` holds one sentence for each reason."""
+    """The file isn't valid for Perseus. ``problems`` has a sentence for each reason."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -78,7 +78,7 @@ def parse(text: str) -> dict[str, int]:
 
 
 def render(threads: dict[str, int]) -> str:
-    """Return the file's text for Perseus: all workloads, nothing else, so that equal loads give equal files."""
+    """Return the file's text for Perseus: exactly all workloads, so that equal loads have equal files."""
     return HEADING + "".join(f"{name}: {threads[name]}\n" for name in WORKLOADS)
 
 
@@ -89,9 +89,9 @@ def describe_change(before: dict[str, int], after: dict[str, int]) -> str:
 
 
 def _read_line(content: str, number: int, seen: dict[str, int], threads: dict[str, int]) -> str:
-    """Take over one line; return what is wrong with it, or nothing."""
+    """Read a line into ``threads``. Return its problem, or ""."""
     if content[0] in " \t":
-        return f"found '{content.strip()}' with space before it; expected 'workload: threads' at the start of the line"
+        return f"found '{content.strip()}' with leading space; expected 'workload: threads' at the start of the line"
     match = _LINE.fullmatch(content)
     if not match:
         return f"found '{content}'; expected 'workload: threads', without quotes, lists or braces"
@@ -103,7 +103,7 @@ def _read_line(content: str, number: int, seen: dict[str, int], threads: dict[st
         hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(WORKLOADS)}."
         return f"unknown workload '{name}'; {hint} Perseus would ignore it"
     if name in seen:
-        return f"'{name}' stands on line {seen[name]} already; keep one of them"
+        return f"'{name}' is already on line {seen[name]}; remove one of the lines"
     seen[name] = number
     if rest and not rest.startswith(" "):
         return f"found '{content}'; expected a space after the colon: '{name}: {rest.strip() or 0}'"
@@ -116,14 +116,14 @@ def _read_line(content: str, number: int, seen: dict[str, int], threads: dict[st
 
 
 def _number_problem(value: str) -> str:
-    """Say why a value isn't a plain whole number from 0 to 500, or nothing."""
+    """Return why a value isn't a plain whole number from 0 to 500, or ""."""
     expected = f"expected a plain whole number from 0 to {MAX_THREADS}"
     if not value:
         return f"found no number; {expected}. Perseus would never read the file again until it restarts"
     if _NUMBER.fullmatch(value):
-        # Not by int(): a number of thousands of digits would be refused by Python itself.
+        # The length is checked first, because int() refuses thousands of digits.
         if len(value) > len(str(MAX_THREADS)) or int(value) > MAX_THREADS:
-            return f"found {value[:20]}; {expected}. Perseus would run {MAX_THREADS}, or stop to read the file"
+            return f"found {value[:20]}; {expected}. Perseus would run {MAX_THREADS}, or stop reading the file"
         return ""
     if _SIGNED.fullmatch(value):
         return f"found {value}; {expected}. Perseus would take a negative number as 0"

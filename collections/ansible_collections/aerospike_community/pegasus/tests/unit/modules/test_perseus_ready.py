@@ -1,4 +1,4 @@
-"""When Perseus is ready: the judgement alone, and the module's watch over a log that a test writes."""
+"""When Perseus is ready: the verdict on a window, and the module's watch over a log that the test writes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NO_THREADS = dict.fromkeys(threads_file.WORKLOADS, 0)
 
 
 def row(number: int, records: int = 1, **counts: int) -> Row:
-    """A row; `records` is the size of every batch."""
+    """A row. `records` is the size of every batch."""
     sizes = {name: records if name.startswith("batch") else 1 for name in counts}
     return Row(number, {**counts, "total": sum(counts.values())}, {**sizes, "total": 1})
 
 
 def window(rows: list[Row], nodes: int = 3, seconds: float = 3.0, **growth: int) -> Window:
-    """Rows between two samples of counters that grew so much."""
+    """Rows between two samples of counters with this growth."""
     before = dict.fromkeys(growth, 1000)
     return Window(rows, Sample(10.0, before), Sample(10.0 + seconds, {k: 1000 + v for k, v in growth.items()}), nodes)
 
@@ -37,7 +37,7 @@ THREE = [row(number, write=100, read=200, udf=0) for number in (2, 3, 4)]
 THREADS = {**NO_THREADS, "write": 1, "read": 2}
 
 
-def test_rows_that_the_servers_confirm_are_real() -> None:
+def test_rows_that_the_servers_confirm_are_ready() -> None:
     verdict = judge(
         window(THREE, client_write_success=300, client_read_success=590, client_read_not_found=10), THREADS, 0.25
     )
@@ -47,7 +47,7 @@ def test_rows_that_the_servers_confirm_are_real() -> None:
     assert verdict.warnings == []
 
 
-def test_rows_that_the_servers_do_not_confirm_are_not() -> None:
+def test_rows_that_the_servers_do_not_confirm_are_not_ready() -> None:
     verdict = judge(window(THREE, client_write_success=0, client_read_success=100), THREADS, 0.25)
     assert "900 operations in 3 rows, found 100" in verdict.problem
 
@@ -58,16 +58,16 @@ def test_other_clients_may_load_the_servers_too() -> None:
 
 def test_only_errors_on_the_servers_are_not_ready() -> None:
     verdict = judge(window(THREE, client_write_error=300, client_read_timeout=600), THREADS, 0.25)
-    assert "expected operations that succeed, found 900 errors" in verdict.problem
+    assert "expected operations that succeed, found only errors and timeouts on the servers: 900" in verdict.problem
     assert verdict.server_error_rate == 300.0
 
 
-def test_a_workload_with_threads_has_to_count() -> None:
+def test_a_workload_with_threads_must_count() -> None:
     verdict = judge(window(THREE, client_write_success=900), {**THREADS, "udf": 4}, 0.25)
     assert "found 0 in 3 rows for udf (4 threads)" in verdict.problem
 
 
-def test_a_workload_without_threads_has_to_be_still_in_the_last_row() -> None:
+def test_a_workload_without_threads_must_not_count_in_the_last_row() -> None:
     moving = judge(window(THREE, client_write_success=900), {**NO_THREADS, "read": 2}, 0.25)
     assert "expected 0 in each column without threads, found write 100" in moving.problem
     ended = [THREE[0], THREE[1], row(4, write=0, read=200)]
@@ -80,11 +80,11 @@ def test_a_batch_counts_as_its_records() -> None:
     verdict = judge(window(rows, batch_sub_read_success=2400), threads, 0.25)
     assert (verdict.problem, verdict.total_rate, verdict.printed_rate) == ("", 800.0, 4.0)
     assert judge(window(rows, batch_sub_read_success=500), threads, 0.25).problem != ""
-    # One batch for each thread may be counted before, and printed after the window began.
+    # One batch per thread may be counted before the window and printed in it.
     assert judge(window(rows, batch_sub_read_success=1600), threads, 0.25).problem == ""
 
 
-def test_a_query_is_counted_once_on_each_node_and_never_demanded() -> None:
+def test_a_query_is_counted_on_each_node_and_never_required() -> None:
     rows = [row(number, write=10, rangeQuery=count) for number, count in ((2, 0), (3, 0), (4, 0))]
     threads = {**NO_THREADS, "write": 1, "rangeQuery": 1, "numericSearch": 1}
     verdict = judge(window(rows, client_write_success=30, si_query_long_basic_complete=30), threads, 0.25)
@@ -93,7 +93,7 @@ def test_a_query_is_counted_once_on_each_node_and_never_demanded() -> None:
     assert len(verdict.warnings) == 2
 
 
-def test_no_load_asked_and_none_seen_is_ready() -> None:
+def test_no_load_is_ready_if_none_is_requested() -> None:
     rows = [row(number, write=0) for number in (2, 3, 4)]
     assert judge(window(rows, client_write_success=0), NO_THREADS, 0.25).problem == ""
 
@@ -103,7 +103,7 @@ def test_without_a_threads_file_rows_of_zero_are_not_ready() -> None:
     assert "3 rows of 0" in judge(window(rows, client_write_success=0), {}, 0.25).problem
 
 
-def test_counters_that_shrink_mean_a_restart() -> None:
+def test_smaller_counters_mean_a_restart() -> None:
     assert "a node was restarted" in judge(window(THREE, client_write_success=-500), THREADS, 0.25).problem
 
 
@@ -111,7 +111,7 @@ HEADER = "| Test Cases: | Write | Read | Total TPS |\n| | | | |\n| Threads: | 1 
 
 
 class FakeSystemd:
-    """A service whose state a test sets."""
+    """A service in a given state."""
 
     def __init__(self, active: str = "active") -> None:
         self.active = active
@@ -128,7 +128,7 @@ class FakeSystemd:
 
 
 class RestartedSystemd(FakeSystemd):
-    """A service that was restarted once more at each look, up to `most` times."""
+    """A service with one more restart at each check, up to `most`."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ def params(tmp_path: Path) -> dict:
     }
 
 
-def test_the_watch_ends_with_real_rows(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watch_ends_with_confirmed_rows(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     server = {"client_write_success": 0, "client_read_success": 0}
     monkeypatch.setattr(perseus_ready, "sum_counters", lambda *_, **__: dict(server))
     with perseus(Path(params["rows_file"]), server):
@@ -193,7 +193,7 @@ def test_the_watch_ends_with_real_rows(params: dict, monkeypatch: pytest.MonkeyP
     assert verdict.total_rate > 0
 
 
-def test_the_watch_says_why_it_gave_up(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watch_reports_why_it_timed_out(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     server = {"client_write_success": 0, "client_read_success": 0}
     monkeypatch.setattr(perseus_ready, "sum_counters", lambda *_, **__: dict(server))
     params["timeout"] = 1
@@ -204,13 +204,13 @@ def test_the_watch_says_why_it_gave_up(params: dict, monkeypatch: pytest.MonkeyP
         Watch(params, FakeSystemd()).run()
 
 
-def test_a_perseus_that_ends_again_and_again_is_not_waited_for(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_perseus_that_exits_repeatedly_is_not_waited_for(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perseus_ready, "SERVICE_POLL_SECONDS", 0.0)
-    with pytest.raises(NotReadyError, match="exited 2 times in the meantime"):
+    with pytest.raises(NotReadyError, match="exited 2 times meanwhile"):
         Watch(params, RestartedSystemd(most=5)).run()
 
 
-def test_a_perseus_that_one_restart_heals_is_ready(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_perseus_that_recovers_after_one_restart_is_ready(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perseus_ready, "SERVICE_POLL_SECONDS", 0.0)
     server = {"client_write_success": 0, "client_read_success": 0}
     monkeypatch.setattr(perseus_ready, "sum_counters", lambda *_, **__: dict(server))
@@ -231,14 +231,14 @@ def test_a_server_that_does_not_answer_is_named(params: dict, monkeypatch: pytes
         Watch(params, FakeSystemd()).run()
 
 
-def test_no_rows_at_all(params: dict) -> None:
+def test_without_rows_perseus_is_not_ready(params: dict) -> None:
     params["timeout"] = 0
     with pytest.raises(NotReadyError, match="expected a row with counts, found none"):
         Watch(params, FakeSystemd()).run()
 
 
 @pytest.mark.parametrize("active", ["failed", "inactive"])
-def test_a_dead_service_is_told_at_once(params: dict, active: str) -> None:
+def test_a_dead_service_is_reported_at_once(params: dict, active: str) -> None:
     with pytest.raises(NotReadyError, match=rf"to run, found it {active} \(x\), exit-code, exit status 1"):
         Watch(params, FakeSystemd(active)).run()
 

@@ -591,7 +591,7 @@ def test_a_second_file_lies_over_config_yml(project: Project, tmp_path: Path) ->
         ("write: 1", "wirte: 1", 4, "did you mean 'write'?"),
         ("write: 1", "write: 010", 4, "octal"),
         ("write: 1", "write: '1'", 4, "a plain whole number"),
-        ("read: 1", "write: 1", 5, "stands on line 4 already"),
+        ("read: 1", "write: 1", 5, "is already on line 4"),
     ],
 )
 def test_threads_of_a_wrong_form(project: Project, old: str, new: str, line: int, said: str) -> None:

@@ -1,4 +1,4 @@
-"""configuration.yaml: exactly Perseus's names and types, and every wrong value told at once."""
+"""configuration.yaml: exactly Perseus's names and types, and all wrong values reported at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOSTS = {"hosts": ["10.0.0.1", "10.0.0.2"]}
 
 
 def problems_of(**values: object) -> list[str]:
-    """Why settings are refused."""
+    """The problems for which settings are refused."""
     with pytest.raises(PerseusConfigError) as caught:
         settings_from({**HOSTS, **values})
     return caught.value.problems
@@ -96,11 +96,11 @@ def test_a_wrong_value_is_named(name: str, value: object, reason: str) -> None:
     assert reason in problem
 
 
-def test_all_problems_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     assert len(problems_of(record_size=1, read_batch_size=0, colour="red")) == 3
 
 
-def test_hosts_must_be_given() -> None:
+def test_hosts_are_required() -> None:
     with pytest.raises(PerseusConfigError, match="hosts: found none"):
         settings_from({})
 
@@ -124,5 +124,5 @@ NAMES = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), min
         truncate_set=st.booleans(),
     )
 )
-def test_what_is_rendered_is_what_yaml_reads(settings: PerseusSettings) -> None:
+def test_a_rendered_file_means_the_same_to_yaml(settings: PerseusSettings) -> None:
     assert yaml.safe_load(render(settings)) == configuration(settings)

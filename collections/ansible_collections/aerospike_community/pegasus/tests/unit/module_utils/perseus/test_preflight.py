@@ -1,4 +1,4 @@
-"""Perseus isn't started on files that aren't whole, or without a cluster."""
+"""The check that Perseus doesn't start with incomplete files or without a cluster."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def folder(tmp_path: Path, configuration: str | None = CONFIGURATION, threads: s
     return tmp_path
 
 
-def test_what_was_written_is_read() -> None:
+def test_a_rendered_configuration_is_read_back() -> None:
     settings = perseus_config.PerseusSettings(hosts=["10.0.0.1"], namespace='a"b#', read_hit_ratio=0.5)
     assert perseus_config.read(perseus_config.render(settings)) == perseus_config.configuration(settings)
 
 
-def test_good_files(tmp_path: Path) -> None:
+def test_valid_files_are_accepted(tmp_path: Path) -> None:
     found = perseus_preflight.check_files(folder(tmp_path))
     assert [host["ip"] for host in found["aerospikeConfiguration"]["hosts"]] == ["10.0.0.1", "10.0.0.2"]
 
 
-def test_every_half_of_a_configuration_is_refused(tmp_path: Path) -> None:
-    """Cut off anywhere: what is left is never taken for the whole."""
+def test_a_truncated_configuration_is_refused(tmp_path: Path) -> None:
+    """Wherever it is truncated."""
     for end in range(len(CONFIGURATION)):
-        with pytest.raises(perseus_preflight.NotReadyError, match=r"configuration\.yaml is missing, not whole"):
+        with pytest.raises(perseus_preflight.NotReadyError, match=r"configuration\.yaml is missing, incomplete"):
             perseus_preflight.check_files(folder(tmp_path, CONFIGURATION[:end]))
 
 
@@ -48,20 +48,20 @@ def test_every_half_of_a_configuration_is_refused(tmp_path: Path) -> None:
         ("testConfiguration:", "testConfiguration", "expected 'name: value'"),
     ],
 )
-def test_a_configuration_that_perseus_would_choke_on(tmp_path: Path, old: str, new: str, why: str) -> None:
+def test_an_invalid_configuration_is_refused(tmp_path: Path, old: str, new: str, why: str) -> None:
     assert old in CONFIGURATION
     with pytest.raises(perseus_preflight.NotReadyError, match=why):
         perseus_preflight.check_files(folder(tmp_path, CONFIGURATION.replace(old, new, 1)))
 
 
 @pytest.mark.parametrize("what", [{"configuration": None}, {"threads": None}, {"threads": 'write: "1"\n'}])
-def test_a_missing_or_wrong_file(tmp_path: Path, what: dict) -> None:
-    with pytest.raises(perseus_preflight.NotReadyError, match="writes it anew"):
+def test_a_missing_or_invalid_file_is_refused(tmp_path: Path, what: dict) -> None:
+    with pytest.raises(perseus_preflight.NotReadyError, match="to write it again"):
         perseus_preflight.check_files(folder(tmp_path, **what))
 
 
 class Nodes:
-    """What each node says: a key for a cluster size, or nothing."""
+    """The nodes' answers: a key for a cluster size, or none."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **keys: tuple[str, int]) -> None:
         self.keys = keys
@@ -76,7 +76,7 @@ class Nodes:
         return key
 
 
-def test_the_nodes_that_answer_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_that_do_not_answer_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     Nodes(monkeypatch, a=("K", 2), b=("K", 2))
     assert perseus_preflight.wait_for_cluster(["a", "b", "c"], 3000, 0) == 2
 
@@ -84,18 +84,18 @@ def test_the_nodes_that_answer_are_enough(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("keys", "found"),
     [
-        ({}, "found 0 that answer: none"),
+        ({}, "found 0 such nodes: none"),
         ({"a": ("K", 1), "b": ("L", 1)}, "not-specified-size"),
-        ({"a": ("K", 2), "b": ("L", 2)}, "found 2 that answer: 2 clusters"),
+        ({"a": ("K", 2), "b": ("L", 2)}, "found 2 such nodes: 2 clusters"),
     ],
 )
-def test_no_cluster_or_several(monkeypatch: pytest.MonkeyPatch, keys: dict, found: str) -> None:
+def test_no_cluster_and_several_clusters_are_refused(monkeypatch: pytest.MonkeyPatch, keys: dict, found: str) -> None:
     Nodes(monkeypatch, **keys)
     with pytest.raises(perseus_preflight.NotReadyError, match=found):
         perseus_preflight.wait_for_cluster(["a", "b"], 3000, 0.05)
 
 
-def test_the_program_says_why_and_exits_1(
+def test_the_program_prints_the_problem_and_exits_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logged: list[str] = []

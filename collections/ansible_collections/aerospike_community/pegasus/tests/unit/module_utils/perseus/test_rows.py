@@ -1,4 +1,4 @@
-"""Perseus's table: headers, rows, noise, and a log that grows and is rotated."""
+"""Perseus's table: headers, rows, other lines, and a log that grows and is rotated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECOND = ["", "HitRate %80", "", "", "Read", "Write", "Size: 100", "Size: 200", 
 
 
 def line(*cells: object) -> str:
-    """A line as Perseus pads it."""
+    """A line with Perseus's padding."""
     return "|" + "".join(f" {cell!s:<11} |" for cell in cells[:-1]) + f" {cells[-1]!s:<14} |"
 
 
@@ -32,7 +32,7 @@ HEADER = [
 ROW = line(1, "18,215", "12,157", 0, 0, 0, 0, 0, 5, 0, "30,377")
 
 
-def test_a_row_after_its_header() -> None:
+def test_a_row_after_its_header_is_read() -> None:
     table = TableReader()
     (row,) = table.feed_all([*HEADER, ROW])
     assert row.number == 1
@@ -50,7 +50,7 @@ def test_a_batch_stands_for_its_records() -> None:
     assert "total" not in sums(rows)
 
 
-def test_query_columns_have_their_workloads_names() -> None:
+def test_query_columns_have_the_names_of_their_workloads() -> None:
     table = TableReader()
     table.feed_all(
         [
@@ -63,7 +63,7 @@ def test_query_columns_have_their_workloads_names() -> None:
     ]  # fmt: skip
 
 
-def test_errors_between_the_rows_are_kept_apart() -> None:
+def test_error_lines_between_rows_are_kept_separately() -> None:
     table = TableReader()
     noise = [
         "com.aerospike.client.AerospikeException: Error -8: Cluster is empty",
@@ -76,7 +76,7 @@ def test_errors_between_the_rows_are_kept_apart() -> None:
     assert table.others == [noise[0], noise[1], "|", "||"]
 
 
-def test_a_row_without_its_header_or_of_another_is_none() -> None:
+def test_a_row_without_a_matching_header_is_ignored() -> None:
     assert TableReader().feed(ROW) is None
     table = TableReader()
     table.feed_all(HEADER)
@@ -85,7 +85,7 @@ def test_a_row_without_its_header_or_of_another_is_none() -> None:
 
 
 @pytest.mark.parametrize("cell", ["1234567", "1,234,567", "1.234.567", "1\u202f234\u202f567", "1\u2019234\u2019567"])
-def test_other_locales_separate_thousands_otherwise(cell: str) -> None:
+def test_other_locales_have_other_thousands_separators(cell: str) -> None:
     table = TableReader()
     (row,) = table.feed_all([*HEADER, line(1, cell, 0, 0, 0, 0, 0, 0, 0, 0, cell)])
     assert row.counts["write"] == row.total == 1234567
@@ -98,7 +98,7 @@ def test_a_new_header_replaces_the_old_one() -> None:
     assert row.counts == {"read": 7, "total": 7}
 
 
-def test_the_follower_gives_whole_lines_only(tmp_path: Path) -> None:
+def test_the_follower_returns_complete_lines_only(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("old\n")
     follower = LogFollower(log)
@@ -119,7 +119,7 @@ def test_the_follower_looks_back(tmp_path: Path) -> None:
     assert LogFollower(log, back=1000).lines() == ["a", "b", "c"]
 
 
-def test_the_follower_survives_rotation_and_a_file_that_comes_later(tmp_path: Path) -> None:
+def test_the_follower_handles_rotation_and_a_file_that_appears_later(tmp_path: Path) -> None:
     log = tmp_path / "log"
     follower = LogFollower(log)
     assert follower.lines() == []

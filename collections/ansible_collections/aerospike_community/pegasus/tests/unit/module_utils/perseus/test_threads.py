@@ -1,4 +1,4 @@
-"""threads.yaml: what is accepted, and each form that Perseus would misunderstand."""
+"""threads.yaml: which content is accepted, and each content that Perseus would misunderstand."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ ZERO = dict.fromkeys(WORKLOADS, 0)
 
 
 def text_with(**lines: str) -> str:
-    """A whole file in which some lines have another value."""
+    """A complete file in which some lines have other values."""
     return "".join(f"{name}: {lines.get(name, '0')}\n" for name in WORKLOADS)
 
 
 def problems_of(text: str) -> list[str]:
-    """Why a text is refused."""
+    """The problems for which a text is refused."""
     with pytest.raises(ThreadsFileError) as caught:
         parse(text)
     return caught.value.problems
 
 
-def test_a_whole_file_is_read() -> None:
+def test_a_complete_file_is_read() -> None:
     assert parse(text_with(write="1", batchRead="500")) == {**ZERO, "write": 1, "batchRead": 500}
 
 
@@ -72,13 +72,13 @@ def test_comments_and_blanks_are_accepted(text: str) -> None:
         ("9" * 5000, "0 to 500"),
     ],
 )
-def test_a_value_that_is_no_plain_number_is_refused(value: str, reason: str) -> None:
+def test_a_value_that_is_not_a_plain_number_is_refused(value: str, reason: str) -> None:
     (problem,) = problems_of(text_with(write=value))
     assert problem.startswith("line 1: write: found")
     assert reason in problem
 
 
-def test_names() -> None:
+def test_an_unknown_name_gets_a_suggestion() -> None:
     problems = problems_of("Write: 1\nreed: 2\nzzz: 3\n")
     assert "did you mean 'write'?" in problems[0]
     assert "did you mean 'read'?" in problems[1]
@@ -86,7 +86,7 @@ def test_names() -> None:
 
 
 def test_a_duplicate_names_both_lines() -> None:
-    assert problems_of(text_with() + "write: 3\n") == ["line 15: 'write' stands on line 1 already; keep one of them"]
+    assert problems_of(text_with() + "write: 3\n") == ["line 15: 'write' is already on line 1; remove one of the lines"]
 
 
 def test_a_missing_workload_is_named() -> None:
@@ -108,12 +108,12 @@ def test_other_forms_of_yaml_are_refused(line: str) -> None:
     assert problems_of(line + "\n")[0].startswith("line 1: ")
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     assert len(problems_of(text_with(write="x", read="-1", udf="1.0"))) == 3
 
 
 @given(st.fixed_dictionaries({name: st.integers(0, 500) for name in WORKLOADS}))
-def test_what_is_rendered_is_read_the_same_by_us_and_by_yaml(threads: dict[str, int]) -> None:
+def test_a_rendered_file_means_the_same_to_parse_and_to_yaml(threads: dict[str, int]) -> None:
     assert parse(render(threads)) == threads
     assert yaml.safe_load(render(threads)) == threads
 
@@ -128,7 +128,7 @@ def test_any_text_is_either_read_or_refused(text: str) -> None:
 
 
 @given(st.text(alphabet="write:0123456789 -+._#\"'{}[]~\n\t", max_size=40))
-def test_an_accepted_value_is_what_yaml_means(value: str) -> None:
+def test_an_accepted_value_means_the_same_to_yaml(value: str) -> None:
     text = text_with(write=value)
     try:
         threads = parse(text)
