@@ -77,6 +77,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.eviden
     build_report,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.report_text import report_lines
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 
 def main() -> None:
@@ -116,7 +117,7 @@ def main() -> None:
             msg="The environment isn't ready:\n"
             + "\n".join(f"  {problem}" for problem in problems)
             + "\nCheck the host's log over ssh, then run setup again: it continues where it stopped.",
-            error_class="readiness",
+            error_class=READINESS,
             **result,
         )
     module.exit_json(changed=False, **result)

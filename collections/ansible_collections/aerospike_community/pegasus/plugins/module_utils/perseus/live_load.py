@@ -166,6 +166,7 @@ def set_load(
     except ThreadsFileError as error:
         reasons = "\n".join(f"  {problem}" for problem in error.problems)
         reason = f"threads.yaml was refused. The live load is unchanged:\n{reasons}"
+        # results.CONFIGURATION, which isn't installed on clients.
         problems = {"problems": error.problems, "error_class": "configuration"}
         return {"failed": True, "changed": False, "msg": reason, **problems}
     try:
