@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
                     "failed": True,
                     "changed": False,
                     "msg": f"not restarted, because the restart of {failed} failed; this node is still running as "
-                    f"before. Expected each node to join again before the next restart: repair {failed}, then run again",
+                    f"before. Expected each node to join again before the next restart. Repair {failed} and run again",
                 }
             result = self._execute_module(task_vars=variables)
             if result.get("failed") or result.get("unreachable"):

@@ -7,7 +7,7 @@ import re
 UNIT_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _PART = re.compile(r"(\d{1,12})\s*([dhms])", re.ASCII)
 _WHOLE = re.compile(r"(?:\d{1,12}\s*[dhms]\s*)+", re.ASCII)
-LONGEST = 3650 * UNIT_SECONDS["d"]  # beyond it, dates overflow; 0 means never
+MAX_SECONDS = 3650 * UNIT_SECONDS["d"]  # beyond it, dates overflow; 0 means never
 FORMS = "20h 30m, 90m, 3600s, 2d, plain seconds, or 0 for never"
 
 
@@ -30,8 +30,9 @@ def parse_duration(text: str | int) -> int:
 
 
 def _limited(text: str | int, seconds: int) -> int:
-    if seconds > LONGEST:
-        raise ValueError(f"{text!r} is more than ten years. Expected at most {LONGEST // UNIT_SECONDS['d']}d; {FORMS}.")
+    if seconds > MAX_SECONDS:
+        most = MAX_SECONDS // UNIT_SECONDS["d"]
+        raise ValueError(f"{text!r} is more than ten years. Expected at most {most}d; {FORMS}.")
     return seconds
 
 

@@ -10,8 +10,8 @@ DOCUMENTATION = r"""
 module: aerospike_ready
 short_description: Wait until a server node is in a stable cluster of the requested size
 description:
-  - Runs on the node's host and queries it over the info protocol until C(cluster-stable) returns a key for the requested
-    size and the namespace exists. Doesn't wait for migrations.
+  - Runs on the node's host and queries it over the info protocol until C(cluster-stable) returns a key for the
+    requested size and the namespace exists. Doesn't wait for migrations.
   - Fails at once if the service has failed, with its CRITICAL line first.
 author: Pegasus authors
 options:
@@ -105,10 +105,6 @@ waited:
   type: float
 service_state:
   description: The service's C(ActiveState) in systemd.
-  returned: failure
-  type: str
-error_class:
-  description: Always C(readiness).
   returned: failure
   type: str
 journal:

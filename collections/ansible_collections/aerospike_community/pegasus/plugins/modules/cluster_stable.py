@@ -38,7 +38,6 @@ cluster_size: {description: Number of nodes., returned: success, type: int}
 members: {description: Their addresses., returned: success, type: list, elements: str}
 absent: {description: Addresses of the skipped nodes., returned: success, type: list, elements: str}
 answers: {description: "The last answer or error of each node, by address.", returned: failure, type: dict}
-error_class: {description: "Always C(readiness).", returned: failure, type: str}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -87,7 +87,7 @@ def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrat
             found = [f"  {host}: {errors.get(host) or 'key ' + answers.get(host, '')}" for host in hosts]
             raise ClusterError(
                 f"the cluster is not stable: expected {len(hosts)} nodes with one cluster key within {timeout:.0f} s, "
-                f"found {len(answers)} nodes that see such a cluster, with {len(keys)} different keys:\n" + "\n".join(found),
+                f"found {len(answers)} nodes in such a cluster, with {len(keys)} different keys:\n" + "\n".join(found),
                 {**answers, **errors},
             )
         time.sleep(POLL_SECONDS)

@@ -11,7 +11,7 @@ from typing import Any, Union
 
 from .settings import ConfError, Settings, configuration_problems, data_bytes, host_problems, mounts_budget, size_text
 
-LARGEST_LINE = 1023  # characters; the server's parser fails on longer lines
+MAX_LINE = 1023  # characters; the server's parser fails on longer lines
 ENGINES = ("storage-engine", "index-type", "sindex-type")  # contexts whose label is a value
 DEFAULT_NSUP_SECONDS = 120
 
@@ -151,9 +151,9 @@ def render(context: Context, depth: int = 0) -> str:
             values = value if isinstance(value, (list, tuple)) else [value]
             lines += [f"{indent}{_words(name, _scalar(name, item))}" for item in values]
     for line in lines:
-        if len(line) > LARGEST_LINE:
+        if len(line) > MAX_LINE:
             raise ConfError(
-                f"expected lines of at most {LARGEST_LINE} characters, found {len(line)}: '{line.strip()[:60]}...'"
+                f"expected lines of at most {MAX_LINE} characters, found {len(line)}: '{line.strip()[:60]}...'"
             )
     return "".join(f"{line}\n" for line in lines)
 

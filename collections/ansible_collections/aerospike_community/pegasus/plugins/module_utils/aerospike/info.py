@@ -20,7 +20,7 @@ HEADER = struct.Struct(">BB6s")
 PROTOCOL_VERSION = 2
 MESSAGE_TYPE_INFO = 1
 # Even in a large cluster, a node answers with much less than a megabyte. A longer answer isn't from an Aerospike node.
-LARGEST_ANSWER = 64 * 1024 * 1024
+MAX_ANSWER = 64 * 1024 * 1024
 REFUSAL = re.compile(r"(?:error|fail)(?![a-z_])", re.IGNORECASE)
 
 
@@ -43,7 +43,7 @@ def info(host: str, *commands: str, port: int = DEFAULT_PORT, timeout: float = 3
             connection.sendall(HEADER.pack(PROTOCOL_VERSION, MESSAGE_TYPE_INFO, len(body).to_bytes(6, "big")) + body)
             version, kind, length = HEADER.unpack(_receive(connection, HEADER.size, deadline))
             size = int.from_bytes(length, "big")
-            if (version, kind) != (PROTOCOL_VERSION, MESSAGE_TYPE_INFO) or size > LARGEST_ANSWER:
+            if (version, kind) != (PROTOCOL_VERSION, MESSAGE_TYPE_INFO) or size > MAX_ANSWER:
                 raise InfoError(
                     f"{host}:{port} is not an Aerospike node: expected an info answer (version 2, type 1), "
                     f"found version {version}, type {kind}, {size} bytes"
@@ -102,7 +102,7 @@ def cluster_stable(
     """Return the cluster key if this node sees a stable cluster of ``size`` nodes.
 
     :param migrated: also require that no partition migrates
-    :raises InfoError: it doesn't (``ERROR::unstable-cluster``, ``ERROR::cluster-not-specified-size``), or does not answer
+    :raises InfoError: it doesn't (``ERROR::unstable-cluster``, ``ERROR::cluster-not-specified-size``), or no answer
     """
     ignore = "false" if migrated else "true"
     return info_value(host, f"cluster-stable:size={size};ignore-migrations={ignore}", port=port, timeout=timeout)

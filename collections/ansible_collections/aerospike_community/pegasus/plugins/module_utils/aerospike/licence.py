@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-LARGEST = 1_000_000  # bytes
-SHOWN = 32  # characters of a value
+MAX_BYTES = 1_000_000  # bytes
+MAX_SHOWN = 32  # characters of a value
 EXPIRY, LIMIT = "valid-until-date", "asdb-cluster-nodes-limit"
 
 
@@ -53,12 +53,12 @@ def node_limit(path: Path) -> int:
 
 
 def _fields_of(path: Path) -> dict[str, str]:
-    return read_fields(path.read_bytes()[:LARGEST].decode(errors="replace"))
+    return read_fields(path.read_bytes()[:MAX_BYTES].decode(errors="replace"))
 
 
 def _unreadable(path: Path, name: str, fields: dict[str, str], expected: str) -> str:
     # Show only the first word of a damaged line: the rest may be part of the secret.
-    value = fields[name].split(None, 1)[0][:SHOWN] if fields[name] else ""
+    value = fields[name].split(None, 1)[0][:MAX_SHOWN] if fields[name] else ""
     return (
         f"found the {name} {value!r} in {path}, expected {expected}: the server would refuse the file or read it "
         f"differently; copy it again from its issuer, or request a new file there"

@@ -38,7 +38,7 @@ SETTINGS = {
     "heartbeat_timeout": "aerospike_server_heartbeat_timeout",
 }
 # Names in the problems of disk plans and clusters -> names of config.yml.
-WISHES = {
+PLAN_SETTINGS = {
     "partition count": "nvme_partition_count",
     "overprovisioning": "nvme_partition_overprovisioning",
     "data": "nvme_partition_data_partitions",
@@ -102,6 +102,6 @@ def _named(text: str) -> str:
         return f"{SETTINGS['version']}: found {field.removeprefix('version ')},{rest}"
     doubled = DOUBLED.match(text)
     if doubled:
-        return f"{WISHES[doubled['purpose']]}: found {text}"
-    name = SETTINGS.get(field) or WISHES.get(field)
+        return f"{PLAN_SETTINGS[doubled['purpose']]}: found {text}"
+    name = SETTINGS.get(field) or PLAN_SETTINGS.get(field)
     return f"{name}{separator}{rest}" if name else text

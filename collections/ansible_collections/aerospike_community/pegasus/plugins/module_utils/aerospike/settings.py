@@ -2,8 +2,8 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The settings of a server and the rules across them, before launch and on its host. Pure: no host, no files.
 
-:data:`DIALECTS` holds the differences between versions. Sources: the published JSON schemas of the configuration (6.4 to
-8.1) and the behaviour of the server.
+:data:`DIALECTS` holds the differences between versions. Sources: the published JSON schemas of the configuration (6.4
+to 8.1) and the behaviour of the server.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
-LARGEST_NAME = 31  # characters of a namespace's name
-LARGEST_CLUSTER_NAME = 63
-LARGEST_DATA = 256 * 1024 * GIB  # bytes of data in memory
-LARGEST_TTL = 315360000  # seconds; ten years
-LARGEST_PERIOD = 2**32 - 1  # seconds
+MAX_NAME = 31  # characters of a namespace's name
+MAX_CLUSTER_NAME = 63
+MAX_DATA = 256 * 1024 * GIB  # bytes of data in memory
+MAX_TTL = 315360000  # seconds; ten years
+MAX_PERIOD = 2**32 - 1  # seconds
 PROTO_FDS = (1024, 2 * MIB)
-LARGEST_RACK = 1000000
+MAX_RACK = 1000000
 HEARTBEAT_INTERVALS = (50, 600000)  # milliseconds
-SMALLEST_HEARTBEAT_TIMEOUT = 3  # intervals
+MIN_HEARTBEAT_TIMEOUT = 3  # intervals
 CONNECT_TIMEOUT_MS = 500  # of the heartbeat, unless an extra setting says otherwise; at most interval x timeout / 3
-MOST_DEVICES = 128  # devices of one namespace
-COMMUNITY_NODES = 8
+MAX_DEVICES = 128  # devices of one namespace
+MAX_COMMUNITY_NODES = 8
 SPRIGS = (256, 268435456)
 COMPRESSIONS = ("none", "lz4", "snappy", "zstd")
 EDITIONS = ("enterprise", "community")
@@ -34,7 +34,7 @@ STORAGES = ("memory", "disk")
 # A file system needs some space for itself. The server may use this share.
 MOUNT_PERCENT = 95
 # The smallest limit of an index on flash that the server accepts, according to its error message, by kind of index.
-SMALLEST_MOUNTS = {"primary_index": 4 * GIB, "secondary_index": GIB}
+MIN_MOUNTS = {"primary_index": 4 * GIB, "secondary_index": GIB}
 
 
 class ConfError(Exception):
@@ -49,7 +49,7 @@ class Dialect:
     mounts_limit: str  # the mandatory limit of an index on flash
     info_port: bool  # the text port 3003
     admin_port: bool  # the port 3008
-    smallest_data: int  # bytes; smallest data-size that is accepted
+    min_data: int  # bytes; smallest data-size that is accepted
 
 
 DIALECTS: tuple[tuple[tuple[int, int], Dialect], ...] = (
@@ -168,12 +168,12 @@ def configuration_problems(settings: Settings, nodes: int = 0) -> list[str]:
     s = settings
     try:
         dialect = s.dialect
-        size = size_bytes(s.data_size) if s.data_size else dialect.smallest_data
+        size = size_bytes(s.data_size) if s.data_size else dialect.min_data
         require(
-            size >= dialect.smallest_data,
-            f"data_size: version {s.version} needs at least {dialect.smallest_data // MIB}M, found {s.data_size}",
+            size >= dialect.min_data,
+            f"data_size: version {s.version} needs at least {dialect.min_data // MIB}M, found {s.data_size}",
         )
-        require(size <= LARGEST_DATA, f"data_size: expected at most {size_text(LARGEST_DATA)}, found {s.data_size}")
+        require(size <= MAX_DATA, f"data_size: expected at most {size_text(MAX_DATA)}, found {s.data_size}")
         require(
             dialect.memory_has_size or s.compression == "none" or s.data_storage == "disk",
             f"compression: version {s.version} compresses data on disk only, found '{s.compression}'",
@@ -191,21 +191,21 @@ def configuration_problems(settings: Settings, nodes: int = 0) -> list[str]:
             )
             require(s.edition != "community", f"{name}: an index on disk needs the Enterprise Edition")
     require(
-        bool(re.fullmatch(rf"[^\s;:,\"'{{}}#]{{1,{LARGEST_NAME}}}", s.namespace)),
-        f"namespace: expected 1 to {LARGEST_NAME} characters, no blanks and none of ;:,\"'{{}}#, found {s.namespace!r}",
+        bool(re.fullmatch(rf"[^\s;:,\"'{{}}#]{{1,{MAX_NAME}}}", s.namespace)),
+        f"namespace: expected 1 to {MAX_NAME} characters, no blanks and none of ;:,\"'{{}}#, found {s.namespace!r}",
     )
     require(
-        bool(re.fullmatch(rf"[^\s;:\"'{{}}#]{{1,{LARGEST_CLUSTER_NAME}}}", s.cluster_name)),
-        f"cluster_name: expected 1 to {LARGEST_CLUSTER_NAME} characters without blanks, found '{s.cluster_name}'",
+        bool(re.fullmatch(rf"[^\s;:\"'{{}}#]{{1,{MAX_CLUSTER_NAME}}}", s.cluster_name)),
+        f"cluster_name: expected 1 to {MAX_CLUSTER_NAME} characters without blanks, found '{s.cluster_name}'",
     )
     require(1 <= s.replication_factor <= 8, f"replication_factor: expected 1 to 8, found {s.replication_factor}")
     for name, least, most, unit in (
-        ("default_ttl", 0, LARGEST_TTL, " seconds"),
-        ("nsup_period", 0, LARGEST_PERIOD, " seconds"),
-        ("rack_id", 0, LARGEST_RACK, ""),
+        ("default_ttl", 0, MAX_TTL, " seconds"),
+        ("nsup_period", 0, MAX_PERIOD, " seconds"),
+        ("rack_id", 0, MAX_RACK, ""),
         ("proto_fd_max", *PROTO_FDS, ""),
         ("heartbeat_interval_ms", *HEARTBEAT_INTERVALS, " milliseconds"),
-        ("heartbeat_timeout", SMALLEST_HEARTBEAT_TIMEOUT, LARGEST_PERIOD, " intervals"),
+        ("heartbeat_timeout", MIN_HEARTBEAT_TIMEOUT, MAX_PERIOD, " intervals"),
     ):
         value = getattr(s, name)
         require(least <= value <= most, f"{name}: expected {least} to {most}{unit}, found {value}")
@@ -225,8 +225,8 @@ def configuration_problems(settings: Settings, nodes: int = 0) -> list[str]:
         require(s.compression == "none", f"compression: '{s.compression}' needs the Enterprise Edition")
         require(s.rack_id == 0, f"rack_id: {s.rack_id} needs the Enterprise Edition")
         require(
-            nodes <= COMMUNITY_NODES,
-            f"cluster_nodes: the Community Edition allows at most {COMMUNITY_NODES}, found {nodes}",
+            nodes <= MAX_COMMUNITY_NODES,
+            f"cluster_nodes: the Community Edition allows at most {MAX_COMMUNITY_NODES}, found {nodes}",
         )
     return found
 
@@ -241,11 +241,11 @@ def host_problems(settings: Settings) -> list[str]:
                 "data_storage is disk, but this host has no data partitions: expected some from nvme_partition "
                 "(nvme_partition_data_partitions) or in aerospike_server_data_devices; or set data_storage to memory"
             )
-        if len(s.data_devices) > MOST_DEVICES:
-            found.append(f"expected at most {MOST_DEVICES} data partitions, found {len(s.data_devices)}")
+        if len(s.data_devices) > MAX_DEVICES:
+            found.append(f"expected at most {MAX_DEVICES} data partitions, found {len(s.data_devices)}")
     elif not s.data_size and not s.memory_bytes:
         found.append("data_storage is memory, but the size of the host's memory is unknown: set data_size")
-    for name, smallest in SMALLEST_MOUNTS.items():
+    for name, smallest in MIN_MOUNTS.items():
         if getattr(s, f"{name}_storage") != "disk":
             continue
         mounts = getattr(s, f"{name}_mounts")
@@ -267,7 +267,7 @@ def data_bytes(settings: Settings) -> int:
     if settings.data_size:
         return size_bytes(settings.data_size)
     share = settings.memory_bytes * settings.memory_percent // 100
-    return max(share // (256 * MIB) * (256 * MIB), settings.dialect.smallest_data)
+    return max(share // (256 * MIB) * (256 * MIB), settings.dialect.min_data)
 
 
 def mounts_budget(mounts: Sequence[Mapping[str, Any]]) -> int:
