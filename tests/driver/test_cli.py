@@ -132,7 +132,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["setup", "-e", "nonsense"], "expected KEY=VALUE"),
         (["setup", "-e", "@missing.yml"], "missing.yml isn't a file"),
         (["setup", "--config", "a.yml", "--config", "b.yml"], "--config is given twice (a.yml, b.yml), expected once"),
-        (["extend", "soon"], "'soon' isn't a length of time. Expected 20h 30m"),
+        (["extend", "soon"], "'soon' isn't a duration. Expected 20h 30m"),
         (["extend", "99999d"], "'99999d' is more than ten years"),
         (["local"], "required: VERB"),
     ],

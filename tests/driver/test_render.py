@@ -265,9 +265,7 @@ def test_a_failure_says_why_when_it_happens() -> None:
 
 
 def test_a_modules_warning_is_told() -> None:
-    looked = ok(
-        "C-1", "t", "r", action="a.b.perseus_ready", warnings=["the database on 10.0.0.3 is stopped: it is skipped"]
-    )
+    looked = ok("C-1", "t", "r", action="a.b.perseus_ready", warnings=["the database on 10.0.0.3 is stopped: skipped"])
     assert [one.text for one in parse(looked) if isinstance(one, Warning)] == looked["event_data"]["res"]["warnings"]
 
 

@@ -349,7 +349,7 @@ def test_a_killed_node_is_missed_and_brought_back(checkout, environment, address
     number = process(checkout, addresses["client"][0], "perseus")
     run = checkout.driver("rerun-clients")
     assert run.code == 0, run.why()
-    assert f"the database on {server} is stopped: it is skipped" in told(run)
+    assert f"the database on {server} is stopped: skipped" in told(run)
     assert process(checkout, addresses["client"][0], "perseus") != number
 
     # A setup brings it back.

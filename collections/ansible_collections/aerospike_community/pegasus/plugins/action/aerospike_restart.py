@@ -1,8 +1,8 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Lets the nodes of a cluster take turns at their restart, whatever the play's strategy is.
+"""Restart the nodes of a cluster one by one, with any strategy of the play.
 
-`throttle` doesn't do it: in a role that is included under the strategy free, each host's task counts as another one.
+`throttle` can't do that: with the strategy free, the task of an included role is a different task for each host.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """Runs the module of the same name while it holds a lock. After a failure nobody goes on, in the same play."""
+    """Run the module of the same name under a lock. After a failure, skip the other nodes in the same play."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Wait for the turn, and take it."""
+        """Wait for the lock, then restart this node."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
         if self._task.check_mode:
             return self._execute_module(task_vars=variables)
-        turns = [*sorted(map(str, self._task.args.get("cluster", []))), str(variables.get("ansible_play_name"))]
-        name = f"aerospike-restart-{hashlib.sha256(','.join(turns).encode()).hexdigest()[:16]}"
-        # The folder is this run's own, and goes with it.
-        with (Path(constants.DEFAULT_LOCAL_TMP) / name).open("a+", encoding="utf-8") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            turn.seek(0)
-            broken = turn.read().strip()
-            if broken:
+        scope = [*sorted(map(str, self._task.args.get("cluster", []))), str(variables.get("ansible_play_name"))]
+        name = f"aerospike-restart-{hashlib.sha256(','.join(scope).encode()).hexdigest()[:16]}"
+        # Ansible removes the folder at the end of the run.
+        with (Path(constants.DEFAULT_LOCAL_TMP) / name).open("a+", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            failed = lock.read().strip()
+            if failed:
                 return {
                     "failed": True,
                     "changed": False,
-                    "msg": f"not restarted, because the restart of {broken} failed before; this node goes on as it "
-                    "was. Expected each node to come back before the next one's turn: mend that one, then run again",
+                    "msg": f"not restarted, because the restart of {failed} failed; this node is still running as "
+                    f"before. Expected each node to join again before the next restart. Repair {failed} and run again",
                 }
             result = self._execute_module(task_vars=variables)
             if result.get("failed") or result.get("unreachable"):
-                turn.write(str(variables.get("inventory_hostname", "another node")))
+                lock.write(str(variables.get("inventory_hostname", "another node")))
             return result

@@ -1,30 +1,30 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Bring aerospike.conf to its content, and a running server to what it says as far as that works without a restart."""
+"""Write aerospike.conf and apply it to a running server without a restart, if possible."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: aerospike_config
-short_description: Bring aerospike.conf to its content, and tell a running server what it takes without a restart
+short_description: Write aerospike.conf and apply it to a running server without a restart, if possible
 description:
-  - Compares the file with the asked content, parameter by parameter. When a running server takes all differences while
-    it runs (C(set-config), C(tip)), it is told them. Otherwise the result says that a restart is due, and why.
-  - Whether the running server has the file is told by the file's time, as in C(host_service). A file that was applied
-    without a restart gets a time before the server's start. So a run that was cut short is made good by the next.
+  - Compares the file with the requested content, parameter by parameter. If a running server accepts all differences
+    (C(set-config), C(tip)), applies them. Otherwise the result reports that a restart is due, and why.
+  - A file newer than the start of the server has not been read by it, as in C(host_service). A file that was applied
+    without a restart gets a time before the server's start. So the next run completes an interrupted run.
   - Restarts nothing.
 author: Pegasus authors
 options:
   path: {description: The file., type: path, default: /etc/aerospike/aerospike.conf}
   content: {description: Its content., type: str, required: true}
-  version: {description: The installed version; it decides what is taken without a restart., type: str, required: true}
+  version: {description: The installed version. It decides what needs a restart., type: str, required: true}
   service: {description: The server's unit., type: str, default: aerospike}
-  host: {description: Address to ask., type: str, default: 127.0.0.1}
+  host: {description: Address of the server., type: str, default: 127.0.0.1}
   port: {description: Service port., type: int, default: 3000}
 attributes:
-  check_mode: {description: Says what it would change and how it would be applied., support: full}
+  check_mode: {description: Reports what it would change and whether that needs a restart., support: full}
   diff_mode: {description: Shows the difference of the file., support: full}
 """
 
@@ -38,12 +38,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, a line each, and whether it is applied or waits for a restart.
+  description: What changed, a line each, and whether it was applied or needs a restart.
   returned: always
   type: list
   elements: str
 restart:
-  description: Why the running server needs a restart, a line each; empty when it needs none.
+  description: Why the running server needs a restart, a line each; empty if it needs none.
   returned: success
   type: list
   elements: str
@@ -75,15 +75,15 @@ class Configuration:
         self.restart: list[str] = []
 
     def run(self) -> dict[str, object]:
-        """Compare, apply, write.
+        """Compare the contents, write the file, apply the differences.
 
-        :raises ConfError: a text isn't a configuration
-        :raises InfoError: the running server refused a parameter that it should take
+        :raises ConfError: the content isn't a configuration
+        :raises InfoError: the running server refused a parameter that it should accept
         """
         new = self.params["content"]
         old = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
         state = Systemd(self.module.run_command).state(self.params["service"])
-        # Of a file that was written after the server's start, the server doesn't know.
+        # The server has not read a file that was written after its start.
         unread = state.running and old != "" and self.path.stat().st_mtime > state.started_at
         if unread:
             self.restart.append(f"{self.path} was written after the server's start")
@@ -94,38 +94,38 @@ class Configuration:
         return {"changed": bool(self.changes), "changes": self.changes, "restart": self.restart, "diff": diff}
 
     def change(self, old: str, new: str, state: UnitState, unread: bool) -> None:
-        """Write the file, and apply it as far as a running server takes it."""
+        """Write the file. Apply the differences if a running server accepts all of them."""
         if not state.running:
             self.changes += [f"wrote {self.path}", *sizes(new)]
             self.write(new)
             return
         found = self.compared(old, new)
-        orders = [(one, commands(one, self.params["version"])) for one in found]
-        static = [one for one, order in orders if not order]
+        applicable = [(difference, commands(difference, self.params["version"])) for difference in found]
+        static = [difference for difference, orders in applicable if not orders]
         if static or unread:
-            self.restart += [str(one) for one in static]
-            said = "a restart is due, node by node"
+            self.restart += [str(difference) for difference in static]
+            how = "a restart is due, node by node"
         else:
-            said = "applied without a restart"
-        self.changes += [f"{one} ({said})" for one in found] or [f"wrote {self.path}: comments only"]
+            how = "applied without a restart"
+        self.changes += [f"{difference} ({how})" for difference in found] or [f"wrote {self.path}: comments only"]
         self.write(new)
         if self.restart or self.check:
             return
-        for _, order in orders:
-            for command in order:
+        for _, orders in applicable:
+            for command in orders:
                 info_value(self.params["host"], command, port=self.params["port"])
         before = state.started_at - 1
         os.utime(self.path, (before, before))
 
     def compared(self, old: str, new: str) -> list[Difference]:
-        """The differences; a file that somebody broke differs in everything."""
+        """Return the differences. A broken file differs in everything."""
         try:
             return differences(old, new)
         except ConfError:
             return differences("", new)
 
     def write(self, text: str) -> None:
-        """Put the file in place in one step."""
+        """Replace the file atomically."""
         if self.check:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ class Configuration:
 
 
 def sizes(text: str) -> list[str]:
-    """What a configuration gives to data and indexes, a line each: computed from the host, so worth showing."""
+    """Return the sizes of data and indexes, a line each. They are computed from the host, so users want to see them."""
     shown = []
     for path, values in parse(text).items():
         if path[-1] in ("data-size", "memory-size", "mounts-budget", "mounts-size-limit"):
@@ -165,7 +165,7 @@ def main() -> None:
         module.exit_json(**configuration.run())
     except (ConfError, InfoError, OSError) as error:
         module.fail_json(
-            msg=f"{configuration.path}: {error}. The file is written; the next run restarts the server with it",
+            msg=f"{configuration.path}: {error}. The file was written, and the next run restarts the server",
             changes=configuration.changes,
         )
 

@@ -1,22 +1,22 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Wait until a server node is in a stable cluster of the asked size, and say what it reports."""
+"""Wait until a server node is in a stable cluster of the requested size, and return its state."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: aerospike_ready
-short_description: Wait until a server node is in a stable cluster of the asked size
+short_description: Wait until a server node is in a stable cluster of the requested size
 description:
-  - Runs on the node's host and asks it over the info protocol until C(cluster-stable) answers a key for the asked size
-    and the namespace is there. Migrations that go on are no obstacle.
-  - A service that failed ends the wait at once, with its CRITICAL line first.
+  - Runs on the node's host and queries it over the info protocol until C(cluster-stable) returns a key for the
+    requested size and the namespace exists. Doesn't wait for migrations.
+  - Fails at once if the service has failed, with its CRITICAL line first.
 author: Pegasus authors
 options:
   host:
-    description: Address to ask.
+    description: Address of the node.
     type: str
     default: 127.0.0.1
   port:
@@ -24,19 +24,19 @@ options:
     type: int
     default: 3000
   size:
-    description: Number of nodes that the cluster is to have; 0 for any number.
+    description: Expected number of nodes; 0 for any.
     type: int
     required: true
   namespace:
-    description: A namespace that has to be there, whose counters are returned; empty for none.
+    description: A namespace that must exist. Its statistics are returned. Empty for none.
     type: str
     default: ""
   service:
-    description: The unit whose state and log explain a failure.
+    description: The node's unit. Its state and log explain a failure.
     type: str
     default: aerospike
   config:
-    description: The server's configuration; a failure names the ports that it opens.
+    description: The server's configuration. The message of a failure names its ports.
     type: path
     default: /etc/aerospike/aerospike.conf
   timeout:
@@ -45,7 +45,7 @@ options:
     default: 120
 attributes:
   check_mode:
-    description: Asks once, and a node that isn't ready is no failure.
+    description: Queries once. A node that isn't ready is no failure.
     support: full
   diff_mode:
     description: Has none.
@@ -67,7 +67,7 @@ node_id:
   returned: success
   type: str
 cluster_key:
-  description: The key of the cluster, the same on all nodes of a stable one.
+  description: The key of the cluster, the same on all nodes of a stable cluster.
   returned: success
   type: str
 cluster_size:
@@ -83,7 +83,7 @@ build:
   returned: success
   type: str
 edition:
-  description: The server's edition, in its own words.
+  description: The server's edition as it reports it.
   returned: success
   type: str
 uptime:
@@ -91,11 +91,11 @@ uptime:
   returned: success
   type: int
 namespace:
-  description: The whole-number statistics of the namespace on this node.
+  description: The integer statistics of the namespace on this node.
   returned: success
   type: dict
 bad_practices:
-  description: What the server finds wrong with its host's settings, by the server's own names.
+  description: The server's best practices that its host violates, by the server's names.
   returned: success
   type: list
   elements: str
@@ -104,11 +104,11 @@ waited:
   returned: success
   type: float
 service_state:
-  description: What systemd says of the service, as in C(ActiveState).
+  description: The service's C(ActiveState) in systemd.
   returned: failure
   type: str
 journal:
-  description: The telling lines of the server's log.
+  description: The most telling lines of the server's log.
   returned: failure
   type: list
   elements: str
@@ -141,22 +141,22 @@ FACTS = ("node", "build", "edition", "cluster-name", "namespaces", "statistics",
 
 
 class NotReadyError(Exception):
-    """The node isn't ready (yet). The text says what was found."""
+    """The node isn't ready yet. The text says what was found."""
 
 
 class Node:
-    """The node that is asked."""
+    """The node to query."""
 
     def __init__(self, host: str, port: int, size: int, namespace: str) -> None:
         self.host, self.port, self.size, self.namespace = host, port, size, namespace
 
-    def ask(self) -> dict[str, object]:
-        """Return what a ready node reports.
+    def query(self) -> dict[str, object]:
+        """Return the state of a ready node, as in RETURN.
 
-        :raises NotReadyError: it isn't one
+        :raises NotReadyError: the node isn't ready
         """
-        asked_size = f"size={self.size};" if self.size else ""
-        stable = f"cluster-stable:{asked_size}ignore-migrations=true"
+        size = f"size={self.size};" if self.size else ""
+        stable = f"cluster-stable:{size}ignore-migrations=true"
         try:
             answers = info(self.host, stable, *FACTS, port=self.port)
             statistics = parse_pairs(answers.get("statistics", ""))
@@ -167,7 +167,7 @@ class Node:
             names = [name for name in answers.get("namespaces", "").split(";") if name]
             if self.namespace and self.namespace not in names:
                 raise NotReadyError(f"expected namespace {self.namespace}, found {', '.join(names) or 'none'}")
-            # A node that has just formed its cluster reports its size a moment later.
+            # For a moment after the cluster formed, the node's statistics have its old size.
             if self.size and int(seen) != self.size:
                 raise NotReadyError(f"found key {key}, but this node counts a cluster of {seen}")
             counters = namespace_counters(self.host, self.namespace, port=self.port) if self.namespace else {}
@@ -187,43 +187,43 @@ class Node:
 
 
 def bad_practices(answer: str) -> list[str]:
-    """Read ``failed_best_practices=swappiness,somaxconn``; ``none`` is nothing."""
+    """Parse ``failed_best_practices=swappiness,somaxconn``, or ``none``."""
     found = parse_pairs(answer).get("failed_best_practices", "none")
     return [] if found == "none" else found.split(",")
 
 
 def wait(node: Node, systemd: Systemd, service: str, timeout: float) -> tuple[dict[str, object] | None, str]:
-    """Ask until the node is ready, its service failed, or time is over.
+    """Query until the node is ready, its service has failed, or ``timeout`` seconds have passed.
 
-    :return: the report, or nothing and the last finding
+    :returns: the state of the ready node, or None, and the last finding
     """
     deadline = time.monotonic() + timeout
-    look_again = 0.0
+    next_check = 0.0
     restarts: int | None = None
     while True:
         try:
-            return node.ask(), ""
+            return node.query(), ""
         except NotReadyError as error:
             finding = str(error)
         now = time.monotonic()
         if now >= deadline:
             return None, finding
-        if now >= look_again:
-            look_again = now + SERVICE_CHECK_SECONDS
+        if now >= next_check:
+            next_check = now + SERVICE_CHECK_SECONDS
             state = systemd.state(service)
             restarts = state.restarts if restarts is None else restarts
-            if gone(state, restarts):
+            if has_failed(state, restarts):
                 return None, f"{finding}; service {service} is {state.describe()}"
         time.sleep(POLL_SECONDS)
 
 
-def gone(state: UnitState, restarts: int) -> bool:
-    """Whether a service will not come up without help: it failed, isn't started, or restarts again and again."""
+def has_failed(state: UnitState, restarts: int) -> bool:
+    """Return whether a service will not start on its own: it failed, was not started, or keeps restarting."""
     return state.loaded and (state.active in ("failed", "inactive") or state.restarts > restarts)
 
 
 def ports_of(config: str) -> str:
-    """Name the ports of a configuration; those of every release where there is none that can be read."""
+    """Return the ports of a configuration, or those of every release if it can't be read."""
     try:
         ports = open_ports(Path(config).read_text(encoding="utf-8", errors="replace"))
     except (ConfError, OSError):
@@ -234,13 +234,13 @@ def ports_of(config: str) -> str:
 def failure(
     node: Node, systemd: Systemd, service: str, config: str, timeout: float, finding: str
 ) -> tuple[str, list[str], UnitState]:
-    """Return the message of a node that didn't become ready, the log lines that explain it, and its service's state."""
+    """Return the message of a node that isn't ready, the log lines that explain it, and its service's state."""
     state = systemd.state(service)
     lines = telling_lines(systemd.log_lines(service, since=max(0.0, state.started_at - 1)))
     first = f"{lines[0]}\n" if lines and ("CRITICAL" in lines[0] or "FAILED" in lines[0]) else ""
     return (
         f"{first}{node.host}:{node.port}: cluster-stable: expected a stable cluster of {node.size or 'any size'} "
-        f"within {timeout:g} seconds, {finding}. Look at "
+        f"within {timeout:g} seconds, {finding}. Check "
         f"'journalctl -u {service}' on this host, and whether ports {ports_of(config)} are open between the nodes",
         lines,
         state,

@@ -1,32 +1,31 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Restart one node of a running cluster so that nothing is lost, and wait until the cluster is whole again."""
+"""Restart a node of a running cluster without a loss of data, and wait until it has joined again."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: aerospike_restart
-short_description: Restart one node of a running cluster, and wait until the cluster is whole again
+short_description: Restart a node of a running cluster without a loss of data
 description:
-  - Waits until all nodes are a stable cluster with every partition where it belongs, quiesces this node where the
-    edition can, restarts its service, and waits for the same again.
-  - The nodes of a cluster take turns, whatever the play's strategy is; when one doesn't come back, the next ones are
-    left as they are.
-  - Refuses where a record's only copy is in this node's memory and can't be moved away first.
+  - Waits until all nodes are a stable cluster without migrations. Then quiesces this node if its edition can, restarts
+    its service, and waits again.
+  - Restarts the nodes of a cluster one by one with any strategy. After a failed restart, skips the other nodes.
+  - Refuses to restart a node that holds the only copy of records in memory, unless it can be quiesced.
 author: Pegasus authors
 options:
   cluster: {description: Addresses of all nodes., type: list, elements: str, required: true}
-  host: {description: Address of this node as it is reached from itself., type: str, default: 127.0.0.1}
+  host: {description: Address of this node on its own host., type: str, default: 127.0.0.1}
   namespace: {description: The namespace whose copies count., type: str, required: true}
-  data_in_memory: {description: Whether a restart takes the node's data away., type: bool, required: true}
-  reasons: {description: Why; for messages., type: list, elements: str, default: []}
+  data_in_memory: {description: Whether the node loses its data in a restart., type: bool, required: true}
+  reasons: {description: "Reasons for the restart, for messages.", type: list, elements: str, default: []}
   service: {description: The server's unit., type: str, default: aerospike}
   port: {description: Service port., type: int, default: 3000}
   timeout: {description: Seconds for each wait. Migrations of much data take long., type: int, default: 3600}
 attributes:
-  check_mode: {description: Says what it would do., support: full}
+  check_mode: {description: Reports what it would do., support: full}
   diff_mode: {description: Has none., support: none}
 """
 
@@ -40,8 +39,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes: {description: What was done, a line each., returned: always, type: list, elements: str}
-cluster_key: {description: The key of the cluster afterwards., returned: success, type: str}
-seconds: {description: How long it took., returned: success, type: float}
+cluster_key: {description: The key of the cluster after the restart., returned: success, type: str}
+seconds: {description: Duration., returned: success, type: float}
 journal: {description: The server's most telling log lines., returned: failure, type: list, elements: str}
 """
 
@@ -68,11 +67,11 @@ SETTLE_SECONDS = 1.0
 
 
 class RestartError(Exception):
-    """The restart was refused. The text says what was found and what to do."""
+    """The restart was refused. The text says what was found, and the next step."""
 
 
 class Restart:
-    """One node's restart."""
+    """The restart of a node."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.params, self.check = module.params, module.check_mode
@@ -81,10 +80,10 @@ class Restart:
         self.changes: list[str] = []
 
     def run(self) -> dict[str, object]:
-        """Do it and verify it.
+        """Restart the node and verify that it has joined its cluster again.
 
-        :raises RestartError: refused
-        :raises ClusterError: the cluster wasn't whole before, or isn't afterwards
+        :raises RestartError: data would be lost
+        :raises ClusterError: the cluster was not stable before or is not stable after the restart
         :raises ServiceError: the server doesn't start
         """
         why = "; ".join(self.params["reasons"])
@@ -103,42 +102,45 @@ class Restart:
         return {"changed": True, "changes": self.changes, "cluster_key": key, "seconds": seconds}
 
     def wait(self, when: str) -> str:
-        """Wait until all nodes agree and every partition is where it belongs."""
+        """Wait until all nodes are a stable cluster without migrations; ``when`` is for the message of a failure."""
         try:
             return wait_until_stable(self.cluster, self.port, self.params["timeout"], migrated=True)
         except ClusterError as error:
             raise ClusterError(f"{when}: {error}", error.answers) from error
 
     def quiesce(self) -> bool:
-        """Hand this node's partitions to the others first. The Community Edition can't: then nothing happens."""
-        if len(self.cluster) < 2 or is_error(self.ask(self.params["host"], "quiesce:")):
+        """Hand this node's partitions over to the others. Return False on the Community Edition, which can't."""
+        if len(self.cluster) < 2 or is_error(self.query(self.params["host"], "quiesce:")):
             return False
-        # Only the principal node acts on it; the others say so.
+        # Only the principal node reclusters; the others answer that they aren't the principal.
         for host in self.cluster:
-            self.ask(host, "recluster:")
-        # Forming the cluster anew takes a moment; until then it would still count as stable.
+            self.query(host, "recluster:")
+        # Until the recluster begins, the old cluster still counts as stable.
         deadline = time.monotonic() + self.params["timeout"]
         while not self.is_quiesced():
             if time.monotonic() > deadline:
-                raise RestartError("this node took the order to quiesce, but isn't quiesced")
+                raise RestartError("expected this node to be quiesced, found that it accepted quiesce without effect")
             time.sleep(0.2)
         try:
             self.wait("after this node was quiesced")
         except ClusterError:
-            # It keeps running: then it serves again.
-            self.ask(self.params["host"], "quiesce-undo:")
+            # The node keeps running, so it must serve again.
+            self.query(self.params["host"], "quiesce-undo:")
             for host in self.cluster:
-                self.ask(host, "recluster:")
+                self.query(host, "recluster:")
             raise
         return True
 
     def is_quiesced(self) -> bool:
-        """Whether the node's namespace counts as quiesced in effect."""
+        """Return whether the quiesce of this node is in effect."""
         statistics = info_pairs(self.params["host"], f"namespace/{self.params['namespace']}", port=self.port)
         return statistics.get("effective_is_quiesced", "true") == "true"
 
     def refuse_loss(self) -> None:
-        """Refuse where the restart would take the only copy of records."""
+        """Refuse to lose the only copy of records.
+
+        :raises RestartError: this node holds it in memory
+        """
         if not self.params["data_in_memory"]:
             return
         statistics = info_pairs(self.params["host"], f"namespace/{self.params['namespace']}", port=self.port)
@@ -147,12 +149,12 @@ class Restart:
         if copies < 2 and records:
             raise RestartError(
                 f"this node holds the only copy of {records} records in its memory: a restart would "
-                "lose them. Expected two copies, or an empty namespace: raise pegasus_replication_factor, or truncate "
+                "lose them. Expected two copies or an empty namespace: raise pegasus_replication_factor, truncate "
                 "the namespace, or stop and start the node yourself"
             )
 
-    def ask(self, host: str, command: str) -> str:
-        """One info command's answer."""
+    def query(self, host: str, command: str) -> str:
+        """Return a node's answer to an info command."""
         return info(host, command, port=self.port).get(command, "")
 
 

@@ -66,6 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 note: {description: "What was done and verified, a line each.", returned: success, type: list, elements: str}
+changes: {description: "The lines of C(note) if something changed.", returned: success, type: list, elements: str}
 members: {description: Addresses of the nodes that serve now., returned: success, type: list, elements: str}
 cluster_size: {description: Number of nodes that serve now., returned: success, type: int}
 cluster_key: {description: "Their cluster key, empty if it was not measured.", returned: success, type: str}
@@ -161,6 +162,7 @@ def main() -> None:
     module.exit_json(
         changed=effect.changed,
         note=fault.notes,
+        changes=fault.notes if effect.changed else [],
         members=effect.members,
         cluster_size=len(effect.members),
         cluster_key=effect.cluster_key,

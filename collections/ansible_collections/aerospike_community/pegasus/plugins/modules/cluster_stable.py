@@ -1,27 +1,27 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Wait, from any host, until a cluster is whole."""
+"""Wait on any host until all nodes of a cluster agree."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: cluster_stable
-short_description: Wait, from any host, until a cluster is whole
+short_description: Wait on any host until all nodes of a cluster agree
 description:
-  - Asks every node over the info protocol until all report a stable cluster of the expected size with the same key.
+  - Queries every node over the info protocol until all report a stable cluster of the expected size with the same key.
 author: Pegasus authors
 options:
   hosts: {description: Addresses of the nodes that should form the cluster., type: list, elements: str, required: true}
   port: {description: Their service port., type: int, default: 3000}
   timeout: {description: Seconds., type: int, default: 120}
   partial:
-    description: Whether a node that doesn't answer at the beginning is left out, with a warning, instead of waited for.
+    description: Skip nodes that don't answer at the beginning, with a warning.
     type: bool
     default: false
 attributes:
-  check_mode: {description: Looks in the same way; it changes nothing., support: full}
+  check_mode: {description: Waits as usual. The module changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
 """
 
@@ -36,8 +36,8 @@ error_class: {description: C(readiness)., returned: failure, type: str}
 cluster_key: {description: The key that all nodes report., returned: success, type: str}
 cluster_size: {description: Number of nodes., returned: success, type: int}
 members: {description: Their addresses., returned: success, type: list, elements: str}
-absent: {description: Addresses that were left out., returned: success, type: list, elements: str}
-answers: {description: What each node said last., returned: failure, type: dict}
+absent: {description: Addresses of the skipped nodes., returned: success, type: list, elements: str}
+answers: {description: "The last answer or error of each node, by address.", returned: failure, type: dict}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -70,8 +70,8 @@ def main() -> None:
     absent = [host for host in hosts if host not in members]
     if not members:
         module.fail_json(
-            msg=f"found no server node that answers among {', '.join(hosts)}; expected at least one: bring one back "
-            f"(restart-node), or all of them (setup-cluster)",
+            msg=f"found no server node that answers among {', '.join(hosts)}; expected at least one: start one "
+            f"(restart-node) or all (setup-cluster)",
             answers={},
             error_class=READINESS,
         )

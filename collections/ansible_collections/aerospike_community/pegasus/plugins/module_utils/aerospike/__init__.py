@@ -1,1 +1,1 @@
-"""The server: aerospike.conf, changes, info protocol, cluster, licence."""
+"""The server: settings, aerospike.conf and its changes, info protocol, cluster, licence."""

@@ -1,10 +1,10 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What differs between two texts of aerospike.conf, and which of it a running server takes without a restart. Pure.
+"""Differences between two texts of aerospike.conf, and which of them a running server accepts. Pure.
 
-Source of the tables: the parameters that the set-config command of the server's public source takes (6.4.0.34,
-7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3). Left out on purpose: cluster-name (nodes that are told one after the other
-would part), replication-factor and rack-id (they take effect only when all nodes have them and form the cluster anew).
+Source of the tables: the parameters that the command set-config accepts in the server's public source (6.4.0.34,
+7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3). Left out on purpose: cluster-name (nodes with a new name would leave the cluster
+one by one), replication-factor and rack-id (they take effect only when all nodes have them and recluster).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from .conf import Path, parse
 from .settings import release_of, size_bytes
 
-# Context -> the parameters that every release takes while it runs.
+# Context -> the parameters that every release accepts while it runs.
 ALWAYS = {
     "service": """
         advertise-ipv6 batch-index-threads batch-max-buffers-per-queue batch-max-unused-buffers
@@ -48,7 +48,7 @@ ALWAYS = {
         disable-eviction enable-index stop-writes-count stop-writes-size
     """,
 }
-# What came and went: (from this release, before that one; None = still there) -> context -> parameters.
+# Parameters of some releases only: first release, first release without them (None: none yet), context, names.
 CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = (
     ((7, 0), None, "service", "batch-max-requests tls-refresh-period"),
     ((7, 0), None, "set", "default-read-touch-ttl-pct default-ttl"),
@@ -72,13 +72,13 @@ CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = 
     ((8, 0), None, "namespace", "disable-mrt-writes mrt-duration"),
     ((8, 1), None, "namespace", "apply-ttl-reductions"),
 )
-# The index's limits of 6.4 have no prefix in set-config, those of the secondary index have.
+# In set-config of 6.4, the limits of the primary index have no prefix, those of the secondary index have one.
 FLAT_BEFORE_7 = {"index-type.mounts-high-water-pct", "index-type.mounts-size-limit"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One parameter. ``path`` is its contexts (with their labels) and its name; values are those of all its lines."""
+    """A parameter that differs. ``path``: its contexts, with labels, and its name. A value for each of its lines."""
 
     path: Path
     old: tuple[str, ...]
@@ -92,7 +92,7 @@ class Difference:
 
 
 def differences(old: str, new: str) -> list[Difference]:
-    """Return what differs between two configurations, in the order of the new one."""
+    """Return the differences between two configurations, in the order of the new one."""
     before, after = parse(old), parse(new)
     paths = [*after, *(path for path in before if path not in after)]
     present = [(path, before.get(path), after.get(path)) for path in paths]
@@ -100,11 +100,11 @@ def differences(old: str, new: str) -> list[Difference]:
 
 
 def commands(difference: Difference, version: str) -> list[str]:
-    """Return the info commands that give a running server this difference; none when only a restart does."""
+    """Return the info commands that apply a difference to a running server; none if it needs a restart."""
     path, new = difference.path, difference.new
     if path == ("network", "heartbeat", "mesh-seed-address-port"):
         return _seed_commands(difference.old, new)
-    # A line that is taken out means the server's own default, which only its start knows.
+    # A removed line means the server's default, which only a restart applies.
     if len(new) != 1 or len(path) < 2 or len(difference.old) > 1:
         return []
     value = _plain(new[0])
@@ -125,12 +125,12 @@ def commands(difference: Difference, version: str) -> list[str]:
 
 
 def _seed_commands(old: Sequence[str], new: Sequence[str]) -> list[str]:
-    """Commands that tell a node of further seeds. One that is gone does no harm: it is only ever asked."""
+    """Commands that add seeds to a node. A removed seed is harmless: a node only tries to connect to it."""
     return [f"tip:host={seed.split()[0]};port={seed.split()[1]}" for seed in new if seed not in old]
 
 
 def _dynamic(release: tuple[int, int]) -> dict[str, frozenset[str]]:
-    """The parameters that a release takes while it runs, by context."""
+    """The parameters that a release accepts while it runs, by context."""
     known = {context: frozenset(names.split()) for context, names in ALWAYS.items()}
     for since, until, context, names in CHANGES:
         if release >= since and (until is None or release < until):
@@ -139,7 +139,7 @@ def _dynamic(release: tuple[int, int]) -> dict[str, frozenset[str]]:
 
 
 def _namespace_name(path: Path) -> str:
-    """A parameter of a namespace as set-config calls it: those of the storage engine stand beside the others."""
+    """The name of a namespace's parameter in set-config, which has no level for the storage engine."""
     if len(path) == 2 and path[0] == "storage-engine":
         return path[1]
     if len(path) == 2 and path[0] == "geo2dsphere-within":
@@ -148,5 +148,5 @@ def _namespace_name(path: Path) -> str:
 
 
 def _plain(value: str) -> str:
-    """A value as set-config reads it: no units of size there."""
+    """A value for set-config, which has no units of size."""
     return str(size_bytes(value)) if re.fullmatch(r"\d+[KMGTPkmgtp]", value) else value

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Several nodes as one cluster: who answers, do they agree, wait until they do."""
+"""Query all nodes of a cluster, and wait until they agree."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from concurrent.futures import ThreadPoolExecutor
 from .info import InfoError, cluster_stable, info, info_pairs
 
 POLL_SECONDS = 0.2
-ASK_TIMEOUT = 3.0
-# Nodes are asked at the same time, so that one that is gone costs its time limit once.
+QUERY_TIMEOUT = 3.0
+# Nodes are queried in parallel, so that unreachable nodes cost one timeout together.
 MAX_THREADS = 16
 
 
 class ClusterError(Exception):
-    """The nodes didn't form the expected cluster in time. ``answers`` holds what each said last."""
+    """The nodes didn't form the expected cluster in time. ``answers``: the last answer or error of each, by host."""
 
     def __init__(self, message: str, answers: dict[str, str]) -> None:
         super().__init__(message)
         self.answers = answers
 
 
-def ask_all(hosts: Sequence[str], ask: Callable[[str], str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Ask every node at the same time; return the answers and the errors, by host."""
+def query_all(hosts: Sequence[str], query: Callable[[str], str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Query all nodes in parallel. Return the answers and the errors, by host."""
     answers: dict[str, str] = {}
     errors: dict[str, str] = {}
     if not hosts:
         return answers, errors
 
-    def one(host: str) -> tuple[str, str, str]:
+    def outcome(host: str) -> tuple[str, str, str]:
         try:
-            return host, ask(host), ""
+            return host, query(host), ""
         except InfoError as error:
             return host, "", str(error)
 
     with ThreadPoolExecutor(min(len(hosts), MAX_THREADS)) as pool:
-        for host, answer, error in pool.map(one, hosts):
+        for host, answer, error in pool.map(outcome, hosts):
             if error:
                 errors[host] = error
             else:
@@ -47,16 +47,16 @@ def ask_all(hosts: Sequence[str], ask: Callable[[str], str]) -> tuple[dict[str, 
 
 
 def answering(hosts: Sequence[str], port: int) -> list[str]:
-    """Return the hosts on which a node answers."""
-    answers, _ = ask_all(hosts, lambda host: info(host, "node", port=port, timeout=ASK_TIMEOUT).get("node", ""))
+    """Return the hosts whose node answers."""
+    answers, _ = query_all(hosts, lambda host: info(host, "node", port=port, timeout=QUERY_TIMEOUT).get("node", ""))
     return [host for host in hosts if host in answers]
 
 
 def partitions_to_move(hosts: Sequence[str], port: int) -> int:
-    """How many partitions the nodes still have to send or receive; those that don't answer are left out."""
-    answers, _ = ask_all(
+    """Return how many partitions the nodes still have to send or receive. Nodes that don't answer don't count."""
+    answers, _ = query_all(
         hosts,
-        lambda host: info_pairs(host, "statistics", port=port, timeout=ASK_TIMEOUT).get(
+        lambda host: info_pairs(host, "statistics", port=port, timeout=QUERY_TIMEOUT).get(
             "migrate_partitions_remaining", ""
         ),
     )
@@ -64,31 +64,30 @@ def partitions_to_move(hosts: Sequence[str], port: int) -> int:
 
 
 def skipped(host: str) -> str:
-    """What users read of a node that is left out because it doesn't answer."""
-    advice = "restart-node brings it back; setup does where its instance is stopped"
-    return f"the database on {host} is stopped: it is skipped ({advice})"
+    """Return the message about a node that is skipped because it doesn't answer."""
+    return f"the database on {host} is stopped: skipped (restart-node starts it; setup does if its instance is stopped)"
 
 
 def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrated: bool = False) -> str:
     """Wait until all hosts report a stable cluster of exactly their number, and return its key.
 
     :param timeout: seconds
-    :param migrated: all partitions have to be where they belong, too
+    :param migrated: also wait until no partition migrates
     :raises ClusterError: they don't in time
     """
     deadline = time.monotonic() + timeout
     while True:
-        answers, errors = ask_all(
-            hosts, lambda host: cluster_stable(host, len(hosts), port=port, timeout=ASK_TIMEOUT, migrated=migrated)
+        answers, errors = query_all(
+            hosts, lambda host: cluster_stable(host, len(hosts), port=port, timeout=QUERY_TIMEOUT, migrated=migrated)
         )
         keys = set(answers.values())
         if not errors and len(keys) == 1:
             return keys.pop()
         if time.monotonic() > deadline:
-            said = [f"  {host}: {errors.get(host) or 'key ' + answers.get(host, '')}" for host in hosts]
+            found = [f"  {host}: {errors.get(host) or 'key ' + answers.get(host, '')}" for host in hosts]
             raise ClusterError(
                 f"the cluster is not stable: expected {len(hosts)} nodes with one cluster key within {timeout:.0f} s, "
-                f"found {len(answers)} that see such a cluster, with {len(keys)} different keys:\n" + "\n".join(said),
+                f"found {len(answers)} nodes in such a cluster, with {len(keys)} different keys:\n" + "\n".join(found),
                 {**answers, **errors},
             )
         time.sleep(POLL_SECONDS)

@@ -11,7 +11,7 @@ from typing import Any, Union
 
 from .settings import ConfError, Settings, configuration_problems, data_bytes, host_problems, mounts_budget, size_text
 
-LARGEST_LINE = 1023  # characters; the server's parser breaks beyond
+MAX_LINE = 1023  # characters; the server's parser fails on longer lines
 ENGINES = ("storage-engine", "index-type", "sindex-type")  # contexts whose label is a value
 DEFAULT_NSUP_SECONDS = 120
 
@@ -21,16 +21,16 @@ Value = Union[str, int, bool, Sequence[Any], "Context"]
 
 @dataclass
 class Context:
-    """A context of the configuration: ``name label { items }``. A list among the items is one line for each element."""
+    """A context of the configuration: ``name label { items }``. A list as item means a line for each element."""
 
     label: str = ""
     items: dict[str, Value] = field(default_factory=dict)
 
 
 def build(settings: Settings) -> Context:
-    """Return the tree of a server's configuration.
+    """Return the contexts of a server's configuration.
 
-    :raises ConfError: the settings contradict themselves, the version or the host
+    :raises ConfError: the settings contradict each other, the version or the host
     """
     problems = configuration_problems(settings, len(settings.seeds)) + host_problems(settings)
     if problems:
@@ -41,7 +41,7 @@ def build(settings: Settings) -> Context:
     tree = Context(
         items={
             "service": Context(items=service),
-            # The journal: systemd takes the console.
+            # systemd writes the console to the journal.
             "logging": Context(items={"console": Context(items={"context": "any info"})}),
             "network": _network(settings),
             "namespace": _namespace(settings),
@@ -52,7 +52,7 @@ def build(settings: Settings) -> Context:
 
 
 def _network(settings: Settings) -> Context:
-    """The ports and the mesh. A node's own address among the seeds does no harm."""
+    """The ports and the mesh. The node's own address among the seeds is harmless."""
     heartbeat: dict[str, Value] = {"mode": "mesh", "port": settings.heartbeat_port}
     if settings.seeds:
         heartbeat["mesh-seed-address-port"] = [f"{seed} {settings.heartbeat_port}" for seed in settings.seeds]
@@ -71,7 +71,7 @@ def _network(settings: Settings) -> Context:
 
 
 def _namespace(settings: Settings) -> Context:
-    """The namespace. Lines of the enterprise edition appear only where they mean something: the other refuses them."""
+    """The namespace. The Community Edition refuses lines of the Enterprise Edition, so these appear only if needed."""
     s = settings
     items: dict[str, Value] = {
         "replication-factor": s.replication_factor,
@@ -100,15 +100,15 @@ def _namespace(settings: Settings) -> Context:
     if s.compression != "none":
         engine["compression"] = s.compression
     kind = "device" if s.data_storage == "disk" else "memory"
-    # Before 7.0 `storage-engine memory` opened no context.
+    # Before 7.0, `storage-engine memory` had no context.
     items["storage-engine"] = Context(kind, engine) if engine else kind
     return Context(s.namespace, items)
 
 
 def merge(context: Context, extra: Mapping[str, Any], path: str = "") -> None:
-    """Lay further settings over a context: a dictionary goes into the context of that name, ``null`` takes a line out.
+    """Merge extra settings into a context: a dictionary goes into the context of that name, ``null`` removes a line.
 
-    :raises ConfError: a dictionary stands where the configuration has a plain value, or the other way round
+    :raises ConfError: a dictionary in place of a plain value, or a plain value in place of a context
     """
     for name, value in extra.items():
         here = f"{path}{name}"
@@ -124,7 +124,7 @@ def merge(context: Context, extra: Mapping[str, Any], path: str = "") -> None:
                 raise ConfError(f"extra settings: {here} is a value ({known}), found a dictionary")
             if known is None and name in ENGINES:
                 raise ConfError(
-                    f"extra settings: {here} isn't there, expected a setting that chooses it (pegasus_..._storage)"
+                    f"extra settings: {here} doesn't exist, expected a setting that enables it (pegasus_..._storage)"
                 )
             inner = known or Context()
             context.items[name] = inner
@@ -134,9 +134,9 @@ def merge(context: Context, extra: Mapping[str, Any], path: str = "") -> None:
 
 
 def render(context: Context, depth: int = 0) -> str:
-    """Write a context's items, one brace a line.
+    """Return the text of a context's items.
 
-    :raises ConfError: a value can't be written so that the server reads it
+    :raises ConfError: the server could not read a name or a value
     """
     indent = "    " * depth
     lines: list[str] = []
@@ -148,18 +148,18 @@ def render(context: Context, depth: int = 0) -> str:
                 lines.append("")
             lines += [f"{indent}{_words(name, value.label)} {{", *render(value, depth + 1).splitlines(), f"{indent}}}"]
         else:
-            several = value if isinstance(value, (list, tuple)) else [value]
-            lines += [f"{indent}{_words(name, _scalar(name, one))}" for one in several]
+            values = value if isinstance(value, (list, tuple)) else [value]
+            lines += [f"{indent}{_words(name, _scalar(name, item))}" for item in values]
     for line in lines:
-        if len(line) > LARGEST_LINE:
+        if len(line) > MAX_LINE:
             raise ConfError(
-                f"a line has {len(line)} characters, at most {LARGEST_LINE} are read: '{line.strip()[:60]}...'"
+                f"expected lines of at most {MAX_LINE} characters, found {len(line)}: '{line.strip()[:60]}...'"
             )
     return "".join(f"{line}\n" for line in lines)
 
 
 def _scalar(name: str, value: Any) -> str:
-    """One value as the server reads it."""
+    """Return the text of a plain value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)
@@ -169,14 +169,14 @@ def _scalar(name: str, value: Any) -> str:
 
 
 def _words(*words: str) -> str:
-    """Words with a blank between, empty ones left out."""
+    """Join words by blanks, without empty words."""
     return " ".join(word for word in words if word)
 
 
 def parse(text: str) -> dict[Path, tuple[str, ...]]:
-    """Read a configuration: path of contexts and name -> the values of its lines. A context is there with no values.
+    """Parse a configuration: path of contexts and name -> the values of its lines. A context itself has no values.
 
-    :raises ConfError: a brace too many or too few
+    :raises ConfError: the braces don't match
     """
     found: dict[Path, tuple[str, ...]] = {}
     stack: list[str] = []
@@ -186,10 +186,10 @@ def parse(text: str) -> dict[Path, tuple[str, ...]]:
             continue
         if words[0] == "}":
             if not stack:
-                raise ConfError(f"line {number}: a brace closes nothing")
+                raise ConfError(f"line {number}: expected an open context, found a closing brace")
             stack.pop()
         elif words[-1] == "{":
-            # An engine is a value too: `storage-engine memory` may stand without braces.
+            # An engine is also a value: `storage-engine memory` needs no braces.
             if words[0] in ENGINES:
                 found[(*stack, words[0])] = (words[1],)
                 stack.append(words[0])
@@ -200,14 +200,14 @@ def parse(text: str) -> dict[Path, tuple[str, ...]]:
             path = (*stack, words[0])
             found[path] = (*found.get(path, ()), " ".join(words[1:]))
     if stack:
-        raise ConfError(f"the context '{stack[-1]}' isn't closed")
+        raise ConfError(f"expected a closing brace for the context '{stack[-1]}', found none")
     return found
 
 
 def open_ports(text: str) -> list[str]:
-    """Return what a configuration opens, as ``3000 (service)``, in its order.
+    """Return the ports of a configuration as ``3000 (service)``, in its order.
 
-    :raises ConfError: it can't be read
+    :raises ConfError: the braces don't match
     """
     return [
         f"{value} ({path[1]})"

@@ -1,9 +1,9 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Aerospike's info protocol over TCP: ask a node, read its answers.
+"""Aerospike's info protocol over TCP: send commands to a node, parse its answers.
 
-A request is an 8-byte header (version 2, type 1, 48-bit length, big endian) and one command a line. The answer has the
-same header and, for each command in the order asked, ``command<TAB>value<LF>``. Source: the public protocol
+A request is an 8-byte header (version 2, type 1, 48-bit length, big endian) and a line for each command. The answer has
+the same header and, for each command in the same order, ``command<TAB>value<LF>``. Source: the public protocol
 description and clients of Aerospike. Standard library only, so that modules, the driver and the tests share it.
 """
 
@@ -19,20 +19,20 @@ DEFAULT_PORT = 3000
 HEADER = struct.Struct(">BB6s")
 PROTOCOL_VERSION = 2
 MESSAGE_TYPE_INFO = 1
-# A node of a large cluster answers in well under a megabyte; more than this isn't an Aerospike node.
-LARGEST_ANSWER = 64 * 1024 * 1024
+# Even in a large cluster, a node answers with much less than a megabyte. A longer answer isn't from an Aerospike node.
+MAX_ANSWER = 64 * 1024 * 1024
 REFUSAL = re.compile(r"(?:error|fail)(?![a-z_])", re.IGNORECASE)
 
 
 class InfoError(Exception):
-    """A node could not be asked, or refused a command. The text says which node, which command, and what came back."""
+    """A node did not answer or refused a command. The text names the node, the command and the answer."""
 
 
 def info(host: str, *commands: str, port: int = DEFAULT_PORT, timeout: float = 3.0) -> dict[str, str]:
-    """Ask one node and return its answers by command, each as the node gave it (``ERROR:...`` included).
+    """Send commands to a node and return its raw answers by command, ``ERROR:...`` included.
 
     :param timeout: seconds for the whole exchange
-    :raises InfoError: no connection, no answer in time, or an answer that isn't of this protocol
+    :raises InfoError: no connection, no answer in time, or an answer of another protocol
     """
     if not commands:
         raise ValueError("info() needs at least one command")
@@ -43,7 +43,7 @@ def info(host: str, *commands: str, port: int = DEFAULT_PORT, timeout: float = 3
             connection.sendall(HEADER.pack(PROTOCOL_VERSION, MESSAGE_TYPE_INFO, len(body).to_bytes(6, "big")) + body)
             version, kind, length = HEADER.unpack(_receive(connection, HEADER.size, deadline))
             size = int.from_bytes(length, "big")
-            if (version, kind) != (PROTOCOL_VERSION, MESSAGE_TYPE_INFO) or size > LARGEST_ANSWER:
+            if (version, kind) != (PROTOCOL_VERSION, MESSAGE_TYPE_INFO) or size > MAX_ANSWER:
                 raise InfoError(
                     f"{host}:{port} is not an Aerospike node: expected an info answer (version 2, type 1), "
                     f"found version {version}, type {kind}, {size} bytes"
@@ -60,9 +60,9 @@ def info(host: str, *commands: str, port: int = DEFAULT_PORT, timeout: float = 3
 
 
 def info_value(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: float = 3.0) -> str:
-    """Ask one node one command and return the value.
+    """Send a command to a node and return the value.
 
-    :raises InfoError: as :func:`info`, or when the node answers with an error or not at all
+    :raises InfoError: as :func:`info`, or the node refused the command or ignored it
     """
     answers = info(host, command, port=port, timeout=timeout)
     if command not in answers:
@@ -74,14 +74,14 @@ def info_value(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: fl
 
 
 def info_pairs(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: float = 3.0) -> dict[str, str]:
-    """Ask one node a command whose value is a list of ``name=value`` (statistics, namespace/<ns>, get-config:...)."""
+    """Send a command whose value is a list of ``name=value`` (statistics, namespace/<ns>, get-config:...)."""
     return parse_pairs(info_value(host, command, port=port, timeout=timeout))
 
 
 def is_error(value: str) -> bool:
-    """Tell whether a value is a refusal: ``ERROR:...`` or ``FAIL:...``, in any case, as server versions write it.
+    """Return whether a value is a refusal: ``ERROR:...`` or ``FAIL:...``, in upper or lower case by version.
 
-    The statistics of a node begin with ``failed_best_practices=``: that is none.
+    The statistics of a node begin with ``failed_best_practices=``, which is not a refusal.
     """
     return REFUSAL.match(value) is not None
 
@@ -101,9 +101,8 @@ def cluster_stable(
 ) -> str:
     """Return the cluster key if this node sees a stable cluster of ``size`` nodes.
 
-    :param migrated: all partitions have to be where they belong, too
-    :raises InfoError: the node says otherwise (``ERROR::unstable-cluster``, ``ERROR::cluster-not-specified-size``), or
-        does not answer
+    :param migrated: also require that no partition migrates
+    :raises InfoError: it doesn't (``ERROR::unstable-cluster``, ``ERROR::cluster-not-specified-size``), or no answer
     """
     ignore = "false" if migrated else "true"
     return info_value(host, f"cluster-stable:size={size};ignore-migrations={ignore}", port=port, timeout=timeout)
@@ -112,34 +111,38 @@ def cluster_stable(
 def namespace_counters(
     host: str, namespace: str, names: Iterable[str] = (), *, port: int = DEFAULT_PORT, timeout: float = 3.0
 ) -> dict[str, int]:
-    """Return the whole-number statistics of a namespace on one node, all of them or the named ones (absent: 0)."""
+    """Return the integer statistics of a namespace on a node: all, or those in ``names`` (0 if absent)."""
     found = {}
     for name, value in info_pairs(host, f"namespace/{namespace}", port=port, timeout=timeout).items():
         try:
             found[name] = int(value)
         except ValueError:
             continue
-    wanted = list(names)
-    return {name: found.get(name, 0) for name in wanted} if wanted else found
+    requested = list(names)
+    return {name: found.get(name, 0) for name in requested} if requested else found
 
 
 def sum_counters(
     hosts: Iterable[str], namespace: str, names: Iterable[str], *, port: int = DEFAULT_PORT, timeout: float = 3.0
 ) -> dict[str, int]:
-    """Add the named statistics of a namespace over several nodes.
+    """Add the statistics ``names`` of a namespace over several nodes.
 
-    :raises InfoError: one of the nodes does not answer; a sum without it would be a wrong number
+    :raises InfoError: a node does not answer: a sum without it would be wrong
     """
-    wanted = list(names)
-    total = dict.fromkeys(wanted, 0)
+    requested = list(names)
+    total = dict.fromkeys(requested, 0)
     for host in hosts:
-        for name, value in namespace_counters(host, namespace, wanted, port=port, timeout=timeout).items():
+        for name, value in namespace_counters(host, namespace, requested, port=port, timeout=timeout).items():
             total[name] += value
     return total
 
 
 def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
-    """Read exactly ``size`` bytes before ``deadline`` (time.monotonic seconds), or raise OSError."""
+    """Read exactly ``size`` bytes.
+
+    :param deadline: seconds of time.monotonic
+    :raises OSError: the connection was closed, or the deadline has passed
+    """
     parts = []
     while size > 0:
         left = deadline - time.monotonic()

@@ -1,10 +1,10 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The features file (licence) of the Enterprise edition: is it valid, for how many nodes. Its content is never shown.
+"""The licence (features file) of the Enterprise Edition: whether it is valid, and for how many nodes.
 
-It has lines of a name and a value; `valid-until-date` (2026-12-31) and `asdb-cluster-nodes-limit` (a whole number, 0:
-no limit) are what can be known before anything is launched, and the only values that are ever shown. A name that isn't
-there says nothing; a value of another form is told, because the server would be the next to find it.
+Each line is a name and a value. Before a launch, only `valid-until-date` (2026-12-31) and `asdb-cluster-nodes-limit` (a
+whole number, 0: no limit) matter. Messages show no other value, because the file is a secret. A missing name is no
+problem. A malformed value is one, because the server would refuse the file.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-LARGEST = 1_000_000  # bytes
-SHOWN = 32  # characters of a value
+MAX_BYTES = 1_000_000  # bytes
+MAX_SHOWN = 32  # characters of a value
 EXPIRY, LIMIT = "valid-until-date", "asdb-cluster-nodes-limit"
 
 
 def licence_problems(path: Path, nodes: int | None, today: date) -> Iterator[str]:
-    """Say what is wrong with a features file, as "found ..., expected ...".
+    """Yield the problems with a features file, as "found ..., expected ...".
 
-    :param nodes: size of the cluster; None when it isn't known
+    :param nodes: size of the cluster, None if unknown
     """
     try:
         fields = _fields_of(path)
@@ -32,11 +32,11 @@ def licence_problems(path: Path, nodes: int | None, today: date) -> Iterator[str
     if not fields.keys() & {EXPIRY, "feature-key-version", "serial-number"}:
         yield f"found a file without a licence's lines at {path}, expected the licence (features.conf)"
         return
-    end = expiry_of(fields.get(EXPIRY, ""))
-    if end is None and EXPIRY in fields:
+    last_day = expiry_of(fields.get(EXPIRY, ""))
+    if last_day is None and EXPIRY in fields:
         yield _unreadable(path, EXPIRY, fields, "a day as in 2026-12-31")
-    if end and end < today:
-        yield f"found a licence that was valid until {end}, expected one that is valid today ({today})"
+    if last_day and last_day < today:
+        yield f"found a licence that was valid until {last_day}, expected one that is valid today ({today})"
     limit = limit_of(fields.get(LIMIT, ""))
     if limit is None and LIMIT in fields:
         yield _unreadable(path, LIMIT, fields, "a whole number, 0 for no limit")
@@ -45,7 +45,7 @@ def licence_problems(path: Path, nodes: int | None, today: date) -> Iterator[str
 
 
 def node_limit(path: Path) -> int:
-    """How many nodes a features file allows; 0 where it has no limit, or none that can be read (see above)."""
+    """Return how many nodes a features file allows; 0 if it has no limit or can't be read."""
     try:
         return limit_of(_fields_of(path).get(LIMIT, "")) or 0
     except OSError:
@@ -53,20 +53,20 @@ def node_limit(path: Path) -> int:
 
 
 def _fields_of(path: Path) -> dict[str, str]:
-    return read_fields(path.read_bytes()[:LARGEST].decode(errors="replace"))
+    return read_fields(path.read_bytes()[:MAX_BYTES].decode(errors="replace"))
 
 
 def _unreadable(path: Path, name: str, fields: dict[str, str], expected: str) -> str:
-    # Of a damaged line no more than what stands in the value's place: what follows may be anything.
-    value = fields[name].split(None, 1)[0][:SHOWN] if fields[name] else ""
+    # Show only the first word of a damaged line: the rest may be part of the secret.
+    value = fields[name].split(None, 1)[0][:MAX_SHOWN] if fields[name] else ""
     return (
-        f"found the {name} {value!r} in {path}, expected {expected}: the server would refuse the file or judge it "
-        f"otherwise; copy it anew from where it was issued, or ask there for another"
+        f"found the {name} {value!r} in {path}, expected {expected}: the server would refuse the file or read it "
+        f"differently; copy it again from its issuer, or request a new file there"
     )
 
 
 def read_fields(text: str) -> dict[str, str]:
-    """The file's names and values (empty for a name alone); comments and lines of another form are left out."""
+    """Return the file's names and values (empty if a line has none), without comments and malformed lines."""
     fields: dict[str, str] = {}
     for line in text.splitlines():
         words = line.split("#")[0].split(None, 1)
@@ -76,7 +76,7 @@ def read_fields(text: str) -> dict[str, str]:
 
 
 def expiry_of(text: str) -> date | None:
-    """The last day of a licence; None where it has none, or says it in a way that isn't known."""
+    """Return the last day of a licence, None if it has none or in an unknown format."""
     try:
         return date.fromisoformat(text[:10])
     except ValueError:
@@ -84,5 +84,5 @@ def expiry_of(text: str) -> date | None:
 
 
 def limit_of(text: str) -> int | None:
-    """The number of nodes; None where it isn't a whole number."""
+    """Return the number of nodes, None if it isn't a whole number."""
     return int(text[:9]) if text.isdecimal() else None

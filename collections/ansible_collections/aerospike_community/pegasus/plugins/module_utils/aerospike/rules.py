@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Rules across the settings of servers and disks, by the names that users write. Known before anything is launched."""
+"""Rules across the settings of servers and disks, checked before a launch. Messages have the names of config.yml."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ SETTINGS = {
     "heartbeat_interval_ms": "aerospike_server_heartbeat_interval",
     "heartbeat_timeout": "aerospike_server_heartbeat_timeout",
 }
-# What problems of disk plans and clusters call a setting.
-WISHES = {
+# Names in the problems of disk plans and clusters -> names of config.yml.
+PLAN_SETTINGS = {
     "partition count": "nvme_partition_count",
     "overprovisioning": "nvme_partition_overprovisioning",
     "data": "nvme_partition_data_partitions",
@@ -51,9 +51,9 @@ DOUBLED = re.compile(r"partition \d+ is for [a-z-]+ and for (?P<purpose>[a-z-]+)
 
 
 def problems(variables: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the role variables of servers and disks; each text begins with the variable's name.
+    """Return the problems with the role variables of servers and disks. Each text begins with the variable's name.
 
-    Variables that aren't given count with the roles' defaults, as far as a rule needs them.
+    Missing variables count with the roles' defaults, if a rule needs them.
     """
     given = {field: variables[name] for field, name in SETTINGS.items() if name in variables}
     defaults = {"version": "8.0", "edition": "enterprise", "cluster_name": "unnamed", "namespace": "unnamed"}
@@ -68,7 +68,7 @@ def problems(variables: Mapping[str, Any]) -> list[str]:
 
 
 def _disk_problems(settings: Settings, variables: Mapping[str, Any]) -> list[str]:
-    """Rules of the partitions; only those of a purpose that is on disk count."""
+    """Check the partitions. Only those of a purpose that is on disk count."""
     found: list[str] = []
     lists: dict[str, tuple[int, ...]] = {}
     for purpose in PURPOSES:
@@ -96,12 +96,12 @@ def _disk_problems(settings: Settings, variables: Mapping[str, Any]) -> list[str
 
 
 def _named(text: str) -> str:
-    """Put the user's name of a setting in place of the field's."""
+    """Replace the name of a field by the name in config.yml."""
     field, separator, rest = text.partition(":")
     if field.startswith("version "):
         return f"{SETTINGS['version']}: found {field.removeprefix('version ')},{rest}"
     doubled = DOUBLED.match(text)
     if doubled:
-        return f"{WISHES[doubled['purpose']]}: found {text}"
-    name = SETTINGS.get(field) or WISHES.get(field)
+        return f"{PLAN_SETTINGS[doubled['purpose']]}: found {text}"
+    name = SETTINGS.get(field) or PLAN_SETTINGS.get(field)
     return f"{name}{separator}{rest}" if name else text

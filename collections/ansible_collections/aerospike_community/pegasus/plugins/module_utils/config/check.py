@@ -20,7 +20,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     licence_problems,
     node_limit,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import COMMUNITY_NODES
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import MAX_COMMUNITY_NODES
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import threads as threads_file
 
 from . import rules as config_rules
@@ -340,7 +340,7 @@ def _licence(report: Report, root: Path) -> Path | None:
 def most_nodes(report: Report, root: Path) -> tuple[int, str]:
     """How many nodes the cluster may ever have, added ones included, and why; 0 for any number."""
     if report.values.get("aerospike_server_edition") == "community":
-        return COMMUNITY_NODES, f"the community edition has at most {COMMUNITY_NODES}"
+        return MAX_COMMUNITY_NODES, f"the community edition has at most {MAX_COMMUNITY_NODES}"
     path = _licence(report, root)
     if not path and report.values.get("pegasus_artifact_source") == "upstream":
         return 1, f"without a licence ({LICENCE}) the enterprise edition has at most 1"

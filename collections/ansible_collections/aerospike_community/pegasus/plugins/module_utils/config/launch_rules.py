@@ -133,11 +133,11 @@ def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
     except PlanError as error:
         yield "nvme_partition_count", f"found {values['nvme_partition_count']}, expected partitions that fit: {error}"
         return
-    if len(lists.get("data", ())) * len(sizes) > server_settings.MOST_DEVICES:
+    if len(lists.get("data", ())) * len(sizes) > server_settings.MAX_DEVICES:
         yield (
             "nvme_partition_data_partitions",
             f"found {len(lists['data'])} partitions on each of {len(sizes)} disks, expected at most "
-            f"{server_settings.MOST_DEVICES} on all",
+            f"{server_settings.MAX_DEVICES} on all",
         )
     for purpose in ("primary_index", "secondary_index"):
         if purpose not in purposes or not lists[purpose]:
@@ -154,7 +154,7 @@ def _flash(values: Values, purpose: str, budget: int) -> Iterator[Found]:
     :param budget: bytes for the index on each node
     """
     key = f"nvme_partition_{purpose}_partitions"
-    smallest = server_settings.SMALLEST_MOUNTS[purpose]
+    smallest = server_settings.MIN_MOUNTS[purpose]
     if budget < smallest:
         yield (
             key,
@@ -223,7 +223,7 @@ def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
                 f"found {asked}, expected at most {MOST_MEMORY_PERCENT} percent of {of_type}{beside}",
             )
         if not asked and "aerospike_server_version" in values:
-            smallest = server_settings.dialect_of(values["aerospike_server_version"]).smallest_data
+            smallest = server_settings.dialect_of(values["aerospike_server_version"]).min_data
             if smallest > room - roots:
                 yield (
                     SERVER_TYPE,

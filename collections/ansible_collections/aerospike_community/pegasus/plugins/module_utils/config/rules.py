@@ -116,8 +116,8 @@ _DURATION_UNIT = r"(\d+(ms|s|m|h|d|w|y))+"
 FORMS: dict[str, Form] = {
     **dict.fromkeys(NAME_KEYS, Form(ec2_plan.NAME.pattern, NAME_EXPECTED)),
     "pegasus_namespace": Form(
-        rf"(?=[!-~]+$)[^\s;:,\"'{{}}#]{{1,{server_settings.LARGEST_NAME}}}",
-        f"1 to {server_settings.LARGEST_NAME} characters of ASCII, no blanks and none of ;:,\"'{{}}#",
+        rf"(?=[!-~]+$)[^\s;:,\"'{{}}#]{{1,{server_settings.MAX_NAME}}}",
+        f"1 to {server_settings.MAX_NAME} characters of ASCII, no blanks and none of ;:,\"'{{}}#",
     ),
     "pegasus_region": Form(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", "the name of an EC2 region, such as us-east-1"),
     "pegasus_artifact_source": Form(r"upstream|https?://[^\s/]\S*", "upstream, or the http(s) address of a mirror"),

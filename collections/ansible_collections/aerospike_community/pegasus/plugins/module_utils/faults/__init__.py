@@ -1,1 +1,1 @@
-"""Faults: a file for each, one contract."""
+"""The faults that chaos_node injects: a file for each, one contract."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
-    ask_all,
+    query_all,
     wait_until_stable,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import info_pairs, info_value
@@ -106,7 +106,7 @@ class Drain(Fault):
         for host in self.running:
             info_value(host, command, port=self.port)
         # Only the principal node reclusters; the others answer that they aren't the principal.
-        ask_all(self.members, lambda host: info_value(host, "recluster:", port=self.port))
+        query_all(self.members, lambda host: info_value(host, "recluster:", port=self.port))
         time.sleep(POLL_SECONDS)
         wait_until_stable(self.members, self.port, self.timeout)
 
@@ -117,7 +117,7 @@ class Drain(Fault):
         """
 
         def remaining() -> str:
-            answers, errors = ask_all(
+            answers, errors = query_all(
                 nodes,
                 lambda host: info_pairs(host, "statistics", port=self.port).get("migrate_partitions_remaining", "?"),
             )

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import answering, ask_all
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import answering, query_all
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import cluster_stable
 
 from . import configuration as perseus_config
@@ -60,7 +60,7 @@ def wait_for_cluster(hosts: list[str], port: int, timeout: float) -> int:
     deadline = time.monotonic() + timeout
     while True:
         present = answering(hosts, port)
-        keys, errors = ask_all(present, partial(cluster_stable, size=len(present), port=port))
+        keys, errors = query_all(present, partial(cluster_stable, size=len(present), port=port))
         if present and not errors and len(set(keys.values())) == 1:
             return len(present)
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""aerospike_config: what is written, what is told to a running server, and when a restart is due."""
+"""aerospike_config: what it writes, what it applies to a running server, and when a restart is due."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ STATIC = OLD.replace("cluster-name c", "cluster-name d")
 
 
 class Server:
-    """The service and what was told to it."""
+    """The server's service, and the commands that it received."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
         self.path, self.active, self.started = path, "active", time.time() - 100
-        self.told: list[str] = []
+        self.commands: list[str] = []
         self.refuses = False
 
         def info_value(_host: str, command: str, *, port: int) -> str:
             if self.refuses:
                 raise InfoError("it answers with ERROR:4:invalid set-config parameter")
-            self.told.append(command)
+            self.commands.append(command)
             return "ok"
 
         monkeypatch.setattr(subject, "info_value", info_value)
 
     def have(self, text: str, age: float = 200) -> None:
-        """The file as it is, written `age` seconds ago."""
+        """Write the current file, `age` seconds ago."""
         self.path.write_text(text)
         os.utime(self.path, (time.time() - age, time.time() - age))
 
@@ -60,14 +60,14 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
     return Server(monkeypatch, tmp_path / "aerospike.conf")
 
 
-def test_the_first_file_of_a_stopped_server(server: Server) -> None:
+def test_a_stopped_server_gets_its_first_file(server: Server) -> None:
     server.active = "inactive"
     result = server.call(OLD)
     assert result["changes"] == [f"wrote {server.path}"] and result["restart"] == []
     assert server.path.read_text() == OLD and server.path.stat().st_mode & 0o777 == 0o644
 
 
-def test_sizes_that_were_computed_from_the_host_are_shown(server: Server) -> None:
+def test_sizes_are_reported(server: Server) -> None:
     server.active = "inactive"
     memory = "namespace T {\n storage-engine memory {\n data-size 9G\n }\n}\n"
     assert server.call(OLD + memory)["changes"][1:] == ["namespace T.storage-engine.data-size: 9G"]
@@ -84,37 +84,37 @@ def test_the_same_file_changes_nothing(server: Server) -> None:
     assert server.call(OLD) == {"changed": False, "changes": [], "restart": [], "diff": []}
 
 
-def test_what_a_running_server_takes_is_told_and_needs_no_restart_later_either(server: Server) -> None:
+def test_a_dynamic_difference_is_applied_and_needs_no_restart_later(server: Server) -> None:
     server.have(OLD)
     result = server.call(DYNAMIC)
     assert result["changes"] == ["service.query-max-done: 100 -> 50 (applied without a restart)"]
-    assert result["restart"] == [] and server.told == ["set-config:context=service;query-max-done=50"]
+    assert result["restart"] == [] and server.commands == ["set-config:context=service;query-max-done=50"]
     assert server.path.read_text() == DYNAMIC
     assert server.call(DYNAMIC)["restart"] == []
 
 
-def test_one_difference_that_needs_a_restart_brings_all_with_it(server: Server) -> None:
+def test_a_static_difference_delays_all_until_the_restart(server: Server) -> None:
     server.have(OLD)
     result = server.call(STATIC.replace("100", "50"))
-    assert result["restart"] == ["service.cluster-name: c -> d"] and server.told == []
+    assert result["restart"] == ["service.cluster-name: c -> d"] and server.commands == []
     assert all(line.endswith("(a restart is due, node by node)") for line in result["changes"])
 
 
-def test_a_restart_that_never_came_is_still_due(server: Server) -> None:
+def test_a_missed_restart_is_still_due(server: Server) -> None:
     server.have(STATIC, age=50)
     result = server.call(STATIC)
     assert result["restart"] == [f"{server.path} was written after the server's start"]
     assert not result["changed"]
-    # And then nothing is applied without one: the server has an older file than this difference starts from.
-    assert server.call(STATIC.replace("100", "50"))["restart"] and server.told == []
+    # Until then, nothing is applied: the server has not read the file that the difference is based on.
+    assert server.call(STATIC.replace("100", "50"))["restart"] and server.commands == []
 
 
-def test_check_mode_says_which_and_does_nothing(server: Server) -> None:
+def test_check_mode_reports_the_changes_and_makes_none(server: Server) -> None:
     server.have(OLD)
     result = server.call(DYNAMIC, check=True)
     assert result["changes"] == ["service.query-max-done: 100 -> 50 (applied without a restart)"]
     assert server.call(STATIC, check=True)["restart"] == ["service.cluster-name: c -> d"]
-    assert server.path.read_text() == OLD and server.told == []
+    assert server.path.read_text() == OLD and server.commands == []
 
 
 def test_a_refusal_makes_the_next_run_restart(server: Server) -> None:
@@ -126,13 +126,13 @@ def test_a_refusal_makes_the_next_run_restart(server: Server) -> None:
     assert server.call(DYNAMIC)["restart"]
 
 
-def test_a_file_that_somebody_broke_is_replaced_and_read_by_a_restart(server: Server) -> None:
+def test_a_broken_file_is_replaced_and_needs_a_restart(server: Server) -> None:
     server.have("service {\n")
     assert "service.cluster-name: nothing -> c" in server.call(OLD)["restart"]
     assert server.path.read_text() == OLD
 
 
-def test_comments_need_nothing(server: Server) -> None:
+def test_comments_need_no_restart(server: Server) -> None:
     server.have(OLD)
     result = server.call(f"# new\n{OLD}")
     assert result["changes"] == [f"wrote {server.path}: comments only"] and result["restart"] == []

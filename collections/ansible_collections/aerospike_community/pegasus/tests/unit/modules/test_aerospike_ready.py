@@ -1,4 +1,4 @@
-"""aerospike_ready: when a node counts as ready, and what its failure says."""
+"""aerospike_ready: when a node is ready, and the message if it isn't."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ READY = {
 
 
 class Service:
-    """systemctl and journalctl."""
+    """A host's systemctl and journalctl."""
 
     def __init__(self, active: str = "active", log: str = "INFO up") -> None:
         self.active, self.log = active, log
@@ -44,7 +44,7 @@ class Service:
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str] | Exception) -> None:
-    """Give these answers in turn, the last for ever."""
+    """Return these answers in turn, and the last one from then on."""
     turns = list(answers)
 
     def info(host: str, *commands: str, port: int = 3000, timeout: float = 3.0) -> dict[str, str]:
@@ -62,9 +62,9 @@ def node() -> subject.Node:
     return subject.Node("127.0.0.1", 3000, 3, "Test")
 
 
-def test_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_of_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, READY)
-    assert node().ask() == {
+    assert node().query() == {
         "node_id": "BB9",
         "cluster_key": "5DD6A2F1A0E9",
         "cluster_size": 3,
@@ -77,13 +77,13 @@ def test_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_best_practices_that_hold() -> None:
+def test_no_violated_best_practices() -> None:
     assert subject.bad_practices("failed_best_practices=none") == []
     assert subject.bad_practices("ERROR:4:unrecognized command") == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         (
             {STABLE: "ERROR::cluster-not-specified-size", "statistics": "cluster_size=2"},
@@ -94,19 +94,19 @@ def test_best_practices_that_hold() -> None:
         ({"statistics": "cluster_size=1"}, "this node counts a cluster of 1"),
     ],
 )
-def test_what_isnt_ready_yet(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], said: str) -> None:
+def test_a_node_is_not_ready(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str) -> None:
     answer_with(monkeypatch, {**READY, **changes})
-    with pytest.raises(subject.NotReadyError, match=said):
-        node().ask()
+    with pytest.raises(subject.NotReadyError, match=message):
+        node().query()
 
 
-def test_waiting_until_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_waits_until_the_node_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("refused"), {**READY, STABLE: "ERROR::unstable-cluster"}, READY)
     report, _ = subject.wait(node(), Systemd(Service()), "aerospike", 20)
     assert report is not None and report["cluster_key"] == "5DD6A2F1A0E9"
 
 
-def test_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_has_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("127.0.0.1:3000 does not answer: refused"))
     assert subject.wait(node(), Systemd(Service()), "aerospike", 0.1) == (
         None,
@@ -139,7 +139,7 @@ OWN = {"network": {"fabric": {"port": None, "tls-port": 4001}}}
         ("", {}, "3000 (service), 3001 (fabric), 3002 (heartbeat)"),
     ],
 )
-def test_a_failure_names_the_ports_that_the_configuration_opens(
+def test_a_failure_names_the_ports_of_the_configuration(
     tmp_path: Path, version: str, extra: dict[str, Any], ports: str
 ) -> None:
     conf = tmp_path / "aerospike.conf"

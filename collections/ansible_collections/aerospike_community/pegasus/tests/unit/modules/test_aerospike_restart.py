@@ -13,8 +13,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.modules import aero
 NODES = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
 
-class World:
-    """A cluster and a service that note what is done to them."""
+class Cluster:
+    """A cluster and a service that record what happens to them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[str] = []
@@ -26,7 +26,7 @@ class World:
         monkeypatch.setattr(subject, "SETTLE_SECONDS", 0)
 
     def wait(self, hosts: list[str], port: int, timeout: float, *, migrated: bool) -> str:
-        assert migrated and hosts == self.cluster
+        assert migrated and hosts == self.nodes
         self.done.append("stable")
         if self.fails_at == f"stable {self.done.count('stable')}":
             raise ClusterError("the cluster is not stable", {})
@@ -39,7 +39,7 @@ class World:
         return {command: "ok"}
 
     def pairs(self, host: str, command: str, *, port: int) -> dict[str, str]:
-        quiesced = "true" if any(one.startswith("quiesce:") for one in self.done) else "false"
+        quiesced = "true" if any(step.startswith("quiesce:") for step in self.done) else "false"
         return {
             "effective_is_quiesced": quiesced,
             "effective_replication_factor": self.copies,
@@ -52,62 +52,62 @@ class World:
         moment = time.strftime("Tue %Y-%m-%d %H:%M:%S UTC", time.gmtime())
         return 0, f"LoadState=loaded\nActiveState=active\nSubState=running\nExecMainStartTimestamp={moment}\n", ""
 
-    def call(self, cluster: list[str], check: bool = False, memory: bool = True) -> dict[str, Any]:
-        self.cluster = cluster
-        params = {"cluster": cluster, "host": cluster[0], "namespace": "Test", "data_in_memory": memory,
+    def call(self, nodes: list[str], check: bool = False, memory: bool = True) -> dict[str, Any]:
+        self.nodes = nodes
+        params = {"cluster": nodes, "host": nodes[0], "namespace": "Test", "data_in_memory": memory,
                   "reasons": ["a.b: 1 -> 2"], "service": "aerospike", "port": 3000, "timeout": 5}  # fmt: skip
         module = SimpleNamespace(params=params, check_mode=check, run_command=self.run)
         return subject.Restart(module).run()  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch)
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    return Cluster(monkeypatch)
 
 
-def test_a_node_hands_its_data_over_restarts_and_gets_it_back(world: World) -> None:
-    result = world.call(NODES)
+def test_a_node_hands_its_data_over_and_restarts(cluster: Cluster) -> None:
+    result = cluster.call(NODES)
     orders = [f"quiesce: {NODES[0]}", *(f"recluster: {node}" for node in NODES)]
-    assert world.done == ["stable", *orders, "stable", "restart", "stable"]
+    assert cluster.done == ["stable", *orders, "stable", "restart", "stable"]
     assert result["changes"] == ["restart of aerospike, node by node: a.b: 1 -> 2"]
     assert result["cluster_key"] == "KEY"
 
 
-def test_the_community_edition_cannot_quiesce(world: World) -> None:
-    world.enterprise = False
-    world.call(NODES)
-    assert world.done == ["stable", "restart", "stable"]
+def test_the_community_edition_cannot_quiesce(cluster: Cluster) -> None:
+    cluster.enterprise = False
+    cluster.call(NODES)
+    assert cluster.done == ["stable", "restart", "stable"]
 
 
-def test_a_node_alone_is_just_restarted(world: World) -> None:
-    world.objects = "0"
-    world.copies = "1"
-    world.call(NODES[:1])
-    assert world.done == ["stable", "restart", "stable"]
+def test_the_only_node_is_restarted_without_quiesce(cluster: Cluster) -> None:
+    cluster.objects = "0"
+    cluster.copies = "1"
+    cluster.call(NODES[:1])
+    assert cluster.done == ["stable", "restart", "stable"]
 
 
-def test_the_only_copy_in_memory_is_not_thrown_away(world: World) -> None:
-    world.enterprise, world.copies = False, "1"
+def test_the_only_copy_in_memory_is_not_lost(cluster: Cluster) -> None:
+    cluster.enterprise, cluster.copies = False, "1"
     with pytest.raises(subject.RestartError, match="the only copy of 10 records"):
-        world.call(NODES)
-    assert "restart" not in world.done
-    world.call(NODES, memory=False)
-    assert "restart" in world.done
+        cluster.call(NODES)
+    assert "restart" not in cluster.done
+    cluster.call(NODES, memory=False)
+    assert "restart" in cluster.done
 
 
-def test_nothing_is_restarted_while_another_node_is_missing(world: World) -> None:
-    world.fails_at = "stable 1"
+def test_a_node_is_not_restarted_while_another_is_missing(cluster: Cluster) -> None:
+    cluster.fails_at = "stable 1"
     with pytest.raises(ClusterError, match="before the restart of this node"):
-        world.call(NODES)
-    assert world.done == ["stable"]
+        cluster.call(NODES)
+    assert cluster.done == ["stable"]
 
 
-def test_a_node_that_cannot_hand_over_serves_again(world: World) -> None:
-    world.fails_at = "stable 2"
+def test_a_node_that_cannot_hand_over_serves_again(cluster: Cluster) -> None:
+    cluster.fails_at = "stable 2"
     with pytest.raises(ClusterError, match="after this node was quiesced"):
-        world.call(NODES)
-    assert f"quiesce-undo: {NODES[0]}" in world.done and "restart" not in world.done
+        cluster.call(NODES)
+    assert f"quiesce-undo: {NODES[0]}" in cluster.done and "restart" not in cluster.done
 
 
-def test_check_mode_does_nothing(world: World) -> None:
-    assert world.call(NODES, check=True)["changed"] and world.done == []
+def test_check_mode_changes_nothing(cluster: Cluster) -> None:
+    assert cluster.call(NODES, check=True)["changed"] and cluster.done == []

@@ -707,7 +707,7 @@ def test_everything_wrong_is_said_at_once(ec2, run):
     result = run(expiry="soon", allowed_cidrs=["myhost"], root_volume_gb=0, tags={"Name": "x"})
     assert result["error_class"] == "configuration"
     for text in (
-        "'soon' isn't a length of time",
+        "'soon' isn't a duration",
         "'myhost' isn't an address",
         "root_volume_gb is 0",
         "'Name' can't be set",

@@ -1,4 +1,4 @@
-"""What differs between two configurations, and which of it a running server takes."""
+"""Differences between two configurations, and which of them a running server accepts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def conf(**changes: object) -> str:
     return render(build(Settings.read({**BASE, **changes})))
 
 
-def test_a_configuration_is_read_back() -> None:
+def test_a_rendered_configuration_is_parsed_again() -> None:
     found = parse(conf())
     assert found["service", "cluster-name"] == ("c",)
     assert found["network", "heartbeat", "mesh-seed-address-port"] == ("10.0.0.1 3002", "10.0.0.2 3002")
@@ -35,28 +35,28 @@ def test_a_configuration_is_read_back() -> None:
 
 
 @pytest.mark.parametrize("text", ["a {", "}", "a {\n}\n}"])
-def test_what_is_no_configuration(text: str) -> None:
+def test_unbalanced_braces_are_refused(text: str) -> None:
     with pytest.raises(ConfError):
         parse(text)
 
 
-def test_order_and_comments_are_no_difference() -> None:
+def test_order_and_comments_do_not_count() -> None:
     assert differences("service {\n a 1\n b 2 # x\n}", "# y\nservice {\nb 2\na 1\n}") == []
 
 
-def test_differences_are_named() -> None:
+def test_a_difference_has_a_name_and_both_values() -> None:
     found = differences(conf(), conf(replication_factor=3, default_ttl=60))
-    assert [str(one) for one in found] == [
+    assert [str(difference) for difference in found] == [
         "namespace Test.replication-factor: 2 -> 3",
         "namespace Test.default-ttl: 0 -> 60",
         "namespace Test.nsup-period: nothing -> 120",
     ]
-    (gone,) = differences("service {\na 1\n}", "service {\n}")
-    assert str(gone) == "service.a: 1 -> nothing"
+    (removed,) = differences("service {\na 1\n}", "service {\n}")
+    assert str(removed) == "service.a: 1 -> nothing"
 
 
 def orders(version: str = "8.0.0.15", **changes: object) -> list[list[str]]:
-    return [commands(one, version) for one in differences(conf(), conf(**changes))]
+    return [commands(difference, version) for difference in differences(conf(), conf(**changes))]
 
 
 def extra(**settings: object) -> dict[str, object]:
@@ -86,9 +86,9 @@ def extra(**settings: object) -> dict[str, object]:
         ({"seeds": ["10.0.0.1", "10.0.0.2", "10.0.0.3"]}, ["tip:host=10.0.0.3;port=3002"]),
     ],
 )
-def test_taken_without_a_restart(changes: dict[str, object], expected: list[object]) -> None:
-    wanted = expected if isinstance(expected[0], list) else [expected]
-    assert orders(**changes) == wanted
+def test_a_dynamic_parameter_needs_no_restart(changes: dict[str, object], expected: list[object]) -> None:
+    by_difference = expected if isinstance(expected[0], list) else [expected]
+    assert orders(**changes) == by_difference
 
 
 @pytest.mark.parametrize(
@@ -101,17 +101,17 @@ def test_taken_without_a_restart(changes: dict[str, object], expected: list[obje
         {"partition_tree_sprigs": 512},
         {"namespace": "Other"},
         extra(service={"pidfile": "/run/asd.pid"}),
-        # Only a start knows the default of a line that is taken out.
+        # Only a restart applies the default of a removed line.
         extra(service={"proto-fd-max": None}),
         extra(logging={"console": {"context": "any debug"}}),
     ],
 )
-def test_taken_by_a_restart_only(changes: dict[str, object]) -> None:
+def test_a_static_parameter_needs_a_restart(changes: dict[str, object]) -> None:
     found = orders(**changes)
     assert found and [] in found
 
 
-def test_a_flash_index_can_grow_and_its_limit_is_called_as_the_release_calls_it() -> None:
+def test_a_flash_index_can_grow_under_the_name_that_the_release_has_for_its_limit() -> None:
     def limit(name: str, value: str) -> str:
         return f"namespace Test {{\nindex-type flash {{\nmount /a\n{name} {value}\n}}\n}}"
 
@@ -123,7 +123,7 @@ def test_a_flash_index_can_grow_and_its_limit_is_called_as_the_release_calls_it(
 
 
 @pytest.mark.parametrize(
-    ("version", "name", "taken"),
+    ("version", "name", "accepted"),
     [
         ("6.4.0.34", "high-water-disk-pct", True),
         ("7.1.0.23", "high-water-disk-pct", False),
@@ -135,9 +135,9 @@ def test_a_flash_index_can_grow_and_its_limit_is_called_as_the_release_calls_it(
         ("8.1.0.3", "apply-ttl-reductions", True),
     ],
 )
-def test_what_came_and_went(version: str, name: str, taken: bool) -> None:
+def test_some_parameters_belong_to_some_releases_only(version: str, name: str, accepted: bool) -> None:
     difference = Difference(("namespace Test", name), ("1",), ("2",))
-    assert bool(commands(difference, version)) is taken
+    assert bool(commands(difference, version)) is accepted
 
 
 def test_a_set_has_its_own_parameters() -> None:

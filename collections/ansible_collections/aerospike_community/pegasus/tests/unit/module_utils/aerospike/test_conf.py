@@ -1,4 +1,4 @@
-"""aerospike.conf: every legal combination renders, every other is refused, each line is where the server reads it."""
+"""aerospike.conf: valid combinations render, others are refused, and each line is where the server expects it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def conf(**changes: Any) -> str:
 
 
 def parse(text: str) -> dict[str, list[str]]:
-    """Read a configuration as the server does: path of contexts -> values. One brace a line, or it isn't read."""
+    """Parse a configuration as the server does: path of contexts -> values. It accepts one brace per line."""
     found: dict[str, list[str]] = {}
     path: list[str] = []
     for line in text.splitlines():
@@ -72,7 +72,9 @@ def parse(text: str) -> dict[str, list[str]]:
     ("primary", "secondary", "data"),
     list(itertools.product(["memory", "disk"], ["memory", "disk"], ["memory", "disk"])),
 )
-def test_the_matrix(version: str, edition: str, primary: str, secondary: str, data: str) -> None:
+def test_every_combination_of_storage_and_edition_renders_or_is_refused(
+    version: str, edition: str, primary: str, secondary: str, data: str
+) -> None:
     values = {
         "version": version,
         "edition": edition,
@@ -107,12 +109,12 @@ def test_the_matrix(version: str, edition: str, primary: str, secondary: str, da
 
 
 @pytest.mark.parametrize("edition", ["enterprise", "community"])
-def test_enterprise_lines_only_where_they_mean_something(edition: str) -> None:
+def test_lines_of_the_enterprise_edition_appear_only_if_needed(edition: str) -> None:
     text = conf(edition=edition)
     assert not any(word in text for word in ("compression", "index-type", "rack-id", "feature-key-file", "nsup-period"))
 
 
-def test_enterprise_lines() -> None:
+def test_lines_of_the_enterprise_edition() -> None:
     found = parse(
         conf(compression="zstd", rack_id=3, features_file="/etc/aerospike/features.conf", data_storage="disk")
     )
@@ -123,15 +125,15 @@ def test_enterprise_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"edition": "federal"}, "edition: expected enterprise or community, found 'federal'"),
-        ({"edition": "community", "compression": "lz4"}, "compression: 'lz4' needs the enterprise edition"),
+        ({"edition": "community", "compression": "lz4"}, "compression: 'lz4' needs the Enterprise Edition"),
         ({"edition": "community", "rack_id": 1}, "rack_id"),
         ({"edition": "community", "seeds": [str(n) for n in range(9)]}, "at most 8, found 9"),
         ({"compression": "gzip"}, "compression: expected none, lz4, snappy, zstd, found 'gzip'"),
         ({"version": "5.7.0.1"}, "expected 6.4 or newer"),
-        ({"version": "new"}, "expected one like 8.0.0.4"),
+        ({"version": "new"}, "expected 8.0.0.4, 8.0.*, latest or similar"),
         ({"namespace": "a" * 32}, "namespace: expected 1 to 31"),
         ({"namespace": "a b"}, "namespace"),
         ({"namespace": ""}, "namespace"),
@@ -143,10 +145,10 @@ def test_enterprise_lines() -> None:
         ({"partition_tree_sprigs": 128}, "a power of two"),
         ({"default_ttl": -1}, "default_ttl"),
         ({"memory_percent": 100}, "memory_percent"),
-        ({"data_size": "4Gi"}, "expected one like 4G or 512M, found '4Gi'"),
+        ({"data_size": "4Gi"}, "expected 4G, 512M or similar, found '4Gi'"),
         ({"data_size": "100M"}, "at least 256M, found 100M"),
         ({"version": "8.1.0.3", "data_size": "256M"}, "at least 512M"),
-        ({"memory_bytes": 0}, "memory isn't known"),
+        ({"memory_bytes": 0}, "the host's memory is unknown"),
         ({"data_storage": "disk", "data_devices": []}, "no data partitions"),
         (
             {"data_storage": "disk", "primary_index_storage": "disk", "primary_index_mounts": []},
@@ -158,14 +160,14 @@ def test_enterprise_lines() -> None:
                 "primary_index_storage": "disk",
                 "primary_index_mounts": [{"path": "/m", "size_bytes": GIB}],
             },
-            "the server wants at least 4G of file systems for it, found 972M on this host",
+            "the server needs file systems of at least 4G for it, found 972M on this host",
         ),
         ({"data_storage": "disk", "data_devices": [f"/dev/{n}" for n in range(129)]}, "at most 128"),
         ({"colour": "red"}, "unknown setting 'colour'"),
     ],
 )
-def test_refusals_say_found_and_expected(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfError, match=re.escape(said)):
+def test_a_refusal_says_what_was_expected_and_found(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfError, match=re.escape(message)):
         conf(**changes)
 
 
@@ -177,7 +179,7 @@ def test_all_problems_are_reported_at_once() -> None:
 @pytest.mark.parametrize(
     ("ttl", "nsup", "expected"), [(0, 0, None), (60, 0, ["120"]), (60, 30, ["30"]), (0, 30, ["30"])]
 )
-def test_a_ttl_brings_a_search_for_expired_records(ttl: int, nsup: int, expected: list[str] | None) -> None:
+def test_a_ttl_enables_the_search_for_expired_records(ttl: int, nsup: int, expected: list[str] | None) -> None:
     found = parse(conf(default_ttl=ttl, nsup_period=nsup))
     assert found.get("namespace/nsup-period") == expected
     assert found["namespace/default-ttl"] == [str(ttl)]
@@ -227,19 +229,19 @@ def test_extra_settings_go_into_their_context() -> None:
     assert "network/info/port" not in found
 
 
-def test_extra_settings_open_what_was_a_word() -> None:
+def test_extra_settings_turn_an_engine_into_a_context() -> None:
     found = parse(conf(version="6.4.0.1", extra={"namespace": {"storage-engine": {"x": 1}}}))
     assert found["namespace/storage-engine"] == ["memory"]
     assert found["namespace/storage-engine/x"] == ["1"]
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a # b", "x {", ["a", ["b"]]])
-def test_what_would_break_the_file_is_refused(value: Any) -> None:
+def test_a_value_that_would_break_the_file_is_refused(value: Any) -> None:
     with pytest.raises(ConfError, match="one plain value"):
         conf(extra={"service": {"x": value}})
 
 
-def test_a_dictionary_in_the_place_of_a_value_is_refused() -> None:
+def test_a_dictionary_in_place_of_a_value_is_refused() -> None:
     with pytest.raises(ConfError, match=r"namespace.default-ttl is a value"):
         merge(build(Settings.read(BASE)), {"namespace": {"default-ttl": {}}})
 
@@ -248,8 +250,8 @@ def test_a_dictionary_in_the_place_of_a_value_is_refused() -> None:
     "extra",
     [{"service": 5}, {"network": {"heartbeat": ["a"]}}, {"namespace": {"storage-engine": "device"}}],
 )
-def test_a_value_in_the_place_of_a_context_is_refused(extra: dict[str, Any]) -> None:
-    """It would take out all that the context holds, without a word."""
+def test_a_value_in_place_of_a_context_is_refused(extra: dict[str, Any]) -> None:
+    """It would silently remove everything in the context."""
     with pytest.raises(ConfError, match="is a context, expected a dictionary, found"):
         conf(extra=extra)
 
@@ -261,17 +263,17 @@ def test_a_name_that_would_break_the_file_is_refused(name: str) -> None:
 
 
 def test_an_engine_without_its_kind_is_refused() -> None:
-    with pytest.raises(ConfError, match=r"namespace.index-type isn't there, expected a setting that chooses it"):
+    with pytest.raises(ConfError, match=r"namespace.index-type doesn't exist, expected a setting that enables it"):
         conf(extra={"namespace": {"index-type": {"evict-mounts-pct": 80}}})
 
 
-def test_a_line_too_long_for_the_servers_parser_is_refused() -> None:
+def test_a_line_that_is_too_long_for_the_server_is_refused() -> None:
     assert render(Context(items={"x": "y" * 1000}))
     with pytest.raises(ConfError, match="at most 1023"):
         render(Context(items={"x": "y" * 1030}))
 
 
-def test_the_filter_says_what_is_wrong() -> None:
+def test_the_filter_reports_problems() -> None:
     assert aerospike_conf(BASE).startswith("# Made by Pegasus")
     with pytest.raises(Exception, match=r"aerospike.conf can't be written: replication_factor"):
         aerospike_conf({**BASE, "replication_factor": 0})

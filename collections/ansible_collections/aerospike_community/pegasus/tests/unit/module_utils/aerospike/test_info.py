@@ -1,4 +1,4 @@
-"""The info protocol against a node made of a socket, byte by byte as the real one answers."""
+"""The info protocol against a socket that answers byte by byte as a real node."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answer(request: str) -> bytes:
 
 @contextlib.contextmanager
 def node(reply: Callable[[str], bytes] = answer, piece: int = 65536) -> Iterator[int]:
-    """A node on a port of its own that sends its answers in pieces of ``piece`` bytes."""
+    """Serve a node on a free port. It sends its answers in pieces of ``piece`` bytes."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -52,7 +52,7 @@ def node(reply: Callable[[str], bytes] = answer, piece: int = 65536) -> Iterator
     try:
         yield server.getsockname()[1]
     finally:
-        # shutdown wakes the accept; close alone doesn't on Linux.
+        # On Linux, only shutdown wakes up accept.
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
         server.close()
@@ -79,14 +79,14 @@ def test_cluster_stable_returns_the_key() -> None:
         assert protocol.cluster_stable("127.0.0.1", 3, port=port) == "5DD6A2F1A0E9"
 
 
-def test_counters_are_the_whole_numbers_and_absent_ones_are_zero() -> None:
+def test_counters_are_the_integers_and_an_absent_counter_is_zero() -> None:
     with node() as port:
         assert protocol.namespace_counters("127.0.0.1", "Test", port=port) == {"objects": 12, "client_write_success": 7}
         found = protocol.namespace_counters("127.0.0.1", "Test", ["objects", "client_read_success"], port=port)
         assert found == {"objects": 12, "client_read_success": 0}
 
 
-def test_sums_over_nodes_fail_when_one_is_away() -> None:
+def test_a_sum_fails_if_a_node_does_not_answer() -> None:
     with node() as port:
         both = protocol.sum_counters(["127.0.0.1", "localhost"], "Test", ["objects"], port=port)
         assert both == {"objects": 24}
@@ -104,12 +104,12 @@ def test_sums_over_nodes_fail_when_one_is_away() -> None:
         (lambda _: b"", "in the middle of the answer"),
     ],
 )
-def test_what_is_no_node_is_said_so(reply: Callable[[str], bytes], text: str) -> None:
+def test_an_answer_of_another_protocol_is_refused(reply: Callable[[str], bytes], text: str) -> None:
     with node(reply) as port, pytest.raises(protocol.InfoError, match=text):
         protocol.info("127.0.0.1", "node", port=port)
 
 
-def test_a_node_that_is_silent_costs_the_timeout_only() -> None:
+def test_a_silent_node_costs_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(protocol.InfoError, match="timed out"):
         protocol.info("127.0.0.1", "node", port=server.getsockname()[1], timeout=0.2)
 
@@ -120,6 +120,6 @@ def test_pairs() -> None:
     assert [protocol.is_error(text) for text in ("ERROR::x", "error=x", "FAIL:4:x", "ok", "")] == [True] * 3 + [
         False
     ] * 2
-    # What a real node (8.0.0.15) begins its statistics with is no refusal.
+    # The statistics of a real node (8.0.0.15) begin like this.
     assert not protocol.is_error("failed_best_practices=true;cluster_size=3")
     assert protocol.is_error("ERROR") and protocol.is_error("Error-unknown") and protocol.is_error("FAIL")

@@ -1,4 +1,4 @@
-"""Rules across settings, by the names that users write."""
+"""Rules across the settings of servers and disks, by the names of config.yml."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import conf as aerospike_conf
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import settings as server_settings
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.rules import SETTINGS, problems
 
 ROLES = Path(__file__).resolve().parents[4] / "roles"
@@ -33,7 +33,7 @@ def test_good_settings_have_no_problems() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"pegasus_replication_factor": 9}, "pegasus_replication_factor: expected 1 to 8, found 9"),
         (
@@ -43,11 +43,11 @@ def test_good_settings_have_no_problems() -> None:
         ({"aerospike_server_default_ttl": "x"}, "aerospike_server_default_ttl: expected a whole number, found 'x'"),
         (
             {"pegasus_data_storage": "memory"},
-            "pegasus_primary_index_storage: data in memory wants both indexes in memory",
+            "pegasus_primary_index_storage: data in memory needs both indexes in memory",
         ),
         (
             {"aerospike_server_edition": "community"},
-            "pegasus_primary_index_storage: an index on disk needs the enterprise",
+            "pegasus_primary_index_storage: an index on disk needs the Enterprise",
         ),
         ({"nvme_partition_data_partitions": "2-5"}, "partition 2 is for data and for primary-index"),
         (
@@ -60,11 +60,11 @@ def test_good_settings_have_no_problems() -> None:
         ({"nvme_partition_count": "many"}, "expected whole numbers"),
     ],
 )
-def test_problems_begin_with_the_users_name(changes: dict[str, Any], said: str) -> None:
-    assert any(said in text for text in problems({**GOOD, **changes}))
+def test_problems_begin_with_the_name_of_the_variable(changes: dict[str, Any], message: str) -> None:
+    assert any(message in text for text in problems({**GOOD, **changes}))
 
 
-def test_partitions_of_what_is_in_memory_dont_count() -> None:
+def test_partitions_do_not_count_if_everything_is_in_memory() -> None:
     memory = {"pegasus_data_storage": "memory", "pegasus_primary_index_storage": "memory"}
     assert problems({**GOOD, **memory, "nvme_partition_data_partitions": "1-99"}) == []
 
@@ -82,9 +82,9 @@ def test_every_variable_has_a_default_and_a_specification(role: str) -> None:
     assert all(option.get("required") for name, option in options.items() if name.startswith("pegasus_"))
 
 
-def test_the_roles_settings_are_the_configurations() -> None:
+def test_the_role_sets_fields_of_the_settings() -> None:
     settings = yaml.safe_load((ROLES / "aerospike_server/vars/main.yml").read_text())["__aerospike_server_settings"]
-    fields = set(aerospike_conf.Settings.__dataclass_fields__)
+    fields = set(server_settings.Settings.__dataclass_fields__)
     assert set(settings) <= fields
     assert set(SETTINGS) <= fields
     assert {"seeds", "data_devices", "memory_bytes"} <= set(settings)
@@ -93,17 +93,17 @@ def test_the_roles_settings_are_the_configurations() -> None:
 @pytest.mark.parametrize(
     ("check", "before", "licence", "pending", "restarted", "expected"),
     [
-        (True, "8.0.0.3", False, [], [], True),  # a dry run of another version
-        (True, "8.0.0.4", True, [], [], True),  # of another licence
+        (True, "8.0.0.3", False, [], [], True),  # a dry run with another version
+        (True, "8.0.0.4", True, [], [], True),  # a dry run with another licence
         (True, "8.0.0.4", False, ["aerospike"], [], True),
         (True, "8.0.0.4", False, [], [], False),
         (True, "", True, [], [], False),  # a new host has nothing to restart
-        (True, "8.0.0.3", True, [], ["aerospike"], False),  # a stopped one neither
+        (True, "8.0.0.3", True, [], ["aerospike"], False),  # nor has a stopped server
         (False, "8.0.0.3", True, ["aerospike"], [], True),
         (False, "8.0.0.3", True, [], ["aerospike"], False),
     ],
 )
-def test_a_restart_that_a_new_version_or_licence_needs_is_told_by_a_dry_run_too(
+def test_a_dry_run_reports_the_restart_for_a_new_version_or_licence(
     check: bool, before: str, licence: bool, pending: list[str], restarted: list[str], expected: bool
 ) -> None:
     loader = DataLoader()

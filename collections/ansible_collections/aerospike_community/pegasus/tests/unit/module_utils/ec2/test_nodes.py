@@ -162,7 +162,7 @@ def test_zero_is_without_end_and_twice_is_no_change(ec2, run):
 def test_what_is_no_length_of_time_is_refused(ec2, run):
     launch(ec2, 1)
     result = run(ec2_expiry, duration="4 hours")
-    assert result["failed"] is True and "isn't a length of time" in result["msg"]
+    assert result["failed"] is True and "isn't a duration" in result["msg"]
     assert states(ec2)["Bench-1"][1] == "never"
 
 

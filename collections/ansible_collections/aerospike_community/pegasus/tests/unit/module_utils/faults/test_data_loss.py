@@ -1,4 +1,4 @@
-"""How many nodes a cluster can lose, and several nodes asked at the same time."""
+"""Which faults would lose data, and queries of several nodes in parallel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_at_most_the_spare_copies_may_be_down(nodes: int, left: int, copies: int
     assert (stop_problem(nodes, left, copies) == "") is allowed
 
 
-def test_the_message_says_what_would_happen() -> None:
+def test_the_message_says_what_would_be_lost() -> None:
     assert stop_problem(3, 1, 2).startswith(
         "2 of 3 nodes would be down; with 2 copies of each record the data survives"
     )
@@ -41,32 +41,32 @@ def test_the_message_says_what_would_happen() -> None:
 
 
 def test_a_node_may_have_the_only_copy_while_partitions_move() -> None:
-    """Node 2 of 3 was stopped and came back empty: until it has its copies, some records are on node 3 alone."""
+    """Node 2 of 3 was stopped and came back empty: until it has its copies, some records are on node 3 only."""
     assert stop_problem(3, 2, 2, 0) == ""
     assert "still migrates partitions (812 to go)" in stop_problem(3, 2, 2, 812)
     assert "2 of 3 nodes would be down" in stop_problem(3, 1, 2, 812)
 
 
-def test_partitions_to_move_are_those_of_all_nodes_that_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_partitions_to_move_of_all_answering_nodes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     left = {"a": {"migrate_partitions_remaining": "3"}, "b": {"migrate_partitions_remaining": "4"}, "old": {}}
 
     def ask(host: str, *_: object, **__: object) -> dict[str, str]:
-        if host == "gone":
+        if host == "down":
             raise InfoError("refused")
         return left[host]
 
     monkeypatch.setattr(cluster_watch, "info_pairs", ask)
-    assert cluster_watch.partitions_to_move(["a", "b", "old", "gone"], 3000) == 7
+    assert cluster_watch.partitions_to_move(["a", "b", "old", "down"], 3000) == 7
 
 
-def test_a_cluster_is_stable_when_all_nodes_give_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_is_stable_if_all_nodes_report_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"a": iter(["K1", "K2", "K2"]), "b": iter(["K0", "K2", "K2"])}
     monkeypatch.setattr(cluster_watch, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(cluster_watch, "cluster_stable", lambda host, size, **_: next(keys[host]))
     assert wait_until_stable(["a", "b"], 3000, 10) == "K2"
 
 
-def test_a_cluster_that_is_not_is_told_node_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unstable_cluster_is_reported_node_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(host: str, size: int, **_: object) -> str:
         if host == "b":
             raise InfoError("b:3000 answers with ERROR::unstable-cluster")
@@ -78,7 +78,7 @@ def test_a_cluster_that_is_not_is_told_node_by_node(monkeypatch: pytest.MonkeyPa
     assert caught.value.answers == {"a": "K1", "b": "b:3000 answers with ERROR::unstable-cluster"}
 
 
-def test_who_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_answering_nodes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(host: str, *_: str, **__: object) -> dict[str, str]:
         if host == "b":
             raise InfoError("refused")
@@ -90,7 +90,7 @@ def test_who_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "down", "stopped", "copies", "said"),
+    ("others", "down", "stopped", "copies", "message"),
     [
         (2, [], 0, 2, ""),
         (1, [], 0, 2, ""),
@@ -100,12 +100,12 @@ def test_who_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         (2, ["10.0.0.4"], 0, 2, "10.0.0.4 is stopped"),
     ],
 )
-def test_what_may_be_taken_away(others, down, stopped, copies, said):
+def test_a_removal_that_loses_data_is_a_problem(others, down, stopped, copies, message):
     problem = removal_problem(others, down, stopped, copies)
-    assert (said in problem) if said else problem == ""
+    assert (message in problem) if message else problem == ""
 
 
-def test_operations_of_clients_count_whatever_served_them():
+def test_all_operations_of_clients_count():
     statistics = {
         "client_read_success": "10", "client_write_error": "5", "batch_sub_read_not_found": "3",
         "client_proxy_complete": "2", "client_tsvc_timeout": "9", "from_proxy_read_success": "7", "objects": "100",
