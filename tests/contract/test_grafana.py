@@ -400,7 +400,7 @@ def test_a_dashboards_data_is_drawn_with_its_actions() -> None:
 
 def test_a_data_source_that_does_not_answer_is_told(folder: Folder) -> None:
     status, page = call(folder.api(), "/d/nodes/any-slug", login="")
-    assert status == 200 and "can't be asked" in page
+    assert status == 200 and "can't be queried" in page
 
 
 def test_unknown_paths_and_methods(folder: Folder) -> None:
