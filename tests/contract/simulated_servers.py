@@ -11,22 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 SERVER = Path(__file__).resolve().parents[2] / "local_cloud/simulators/server"
-INFO_SECONDS = 2.0
+INFO_SECONDS = 10.0
+# No test is about this time: it only ends a wait that would last forever.
+TIMEOUT = 60.0
 
 
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of `condition`. Fails the test when there's none within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of `condition`.
+
+    :raises AssertionError: there is none within the timeout.
+    """
+    deadline = time.monotonic() + TIMEOUT
+    while not (value := condition()):
         if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {seconds} s")
+            raise AssertionError(f"expected within {TIMEOUT:.0f} s: {what}")
         time.sleep(0.02)
+    return value
 
 
 def free_ports(count: int) -> list[int]:
@@ -152,7 +153,7 @@ mod-lua {{
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(number)
-        code = self.process.wait(10)
+        code = self.process.wait(TIMEOUT)
         self.process = None
         return code
 
@@ -196,10 +197,9 @@ class SimulatedCluster:
         key = keys.pop() if len(keys) == 1 else ""
         return "" if key.startswith("ERROR") else key
 
-    def wait_stable(self, seconds: float = 20, ignore_migrations: bool = False) -> str:
+    def wait_stable(self, ignore_migrations: bool = False) -> str:
         return wait_for(
             lambda: self.stable_key(ignore_migrations),
-            seconds,
             f"{len(self.running)} nodes stable, ignore-migrations {ignore_migrations}",
         )
 

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from exporter_simulated import config, info, metrics
 
+from tests.contract.simulated_servers import TIMEOUT
+
 SOURCE = Path(__file__).resolve().parents[2] / "local_cloud/simulators/exporter"
 
 # Answers in the form of a real server (8.0), shortened.
@@ -84,7 +86,7 @@ def exporter(folder: Path, text: str) -> Iterator[tuple[subprocess.Popen[str], s
 
 
 def get(url: str, **headers: str) -> str:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as reply:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as reply:
         return reply.read().decode()
 
 
@@ -201,7 +203,7 @@ def test_password_is_wanted_for_metrics_only(tmp_path: Path) -> None:
             get(f"{url}/metrics")
         assert "aerospike_node_up" in get(f"{url}/metrics", Authorization="Basic cHJvbTpwOnc=")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=TIMEOUT) == 0
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_wrong_configuration_stops_the_start(tmp_path: Path, text: str, expected
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 1

@@ -21,6 +21,8 @@ import pytest
 from grafana_simulated import cli, drawing, provisioning, settings
 from grafana_simulated.api import Answer, Api, Request
 
+from tests.contract.simulated_servers import TIMEOUT
+
 SOURCE = Path(__file__).resolve().parents[2] / "local_cloud/simulators/grafana"
 
 
@@ -398,7 +400,7 @@ def test_a_dashboards_data_is_drawn_with_its_actions() -> None:
 
 def test_a_data_source_that_does_not_answer_is_told(folder: Folder) -> None:
     status, page = call(folder.api(), "/d/nodes/any-slug", login="")
-    assert status == 200 and "can't be asked" in page
+    assert status == 200 and "can't be queried" in page
 
 
 def test_unknown_paths_and_methods(folder: Folder) -> None:
@@ -442,19 +444,19 @@ def server(folder: Folder) -> Iterator[tuple[subprocess.Popen[str], str, Folder]
 
 def test_program_serves_and_ends(server: tuple[subprocess.Popen[str], str, Folder]) -> None:
     process, url, _ = server
-    with urllib.request.urlopen(f"{url}/api/health", timeout=10) as reply:
+    with urllib.request.urlopen(f"{url}/api/health", timeout=TIMEOUT) as reply:
         assert json.load(reply)["database"] == "ok"
     request = urllib.request.Request(
         f"{url}/api/annotations",
         data=b'{"text": "x"}',
         headers={"Authorization": basic("admin", "admin"), "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as reply:
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
         assert json.load(reply)["id"] == 1
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{url}/api/search", timeout=10)
+        urllib.request.urlopen(f"{url}/api/search", timeout=TIMEOUT)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=TIMEOUT) == 0
 
 
 def test_program_refuses_wrong_provisioning(folder: Folder) -> None:
@@ -466,7 +468,7 @@ def test_program_refuses_wrong_provisioning(folder: Folder) -> None:
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 1
@@ -483,7 +485,7 @@ def test_taken_port_is_named(server: tuple[subprocess.Popen[str], str, Folder]) 
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 1

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import TableReader
 from perseus_simulated import configuration, database, keys, threads, workloads
 from perseus_simulated.table import Table
+
+from tests.contract.simulated_servers import TIMEOUT, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "local_cloud/simulators/perseus"
@@ -261,14 +264,6 @@ def test_records_have_about_the_asked_size() -> None:
 # --- workloads ---
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait for a condition; fail after `seconds`."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition didn't come true"
-        time.sleep(0.01)
-
-
 def test_every_operation_counts_failed_ones_too_and_stop_the_workload(capsys: pytest.CaptureFixture[str]) -> None:
     total, done = workloads.Counter(), workloads.Counter()
 
@@ -278,8 +273,8 @@ def test_every_operation_counts_failed_ones_too_and_stop_the_workload(capsys: py
 
     workload = workloads.Workload("read", ("Read", " "), total, lambda: 1, execute)
     workload.set_threads(3)
-    until(lambda: workload.threads == 0)
-    until(lambda: "ValueError: refused" in capsys.readouterr().err)
+    wait_for(lambda: workload.threads == 0, "no thread is left")
+    wait_for(lambda: "ValueError: refused" in capsys.readouterr().err, "a stack trace on stderr")
     count = 0
 
     def counted() -> bool:
@@ -287,11 +282,11 @@ def test_every_operation_counts_failed_ones_too_and_stop_the_workload(capsys: py
         count += workload.counter.take()
         return count > 0 and count == done._value == total._value
 
-    until(counted)
+    wait_for(counted, "each operation is counted once")
     assert count <= 3
 
 
-def test_threads_are_bounded_and_paced() -> None:
+def test_threads_are_bounded() -> None:
     total = workloads.Counter()
     workload = workloads.Workload("read", ("Read", " "), total, lambda: 1, lambda task: None)
     workload.set_threads(-5)
@@ -299,18 +294,35 @@ def test_threads_are_bounded_and_paced() -> None:
     workload.set_threads(501)
     assert workload.threads == 500
     workload.set_threads(2)
-    until(lambda: total.take() > 0)
-    until(lambda: threading.active_count() < 20)
-    total.take()
-    begin = time.monotonic()
-    count = 0
-    while count < 100:
-        time.sleep(0.05)
-        count += total.take()
-    elapsed = time.monotonic() - begin
+    wait_for(lambda: total.take() > 0, "operations of the two threads")
     workload.set_threads(0)
-    assert count / elapsed <= 2 * workloads.RATE * 1.1
-    until(lambda: total.take() == 0)
+    wait_for(lambda: total.take() == 0, "no operation without threads")
+
+
+@pytest.mark.parametrize(
+    ("duration", "operations"), [(0.0, 50), (0.01, 50), (0.04, 25)], ids=["instant", "quick", "slower than the pace"]
+)
+def test_a_thread_is_paced(monkeypatch: pytest.MonkeyPatch, duration: float, operations: int) -> None:
+    """On a clock of the test: operations of one thread in a second, by how long each takes."""
+    now = 0.0
+    monkeypatch.setattr(workloads, "time", types.SimpleNamespace(monotonic=lambda: now))
+
+    class Stop(threading.Event):
+        def is_set(self) -> bool:
+            return now > 1 - 1e-6
+
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal now
+            now += timeout or 0
+            return self.is_set()
+
+    def execute(_task: object) -> None:
+        nonlocal now
+        now += duration
+
+    workload = workloads.Workload("read", ("Read", " "), workloads.Counter(), lambda: 1, execute)
+    workload._loop(Stop())
+    assert workload.counter.take() == operations
 
 
 @pytest.mark.parametrize(("size", "seconds"), [(1, 0.02), (100, 0.25), (200, 0.5), (5000, 0.5)])
@@ -341,7 +353,7 @@ def test_the_kernel_shows_the_workload_threads_by_javas_names(kind: type[workloa
     workload = kind("read", ("Read", " "), workloads.Counter(), lambda: 1, lambda task: None)
     for count in (3, 5, 2, 0):
         workload.set_threads(count)
-        until(lambda count=count: len(shown() - others) == count)
+        wait_for(lambda count=count: len(shown() - others) == count, f"{count} threads in /proc")
 
 
 # --- the program, with a client that is made up ---
@@ -420,7 +432,7 @@ class Run:
             self._queue.put(line.rstrip("\n"))
         self._queue.put(None)
 
-    def next(self, wanted: Callable[[str], object], seconds: float = 20) -> str:
+    def next(self, wanted: Callable[[str], object], seconds: float = TIMEOUT) -> str:
         """The next line that is wanted."""
         end = time.monotonic() + seconds
         while True:
@@ -433,7 +445,9 @@ class Run:
             if wanted(line):
                 return line
 
-    def row(self, wanted: Callable[[dict[str, int]], object] = lambda row: True, seconds: float = 20) -> dict[str, int]:
+    def row(
+        self, wanted: Callable[[dict[str, int]], object] = lambda row: True, seconds: float = TIMEOUT
+    ) -> dict[str, int]:
         """The next row that is wanted: column -> count."""
         found: dict[str, int] = {}
 
@@ -444,7 +458,7 @@ class Run:
             found.update(self._parse(line))
             return bool(wanted(found))
 
-        self.next(check, seconds)
+        self.next(check)
         return found
 
     def _parse(self, line: str) -> dict[str, int]:
@@ -515,7 +529,7 @@ def test_a_run_from_banner_to_end(work: Path, fake_client: dict[str, str]) -> No
         numbers = [int(line.split("|")[1]) for line in run.lines if re.match(r"\| \d", line)]
         assert numbers == list(range(1, len(numbers) + 1))
         run.process.send_signal(signal.SIGTERM)
-        assert run.process.wait(timeout=10) == 143
+        assert run.process.wait(timeout=TIMEOUT) == 143
     assert "enterprise only" in (work / "stderr").read_text()
 
 
@@ -553,7 +567,7 @@ def test_an_outage_is_printed_and_survived(work: Path, fake_client: dict[str, st
         (work / "down").unlink()
         run.row(lambda row: row["Write"] > 20)
         run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(timeout=10) == 130
+        assert run.process.wait(timeout=TIMEOUT) == 130
 
 
 @pytest.mark.slow
@@ -601,11 +615,11 @@ def test_what_hangs_the_real_one_hangs(
 ) -> None:
     write_config(work, change)
     with perseus(work, fake_client) as run:
-        until(lambda: "Traceback" in (work / "stderr").read_text())
+        wait_for(lambda: "Traceback" in (work / "stderr").read_text(), "a stack trace on stderr")
         with pytest.raises(subprocess.TimeoutExpired):
             run.process.wait(timeout=1)
         run.process.send_signal(signal.SIGTERM)
-        assert run.process.wait(timeout=10) == 143
+        assert run.process.wait(timeout=TIMEOUT) == 143
 
 
 @pytest.mark.slow
@@ -633,7 +647,7 @@ def test_a_failed_start_exits_with_1(
 ) -> None:
     write_config(work, change)
     with perseus(work, fake_client | environment) as run:
-        assert run.process.wait(timeout=20) == 1
+        assert run.process.wait(timeout=TIMEOUT) == 1
     assert "SIMULATED" in (work / "stderr").read_text()
 
 
@@ -652,7 +666,7 @@ def test_a_host_without_the_client_is_told_so(work: Path) -> None:
     (work / "lib/yaml").symlink_to(Path(yaml.__file__).parent)
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{work / 'lib'}"}
     with perseus(work, environment, "-S", "-m", "perseus_simulated") as run:
-        assert run.process.wait(timeout=20) == 1
+        assert run.process.wait(timeout=TIMEOUT) == 1
     assert "the official client `aerospike` can't be loaded" in (work / "stderr").read_text()
 
 
@@ -677,7 +691,7 @@ def jar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_client_comes_out_of_the_program(jar: Path, work: Path) -> None:
     write_config(work, lambda c: c["aerospikeConfiguration"].update(hosts=[{"ip": "127.0.0.1", "port": 9}]))
     with perseus(work, os.environ.copy(), str(jar)) as run:
-        assert run.process.wait(timeout=30) == 1
+        assert run.process.wait(timeout=TIMEOUT) == 1
     assert "Failed to connect" in (work / "stderr").read_text()
     unpacked = list(work.glob(".aerospike-client-*"))
     assert len(unpacked) == 1
@@ -711,7 +725,7 @@ def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster:
     set_threads(work)
     with perseus(work, os.environ.copy(), str(jar)) as run:
         idle = lambda row: row["Total TPS"] == 0  # noqa: E731
-        run.row(idle, 60)
+        run.row(idle)
         before, begin = counters(cluster), time.monotonic()
         assert before["objects"] > 0, "the warm-up has written"
         set_threads(work, write=2, read=2, update=1, expressionRead=1, expressionWrite=1, batchWrite=1, batchRead=1)
@@ -723,9 +737,9 @@ def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster:
             columns = [name for name in row if name not in ("UDF (Lua)", "Delete")]
             return all(sums[name] > 20 for name in columns)
 
-        run.row(add, 60)
+        run.row(add)
         set_threads(work)
-        run.row(lambda row: bool(add(row)) and row["Total TPS"] == 0, 60)
+        run.row(lambda row: bool(add(row)) and row["Total TPS"] == 0)
         after, elapsed = counters(cluster), time.monotonic() - begin
         done = {name: after[name] - before[name] for name in after}
         # Each second Perseus also reads and writes the record with its range of keys. The client sends a batch's part
@@ -745,7 +759,7 @@ def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster:
 
         set_threads(work, delete=1)
         sums.clear()
-        run.row(lambda row: bool(add(row)) or sums["Delete"] > 20, 60)
+        run.row(lambda row: bool(add(row)) or sums["Delete"] > 20)
         assert counters(cluster)["client_delete_success"] > 0
     assert (work / "stderr").read_text() == ""
 
@@ -770,17 +784,17 @@ def test_updates_that_a_full_server_refuses_are_counted_all_the_same(
     write_config(work, change)
     set_threads(work, batchWrite=1)
     with perseus(work, os.environ.copy(), str(jar)) as run:
-        run.row(lambda _: int(node.stats()["data_used_pct"]) >= 1, 60)
+        run.row(lambda _: int(node.stats()["data_used_pct"]) >= 1)
         set_threads(work, update=2)
-        run.row(lambda row: row["Update"] > 10 and not row["Batch Write Size: 10"], 60)
+        run.row(lambda row: row["Update"] > 10 and not row["Batch Write Size: 10"])
         assert written("error") == 0
         assert node.info("set-config:context=namespace;id=Test;stop-writes-used-pct=1") == "ok"
-        until(lambda: written("error") > 0)
+        wait_for(lambda: written("error") > 0, "refused writes")
         success, error = written("success"), written("error")
         counted = sum(run.row()["Update"] for _ in range(3))
         assert counted > 30
         assert written("success") == success, "not one was done"
-        until(lambda: written("error") - error >= counted * 0.75)
+        wait_for(lambda: written("error") - error >= counted * 0.75, "refused writes as many as counted")
         assert node.stats()["stop_writes"] == "true"
 
 
@@ -797,10 +811,10 @@ def test_load_survives_a_nodes_stop_and_return(jar: Path, work: Path, simulated_
     set_threads(work, write=1, read=1)
     busy = lambda row: row["Write"] > 20 and row["Read HitRate %80"] > 20  # noqa: E731
     with perseus(work, os.environ.copy(), str(jar)) as run:
-        run.row(busy, 60)
+        run.row(busy)
         cluster.nodes[2].stop()
         cluster.wait_stable(ignore_migrations=True)
-        run.row(busy, 30)
+        run.row(busy)
         cluster.nodes[2].start()
         cluster.wait_stable(ignore_migrations=True)
-        run.row(busy, 30)
+        run.row(busy)

@@ -38,7 +38,7 @@ def total(cluster: SimulatedCluster, name: str) -> int:
 
 
 def test_one_seed_leads_to_all_nodes(cluster, client):
-    wait_for(lambda: len(client.get_node_names()) == 3, 5, "three nodes known to the client")
+    wait_for(lambda: len(client.get_node_names()) == 3, "three nodes known to the client")
     assert {node["node_name"] for node in client.get_node_names()} == {node.info("node") for node in cluster.nodes}
 
 
@@ -132,8 +132,8 @@ def test_touch_and_ttl(client, key):
 def test_expiry(cluster, client, key):
     before = total(cluster, "objects")
     client.put(key, {"a": 1}, meta={"ttl": 1})
-    wait_for(lambda: client.exists(key)[1] is None, 5, "record expired")
-    wait_for(lambda: total(cluster, "objects") == before, 10, "both copies removed")
+    wait_for(lambda: client.exists(key)[1] is None, "record expired")
+    wait_for(lambda: total(cluster, "objects") == before, "both copies removed")
 
 
 def test_generations(client, key):

@@ -14,7 +14,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     configuration_problems,
     release_of,
 )
-from asd_simulated.config.checks import check_whole
+from asd_simulated.config.checks import check_config
 from asd_simulated.config.dynamic import dynamic
 from asd_simulated.config.model import Config
 from asd_simulated.config.options import OPTIONS, find
@@ -47,7 +47,7 @@ def read(text: str, release: Release, folder: Path) -> Config:
     own = text.replace("service {", f"service {{\n    work-directory {folder}", 1)
     path.write_text(f"{own}\nmod-lua {{\n    user-path {folder}\n}}\n")
     config = load_config(path, release)
-    check_whole(config, release)
+    check_config(config, release)
     return config
 
 

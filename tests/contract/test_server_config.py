@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from asd_simulated.best_practices import check, failed
-from asd_simulated.config.checks import check_whole
+from asd_simulated.config.checks import check_config
 from asd_simulated.config.model import Config, ConfigError
 from asd_simulated.config.parser import load_config
 from asd_simulated.log import Log
@@ -50,7 +50,7 @@ def parse(tmp_path: Path):
         path = tmp_path / "aerospike.conf"
         path.write_text(text.replace("WORK", str(tmp_path)))
         config = load_config(path, release)
-        check_whole(config, release)
+        check_config(config, release)
         return config
 
     return run

@@ -54,7 +54,7 @@ def test_what_was_written_is_there_after_a_restart(simulated_cluster, tmp_path, 
     for key in range(100, 150):
         client.remove(("Test", "set", key))
     client.put(("Test", "set", "last"), {"text": "the very last one"})
-    wait_for(lambda: b"the very last one" in beginning(tmp_path / "one") + beginning(tmp_path / "two"), 10, "a flush")
+    wait_for(lambda: b"the very last one" in beginning(tmp_path / "one") + beginning(tmp_path / "two"), "a flush")
     client.close()
 
     again(cluster, number)

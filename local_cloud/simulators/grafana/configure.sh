@@ -1,4 +1,4 @@
-# SIMULATED Grafana: part of postinst. The account, and who may read what.
+# SIMULATED Grafana: part of postinst. Creates the account and sets the owners of its folders.
 if ! getent group grafana >/dev/null; then groupadd --system grafana; fi
 if ! getent passwd grafana >/dev/null; then
   useradd --system --gid grafana --home-dir /usr/share/grafana --no-create-home --shell /usr/sbin/nologin grafana

@@ -24,7 +24,7 @@ _PAGE = """<!DOCTYPE html><html><head><title>Aerospike exporter (SIMULATED)</tit
 
 
 class Exporter:
-    """Asks the server at each scrape; remembers only who it was, for the time when it doesn't answer."""
+    """Queries the server at each scrape. Keeps only the node's identity, for the time when it doesn't answer."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -39,7 +39,7 @@ class Exporter:
             self._ticks += 1
             samples = [metrics.Metric("aerospike_node_ticks", "counter", (), float(self._ticks))]
             try:
-                answers = self._ask()
+                answers = self._query()
             except info.InfoError as error:
                 self._note(False, str(error))
                 samples.append(metrics.up(self._node, False))
@@ -50,20 +50,20 @@ class Exporter:
                 samples += metrics.collect(answers, self.config)
             return metrics.render(samples, self.config.labels)
 
-    def _ask(self) -> dict[str, str]:
+    def _query(self) -> dict[str, str]:
         where = (self.config.db_host, self.config.db_port)
         first = info.request(*where, metrics.first_commands(), self.config.db_timeout)
         return info.request(*where, metrics.second_commands(first), self.config.db_timeout)
 
     def _note(self, reachable: bool, text: str) -> None:
-        """Log changes only: a scrape each few seconds would fill the journal."""
+        """Log changes only: one line per scrape would fill the journal."""
         if reachable != self._reachable:
             self._reachable = reachable
             log.log(logging.INFO if reachable else logging.ERROR, "%s: %s", "up" if reachable else "down", text)
 
 
 def make_server(config: Config) -> ThreadingHTTPServer:
-    """The HTTP server, bound but not serving yet."""
+    """The HTTP server, bound but not yet serving."""
     exporter = Exporter(config)
     expected = base64.b64encode(f"{config.user}:{config.password}".encode()).decode()
 
@@ -105,7 +105,7 @@ def make_server(config: Config) -> ThreadingHTTPServer:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="aerospike-prometheus-exporter", description="SIMULATED exporter")
-    # The real one is a Go program: it takes -config and --config alike.
+    # The real exporter is a Go program: it accepts -config and --config.
     parser.add_argument("-config", "--config", default="/etc/aerospike-prometheus-exporter/ape.toml")
     parser.add_argument("-gauge-list", "--gauge-list", default="", help="accepted, not used")
     parser.add_argument("-version", "--version", action="store_true")
@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         where = f"{config.bind_host or '*'}:{config.bind_port}"
         print(f"SIMULATED exporter: FATAL can't listen on {where}: {error}", file=sys.stderr)
         return 1
-    # shutdown() waits for serve_forever(), which runs in this thread: hence a thread of its own.
+    # shutdown() waits for serve_forever(), which runs in this thread, so it needs a thread of its own.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())
     log.info("listening on %s:%s, server %s:%s", *server.server_address[:2], config.db_host, config.db_port)

@@ -1,4 +1,4 @@
-"""ape.toml, as far as the stand-in reads it; keys that it can't honour are refused, not ignored."""
+"""The part of ape.toml that the simulator supports. Keys that it doesn't support are refused, not ignored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Config:
-    """What the exporter does. Times in seconds."""
+    """The exporter's settings. Times in seconds."""
 
     bind_host: str = ""
     bind_port: int = 9145
@@ -51,7 +51,10 @@ class Config:
 
 
 def load(path: Path) -> Config:
-    """Read ape.toml; ConfigError says the key, what was found and what was expected."""
+    """Read ape.toml.
+
+    :raises ConfigError: names the key, what was found and what was expected
+    """
     try:
         data = tomllib.loads(path.read_text())
     except OSError as error:
@@ -124,7 +127,7 @@ def _bind(value: str) -> tuple[str, int]:
 
 
 def _secret(value: str) -> str:
-    """A credential: plain, or `file:`, `env:`, `b64:` or `env-b64:` and where it is."""
+    """A credential: plain, or `file:`, `env:`, `b64:` or `env-b64:` and its location."""
     source, separator, rest = value.partition(":")
     if not separator:
         return value

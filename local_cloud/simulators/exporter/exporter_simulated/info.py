@@ -1,7 +1,7 @@
 """The info protocol of Aerospike: text commands and answers behind an 8-byte header.
 
 Header: protocol version (2), message type (1 = info), length of the body in 6 bytes, big-endian. Body of a request:
-one command a line. Body of an answer: a line `<command>TAB<value>` for each.
+one command per line. Body of an answer: a line `<command>TAB<value>` for each.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ _MAX_BODY = 64 * 1024 * 1024
 
 
 class InfoError(RuntimeError):
-    """The server couldn't be asked."""
+    """The server couldn't be queried."""
 
 
 def request(host: str, port: int, commands: list[str], timeout: float) -> dict[str, str]:
-    """Ask one server all commands at once; `timeout` in seconds for each step."""
+    """Send all commands to one server in one request.
+
+    :param timeout: seconds, for each step
+    :raises InfoError: there is no valid answer
+    """
     body = "".join(f"{command}\n" for command in commands).encode()
     try:
         with socket.create_connection((host, port), timeout) as connection:
@@ -32,7 +36,7 @@ def request(host: str, port: int, commands: list[str], timeout: float) -> dict[s
                 raise InfoError(f"{host}:{port} answered with header {header:016x}: not the info protocol")
             text = _read(connection, length).decode(errors="replace")
     except OSError as error:
-        raise InfoError(f"{host}:{port} can't be asked: {error}") from error
+        raise InfoError(f"{host}:{port} can't be queried: {error}") from error
     answers = {}
     for line in text.split("\n"):
         command, separator, value = line.partition("\t")

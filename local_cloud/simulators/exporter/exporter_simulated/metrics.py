@@ -1,4 +1,4 @@
-"""From the server's answers to Prometheus's text format. Pure: no network, no clock."""
+"""Converts the server's answers to Prometheus's text format. No network, no clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .config import Config, Filter
 
-# Statistics that only grow, by the form of their names. The real exporter has a list of gauges instead; Prometheus
+# Statistics that only grow, by the pattern of their names. The real exporter has a list of gauges instead; Prometheus
 # treats both types alike when it stores them.
 _COUNTER = re.compile(
     r"_(success|error|timeout|not_found|filtered_out|forbidden|opened|closed|complete|requests|"
@@ -30,7 +30,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Node:
-    """What all samples of a node share."""
+    """The labels that all samples of a node share."""
 
     cluster: str = ""
     service: str = ""
@@ -42,7 +42,7 @@ class Node:
 
 
 def first_commands() -> list[str]:
-    """What has to be known before the statistics can be asked for."""
+    """The commands whose answers are needed to query the statistics."""
     return ["namespaces", "logs", "build"]
 
 
@@ -145,9 +145,9 @@ def _sets(answer: str, node: Node, chosen: Filter) -> Iterator[Metric]:
 
 
 def _latencies(answer: str, node: Node, buckets: int, chosen: Filter) -> Iterator[Metric]:
-    """`{ns}-read:msec,<ops/s>,<percent above 1>,<above 2>,...` as counts of operations at most so slow.
+    """`{ns}-read:msec,<ops/s>,<percent above 1>,<above 2>,...` as counts of operations at most that slow.
 
-    As in the real exporter these are rates of the server's last interval, not sums over time.
+    As in the real exporter, these are rates of the server's last interval, not sums over time.
     """
     for text in answer.split(";"):
         match = re.match(r"^(?:\{(?P<ns>[^}]*)\}-)?(?P<operation>[a-z-]+):(?P<unit>[mu])sec,(?P<values>.+)$", text)

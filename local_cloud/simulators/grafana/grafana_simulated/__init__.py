@@ -1,4 +1,4 @@
-"""A stand-in for Grafana: reads the provisioning folder, answers a part of the HTTP API, draws plainly.
+"""A simulator of Grafana: reads the provisioning folder, answers a part of the HTTP API, draws simple charts.
 
 Paths, settings and the shapes of answers are facts from Grafana's public documentation (HTTP API, provisioning,
 configuration; version 12.4). Needs Python 3.11 and PyYAML.
@@ -10,7 +10,7 @@ NOTICE = "SIMULATED: a stand-in made by Pegasus, not Grafana"
 
 
 def version() -> str:
-    """The version that the package stands for."""
+    """The version that the package simulates."""
     try:
         return (Path(__file__).resolve().parents[2] / "VERSION").read_text().strip()
     except OSError:

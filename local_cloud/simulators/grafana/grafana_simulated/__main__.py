@@ -20,7 +20,7 @@ log = logging.getLogger("server")
 
 
 def make_server(api: Api) -> ThreadingHTTPServer:
-    """The HTTP server, bound but not serving yet."""
+    """The HTTP server, bound but not yet serving."""
 
     class Handler(BaseHTTPRequestHandler):
         server_version = "SIMULATED-Grafana"
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         log.error("can't listen on %s:%s: %s", api.settings.http_addr or "*", api.settings.http_port, error)
         return 1
-    # shutdown() waits for serve_forever(), which runs in this thread: hence a thread of its own.
+    # shutdown() waits for serve_forever(), which runs in this thread, so it needs a thread of its own.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())
     log.info("Grafana %s, %d data sources, %d dashboards", version(), len(api.sources), len(api.dashboards()))

@@ -1,6 +1,6 @@
-"""The administrator's name and password, kept in a file in the data folder as the real one keeps them in its database.
+"""The administrator's name and password, in a file in the data folder; the real Grafana keeps them in its database.
 
-What grafana.ini says counts at the first start only.
+The values of grafana.ini apply at the first start only.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ ROUNDS = 1000
 
 
 class Account:
-    """Read anew at each login: grafana-cli may have changed it."""
+    """The file is read at each login, because grafana-cli may have changed it."""
 
     def __init__(self, data: Path) -> None:
         self.path = data / FILE
-        self._kept: dict[str, str] = {}  # where the folder can't be written
+        self._kept: dict[str, str] = {}  # used if the folder isn't writable
 
     def ensure(self, user: str, password: str) -> None:
-        """The first start."""
+        """Store the account if there is none yet."""
         if not self._read():
             self._write(user, password)
 

@@ -36,7 +36,7 @@ class Annotations:
             log.error("%s can't be read, starting without annotations: %s", self.path, error)
 
     def add(self, request: dict[str, Any]) -> int:
-        """Store one; its id. Without a time it is now, without an end it is a point."""
+        """Store an annotation and return its id. The default time is now, the default end is the time."""
         now = int(time.time() * 1000)
         begin = request.get("time") or now
         item: dict[str, Any] = {
@@ -62,7 +62,7 @@ class Annotations:
         return int(item["id"])
 
     def change(self, number: int, request: dict[str, Any]) -> bool:
-        """Replace the named fields of one; False when it doesn't exist."""
+        """Replace the given fields of an annotation; False if it doesn't exist."""
         with self._lock:
             for place, item in enumerate(self._items):
                 if item["id"] == number:
@@ -83,9 +83,9 @@ class Annotations:
         return found
 
     def find(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
-        """Those that match a query string: from, to, tags (all of them, or any with matchAny), dashboardUID, limit."""
+        """The annotations that match a query: from, to, tags (all, or any with matchAny), dashboardUID, limit."""
         begin, end = _number(query, "from", 0), _number(query, "to", 1 << 62)
-        wanted = set(query.get("tags", []))
+        requested = set(query.get("tags", []))
         any_tag = query.get("matchAny", ["false"])[0] == "true"
         uids = query.get("dashboardUID", [])
         with self._lock:
@@ -93,7 +93,7 @@ class Annotations:
         found = []
         for item in items:
             tags = set(item["tags"])
-            if wanted and not (wanted & tags if any_tag else wanted <= tags):
+            if requested and not (requested & tags if any_tag else requested <= tags):
                 continue
             if item["timeEnd"] < begin or item["time"] > end or (uids and item["dashboardUID"] not in uids):
                 continue
@@ -106,7 +106,7 @@ class Annotations:
             return next((item for item in self._items if item["id"] == number), None)
 
     def _save(self) -> None:
-        """Written beside, then renamed: a crash leaves the old file or the new one. A full disk costs the file only."""
+        """Write a temporary file and rename it: a crash leaves the old or the new file. A full disk is only logged."""
         temporary = self.path.with_name(f".{self.path.name}")
         try:
             temporary.write_text(json.dumps(self._items))

@@ -1,4 +1,4 @@
-"""The HTTP API: from a request to a status and an answer. No sockets here."""
+"""The HTTP API: maps a request to a status and an answer. No sockets here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HEALTH_TIMEOUT = 5.0  # seconds, for a data source to answer
 
 @dataclass(frozen=True)
 class Request:
-    """One request: the target is path and query as they came."""
+    """One request. `target` is path and query as received."""
 
     method: str
     target: str
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back."""
+    """The response."""
 
     status: int
     body: bytes
@@ -54,7 +54,7 @@ class Answer:
 
 
 class Refused(Exception):
-    """Ends a request with a status and a message."""
+    """The request fails with a status and a message."""
 
     def __init__(self, code: int, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ class Api:
     """The server's state and its answers. Safe to use from several threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """ProvisioningError when a provisioning file can't be used."""
+        """:raises ProvisioningError: a provisioning file can't be used."""
         self.settings = settings
         self.sources = read_data_sources(settings.provisioning)
         self._plugins = read_plugins(settings.plugins)
@@ -203,7 +203,7 @@ class Api:
             found += [_folder(name) for name in _folders(dashboards)]
         found += [_hit(item) for item in dashboards if tags <= set(item.tags) and (not uids or item.uid in uids)]
         found = [hit for hit in found if text in hit["title"].lower() and (not kinds or hit["type"] in kinds)]
-        limit, page = _whole(query, "limit", 1000), max(1, _whole(query, "page", 1))
+        limit, page = _integer(query, "limit", 1000), max(1, _integer(query, "page", 1))
         return _json(found[limit * (page - 1) : limit * page])
 
     def folders(self, request: Request, query: dict[str, list[str]]) -> Answer:
@@ -243,7 +243,7 @@ class Api:
         return _json(self._source(key, word).json())
 
     def source_health(self, request: Request, query: dict[str, list[str]], uid: str) -> Answer:
-        """Asks the data source itself, as the real one does."""
+        """Query the data source itself, as the real Grafana does."""
         source = self._source("uid", uid)
         if source.type != "prometheus":
             raise Refused(404, f"Health of data sources of type {source.type} isn't simulated", note=NOTICE)
@@ -254,7 +254,7 @@ class Api:
                 healthy = json.load(reply).get("status") == "success"
             message = "Successfully queried the Prometheus API." if healthy else "Prometheus answered without success"
         except (OSError, ValueError, AttributeError) as error:
-            healthy, message = False, f"Prometheus at {source.url} can't be asked: {error}"
+            healthy, message = False, f"Prometheus at {source.url} can't be queried: {error}"
         return _json({"status": "OK" if healthy else "ERROR", "message": message}, 200 if healthy else 400)
 
     def _source(self, key: str, word: str) -> DataSource:
@@ -306,7 +306,7 @@ def _content(request: Request) -> dict[str, Any]:
     return content
 
 
-def _whole(query: dict[str, list[str]], key: str, default: int) -> int:
+def _integer(query: dict[str, list[str]], key: str, default: int) -> int:
     text = query.get(key, [""])[0]
     return int(text) if text.isdigit() else default
 

@@ -1,4 +1,4 @@
-"""grafana-cli, as far as it is simulated: `admin reset-admin-password --password-from-stdin`."""
+"""The simulated part of grafana-cli: `admin reset-admin-password --password-from-stdin`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import NOTICE
 from .account import Account
 from .settings import SettingsError, load
 
-SHORTEST = 4
+LENGTH_MIN = 4
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--password-from-stdin", action="store_true", required=True)
     options = parser.parse_args(arguments)
     password = sys.stdin.readline().rstrip("\n")
-    if len(password) < SHORTEST:
+    if len(password) < LENGTH_MIN:
         print("SIMULATED: New password is too short", file=sys.stderr)
         return 1
     try:
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"SIMULATED: {error}", file=sys.stderr)
         return 1
     if not Account(settings.data).reset(password):
-        print("SIMULATED: there is no administrator yet: Grafana was never started", file=sys.stderr)
+        print("SIMULATED: there is no administrator yet, because Grafana was never started", file=sys.stderr)
         return 1
     print("SIMULATED: Admin password changed successfully")
     return 0

@@ -1,4 +1,4 @@
-"""A dashboard's data as plain SVG: asks the data source what each panel asks, and draws lines."""
+"""A dashboard's data as simple SVG: runs each panel's queries against the data source and draws lines."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SPAN = 15 * 60  # seconds that are drawn
 STEP = 10  # seconds between two points
 TIMEOUT = 10.0  # seconds for one query
 WIDTH, HEIGHT = 460, 120  # of a drawing, in pixels
-MOST_NAMED = 8  # series in a legend
+LEGEND_MAX = 8  # series in a legend
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
-# Grafana's variables: all choices, and the time that a rate is taken over.
+# The value of Grafana's variable for the window of a rate.
 RATE_INTERVAL = f"{4 * STEP}s"
 
 Series = tuple[str, list[tuple[float, float]]]
@@ -40,11 +40,11 @@ def _panel(
     series: list[Series] = []
     for target in panel.get("targets") or []:
         try:
-            series += _ask(
+            series += _query(
                 _replaced(str(target.get("expr") or ""), model), str(target.get("legendFormat")), source, now
             )
         except (OSError, ValueError, KeyError) as error:
-            return f'<div class="panel"><h3>{title}</h3><p>can\'t be asked: {escape(str(error))}</p></div>'
+            return f'<div class="panel"><h3>{title}</h3><p>can\'t be queried: {escape(str(error))}</p></div>'
     unit = str(panel.get("fieldConfig", {}).get("defaults", {}).get("unit") or "")
     if panel.get("type") == "stat":
         last = next((points[-1][1] for _, points in series if points), math.nan)
@@ -58,7 +58,7 @@ def _replaced(query: str, model: dict[str, Any]) -> str:
     return query.replace("$__rate_interval", RATE_INTERVAL)
 
 
-def _ask(query: str, legend: str, source: str, now: float) -> list[Series]:
+def _query(query: str, legend: str, source: str, now: float) -> list[Series]:
     parameters = {"query": query, "start": f"{now - SPAN:.0f}", "end": f"{now:.0f}", "step": str(STEP)}
     url = f"{source.rstrip('/')}/api/v1/query_range?{urllib.parse.urlencode(parameters)}"
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
@@ -81,7 +81,7 @@ def _legend(form: str, labels: dict[str, str]) -> str:
 
 
 def _lines(series: list[Series], unit: str, now: float, annotations: list[dict[str, Any]]) -> str:
-    """The series on one scale from 0; actions as upright strips."""
+    """The series on one scale from 0, with actions as vertical strips."""
     top = max((value for _, points in series for _, value in points), default=0.0) or 1.0
 
     def x(at: float) -> float:
@@ -103,16 +103,16 @@ def _lines(series: list[Series], unit: str, now: float, annotations: list[dict[s
     parts.append(
         f'<text x="3" y="10" font-size="10" fill="#666">{escape(_number(top, unit))}</text></svg><p class="legend">'
     )
-    for number, (name, points) in enumerate(series[:MOST_NAMED]):
+    for number, (name, points) in enumerate(series[:LEGEND_MAX]):
         last = _number(points[-1][1] if points else math.nan, unit)
         parts.append(f'<span style="color:{COLOURS[number % len(COLOURS)]}">{escape(name)} {escape(last)}</span>')
-    more = len(series) - MOST_NAMED
+    more = len(series) - LEGEND_MAX
     parts.append((f"<span>and {more} more</span>" if more > 0 else "") + ("" if series else "no data") + "</p>")
     return " ".join(parts)
 
 
 def _number(value: float, unit: str) -> str:
-    """A value as people read it; `unit` as Grafana names it."""
+    """A value for readers; `unit` is one of Grafana's names."""
     if not math.isfinite(value):
         return "no data"
     if unit == "percentunit":

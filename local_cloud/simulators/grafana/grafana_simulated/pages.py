@@ -1,4 +1,4 @@
-"""The two pages: what was provisioned, and what is in one dashboard."""
+"""The two pages: the provisioned objects, and one dashboard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ code {{ font-size: 13px; word-break: break-word }}
 .stat b {{ font-size: 24px }} h3 {{ font-size: 13px; margin: .6em 0 .2em }} h2.row {{ margin: 1em 0 0 }}
 .legend {{ font-size: 11px; margin: 0 }} .legend span {{ margin-right: 1em; white-space: nowrap }}
 </style></head><body>
-<div class="banner">{notice}. This page lists what was provisioned, and draws its data plainly.</div>
+<div class="banner">{notice}. This page lists what was provisioned, with simple charts.</div>
 """
 
 

@@ -1,5 +1,5 @@
-"""The provisioning folder: data sources and providers of dashboards are read at the start, as the real one does;
-dashboards are read again whenever their files change."""
+"""The provisioning folder. As in the real Grafana, data sources and dashboard providers are read at the start, and
+dashboards whenever their files change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ProvisioningError(RuntimeError):
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data source as it was provisioned."""
+    """A provisioned data source."""
 
     id: int
     uid: str
@@ -64,7 +64,7 @@ class Provider:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """One dashboard and the file that it came from."""
+    """One dashboard and its file."""
 
     id: int
     uid: str
@@ -89,24 +89,24 @@ def slug(title: str) -> str:
 
 
 def uid_of(name: str) -> str:
-    """What a thing without a uid gets: the same at each start."""
+    """The default uid, the same at each start."""
     return "P" + hashlib.sha256(name.encode()).hexdigest()[:16].upper()
 
 
 def read_plugins(folder: Path) -> list[dict[str, Any]]:
-    """What the plugins in Grafana's folder say of themselves. None of them is run."""
+    """The metadata of the plugins in Grafana's folder. No plugin is executed."""
     found = []
     for path in sorted(folder.glob("*/plugin.json")):
         try:
             about = json.loads(path.read_text())
             found.append({**{key: about[key] for key in ("id", "name", "type", "info")}, "enabled": True})
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.error("%s is no plugin: %s", path.parent, error)
+            log.error("%s isn't a plugin: %s", path.parent, error)
     return found
 
 
 def read_data_sources(folder: Path) -> list[DataSource]:
-    """All data sources in datasources/*.yaml; a later one of the same name replaces an earlier one."""
+    """All data sources in datasources/*.yaml; a later entry replaces an earlier entry of the same name."""
     found: dict[str, DataSource] = {}
     for path, content in _documents(folder / "datasources"):
         for entry in _list(path, content, "datasources"):
@@ -179,7 +179,7 @@ def _list(path: Path, content: dict[str, Any], key: str) -> list[dict[str, Any]]
 
 @dataclass
 class Dashboards:
-    """The dashboards of all providers. `current` looks at the files, and reads those that changed."""
+    """The dashboards of all providers. `current` checks the files, and reads those that have changed."""
 
     providers: list[Provider]
     _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""grafana.ini, as far as the stand-in reads it. GF_<SECTION>_<KEY> in the environment overrides a key."""
+"""The part of grafana.ini that the simulator reads. GF_<SECTION>_<KEY> in the environment overrides a key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SettingsError(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the server does."""
+    """The server's settings."""
 
     http_addr: str = ""
     http_port: int = 3000
@@ -28,7 +28,10 @@ class Settings:
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read grafana.ini; SettingsError says the key, what was found and what was expected."""
+    """Read grafana.ini.
+
+    :raises SettingsError: names the key, what was found and what was expected
+    """
     parser = configparser.ConfigParser(
         interpolation=None, strict=False, comment_prefixes=("#", ";"), default_section="\0none"
     )
@@ -62,7 +65,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _plain(text: str) -> str:
-    """A value without its quotes or its trailing comment: a password with # or ; has to be quoted three times."""
+    """A value without its quotes or its trailing comment: a password with # or ; needs triple quotes."""
     text = text.strip()
     for quote in ('"""', "`", '"', "'"):
         if text.startswith(quote) and (end := text.find(quote, len(quote))) > 0:

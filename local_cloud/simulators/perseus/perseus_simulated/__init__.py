@@ -1,6 +1,6 @@
-"""A stand-in for Perseus, Aerospike's load generator.
+"""A simulator of Perseus, Aerospike's load generator.
 
-Its files, table and habits (the odd ones too) are facts from the public source of the real one
+Its files, its table and its behaviour, oddities included, are facts from the public source of the real Perseus
 (aerospike-community/aerospike-perseus, 2025-05-30) and from runs of it. Needs Python 3.11, PyYAML and the official
 client `aerospike`.
 """

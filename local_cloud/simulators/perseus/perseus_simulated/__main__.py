@@ -1,6 +1,6 @@
-"""Starts Perseus in the current folder. Takes no arguments (but --version), and never ends on its own.
+"""Starts Perseus in the working directory. It takes no arguments except --version, and never exits on its own.
 
-Exit codes as the real one's: 1 when it can't start, 143 after SIGTERM, 130 after SIGINT.
+Exit codes of the real Perseus: 1 if it can't start, 143 after SIGTERM, 130 after SIGINT.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from .database import Database
 from .keys import KeyRanges, message
 from .table import Table
 
-TRUNCATE_SECONDS = 10  # the real one waits so long after truncating
+TRUNCATE_SECONDS = 10  # the wait of the real Perseus after truncating
 FIRST_ROW_SECONDS = 2
 WARM_UP_SECONDS = 1
 WARM_UP_THREADS = 5
 
 
 class Failed(Exception):
-    """Can't start: exit 1."""
+    """Perseus can't start: exit 1."""
 
 
 class Hung(Exception):
-    """The real one throws in a thread that isn't its last: it prints the exception and hangs for ever."""
+    """The real Perseus throws in one thread while others run on: it prints the exception and hangs forever."""
 
 
 class Perseus:
-    """One run: the workloads, the table and what repeats each second."""
+    """One run: the workloads, the table and the work of each second."""
 
     def __init__(self, folder: Path, database: Database, config: configuration.Configuration) -> None:
         test, window = config.testConfiguration, config.outputWindowConfiguration
@@ -51,7 +51,7 @@ class Perseus:
             raise Hung("outputWindowConfiguration or its columnWidth is missing")
         if window.printIntervalSec is None or window.printIntervalSec < 1:
             raise Hung("outputWindowConfiguration.printIntervalSec must be above 0")
-        # None makes the first row fail, and a failed row is the last one: the process stays up and prints nothing.
+        # With 0 the first row fails, and a failed row is the last row: the process stays up and prints nothing.
         every = window.numberOfLinesBeforeReprintingTheHeader or 0
         self._table = Table(tuple(item.header for item in self._workloads), window.columnWidth, every)
         self._rows = 0
@@ -77,8 +77,8 @@ class Perseus:
 
 
 def _repeat(delay: float, interval: float, action: object) -> None:
-    """Call `action` at a fixed rate in a thread of its own. The first exception ends it, silently: so does the real
-    one's scheduler."""
+    """Call `action` at a fixed rate in a thread of its own. The first exception stops it silently, as in the real
+    Perseus's scheduler."""
 
     def run() -> None:
         due = time.monotonic() + delay
@@ -124,7 +124,7 @@ def _run(archive: Path, folder: Path) -> None:
     try:
         config = configuration.load(folder)
     except configuration.ConfigurationError:
-        # The real one hides the cause behind an empty configuration.
+        # The real Perseus hides the cause behind an empty configuration.
         config = configuration.Configuration()
     Perseus(folder, _connect(config, archive, folder), config).start()
 
@@ -154,7 +154,7 @@ def _print_exception() -> None:
 
 
 def _end(number: int, frame: object) -> NoReturn:
-    """Ends at once, whatever the other threads do; 128 + the signal's number, as a JVM."""
+    """Exit immediately, regardless of other threads, with 128 + the signal's number, as a JVM does."""
     os._exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""configuration.yaml, read once. Unknown keys and wrong types are refused as the real Perseus refuses them."""
+"""configuration.yaml, read once. Unknown keys and wrong types are refused, as in the real Perseus."""
 
 from __future__ import annotations
 
@@ -93,13 +93,13 @@ class Test:
     rangeQueryConfiguration: RangeQuery | None = None
 
     def missing(self) -> list[str]:
-        """Keys without which the real one throws after its start, and then hangs."""
+        """Keys without which the real Perseus throws after its start, and then hangs."""
         return [item.name for item in fields(self) if getattr(self, item.name) is None]
 
 
 @dataclass
 class Configuration:
-    """A section that is missing is None: what follows from it depends on the section."""
+    """A missing section is None; the consequence depends on the section."""
 
     aerospikeConfiguration: Aerospike | None = None
     outputWindowConfiguration: OutputWindow | None = None
@@ -107,7 +107,7 @@ class Configuration:
 
 
 def load(folder: Path) -> Configuration:
-    """Read configuration.yaml in `folder`; the default is written there, and used, when it is missing."""
+    """Read configuration.yaml in `folder`; if it is missing, the default is written there and used."""
     path = folder / "configuration.yaml"
     if not path.exists():
         path.write_text(DEFAULT)
@@ -118,7 +118,7 @@ def load(folder: Path) -> Configuration:
     return _section(Configuration, content, "the file")
 
 
-# What each annotation above is made of
+# The types in the annotations above
 _SCALARS = {"str": str, "int": int, "float": float, "bool": bool}
 _SECTIONS = {
     "Aerospike": Aerospike,
@@ -137,7 +137,7 @@ def _section(kind: type, content: Any, where: str) -> Any:
         if key not in known:
             raise ConfigurationError(f"{where}: unknown key {key!r}")
         values[key] = None if value is None else _value(known[key], value, f"{where}.{key}")
-    # The one key that is a plain number in the real one can't be null.
+    # The only key with a primitive type in the real Perseus: it can't be null.
     if kind is Test and values.get("perseusId", 0) is None:
         raise ConfigurationError(f"{where}.perseusId: found nothing, expected a number")
     return kind(**values)
@@ -154,7 +154,7 @@ def _value(kind: str, value: Any, where: str) -> Any:
 
 
 def _scalar(kind: type, value: Any, where: str) -> Any:
-    """A scalar is judged by its text, not by its quotes: "300" is a number too."""
+    """A scalar counts by its text, not by its quotes: "300" is a number too."""
     if isinstance(value, (dict, list)):
         raise ConfigurationError(f"{where}: found {value!r}, expected {kind.__name__}")
     if kind is str:

@@ -1,10 +1,10 @@
-"""The operations, done with the official client. A record that doesn't exist is an answer here, not an error."""
+"""The operations, with the official client. A record that doesn't exist is a result here, not an error."""
 
 from __future__ import annotations
 
 import contextlib
 
-# The client imports json when it first sends a GeoJSON value, and crashes when two threads do so at once (19.3.0).
+# The client imports json when it first sends a GeoJSON value, and crashes if two threads do so concurrently (19.3.0).
 import json  # noqa: F401
 import os
 import random
@@ -18,10 +18,10 @@ Bins = dict[str, Any]
 
 
 class Database:
-    """One connected client. `aerospike` is the module, which may have come out of a zip."""
+    """One connected client. `aerospike` is the module, which may come from a zip."""
 
     def __init__(self, aerospike: ModuleType, hosts: list[tuple[str, int]], user: str, password: str) -> None:
-        # After the client: they lie in the same folder.
+        # After the client's import: they are in the same folder.
         from aerospike_helpers.batch import records
         from aerospike_helpers.expressions import Cond, Eq, IntBin, Sub
         from aerospike_helpers.operations import expression_operations, operations
@@ -47,7 +47,7 @@ class Database:
         self.namespace, self.set = namespace, set_name
 
     def truncate(self) -> None:
-        """Remove all records of the set, and what is known of their keys."""
+        """Remove all records of the set, and the ranges of their keys."""
         for name in (self.set, keys.SET):
             self._client.truncate(self.namespace, name, 0)
 
@@ -86,7 +86,7 @@ class Database:
         self._client.batch_write(self._records.BatchRecords(records))
 
     def batch_read(self, batch: list[int]) -> None:
-        """Looks the records up without their bins, as the real one does."""
+        """Look up the records without their bins, as the real Perseus does."""
         self._client.batch_read([self._key(key) for key in batch], [])
 
     # --- the ranges of keys ---
@@ -104,7 +104,7 @@ class Database:
     # --- records ---
 
     def bins(self, key: int, size: int) -> Bins:
-        """A record's bins; `size` in bytes is the average of the whole record, of which 173 are the fixed part."""
+        """A record's bins; `size` in bytes is the average of the complete record, of which 173 are fixed."""
         point = {"type": "Point", "coordinates": [random.uniform(-180, 180), random.uniform(-90, 90)]}
         return {
             "keyN": key,
@@ -120,7 +120,7 @@ class Database:
 
 
 def filler(size: int) -> bytes:
-    """About `size` bytes (normally distributed), three times the same third so that they can be compressed."""
+    """About `size` bytes (normally distributed), one third repeated three times, so that they can be compressed."""
     length = 4 if size <= 9 else max(1, round(random.gauss(size, size / 10)))
     part = os.urandom(length // 3 + 1)
     return (part * 4)[:length]

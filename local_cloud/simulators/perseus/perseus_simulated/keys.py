@@ -1,6 +1,6 @@
-"""Which keys exist: each instance numbers its records from a start of its own and tells the others through a record.
+"""Which keys exist: each instance numbers its records from its own start and publishes its range in a record.
 
-The record is <namespace>/KeyRanges/ID, as in the real one; here it has one bin for each instance (`id<number>` holds
+The record is <namespace>/KeyRanges/ID, as in the real Perseus; here it has one bin per instance (`id<number>` holds
 [first, next]), so that concurrent instances never overwrite each other.
 """
 
@@ -14,12 +14,12 @@ from typing import Protocol
 
 SET = "KeyRanges"
 KEY = "ID"
-_SPACE = 10_000_000_000_000  # keys that each instance has to itself
+_SPACE = 10_000_000_000_000  # keys reserved for each instance
 _RANDOM = 2**63
 
 
 class Store(Protocol):
-    """What is needed of the database."""
+    """The part of the database that is needed here."""
 
     def read_ranges(self) -> dict[str, list[int]]: ...
 
@@ -27,11 +27,11 @@ class Store(Protocol):
 
 
 class RangesUnknown(RuntimeError):
-    """The database has never answered, so no key can be made."""
+    """The database has never answered, so no key can be generated."""
 
 
 class KeyRanges:
-    """Makes new keys and picks existing ones. Safe to use from several threads."""
+    """Generates new keys and picks existing keys. Safe to use from several threads."""
 
     def __init__(self, store: Store, instance: int, errors: tuple[type[Exception], ...], say: Callable[[str], None]):
         self._store = store
@@ -46,7 +46,7 @@ class KeyRanges:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the other instances' ranges and publish one's own. An error is printed, not raised."""
+        """Read the other instances' ranges and publish this instance's range. An error is printed, not raised."""
         try:
             ranges = self._store.read_ranges()
             with self._lock:
@@ -69,7 +69,7 @@ class KeyRanges:
             return key
 
     def existing(self) -> int:
-        """A key that some instance has written, each with the same chance; a random one while there is none."""
+        """A key that an instance has written, each with the same probability; a random key while there is none."""
         with self._lock:
             if self._next is None:
                 raise RangesUnknown("the ranges of keys were never read")
@@ -85,13 +85,13 @@ class KeyRanges:
         return random.randrange(-_RANDOM, _RANDOM)
 
     def maybe_existing(self, hit_ratio: float) -> int:
-        """An existing key with the given chance (0.0 to 1.0), else one that is almost surely missing."""
+        """An existing key with the given probability (0.0 to 1.0), else a key that almost certainly doesn't exist."""
         if random.random() > hit_ratio:
             return random.randrange(-_RANDOM, _RANDOM)
         return self.existing()
 
 
-# The client's codes for "no node can be asked" and "connection refused", in the words that the real one prints.
+# The client's error codes, with the messages that the real Perseus prints.
 _WORDS = {-8: "Cluster is empty", 11: "Cluster is empty", -10: "Connection refused", 20: "Namespace not found"}
 
 

@@ -1,7 +1,7 @@
-"""Finds the official client: the wheel inside the program's file, or the one that is installed.
+"""Finds the official client: the wheel inside the program's file, or the installed package.
 
-A wheel holds shared libraries, which can't be loaded from within a zip. So it is unpacked into a folder beside the
-program's work files, once.
+A wheel holds shared libraries, which can't be loaded from a zip. It is unpacked once, into the working
+directory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def load(archive: Path, work: Path) -> ModuleType:
     """The module `aerospike`. `archive` is the program's own zip, or a folder when it runs from its sources."""
     name = _wheel(archive)
     if name is not None:
-        # The program is started as `python3 <file>`: nobody before it knows the folder that it unpacks to.
+        # The start command is `python3 <file>`. Only the program knows the folder that it unpacks to.
         sys.path.insert(0, str(_unpack(archive, name, work)))
     try:
         return importlib.import_module("aerospike")
@@ -39,7 +39,7 @@ def load(archive: Path, work: Path) -> ModuleType:
 
 
 def _wheel(archive: Path) -> str | None:
-    """The wheel in the archive that fits this interpreter."""
+    """The archive's wheel for this interpreter, None if there is none."""
     if not zipfile.is_zipfile(archive):
         return None
     tag = f"-cp{sys.version_info[0]}{sys.version_info[1]}-"
@@ -55,12 +55,12 @@ def _unpack(archive: Path, name: str, work: Path) -> Path:
         content = jar.read(name)
     digest = hashlib.sha256(content).hexdigest()[:16]
     if not os.access(work, os.W_OK):
-        # Read-only work folder: a private folder that lives as long as this boot.
+        # The working directory is read-only: a private temporary folder, which lasts until the next boot.
         work = Path(tempfile.mkdtemp(prefix="perseus-"))
     target = work / f".aerospike-client-{digest}"
     if target.is_dir():
         return target
-    # Beside, then renamed: a start that is cut off leaves no half client under the final name.
+    # Unpacked beside, then renamed: an interrupted start leaves no incomplete client under the final name.
     temporary = Path(tempfile.mkdtemp(prefix=".aerospike-client-", dir=work))
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as wheel:

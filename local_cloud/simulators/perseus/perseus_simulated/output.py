@@ -1,7 +1,7 @@
-"""Prints as the real one does: a line of its own in one piece, the table cell by cell.
+"""Prints as the real Perseus does: a separate line in one write, the table cell by cell.
 
-The real one's rows come in a hundred small writes (each cell, even each blank, is one). Its stdout is locked for a
-whole row, its stderr isn't: where both go to one file, stack traces tear rows apart.
+The real Perseus prints a row in a hundred small writes, one for each cell and even each blank. Its stdout is locked for
+a complete row, its stderr isn't: if both go to one file, stack traces split rows.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class Table:
     header_every: int
 
     def header_due(self, row: int) -> bool:
-        """Whether the header comes before row `row` (from 1). ZeroDivisionError for 0, as in the real one; and
+        """Whether the header comes before row `row` (from 1). ZeroDivisionError for 0, as in the real Perseus;
         with 1 it never comes."""
         return row % self.header_every == 1
 

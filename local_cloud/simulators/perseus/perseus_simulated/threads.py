@@ -1,7 +1,7 @@
 """threads.yaml, re-read each second: how many threads each workload has.
 
-What the real one does with odd files is kept: a file that can't be parsed changes nothing, a deleted file is replaced
-by the default, and a value of the wrong type ends the reloading for good.
+Invalid files have the same effect as in the real Perseus: a file that can't be parsed changes nothing, a deleted file
+is replaced by the default, and a value of the wrong type stops the reloading for good.
 """
 
 from __future__ import annotations
@@ -32,14 +32,16 @@ _LARGEST = 2**31 - 1
 
 
 class ReloadDied(RuntimeError):
-    """The file had a value that the real Perseus can't survive: it never reads the file again."""
+    """The file has a value that stops the reloading of the real Perseus: it never reads the file again."""
 
 
 def apply(folder: Path, setters: Mapping[str, Callable[[int], None]]) -> None:
     """Read threads.yaml in `folder` and hand each count to its workload's setter.
 
-    `setters` has the names in lower case. Keys that aren't there are ignored, whatever their values. Values are
-    applied in the file's order, up to the first that is wrong.
+    `setters` has the names in lower case. Other keys are ignored, with any value. Values are applied in the
+    file's order, up to the first invalid one.
+
+    :raises ReloadDied: a value has the wrong type
     """
     path = folder / "threads.yaml"
     try:

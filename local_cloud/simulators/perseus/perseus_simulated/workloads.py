@@ -1,7 +1,7 @@
-"""The workloads: threads that repeat one operation, paced, and count what they did.
+"""The workloads: paced threads that repeat one operation and count it.
 
-As in the real one an operation that fails counts too, and sets its workload's threads to 0 until threads.yaml is read
-the next time (within a second).
+As in the real Perseus a failed operation counts too, and sets its workload's threads to 0 until threads.yaml is read
+again (within a second).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .database import Database
 from .keys import KeyRanges, RangesUnknown
 
 MAX_THREADS = 500
-RATE = 50  # operations a second and thread, at most
-BATCH_RATE = 400  # records a second and thread in batches, at most
-SLOWEST = 0.5  # seconds between two operations of a thread, so that each row of a second has some
+RATE = 50  # operations per second and thread, at most
+BATCH_RATE = 400  # records in batches per second and thread, at most
+SLOWEST = 0.5  # seconds between two operations of a thread, so that each second's row has some
 
 
 _numbers = itertools.count()
 
 
 class Counter:
-    """Counts operations since the last look. Safe to use from several threads."""
+    """Counts operations since the last `take`. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class Counter:
 
 @dataclass
 class Workload:
-    """One column. `prepare` makes an operation's input, `execute` does it; `interval` in seconds paces each thread."""
+    """One column. `prepare` returns an operation's input, `execute` runs it, `interval` (seconds) paces each thread."""
 
     name: str
     header: tuple[str, str]
@@ -78,7 +78,7 @@ class Workload:
                 threading.Thread(target=self._run, args=(stop,), name=name, daemon=True).start()
 
     def _run(self, stop: threading.Event) -> None:
-        # As Java does, so that the kernel shows the name too.
+        # As in Java: the kernel shows the thread's name.
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(threading.current_thread().name)
         self._loop(stop)
 
@@ -88,31 +88,31 @@ class Workload:
             try:
                 task = self.prepare()
             except RangesUnknown:
-                # The real one's thread dies here: without any key there is nothing to do, and nothing to count.
+                # The real Perseus's thread dies here: without any key there is nothing to do and nothing to count.
                 traceback.print_exc()
                 return
             try:
                 self.execute(task)
-            except Exception:  # whatever it is, it counts and stops the workload
+            except Exception:  # any error counts as an operation and stops the workload
                 traceback.print_exc()
                 self.set_threads(0)
             self.counter.add()
             self.total.add()
-            # After a slow operation the pace starts anew: no burst makes up for it.
+            # After a slow operation the pace starts again: no burst compensates for it.
             due = max(due + self.interval, time.monotonic())
             stop.wait(due - time.monotonic())
 
 
 @dataclass
 class NotSimulated(Workload):
-    """A column whose workload doesn't exist here: it says so once, and its threads do and count nothing."""
+    """A column whose workload isn't simulated: it prints one line, and its threads do and count nothing."""
 
-    _said: bool = False
+    _reported: bool = False
 
     def set_threads(self, count: int) -> None:
         super().set_threads(count)
-        if self.threads and not self._said:
-            self._said = True
+        if self.threads and not self._reported:
+            self._reported = True
             output.say(f"SIMULATED: workload {self.name} isn't simulated, it counts 0")
 
     def _loop(self, stop: threading.Event) -> None:
@@ -125,7 +125,7 @@ def batch_interval(size: int) -> float:
 
 
 def make(database: Database, ranges: KeyRanges, test: Test, total: Counter) -> list[Workload]:
-    """The columns that this configuration has, in the real one's order."""
+    """The columns of this configuration, in the order of the real Perseus."""
     size, hit_ratio = int(test.recordSize or 0), float(test.readHitRatio or 0)
     read_batch, write_batch = int(test.readBatchSize or 0), int(test.writeBatchSize or 0)
 
@@ -135,7 +135,7 @@ def make(database: Database, ranges: KeyRanges, test: Test, total: Counter) -> l
 
     def ignoring_errors(operation: Callable[[int], None]) -> Callable[[int], None]:
         def execute(key: int) -> None:
-            # The record may have been deleted; the real one ignores every error here.
+            # The record may have been deleted; the real Perseus ignores every error here.
             with contextlib.suppress(database.error):
                 operation(key)
 

@@ -1,4 +1,4 @@
-"""A SIMULATED Aerospike server: enough of asd for Pegasus to build, load, break and watch a cluster.
+"""A SIMULATED Aerospike server: enough of asd for Pegasus to set up, load, break and monitor a cluster.
 
-It isn't Aerospike's code and no product. It needs nothing but the standard library of Python 3.11.
+It contains no code of Aerospike and isn't a product. It needs only the standard library of Python 3.11.
 """

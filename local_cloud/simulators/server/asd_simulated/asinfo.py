@@ -9,7 +9,10 @@ from .release import load_release
 
 
 def ask(host: str, port: int, command: str, seconds: float) -> str:
-    """The answer to `command` without its name. Raises OSError when there's none."""
+    """The answer to `command`, without the command's name.
+
+    :raises OSError: there is no answer
+    """
     with socket.create_connection((host, port), timeout=seconds) as connection:
         connection.sendall(wire.frame(wire.FRAME_INFO, f"{command}\n".encode() if command else b""))
         stream = connection.makefile("rb")
@@ -21,14 +24,14 @@ def ask(host: str, port: int, command: str, seconds: float) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 with an answer, 1 without one or for an answer that is an error."""
+    """Send one command. Exit code 0 for an answer, 1 for an error or no answer."""
     parser = argparse.ArgumentParser(prog="asinfo", add_help=False, description="SIMULATED asinfo")
     parser.add_argument("--help", action="help")
     parser.add_argument("-v", "--value", default="", help="the command, such as 'statistics'")
     parser.add_argument("-h", "--host", default="127.0.0.1", help="host or host:port")
     parser.add_argument("-p", "--port", type=int, default=3000)
     parser.add_argument("-t", "--timeout", type=float, default=5.0, help="seconds")
-    parser.add_argument("-l", "--line", action="store_true", help="one value a line")
+    parser.add_argument("-l", "--line", action="store_true", help="one value per line")
     parser.add_argument("--version", action="version", version=f"asinfo SIMULATED {load_release().version}")
     options = parser.parse_args(arguments)
     host, _, port = options.host.partition(":")

@@ -1,4 +1,4 @@
-"""Batch requests: many records of any kind in one message, answered in one, each row by its index."""
+"""Batch requests: one message with rows of any kind, one response with a result per row, by the row's index."""
 
 import asyncio
 from dataclasses import replace
@@ -17,7 +17,10 @@ MAX_REQUESTS = 5000
 
 
 def parse_batch(data: bytes, outer_filter: bytes | None) -> list[tuple[int, Request]]:
-    """The (index, request) rows of a batch field. Raises ProtocolError when it's cut off."""
+    """The (index, request) rows of a batch field.
+
+    :raises ProtocolError: the field is cut off
+    """
     count, at = int.from_bytes(data[:4], "big"), 5  # a byte of flags in between
     rows: list[tuple[int, Request]] = []
     last: Request | None = None
@@ -61,7 +64,7 @@ def parse_row(data: bytes, at: int, kind: int) -> tuple[Request, int]:
 
 
 async def run_batch(node: Node, transactions: Transactions, request: Request) -> bytes:
-    """The response to a batch: a message for each row and a closing one."""
+    """The response to a batch: one message per row and a closing message."""
     node.stats["batch_index_initiate"] += 1
     rows = parse_batch(request.other_fields[wire.FIELD_BATCH], request.filter)
     if len(rows) > node.config.service.get("batch-max-requests", MAX_REQUESTS) > 0:

@@ -9,7 +9,7 @@ from .release import Release
 
 KIB = 1024
 GIB = 1024**3
-# /proc/sys: (name, path, least, most); None = no limit. The least of min-free-kbytes is computed.
+# /proc/sys: (name, path, minimum, maximum); None = no limit. The minimum of min-free-kbytes is computed.
 _SETTINGS: tuple[tuple[str, str, int, int | None], ...] = (
     ("max-map-count", "vm/max_map_count", 262144, None),
     ("min-free-kbytes", "vm/min_free_kbytes", 0, None),
@@ -23,7 +23,10 @@ SEE = "see 'https://docs.aerospike.com/docs/operations/install/linux/bestpractic
 
 
 def check(config: Config, release: Release, log: Log) -> None:
-    """Warn about each check that fails. Raises ConfigError where the configuration enforces them."""
+    """Warn about each check that fails.
+
+    :raises ConfigError: a check fails and the configuration enforces them
+    """
     for name, text in failed(config, release):
         part = "config" if name in ("service-threads", "admin-port", "memory") else "os"
         log.warning(part, f"failed {name} check - {text}", "os.c:220")
@@ -36,26 +39,26 @@ def check(config: Config, release: Release, log: Log) -> None:
 
 
 def failed(config: Config, release: Release, root: Path = Path("/")) -> list[tuple[str, str]]:
-    """The checks that fail on this host, each with what the server says about it."""
+    """The checks that fail on this host, each with the server's message."""
     found: list[tuple[str, str]] = []
-    for name, path, least, most in _SETTINGS:
+    for name, path, minimum, maximum in _SETTINGS:
         if name == "min-free-kbytes":
-            # The largest piece that an index takes at once, and 100 MiB.
-            least = _largest_stage(config) // KIB + 100 * KIB
+            # The largest index stage, and 100 MiB.
+            minimum = _largest_stage(config) // KIB + 100 * KIB
         value = _number(root / "proc/sys" / path)
         if value is None:
             continue
-        if most == least and value != least:
-            found.append((name, f"{name} not set to {least}"))
-        elif value < least:
-            found.append((name, f"{name} should be at least {least}"))
+        if maximum == minimum and value != minimum:
+            found.append((name, f"{name} not set to {minimum}"))
+        elif value < minimum:
+            found.append((name, f"{name} should be at least {minimum}"))
     found += _huge_pages(root)
     cores = len(os.sched_getaffinity(0))
     if config.service.get("service-threads", cores * 5) < cores:
         found.append(("service-threads", f"'service-threads' should be at least {cores}"))
     if release.numbers >= (8, 1) and "port" not in config.network["admin"]:
         found.append(("admin-port", "admin section is not configured"))
-    memory = sum(one.storage.get("data-size", 0) for one in config.namespaces if one.engine == "memory")
+    memory = sum(space.storage.get("data-size", 0) for space in config.namespaces if space.engine == "memory")
     present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if memory > present:
         text = f"data & indexes memory spec for all namespaces ({memory}) exceeds system memory ({present})"
@@ -65,13 +68,17 @@ def failed(config: Config, release: Release, root: Path = Path("/")) -> list[tup
 
 def _largest_stage(config: Config) -> int:
     return max(
-        (one.values.get(name, GIB) for one in config.namespaces for name in ("index-stage-size", "sindex-stage-size")),
+        (
+            space.values.get(name, GIB)
+            for space in config.namespaces
+            for name in ("index-stage-size", "sindex-stage-size")
+        ),
         default=0,
     )
 
 
 def _huge_pages(root: Path) -> list[tuple[str, str]]:
-    """Huge pages have to be off, or left to programs that ask for them."""
+    """Huge pages must be off, or on request of a program (madvise)."""
     folder = root / "sys/kernel/mm/transparent_hugepage"
     enabled = _text(folder / "enabled")
     if not enabled or "[never]" in enabled:

@@ -1,7 +1,7 @@
 """Forms the cluster. The live node with the highest id is the principal; it names the members and the cluster key.
 
-In two steps: `prepare` freezes migrations everywhere and collects the state of all copies, `commit` hands all of them
-to all nodes, and each derives the same partition tables from them.
+In two steps: `prepare` freezes migrations everywhere and collects the state of all copies; `commit` sends these states
+to all nodes, and each node derives the same partition tables from them.
 """
 
 import asyncio
@@ -18,20 +18,20 @@ from .heartbeat import Heartbeat, Peer
 from .log import Log
 
 TICK_SECONDS = 0.15
-# How long the live nodes have to stay the same before a cluster is formed: arrivals come in groups.
+# How long the set of live nodes must be stable before a cluster is formed: nodes often arrive in groups.
 SETTLE_JOIN_SECONDS = 0.7
 SETTLE_LEAVE_SECONDS = 0.2
-# A node that starts waits this long for others before it makes a cluster of its own.
+# A node that starts waits this long for others before it forms a cluster of its own.
 START_SECONDS = 1.2
 PREPARE_SECONDS = 2.0
-# After this long without the commit of a prepared cluster, the old one goes on.
+# Without a commit for this long, the old cluster continues.
 FROZEN_SECONDS = 4.0
 RETRY_SECONDS = 0.5
 
 
 @dataclass
 class Cluster:
-    """The cluster this node is in. `key` is "" while it's in none; members are sorted, highest id first."""
+    """The cluster this node is in. `key` is "" while there is none; members are sorted, highest id first."""
 
     key: str = ""
     members: dict[str, str] = field(default_factory=dict)  # node -> incarnation
@@ -43,10 +43,10 @@ class Cluster:
 
 @dataclass
 class Clustering:
-    """Runs beside the heartbeats.
+    """Forms clusters of the nodes that the heartbeats show as alive.
 
-    report: this node's part of a prepare answer.
-    apply: takes over a new cluster, given its key, its members and all reports.
+    :param report: returns this node's part of a prepare answer
+    :param apply: called with a new cluster and the reports of its members
     """
 
     node_id: str
@@ -59,12 +59,12 @@ class Clustering:
     log: Log
     cluster: Cluster = field(default_factory=Cluster)
     frozen_until: float = 0.0
-    asked: bool = False
+    recluster_requested: bool = False
     changed_at: float = 0.0
     _started: float = 0.0
     _live: dict[str, str] = field(default_factory=dict)
     _settle: float = SETTLE_JOIN_SECONDS
-    _odd_since: float = 0.0
+    _inconsistent_since: float = 0.0
     _retry_at: float = 0.0
     _applied_at: float = 0.0
     _prepared: str = ""
@@ -78,7 +78,7 @@ class Clustering:
 
     @property
     def frozen(self) -> bool:
-        """A new cluster is being agreed: nothing may be migrated under the old one."""
+        """Whether a new cluster is being formed: then nothing may migrate in the old cluster."""
         return time.monotonic() < self.frozen_until
 
     @property
@@ -105,26 +105,30 @@ class Clustering:
             self._live = live
             self.changed_at = now
         for node, peer in peers.items():
-            self.fabric.want(node, peer.fabric)
+            self.fabric.connect(node, peer.fabric)
         if max(live, key=node_order) != self.node_id or now < self._retry_at:
-            self._odd_since = 0.0
+            self._inconsistent_since = 0.0
             return
         members = dict(sorted(live.items(), key=lambda item: node_order(item[0]), reverse=True)[: self.size_max])
-        if not self.asked and members == self.cluster.members and not self._odd(peers, members, now):
+        if (
+            not self.recluster_requested
+            and members == self.cluster.members
+            and not self._inconsistent(peers, members, now)
+        ):
             return
         if now - self.changed_at < self._settle or (not self.cluster.key and now - self._started < START_SECONDS):
             return
-        self.asked = False
+        self.recluster_requested = False
         await self.form(members)
 
-    def _odd(self, peers: dict[str, Peer], members: dict[str, str], now: float) -> bool:
-        """A member has said for a while that it's in another cluster: it missed a commit, or made its own."""
-        odd = any(peers[node].cluster_key != self.cluster.key for node in members if node != self.node_id)
-        if not odd:
-            self._odd_since = 0.0
-        elif not self._odd_since:
-            self._odd_since = now
-        return odd and now - max(self._odd_since, self._applied_at) > 1.0
+    def _inconsistent(self, peers: dict[str, Peer], members: dict[str, str], now: float) -> bool:
+        """Whether a member has shown another cluster key for a while: it missed a commit, or formed its own cluster."""
+        inconsistent = any(peers[node].cluster_key != self.cluster.key for node in members if node != self.node_id)
+        if not inconsistent:
+            self._inconsistent_since = 0.0
+        elif not self._inconsistent_since:
+            self._inconsistent_since = now
+        return inconsistent and now - max(self._inconsistent_since, self._applied_at) > 1.0
 
     def _note_changes(self, live: dict[str, str], peers: dict[str, Peer]) -> None:
         for node in live.keys() - self._live.keys() - {self.node_id}:
@@ -134,7 +138,10 @@ class Clustering:
             self.fabric.forget(node)
 
     async def form(self, members: dict[str, str]) -> None:
-        """Agrees on a cluster of `members`. Raises FabricError when one of them doesn't take part."""
+        """Form a cluster of `members`.
+
+        :raises FabricError: a member doesn't take part
+        """
         key = f"{secrets.randbits(48) | 1 << 47:X}"
         self.log.info("clustering", f"forming cluster {key} of {len(members)} nodes {' '.join(members)}")
         payload = json.dumps({"key": key, "members": members}).encode()
@@ -152,9 +159,9 @@ class Clustering:
             reports[node] = json.loads(answer)
         commit = json.dumps({"key": key, "members": members, "reports": reports}).encode()
         sent = [self.fabric.send(node, messages.COMMIT, commit) for node in others]
-        self.take(Cluster(key, members), reports)
+        self.enter(Cluster(key, members), reports)
         for node, answer in zip(others, await asyncio.gather(*sent, return_exceptions=True), strict=True):
-            if isinstance(answer, BaseException):  # noticed as an odd cluster key later
+            if isinstance(answer, BaseException):  # its cluster key shows it later
                 self.log.warning("clustering", f"node {node} didn't confirm cluster {key}: {answer}")
 
     def on_prepare(self, sender: str, payload: bytes) -> bytes:
@@ -172,14 +179,14 @@ class Clustering:
         commit = json.loads(payload)
         if commit["key"] != self._prepared:
             raise FabricError(f"{self.node_id} didn't prepare {commit['key']}")
-        self.take(Cluster(commit["key"], commit["members"]), commit["reports"])
+        self.enter(Cluster(commit["key"], commit["members"]), commit["reports"])
         return b""
 
     def on_recluster(self, _sender: str, _payload: bytes) -> bytes:
-        self.asked = True
+        self.recluster_requested = True
         return b""
 
-    def take(self, cluster: Cluster, reports: dict[str, dict[str, Any]]) -> None:
+    def enter(self, cluster: Cluster, reports: dict[str, dict[str, Any]]) -> None:
         self.cluster = cluster
         self.apply(cluster, reports)
         self._applied_at = time.monotonic()

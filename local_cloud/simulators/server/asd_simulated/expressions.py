@@ -18,7 +18,7 @@ FLAG_UPDATE_ONLY = 2
 FLAG_ALLOW_DELETE = 4
 FLAG_POLICY_NO_FAIL = 8
 FLAG_EVAL_NO_FAIL = 16
-# The value of what can't be computed, as of a bin that isn't there.
+# The value of an expression that can't be computed, such as a missing bin.
 UNKNOWN = object()
 # Types in expressions -> types of stored bins.
 STORED_TYPES = {1: wire.TYPE_BOOL, 2: wire.TYPE_INTEGER, 3: wire.TYPE_STRING, 6: wire.TYPE_BLOB, 7: wire.TYPE_FLOAT}
@@ -34,7 +34,7 @@ class Unsupported(Exception):
 
 @dataclass
 class Subject:
-    """What an expression looks at."""
+    """The record that an expression is evaluated on."""
 
     record: Record
     digest: bytes
@@ -148,7 +148,11 @@ def from_particle(kind: int, data: bytes) -> Value:
 
 
 def evaluate(node: Value, subject: Subject) -> Value:
-    """The value of an expression, or UNKNOWN. Raises Invalid and Unsupported."""
+    """The value of an expression, or UNKNOWN.
+
+    :raises Invalid: it isn't an expression
+    :raises Unsupported: it isn't simulated
+    """
     if not isinstance(node, list):
         return node
     if not node or not isinstance(node[0], int):
@@ -226,7 +230,7 @@ def _raise_unsupported(_arguments: list[Value], _subject: Subject) -> Value:
     raise Unsupported("regular expressions and geography")
 
 
-# Given their arguments unevaluated.
+# Called with unevaluated arguments.
 LAZY: dict[int, Callable[[list[Value], Subject], Value]] = {
     0: lambda _a, _s: UNKNOWN,
     7: _raise_unsupported,
@@ -310,7 +314,7 @@ def _int_xor(first: int, *rest: int) -> int:
     return first
 
 
-# Given the values of their arguments, none of them UNKNOWN.
+# Called with the values of their arguments, none of them UNKNOWN.
 EAGER: dict[int, Callable[..., Value]] = {
     1: _same,
     2: lambda a, b: not _same(a, b),

@@ -1,7 +1,7 @@
 """Messages between the nodes' fabric ports: one outgoing connection to each peer, requests answered on it.
 
-What one node sends to another arrives in order, and is handled in order unless the handler waits. The partitions'
-consistency stands on that.
+Messages from one node to another arrive in order, and are handled in order unless a handler waits. The consistency of
+partitions depends on that.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ class FabricError(Exception):
 
 
 def new_future() -> asyncio.Future[bytes]:
-    """A future whose failure may go unseen: not everybody who sends waits for the answer."""
+    """A future whose failure may go unnoticed: not every sender waits for the answer."""
     future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
     return future
 
 
 class Reader(asyncio.Protocol):
-    """Cuts a stream into messages."""
+    """Splits a stream into messages."""
 
     def __init__(self) -> None:
         self.buffer = bytearray()
@@ -81,7 +81,7 @@ class Reader(asyncio.Protocol):
 
 
 class Incoming(Reader):
-    """A peer's connection to us."""
+    """A connection from a peer."""
 
     def __init__(self, fabric: "Fabric") -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Incoming(Reader):
 
 
 class Outgoing(Reader):
-    """Our connection to a peer."""
+    """A connection to a peer."""
 
     def __init__(self, link: "Link") -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Outgoing(Reader):
 
 @dataclass
 class Link:
-    """The way to one peer: reconnects by itself as long as the peer is wanted."""
+    """The link to one peer. Reconnects automatically until it is closed."""
 
     fabric: "Fabric"
     peer: str
@@ -181,7 +181,7 @@ class Link:
                 future.set_exception(FabricError(f"{self.peer}: {reason}"))
 
     def request(self, kind: int, payload: bytes) -> asyncio.Future[bytes]:
-        """Sends now, in order. The future fails with FabricError when the connection is lost."""
+        """Send now, in order. The future fails with FabricError if the connection is lost."""
         future = new_future()
         if self.protocol is None:
             future.set_exception(FabricError(f"{self.peer}: not connected"))
@@ -196,7 +196,7 @@ class Link:
             self.task.cancel()
         if self.protocol is not None:
             self.protocol.close()
-        self.fail("peer gone")
+        self.fail("link closed")
 
 
 class Fabric:
@@ -226,7 +226,7 @@ class Fabric:
             incoming.close()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` to its end beside the rest."""
+        """Run `work` in the background, to completion."""
         if self.stopped:
             work.close()
             return
@@ -239,8 +239,8 @@ class Fabric:
         if not task.cancelled() and task.exception() is not None:
             self.log.warning("fabric", f"task failed: {task.exception()!r}")
 
-    def want(self, peer: str, address: tuple[str, int]) -> None:
-        """Keeps a connection to `peer` at `address`."""
+    def connect(self, peer: str, address: tuple[str, int]) -> None:
+        """Keep a connection to `peer` at `address`."""
         link = self.links.get(peer)
         if link is not None:
             if link.address == address:
@@ -254,12 +254,8 @@ class Fabric:
         if link is not None:
             link.close()
 
-    def connected(self, peer: str) -> bool:
-        link = self.links.get(peer)
-        return link is not None and link.protocol is not None
-
     def send(self, peer: str, kind: int, payload: bytes) -> asyncio.Future[bytes]:
-        """Sends a request now. The future's result is the answer; it fails with FabricError."""
+        """Send a request now. The future's result is the answer; it fails with FabricError."""
         link = self.links.get(peer)
         if link is None:
             future = new_future()
@@ -268,7 +264,10 @@ class Fabric:
         return link.request(kind, payload)
 
     async def request(self, peer: str, kind: int, payload: bytes, seconds: float) -> bytes:
-        """The peer's answer. Raises FabricError when there is none within `seconds`."""
+        """The peer's answer.
+
+        :raises FabricError: there is none within `seconds`
+        """
         try:
             async with asyncio.timeout(seconds):
                 return await self.send(peer, kind, payload)

@@ -1,4 +1,4 @@
-"""Mesh heartbeats: who is alive. Each node dials its seeds and every peer it hears of, and beats there."""
+"""Mesh heartbeats: which peers are alive. Each node sends its heartbeats to its seeds and to every peer it hears of."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ Address = tuple[str, int]
 
 @dataclass
 class Peer:
-    """What a node's last heartbeat said. `seen` is in seconds of the monotonic clock."""
+    """A node's last heartbeat. `seen` is in seconds of the monotonic clock."""
 
     node: str
     incarnation: str
@@ -34,16 +34,16 @@ class Peer:
 
 @dataclass(eq=False)
 class Channel:
-    """Our connection to a peer. `host` is our own address on it, `begun` in seconds of the monotonic clock."""
+    """Our connection to a peer. `host` is our own address on it, `opened` in seconds of the monotonic clock."""
 
     node: str
     writer: asyncio.StreamWriter
     host: str
-    begun: float
+    opened: float
 
 
 class Listener(asyncio.Protocol):
-    """A peer's connection to us: we say who we are, then it beats."""
+    """A connection from a peer: we send our node id, then the peer sends its heartbeats."""
 
     def __init__(self, heartbeat: "Heartbeat") -> None:
         self.heartbeat = heartbeat
@@ -73,13 +73,13 @@ class Listener(asyncio.Protocol):
 
 @dataclass
 class Heartbeat:
-    """Beats and listens. `describe` gives what our own beats say, beside our addresses and peers."""
+    """Sends and receives heartbeats. `describe` returns what ours carry beside addresses and peers."""
 
     node_id: str
     incarnation: str
     cluster_name: str
     interval: float  # seconds
-    timeout: float  # seconds without a beat after which a peer is gone
+    timeout: float  # seconds without a heartbeat after which a peer has departed
     port: int
     fabric_port: int
     seeds: list[Address]
@@ -116,7 +116,7 @@ class Heartbeat:
         return {node: peer for node, peer in self.peers.items() if peer.seen >= oldest}
 
     def known(self) -> list[Peer]:
-        """The peers heard of in the last while: one that was cut off is dialed until it's back."""
+        """The peers heard of within KNOWN_SECONDS: a peer that was cut off is dialed until it returns."""
         oldest = time.monotonic() - KNOWN_SECONDS
         self.peers = {node: peer for node, peer in self.peers.items() if peer.seen >= oldest}
         return list(self.peers.values())
@@ -133,16 +133,16 @@ class Heartbeat:
     async def _dial_all(self) -> None:
         while True:
             reached = set(self._dialing.values())
-            wanted = [seed for seed in self.seeds if seed not in self._own]
-            wanted += [peer.heartbeat for peer in self.known() if peer.node not in reached]
-            for address in wanted:
+            addresses = [seed for seed in self.seeds if seed not in self._own]
+            addresses += [peer.heartbeat for peer in self.known() if peer.node not in reached]
+            for address in addresses:
                 if address not in self._dialing:
                     self._dialing[address] = ""
                     self._run(self._dial(address))
             await asyncio.sleep(DIAL_SECONDS)
 
     async def _dial(self, address: Address) -> None:
-        """Keeps a connection to `address` until it breaks; the beats go out on it."""
+        """Keep a connection to `address` until it breaks; heartbeats are sent on it."""
         writer = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -151,14 +151,14 @@ class Heartbeat:
             if node == self.node_id:
                 self._own.add(address)
                 return
-            if node in self._dialing.values():  # a seed by another name
+            if node in self._dialing.values():  # another address of a connected peer
                 await asyncio.sleep(DIAL_SECONDS * 4)
                 return
             self._dialing[address] = node
             channel = Channel(node, writer, writer.get_extra_info("sockname")[0], time.monotonic())
             self._channels.append(channel)
             try:
-                await reader.read()  # the peer sends nothing more: this ends with the connection
+                await reader.read()  # the peer sends nothing more: returns when the connection closes
             finally:
                 self._channels.remove(channel)
         except (OSError, TimeoutError, ValueError, KeyError):
@@ -180,8 +180,8 @@ class Heartbeat:
             }
             lines: dict[str, bytes] = {}
             for channel in self._channels:
-                # On an old connection TCP may wait long after the network is back: a silent peer gets a new one.
-                if channel.node not in alive and time.monotonic() > channel.begun + self.timeout:
+                # On an old connection TCP may wait long after the network recovers: a silent peer gets a new one.
+                if channel.node not in alive and time.monotonic() > channel.opened + self.timeout:
                     channel.writer.transport.abort()
                     continue
                 host = channel.host
@@ -192,7 +192,7 @@ class Heartbeat:
             await asyncio.sleep(self.interval)
 
     def hear_line(self, line: bytes, listener: "Listener") -> None:
-        """One beat. Most are the same as the one before, and say no more than that the peer lives."""
+        """Handle one heartbeat. Most equal the previous one, and only show that the peer is alive."""
         if line == listener.line and listener.node in self.peers:
             self.received += 1
             self.peers[listener.node].seen = time.monotonic()
@@ -231,6 +231,6 @@ class Heartbeat:
         )
         known = {peer.heartbeat for peer in self.peers.values()} | self._dialing.keys() | self._own
         for address in {(host, port) for host, port in beat["peers"]} - known:
-            # Once: what is alive there comes to our own list by its beats.
+            # Once: a peer that is alive there joins our list by its own heartbeats.
             self._dialing[address] = ""
             self._run(self._dial(address))

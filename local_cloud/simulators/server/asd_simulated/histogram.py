@@ -1,4 +1,4 @@
-"""Latencies in powers of two of a millisecond, for the `latencies` command."""
+"""Latencies in buckets of powers of two of a millisecond, for the `latencies` command."""
 
 import time
 
@@ -7,7 +7,7 @@ WINDOW_SECONDS = 10.0
 
 
 class Histogram:
-    """Counts of what took longer than 1, 2, 4 ... ms, in the window before the present one."""
+    """Counts operations slower than 1, 2, 4 ... ms and reports the last complete window."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -18,7 +18,7 @@ class Histogram:
         self.counts[min(int(seconds * 1000).bit_length(), BUCKETS)] += 1
 
     def line(self) -> str:
-        """`msec,` operations a second, and the percentages slower than each threshold."""
+        """`msec,` operations per second, and the percentages slower than each threshold."""
         now = time.monotonic()
         if now - self.started >= WINDOW_SECONDS:
             self.last = self.counts, now - self.started

@@ -73,7 +73,7 @@ class Info:
             "quiesce": lambda _: self.quiesce(True),
             "quiesce-undo": lambda _: self.quiesce(False),
             "rack-ids": lambda _: ";".join(
-                f"{name}:{one.config.values.get('rack-id', 0)}" for name, one in node.namespaces.items()
+                f"{name}:{namespace.config.values.get('rack-id', 0)}" for name, namespace in node.namespaces.items()
             ),
             "racks": lambda _: self.enterprise_only(
                 ";".join(f"ns={name}:rack_0={','.join(node.clustering.cluster.members)}" for name in node.namespaces)
@@ -90,8 +90,10 @@ class Info:
             "service-clear-std": lambda _: ",".join(node.services()),
             "service-tls-alt": lambda _: "",
             "service-tls-std": lambda _: "",
-            "services": lambda _: ";".join(one for own in node.peer_services.values() for one in own),
-            "services-alumni": lambda _: ";".join(one for own in node.peer_services.values() for one in own),
+            "services": lambda _: ";".join(address for services in node.peer_services.values() for address in services),
+            "services-alumni": lambda _: ";".join(
+                address for services in node.peer_services.values() for address in services
+            ),
             "set-config": lambda text: info_config.set_config(node, text),
             "set-log": lambda _: "ok",
             "sets": self.sets,
@@ -120,7 +122,7 @@ class Info:
         """The answer to a request of any number of commands."""
         lines = body.decode("latin-1").split("\n")
         commands = [line for line in lines if line] or ["node", "edition", "build", "statistics"]
-        answers = [(command, self.one(command)) for command in commands]
+        answers = [(command, self.answer(command)) for command in commands]
         self.node.stats["info_complete"] += len(commands)
         if all(isinstance(answer, str) for _, answer in answers):
             return "".join(f"{command}\t{answer}\n" for command, answer in answers).encode("latin-1", "replace")
@@ -139,7 +141,7 @@ class Info:
             lines.append(f"{command}\t{answer}\n")
         return "".join(lines).encode("latin-1", "replace")
 
-    def one(self, command: str) -> Answer:
+    def answer(self, command: str) -> Answer:
         """`name:parameters` or `name/parameters`."""
         cut = min((at for at in (command.find(":"), command.find("/")) if at >= 0), default=len(command))
         name, text = command[:cut], command[cut + 1 :]
@@ -162,25 +164,25 @@ class Info:
     # --- The cluster -----------------------------------------------------------------------------------------------
 
     def cluster_stable(self, text: str) -> str:
-        """The cluster key, when the cluster is agreed, has the asked size and isn't migrating."""
-        asked = parameters(text)
+        """The cluster key, if the cluster is formed, has the requested size and isn't migrating."""
+        given = parameters(text)
         node = self.node
         if not node.clustering.stable:
             raise InfoError(ERR_CLUSTER_KEY_MISMATCH, "unstable cluster")
-        if "size" in asked:
-            if not asked["size"].isdigit():
+        if "size" in given:
+            if not given["size"].isdigit():
                 raise InfoError(ERR_PARAMETER, "bad size")
-            if int(asked["size"]) != len(node.clustering.cluster.members):
+            if int(given["size"]) != len(node.clustering.cluster.members):
                 raise InfoError(ERR_CLUSTER_KEY_MISMATCH, "cluster not specified size")
-        ignore = asked.get("ignore-migrations", "false")
+        ignore = given.get("ignore-migrations", "false")
         if ignore not in ("true", "false"):
             raise InfoError(ERR_PARAMETER, "bad ignore migrations")
         if ignore == "false":
             names = list(node.namespaces)
-            if "namespace" in asked:
-                if asked["namespace"] not in node.namespaces:
+            if "namespace" in given:
+                if given["namespace"] not in node.namespaces:
                     raise InfoError(ERR_NAMESPACE, "namespace not found on node")
-                names = [asked["namespace"]]
+                names = [given["namespace"]]
             if any(node.remaining(name) != (0, 0) for name in names):
                 raise InfoError(ERR_CLUSTER_KEY_MISMATCH, "unstable cluster")
         return node.cluster_key
@@ -192,7 +194,7 @@ class Info:
         )
 
     def replicas_all(self) -> str:
-        """The same without the regime, which is newer than this command."""
+        """The same as `replicas` without the regime, which is newer than this command."""
         return ";".join(f"{name}:{table.factor},{','.join(table.bitmaps)}" for name, table in self.node.tables.items())
 
     def partition_info(self, _text: str) -> str:
@@ -222,29 +224,29 @@ class Info:
             }
         )
 
-    def quiesce(self, wanted: bool) -> str:
+    def quiesce(self, requested: bool) -> str:
         """Takes effect at the next recluster."""
         answer = self.enterprise_only("ok")
-        self.node.quiesce_requested = wanted
+        self.node.quiesce_requested = requested
         return answer
 
     async def recluster(self, _text: str) -> str:
-        """Forms the cluster anew. Only the principal does; others say so as the real ones do, and tell it."""
+        """Form the cluster again. Only the principal does; others answer as the real server, and ask the principal."""
         clustering = self.node.clustering
         if clustering.cluster.principal == self.node.node_id:
-            clustering.asked = True
+            clustering.recluster_requested = True
             return "ok"
         await self.node.fabric.request(clustering.cluster.principal, messages.RECLUSTER, b"", RECLUSTER_SECONDS)
         return "ignored-by-non-principal"
 
     def tip(self, text: str) -> str:
-        asked = parameters(text)
+        given = parameters(text)
         for name in ("host", "port"):
-            if not asked.get(name):
+            if not given.get(name):
                 raise InfoError(ERR_PARAMETER, f"missing '{name}'")
-        if not asked["port"].isdigit():
+        if not given["port"].isdigit():
             raise InfoError(ERR_PARAMETER, "bad 'port'")
-        self.node.heartbeat.add_seed((asked["host"], int(asked["port"])))
+        self.node.heartbeat.add_seed((given["host"], int(given["port"])))
         return "ok"
 
     def tip_clear(self, _text: str) -> str:
@@ -261,29 +263,29 @@ class Info:
 
     def sets(self, text: str) -> str:
         name, _, set_name = text.partition("/")
-        chosen = [one for one in self.node.namespaces.values() if not name or one.name == name]
+        namespaces = [space for space in self.node.namespaces.values() if not name or space.name == name]
         lines = [
             join(values, ":")
-            for one in chosen
-            for values in set_statistics(one)
+            for namespace in namespaces
+            for values in set_statistics(namespace)
             if not set_name or values["set"] == set_name
         ]
         return "".join(f"{line};" for line in lines)
 
     async def truncate(self, text: str) -> str:
-        """`lut` is in nanoseconds since 1970; without one all that was written until now goes."""
-        asked = parameters(text)
-        namespace = self.node.namespaces.get(asked.get("namespace", asked.get("id", "")))
+        """`lut` is in nanoseconds since 1970; without it, everything written until now is removed."""
+        given = parameters(text)
+        namespace = self.node.namespaces.get(given.get("namespace", given.get("id", "")))
         if namespace is None:
             raise InfoError(ERR_NAMESPACE, "namespace not found")
         before = clock.now_ms()
-        if asked.get("lut", "0") != "0":
-            if not asked["lut"].isdigit():
+        if given.get("lut", "0") != "0":
+            if not given["lut"].isdigit():
                 raise InfoError(ERR_PARAMETER, "bad lut")
-            before = int(asked["lut"]) // 1_000_000 - clock.EPOCH_SECONDS * 1000
+            before = int(given["lut"]) // 1_000_000 - clock.EPOCH_SECONDS * 1000
             if before > clock.now_ms():
                 raise InfoError(ERR_PARAMETER, "lut is in the future")
-        await self.node.truncate(namespace, asked.get("set", ""), before)
+        await self.node.truncate(namespace, given.get("set", ""), before)
         return "ok"
 
     # --- Logs and latencies ----------------------------------------------------------------------------------------
@@ -292,12 +294,12 @@ class Info:
         return "any:INFO"
 
     def latencies(self, text: str) -> str:
-        wanted = parameters(text).get("hist", "")
-        shown = ["batch-index:"] if not wanted else []
+        requested = parameters(text).get("hist", "")
+        shown = ["batch-index:"] if not requested else []
         shown += [
             f"{{{name}}}-{kind}:{histogram.line()}"
             for (name, kind), histogram in self.transactions.histograms.items()
-            if wanted in ("", f"{{{name}}}-{kind}")
+            if requested in ("", f"{{{name}}}-{kind}")
         ]
         if not shown:
             raise InfoError(ERR_PARAMETER, "bad hist name")

@@ -1,6 +1,6 @@
-"""The values of the `statistics`, `namespace/x` and `sets` info commands, under the real server's names.
+"""The values of the info commands `statistics`, `namespace/x` and `sets`, under the real server's names.
 
-Every counter that the simulator doesn't count is a true 0: nothing of the kind happens in it.
+A counter that the simulator doesn't maintain is a true 0: nothing of its kind happens here.
 """
 
 import os
@@ -91,7 +91,7 @@ NODE_COUNTERS = (
 
 
 def statistics(node: Node, in_progress: int) -> dict[str, object]:
-    """Of the whole node."""
+    """Of the node. `in_progress` is the number of requests that wait for other nodes."""
     cluster = node.clustering.cluster
     memory = memory_kbytes()
     remaining = sum(sum(node.remaining(name)) for name in node.namespaces)
@@ -127,8 +127,8 @@ def statistics(node: Node, in_progress: int) -> dict[str, object]:
         "heap_mapped_kbytes": memory,
         "heap_efficiency_pct": 100,
         "heap_site_count": 0,
-        "objects": sum(one.objects for one in node.namespaces.values()),
-        "tombstones": sum(one.tombstones for one in node.namespaces.values()),
+        "objects": sum(namespace.objects for namespace in node.namespaces.values()),
+        "tombstones": sum(namespace.tombstones for namespace in node.namespaces.values()),
         "info_queue": 0,
         "rw_in_progress": in_progress,
         "proxy_in_progress": 0,
@@ -242,12 +242,12 @@ def set_statistics(namespace: Namespace) -> list[dict[str, object]]:
 
 
 def memory_kbytes() -> int:
-    """This process's largest memory so far."""
+    """The peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def process_cpu_pct(node: Node) -> int:
-    """Percent of one core, since the start."""
+    """Percent of one core, since the server's start."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return int(100 * (used.ru_utime + used.ru_stime) / max(time.monotonic() - node.started, 0.001))
 

@@ -1,7 +1,7 @@
-"""What a namespace's devices or files hold: each change to a record, one after another, read again at the next start.
+"""The journal on a namespace's devices or files: each change to a record, in order, replayed at the next start.
 
-The real server writes blocks of records and defragments them. Here a device that is full is written anew with the
-records that are left. As there, what a killed server hadn't flushed yet is lost, a second's worth at most.
+The real server writes blocks of records and defragments them. Here a full device is rewritten with the records that
+remain. As in the real server, a killed server loses what it hadn't flushed: at most a second's changes.
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from .devices import HEADER_SIZE, Device
 
 FLUSH_SECONDS = 0.5
-# Length of the payload, its checksum, the device's epoch: what an earlier epoch left doesn't count.
+# Length of the payload, its checksum, the device's epoch: entries of an earlier epoch are ignored.
 ENTRY = struct.Struct(">IIQ")
 EPOCH = struct.Struct(">Q")
 EPOCH_AT = 64  # in the header, behind what devices.py writes
@@ -22,7 +22,7 @@ READ_BYTES = 4 * 1024 * 1024
 
 
 @dataclass
-class Log:
+class DeviceLog:
     """One device's entries, from its header on."""
 
     device: Device
@@ -36,8 +36,8 @@ class Log:
         self.epoch = EPOCH.unpack(os.pread(self.handle, EPOCH.size, EPOCH_AT))[0]
 
     def entries(self) -> Iterator[bytes]:
-        """The payloads that are there, up to the first that isn't whole; the next one is written behind them."""
-        buffer, begin = b"", 0  # the next entry begins there in the buffer
+        """The payloads up to the first incomplete entry; new entries are written behind them."""
+        buffer, begin = b"", 0  # begin: of the next entry in the buffer
         while True:
             if len(buffer) - begin < ENTRY.size:
                 buffer, begin = self._read(READ_BYTES), 0
@@ -46,21 +46,24 @@ class Log:
             size, checksum, epoch = ENTRY.unpack_from(buffer, begin)
             if epoch != self.epoch or not 0 < size <= self.device.size - self.at - ENTRY.size:
                 return
-            whole = ENTRY.size + size
-            if len(buffer) - begin < whole:
-                buffer, begin = self._read(whole + READ_BYTES), 0
-            payload = buffer[begin + ENTRY.size : begin + whole]
+            total = ENTRY.size + size
+            if len(buffer) - begin < total:
+                buffer, begin = self._read(total + READ_BYTES), 0
+            payload = buffer[begin + ENTRY.size : begin + total]
             if zlib.crc32(payload) != checksum:
                 return
-            begin += whole
-            self.at += whole
+            begin += total
+            self.at += total
             yield payload
 
     def _read(self, size: int) -> bytes:
         return os.pread(self.handle, min(size, self.device.size - self.at), self.at)
 
     def add(self, payload: bytes) -> bool:
-        """Notes an entry for the next flush. False where the device is full."""
+        """Add an entry to the next flush.
+
+        :returns: False if the device is full
+        """
         size = ENTRY.size + len(payload)
         if self.at + self.pending_bytes + size > self.device.size:
             return False
@@ -74,8 +77,8 @@ class Log:
             self.at += self.pending_bytes
             self.pending, self.pending_bytes = [], 0
 
-    def begin_anew(self, payloads: Iterable[bytes]) -> None:
-        """Forgets all entries and writes these. A server that is killed in between loses what the device held."""
+    def rewrite(self, payloads: Iterable[bytes]) -> None:
+        """Replace all entries with `payloads`. A server that is killed meanwhile loses the device's content."""
         self.epoch += 1
         self.at, self.pending, self.pending_bytes = HEADER_SIZE, [], 0
         os.pwrite(self.handle, EPOCH.pack(self.epoch), EPOCH_AT)
@@ -85,16 +88,16 @@ class Log:
 
 
 class Journal:
-    """A namespace's devices. A record's digest says on which one it is."""
+    """The journal of a namespace. A record's digest determines its device."""
 
     def __init__(self, devices: list[Device], empty: bool) -> None:
-        """`empty`: forget what is there (cold-start-empty)."""
-        self.logs = [Log(device) for device in devices]
-        # The packed records that the devices hold now, by the namespace.
+        """:param empty: discard what the devices hold (cold-start-empty)."""
+        self.logs = [DeviceLog(device) for device in devices]
+        # Set by the namespace: the packed records of a device, by its number and the number of devices.
         self.records: Callable[[int, int], Iterator[bytes]] = lambda number, count: iter(())
         for log in self.logs:
             if empty or not log.epoch:
-                log.begin_anew(())
+                log.rewrite(())
 
     def load(self) -> Iterator[tuple[int, bytes, bytes]]:
         """(device, kind, content) of each entry; the entries of one device come in order."""
@@ -113,7 +116,7 @@ class Journal:
             self._add(number, DROP + partition.to_bytes(2, "big"))
 
     def flush(self) -> None:
-        """Writes what was noted; the kernel has it then, and a killed server doesn't lose it."""
+        """Write the pending entries. The kernel has them then, so a killed server doesn't lose them."""
         for log in self.logs:
             log.flush()
 
@@ -121,9 +124,9 @@ class Journal:
         log = self.logs[number]
         if not log.add(payload):
             # The namespace holds the change already. Writes stop long before its records fill a device.
-            log.begin_anew(PUT + packed for packed in self.records(number, len(self.logs)))
+            log.rewrite(PUT + packed for packed in self.records(number, len(self.logs)))
 
 
 def device_of(digest: bytes, devices: int) -> int:
-    """Which of so many devices holds a record."""
+    """The number of the device that holds a record."""
     return int.from_bytes(digest[-4:], "big") % devices

@@ -1,4 +1,4 @@
-"""The server's log, in the real one's form with SIMULATED in each line. Goes to stderr until the sinks are open."""
+"""The server's log in the real server's format, with SIMULATED in each line. Goes to stderr until sinks are open."""
 
 import sys
 import time
@@ -11,13 +11,16 @@ LEVELS = ("CRITICAL", "WARNING", "INFO", "DEBUG", "DETAIL")
 
 
 class Log:
-    """Writes lines to the sinks that asked for their part and level."""
+    """Writes lines to the sinks that are configured for their part and level."""
 
     def __init__(self) -> None:
         self._sinks: list[tuple[LogSink, TextIO]] = [(LogSink("", {"any": "warning"}), sys.stderr)]
 
     def open(self, sinks: list[LogSink]) -> None:
-        """Replaces stderr by the sinks of the configuration. Raises OSError when a file can't be opened."""
+        """Replace stderr with the configured sinks.
+
+        :raises OSError: a file can't be opened
+        """
         opened = []
         for sink in sinks:
             stream = Path(sink.path).open("a", buffering=1) if sink.path else sys.stderr  # noqa: SIM115 - stays open
@@ -25,7 +28,7 @@ class Log:
         self._sinks = opened
 
     def reopen(self) -> None:
-        """After a rotation (SIGHUP)."""
+        """Open the files again after a rotation (SIGHUP)."""
         self.open([sink for sink, _ in self._sinks])
 
     @property
@@ -45,7 +48,7 @@ class Log:
         stamp = time.strftime("%b %d %Y %H:%M:%S GMT", time.gmtime())
         line = f"{stamp}: SIMULATED {level} ({part}): ({where}) {text}\n"
         for sink, stream in self._sinks:
-            wanted = sink.levels.get(part, sink.levels.get("any", "critical")).upper()
-            if LEVELS.index(level) <= LEVELS.index(wanted):
+            threshold = sink.levels.get(part, sink.levels.get("any", "critical")).upper()
+            if LEVELS.index(level) <= LEVELS.index(threshold):
                 stream.write(line)
                 stream.flush()

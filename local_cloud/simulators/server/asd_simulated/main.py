@@ -1,4 +1,4 @@
-"""The command line of asd, and its life: parse, open the log, check, serve until SIGTERM."""
+"""The command line of asd: parse, open the log, check, serve until SIGTERM."""
 
 import argparse
 import asyncio
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from . import best_practices
-from .config.checks import check_whole
+from .config.checks import check_config
 from .config.model import Config, ConfigError
 from .config.parser import load_config
 from .log import Log
@@ -21,7 +21,10 @@ DEFAULT_CONFIG = Path("/etc/aerospike/aerospike.conf")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the server. Returns the exit code: 0 after SIGTERM or --version, 1 after any refusal."""
+    """Run the server.
+
+    :returns: the exit code: 0 after SIGTERM or --version, 1 after any refusal
+    """
     release = load_release()
     parser = argparse.ArgumentParser(
         prog="asd",
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         log.info(
             "as", f"<><><><><><><><><><>  {release.title} build {release.version}  <><><><><><><><><><>", "as.c:303"
         )
-        check_whole(config, release)
+        check_config(config, release)
         for warning in config.warnings:
             log.warning("config", warning, "cfg.c:4831")
         best_practices.check(config, release, log)
@@ -59,13 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as refusal:
         log.critical(refusal.part, str(refusal), refusal.where)
         return 1
-    except OSError as error:  # a port that is taken, most of the time
+    except OSError as error:  # usually a port that is in use
         log.critical("socket", f"{error.strerror or error}", "socket.c:829")
         return 1
 
 
 def daemonize() -> None:
-    """Goes on in a child; the caller sees exit code 0 whatever comes."""
+    """Continue in a child process; the caller always sees exit code 0."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -75,8 +78,8 @@ def daemonize() -> None:
 
 
 async def serve(config: Config, release: Release, log: Log) -> int:
-    """Serves until SIGTERM or SIGINT."""
-    # Records are many, long-lived and free of cycles: looking for garbage among them often is a waste.
+    """Serve until SIGTERM or SIGINT."""
+    # Records are many, long-lived and free of reference cycles: frequent garbage collection is wasted time.
     gc.set_threshold(100_000, 50, 1000)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

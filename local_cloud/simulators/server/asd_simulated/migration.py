@@ -1,7 +1,8 @@
-"""Moves copies of partitions until each owner has one, and nobody else.
+"""Moves copies of partitions until each owner has one, and no other node.
 
-For each partition, in this order: nodes with stray records send them to the master; the master sends a whole copy to
-each owner that lacks one; the first owner becomes master; all others drop theirs. Clients are served throughout.
+For each partition, in this order: nodes with stray records send them to the master; the master sends a complete
+copy to each owner that lacks one; the first owner becomes master; all other nodes drop theirs. Clients are
+served throughout.
 """
 
 import asyncio
@@ -19,11 +20,11 @@ BATCH_BYTES = 512 * 1024
 BATCH_PARTITIONS = 512
 ANSWER_SECONDS = 10.0
 RETRY_SECONDS = 0.2
-TELL_TRIES = 10
+ANNOUNCE_TRIES = 10
 
 
 class Migrator:
-    """This node's part in the moving."""
+    """This node's part in the migrations."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -36,7 +37,7 @@ class Migrator:
             await self.node.migrations_due.wait()
             self.node.migrations_due.clear()
             try:
-                while await self.one_round():
+                while await self.run_round():
                     await asyncio.sleep(0)
             except FabricError as error:
                 if str(error) != self.reason:
@@ -45,8 +46,12 @@ class Migrator:
                 await asyncio.sleep(RETRY_SECONDS)
                 self.node.migrations_due.set()
 
-    async def one_round(self) -> bool:
-        """Moves one batch of each kind. Says whether there was anything to do. Raises FabricError."""
+    async def run_round(self) -> bool:
+        """Move one batch of each kind.
+
+        :returns: whether there was anything to do
+        :raises FabricError: a peer doesn't accept its batch
+        """
         if not self.node.clustering.stable:
             return False
         worked = False
@@ -61,7 +66,7 @@ class Migrator:
         return worked
 
     def work(self, namespace: Namespace) -> dict[tuple[str, str], list[int]]:
-        """What this node has to send: (what, node) -> partitions."""
+        """What this node must send: (what, node) -> partitions."""
         me = self.node.node_id
         found: dict[tuple[str, str], list[int]] = {}
         for partition, row in enumerate(self.node.tables[namespace.name].rows):
@@ -76,7 +81,7 @@ class Migrator:
         return found
 
     def batches(self, namespace: Namespace, partitions: list[int]) -> Iterator[tuple[list[int], bytes]]:
-        """The partitions in pieces of a bearable size, with their records as they are when each piece is asked for."""
+        """The partitions in batches of limited size. A batch's records are read when the batch is generated."""
         at = 0
         while at < len(partitions):
             batch: list[int] = []
@@ -104,11 +109,11 @@ class Migrator:
                 namespace.stats["migrate_tx_partitions_active"] = 0
             namespace.stats["migrate_records_transmitted"] += sum(1 for _ in unpack_records(data))
         if not self.current(key) or what == "stray":
-            return  # the master tells of the strays that it got
+            return  # the master announces the strays that it received
         self.settle(namespace, batch, peer if what == "copy" else "")
 
     def settle(self, namespace: Namespace, partitions: Iterable[int], filled: str) -> None:
-        """As master: `filled` has complete copies now; hands over and drops where that was the last one. Tells all."""
+        """As master: record that `filled` has complete copies, hand over finished partitions, announce the rows."""
         changed = []
         rows = self.node.tables[namespace.name].rows
         for partition in partitions:
@@ -121,10 +126,10 @@ class Migrator:
                 full, master = set(row.owners), row.owners[0]
             changed.append((partition, Row(master, row.owners, full, row.stray)))
         self.change(namespace, changed)
-        self.tell(namespace, [partition for partition, _ in changed])
+        self.announce(namespace, [partition for partition, _ in changed])
 
-    def got_stray(self, namespace: Namespace, partitions: Iterable[int], sender: str) -> None:
-        """As master: `sender` has sent its stray records."""
+    def receive_stray(self, namespace: Namespace, partitions: Iterable[int], sender: str) -> None:
+        """As master: record that `sender` has sent its stray records."""
         changed = []
         rows = self.node.tables[namespace.name].rows
         for partition in partitions:
@@ -136,14 +141,14 @@ class Migrator:
                 (partition, Row(row.master, row.owners, row.full if stray else row.full | {row.master}, stray))
             )
         self.change(namespace, changed)
-        self.tell(namespace, [partition for partition, _ in changed])
+        self.announce(namespace, [partition for partition, _ in changed])
 
     def lost(self, namespace: Namespace, partition: int, node: str) -> None:
-        """As master: `node` didn't get a write, so its copy isn't complete any more."""
+        """As master: record that `node` missed a write, so its copy is no longer complete."""
         row = self.node.tables[namespace.name].rows[partition]
         if row.master == self.node.node_id and node in row.full:
             self.change(namespace, [(partition, Row(row.master, row.owners, row.full - {node}, row.stray))])
-            self.tell(namespace, [partition])
+            self.announce(namespace, [partition])
 
     def on_migrate(self, sender: str, payload: bytes) -> bytes:
         size = struct.unpack_from(">I", payload)[0]
@@ -159,11 +164,11 @@ class Migrator:
             kept[partition_of(digest)].add(digest)
             namespace.stats["migrate_record_receives"] += 1
         if head["what"] == "stray":
-            self.got_stray(namespace, kept, sender)
+            self.receive_stray(namespace, kept, sender)
             return b""
         copies = self.node.copies[namespace.name]
         for partition, digests in kept.items():
-            # The sender's copy is the whole truth as of its sending, and its later writes come after it.
+            # The sender's copy is authoritative as of its sending, and its later writes arrive after it.
             for digest in namespace.partitions[partition].keys() - digests:
                 namespace.remove(digest)
             copies.states[partition] = FULL
@@ -171,22 +176,22 @@ class Migrator:
         return b""
 
     def on_table(self, _sender: str, payload: bytes) -> bytes:
-        told = json.loads(payload)
-        namespace = self.node.namespaces.get(told["namespace"])
-        if namespace is None or told["key"] != self.node.cluster_key:
+        message = json.loads(payload)
+        namespace = self.node.namespaces.get(message["namespace"])
+        if namespace is None or message["key"] != self.node.cluster_key:
             return b""
         rows = self.node.tables[namespace.name].rows
         self.change(
             namespace,
             [
                 (partition, Row(master, rows[partition].owners, set(full), set(stray)))
-                for partition, master, full, stray in told["rows"]
+                for partition, master, full, stray in message["rows"]
             ],
         )
         return b""
 
     def change(self, namespace: Namespace, changed: list[tuple[int, Row]]) -> None:
-        """Takes over new rows and gives this node's copies the states that follow."""
+        """Apply new rows, and update the states of this node's copies."""
         table, copies = self.node.tables[namespace.name], self.node.copies[namespace.name]
         me, family = self.node.node_id, int(self.node.cluster_key, 16)
         for partition, row in changed:
@@ -202,15 +207,15 @@ class Migrator:
         if changed:
             self.node.tables_changed()
 
-    def tell(self, namespace: Namespace, partitions: list[int]) -> None:
-        """Sends the rows to all members, at once, so that what follows to a member finds it told."""
+    def announce(self, namespace: Namespace, partitions: list[int]) -> None:
+        """Send the rows to all members now, so that later messages to a member find its table up to date."""
         if not partitions:
             return
         payload = self.rows_message(namespace, partitions)
         for member in self.node.clustering.cluster.members:
             if member != self.node.node_id:
                 sent = self.node.fabric.send(member, messages.TABLE, payload)
-                self.node.fabric.spawn(self.tell_one(member, namespace, partitions, sent))
+                self.node.fabric.spawn(self.confirm(member, namespace, partitions, sent))
 
     def rows_message(self, namespace: Namespace, partitions: list[int]) -> bytes:
         rows = self.node.tables[namespace.name].rows
@@ -225,12 +230,12 @@ class Migrator:
             }
         ).encode()
 
-    async def tell_one(
+    async def confirm(
         self, member: str, namespace: Namespace, partitions: list[int], sent: asyncio.Future[bytes]
     ) -> None:
-        """Tells a member that didn't get it again, the rows as they're by then."""
+        """Send the current rows again until the member has confirmed them."""
         key = self.node.cluster_key
-        for _ in range(TELL_TRIES):
+        for _ in range(ANNOUNCE_TRIES):
             try:
                 await sent
                 return
@@ -241,5 +246,5 @@ class Migrator:
             sent = self.node.fabric.send(member, messages.TABLE, self.rows_message(namespace, partitions))
 
     def current(self, key: str) -> bool:
-        """Still in cluster `key`, with no new one being agreed."""
+        """Whether this node is still in cluster `key` and no new cluster is being formed."""
         return key == self.node.cluster_key and self.node.clustering.stable

@@ -1,4 +1,4 @@
-"""What a request does to one record: reads, writes, deletes and their policies. No network in here.
+"""Reads, writes and deletes of one record, with their policies. No network here.
 
 The order of the checks and the result codes are the real server's.
 """
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Change:
-    """What a write leads to. `record` None: the record is removed without a trace."""
+    """The effect of a write. `record` is None if the record is removed without a tombstone."""
 
     response: bytes
     digest: bytes
@@ -37,7 +37,10 @@ class Change:
 
 
 def read(namespace: Namespace, request: Request) -> bytes:
-    """The response to a read. Raises Refused."""
+    """The response to a read.
+
+    :raises Refused: the request fails
+    """
     record = namespace.get(request.digest)
     if record is None or not record.live:
         raise Refused(wire.ERR_NOT_FOUND)
@@ -56,10 +59,11 @@ def read(namespace: Namespace, request: Request) -> bytes:
 
 
 def write(namespace: Namespace, request: Request, enterprise: bool, keep_tombstone: bool) -> Change:
-    """Applies a write or delete to `namespace`. Raises Refused, and then nothing has changed.
+    """Apply a write or delete to `namespace`.
 
-    enterprise: durable deletes are allowed.
-    keep_tombstone: other nodes may still send older copies, so a delete has to leave something that beats them.
+    :param enterprise: durable deletes are allowed
+    :param keep_tombstone: other nodes may still send older copies, so a delete must leave a tombstone that wins
+    :raises Refused: the request fails, and nothing has changed
     """
     durable = bool(request.info2 & wire.INFO2_DURABLE_DELETE)
     if durable and not enterprise:
@@ -108,7 +112,7 @@ def write(namespace: Namespace, request: Request, enterprise: bool, keep_tombsto
     response = wire.encode_result(wire.OK, record.generation, record.void_time, len(found), b"".join(found))
     if not bins:  # a record without bins doesn't exist
         namespace.stats["deleted_last_bin"] += existing is not None
-        return bury(namespace, request, record, response, durable or keep_tombstone)
+        return store_removal(namespace, request, record, response, durable or keep_tombstone)
     namespace.put(request.digest, record)
     return Change(response, request.digest, record)
 
@@ -122,11 +126,11 @@ def delete(
     check_key(existing, request)
     check_filter(existing, request)
     update = max(clock.now_ms(), existing.last_update + 1)
-    grave = Record(request.set_name, existing.key, -1, b"", next_generation(old), 0, update)
-    return bury(namespace, request, grave, wire.encode_result(wire.OK, grave.generation), tombstone)
+    marker = Record(request.set_name, existing.key, -1, b"", next_generation(old), 0, update)
+    return store_removal(namespace, request, marker, wire.encode_result(wire.OK, marker.generation), tombstone)
 
 
-def bury(namespace: Namespace, request: Request, record: Record, response: bytes, tombstone: bool) -> Change:
+def store_removal(namespace: Namespace, request: Request, record: Record, response: bytes, tombstone: bool) -> Change:
     if tombstone:
         record.n_bins = -1
         namespace.put(request.digest, record)
@@ -181,8 +185,8 @@ def void_time(namespace: Namespace, request: Request, existing: Record | None) -
     if ttl == TTL_KEEP:
         return existing.void_time if existing is not None else 0
     if ttl == TTL_DEFAULT:
-        own = namespace.config.sets.get(request.set_name.decode("latin-1"), {}).get("default-ttl", 0)
-        ttl = own or namespace.config.default_ttl
+        of_set = namespace.config.sets.get(request.set_name.decode("latin-1"), {}).get("default-ttl", 0)
+        ttl = of_set or namespace.config.default_ttl
     if ttl in (0, TTL_NEVER):
         return 0
     return clock.now_seconds() + ttl
@@ -191,7 +195,7 @@ def void_time(namespace: Namespace, request: Request, existing: Record | None) -
 def run_op(
     op: Op, bins: dict[bytes, bytes], record: Record, request: Request, found: list[bytes], respond_all: bool
 ) -> None:
-    """Runs one operation on `bins`, and adds what it answers to `found`."""
+    """Run one operation on `bins`, and append its result to `found`."""
     if op.code in (wire.OP_READ, wire.OP_EXPRESSION_READ):
         run_read(op, bins, record, request, found, respond_all)
         return

@@ -1,4 +1,4 @@
-"""Who owns each partition: a table for each namespace, the same on every node of a cluster.
+"""The owners of each partition: one table per namespace, the same on every node of a cluster.
 
 A partition's copy on a node is in one of three states: FULL (has every record of its family), PART (has some) or NONE.
 A family is named by the key of the cluster that the copy was last complete in; copies of one family are equal.
@@ -23,14 +23,14 @@ class Copies:
     families: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
 
     def pack(self, filled: bytes) -> str:
-        """For another node. `filled` has a 1 for each partition that holds records."""
+        """Encode for another node. `filled` has a 1 for each partition that holds records."""
         data = bytes(self.states) + filled + struct.pack(f">{PARTITIONS}Q", *self.families)
         return base64.b64encode(zlib.compress(data, 1)).decode()
 
 
 @dataclass
 class Report:
-    """A node's copies as it reported them."""
+    """The state of a node's copies, as the node reported it."""
 
     states: bytes
     filled: bytes
@@ -50,10 +50,10 @@ class Report:
 class Row:
     """One partition in a cluster.
 
-    master: takes its writes now.
-    owners: the nodes that are to hold it, in order; owners[0] is to be the master.
-    full: nodes with a complete copy. They get every write, and so does each owner.
-    stray: nodes whose records the master may lack; it asks them until they've been sent to it.
+    :param master: the node that accepts its writes now
+    :param owners: the nodes that should hold it, in order; owners[0] should be its master
+    :param full: nodes with a complete copy; they receive every write, and so does each owner
+    :param stray: nodes with records that the master may lack; it queries them until it has received these records
     """
 
     master: str
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def holders(self) -> set[str]:
-        """Every node that has to see a write."""
+        """Every node that must receive a write."""
         return self.full | set(self.owners)
 
     @property
@@ -72,21 +72,21 @@ class Row:
 
 
 def scores(node: str) -> tuple[int, ...]:
-    """A number for each partition; the nodes with the highest ones own it. The same for ever for the same node."""
+    """A score per partition: the nodes with the highest scores own it. A node's scores never change."""
     return struct.unpack(f">{PARTITIONS}Q", hashlib.shake_128(node.encode()).digest(PARTITIONS * 8))
 
 
-def build_rows(reports: dict[str, Report], factor: int, last: set[str]) -> list[Row]:
+def build_rows(reports: dict[str, Report], factor: int, quiesced: set[str]) -> list[Row]:
     """The table of a new cluster.
 
-    reports: by node, of all nodes with the namespace.
-    factor: the replication factor.
-    last: quiesced nodes, which own a partition only when there are too few others.
+    :param reports: by node, of all nodes with the namespace
+    :param factor: the replication factor
+    :param quiesced: nodes that own a partition only if there are too few others
     """
     by_node = {node: scores(node) for node in reports}
     rows = []
     for partition in range(PARTITIONS):
-        order = sorted(reports, key=lambda node: (node in last, -by_node[node][partition]))
+        order = sorted(reports, key=lambda node: (node in quiesced, -by_node[node][partition]))
         rows.append(build_row(partition, order, reports, factor))
     return rows
 
@@ -94,28 +94,29 @@ def build_rows(reports: dict[str, Report], factor: int, last: set[str]) -> list[
 def build_row(partition: int, order: list[str], reports: dict[str, Report], factor: int) -> Row:
     owners = tuple(order[:factor])
     families: dict[int, list[str]] = {}
-    some: list[str] = []
+    incomplete: list[str] = []
     for node in order:
         report = reports[node]
         if report.states[partition] == FULL:
             families.setdefault(report.families[partition], []).append(node)
         elif report.states[partition] == PART:
-            some.append(node)
+            incomplete.append(node)
     if families:
         full = max(
             families.items(),
             key=lambda item: (any(reports[node].filled[partition] for node in item[1]), len(item[1]), item[0]),
         )[1]
-        stray = set(some).union(*families.values()).difference(full)
+        stray = set(incomplete).union(*families.values()).difference(full)
         return Row(full[0], owners, set(full), stray)
-    if some:
-        return Row(some[0], owners, {some[0]} if len(some) == 1 else set(), set(some[1:]))
+    if incomplete:
+        first, *others = incomplete
+        return Row(first, owners, {first} if not others else set(), set(others))
     return Row(owners[0], owners, set(owners), set())
 
 
 @dataclass
 class Table:
-    """A namespace's rows in the present cluster, and how many copies are still to be moved from and to this node."""
+    """A namespace's rows in the current cluster, as `node` sees them."""
 
     node: str
     rows: list[Row]
@@ -128,13 +129,13 @@ class Table:
         self._bitmaps = self._remaining = None
 
     def clients_view(self, partition: int) -> list[str]:
-        """The nodes a client is told of, master first."""
+        """The nodes that clients see, master first."""
         row = self.rows[partition]
         return [row.master, *(node for node in row.owners if node != row.master)][: self.factor]
 
     @property
     def bitmaps(self) -> list[str]:
-        """For each position in the clients' view, the partitions in which this node has it, as base64 of a bitmap."""
+        """Per position in the clients' view: the partitions in which this node has it, as a bitmap in base64."""
         if self._bitmaps is not None:
             return self._bitmaps
         maps = [bytearray(PARTITIONS // 8) for _ in range(self.factor)]

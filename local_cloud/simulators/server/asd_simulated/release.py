@@ -1,4 +1,4 @@
-"""Which release and edition this copy stands for: `release.json` beside the package, written when the deb is built."""
+"""The release and edition that this copy simulates: `release.json` beside the package, written with the deb."""
 
 import json
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ RELEASE_FILE = Path(__file__).resolve().parent.parent / "release.json"
 class Release:
     """A server release.
 
-    version: four numbers, such as 8.0.0.4.
-    edition: "enterprise" or "community".
+    :param version: four numbers, such as 8.0.0.4
+    :param edition: "enterprise" or "community"
     """
 
     version: str = "8.0.0.4"
@@ -32,7 +32,7 @@ class Release:
 
 
 def load_release(path: Path = RELEASE_FILE) -> Release:
-    """The release in `path` ({"version": "8.1.0.3", "edition": "community"}), or the default when there is no file."""
+    """The release in `path` ({"version": "8.1.0.3", "edition": "community"}), or the default if there is no file."""
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Scans: every record of a set in the partitions that the client asks this node for."""
+"""Scans: every record of a set in the partitions that the client requests from this node."""
 
 from . import operations, wire
 from .node import Node
@@ -35,7 +35,7 @@ def run_scan(node: Node, request: Request) -> list[bytes]:
     bodies: list[bytes] = []
     parts: list[bytes] = []
     size = 0
-    for partition, after in wanted(fields):
+    for partition, after in requested_partitions(fields):
         row = table.rows[partition]
         if node.node_id not in row.full and (row.master != node.node_id or row.stray):
             parts.append(wire.encode_result(wire.ERR_UNAVAILABLE, partition, info3=wire.INFO3_PARTITION_DONE))
@@ -48,7 +48,7 @@ def run_scan(node: Node, request: Request) -> list[bytes]:
             if left == 0:
                 break
             left -= 1
-            parts.append(one_record(request, digest, record))
+            parts.append(encode_record(request, digest, record))
             size += len(parts[-1])
             if size > CHUNK_BYTES:
                 bodies.append(b"".join(parts))
@@ -62,13 +62,16 @@ def last(result: int) -> bytes:
     return wire.encode_result(result, info3=wire.INFO3_LAST)
 
 
-def wanted(fields: dict[int, bytes]) -> list[tuple[int, bytes | None]]:
-    """(partition, digest to go on after) of what is asked for. The digests' order within a partition is ours alone."""
+def requested_partitions(fields: dict[int, bytes]) -> list[tuple[int, bytes | None]]:
+    """The requested partitions, each with the digest to continue after or None.
+
+    The order of digests within a partition is specific to the simulator.
+    """
     found: list[tuple[int, bytes | None]] = []
-    whole = fields.get(wire.FIELD_PARTITIONS, b"")
-    found += [(int.from_bytes(whole[at : at + 2], "little") % PARTITIONS, None) for at in range(0, len(whole), 2)]
-    begun = fields.get(wire.FIELD_DIGESTS, b"")
-    found += [(partition_of(begun[at : at + 20]), begun[at : at + 20]) for at in range(0, len(begun), 20)]
+    complete = fields.get(wire.FIELD_PARTITIONS, b"")
+    found += [(int.from_bytes(complete[at : at + 2], "little") % PARTITIONS, None) for at in range(0, len(complete), 2)]
+    partial = fields.get(wire.FIELD_DIGESTS, b"")
+    found += [(partition_of(partial[at : at + 20]), partial[at : at + 20]) for at in range(0, len(partial), 20)]
     return found
 
 
@@ -82,7 +85,7 @@ def matches(record: Record, request: Request) -> bool:
     return True
 
 
-def one_record(request: Request, digest: bytes, record: Record) -> bytes:
+def encode_record(request: Request, digest: bytes, record: Record) -> bytes:
     fields = [
         wire.encode_field(wire.FIELD_NAMESPACE, request.namespace),
         wire.encode_field(wire.FIELD_SET, record.set_name),

@@ -17,7 +17,8 @@ from .service import ClientConnection, TextConnection
 from .storage import PARTITIONS
 from .transactions import Transactions
 
-NSUP_PIECE = 256
+NSUP_SECONDS = 1.0
+NSUP_PIECE = 256  # partitions that are swept before others get their turn
 TOMBSTONE_SECONDS_MAX = 600
 TICKER_SECONDS = 10
 
@@ -92,7 +93,7 @@ class Server:
         due = {name: time.monotonic() + namespace.config.nsup_period for name, namespace in namespaces.items()}
         raid = time.monotonic() + TOMBSTONE_SECONDS_MAX / 10
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(NSUP_SECONDS)
             for name, namespace in namespaces.items():
                 if namespace.config.nsup_period and time.monotonic() >= due[name]:
                     for first in range(0, PARTITIONS, NSUP_PIECE):

@@ -12,7 +12,7 @@ from .wire import ProtocolError
 
 
 class ClientConnection(asyncio.Protocol):
-    """One client connection: its requests are answered one after the other."""
+    """One client connection: its requests are answered in order."""
 
     def __init__(self, node: Node, info: Info, transactions: Transactions) -> None:
         self.node = node

@@ -1,7 +1,7 @@
 """Records in memory, by namespace and partition; those of a namespace with devices are in its journal too.
 
-A record's bins are kept as the very bytes of the response operations, one after another: a full read is a copy, and a
-record costs a few hundred bytes and no dictionary.
+A record's bins are kept as the bytes of the response operations, in order: a full read is a copy, and a record costs a
+few hundred bytes and no dictionary.
 """
 
 import struct
@@ -22,7 +22,7 @@ RECORD_OVERHEAD = 40
 
 
 class Record:
-    """One copy of a record. `n_bins` is -1 for a tombstone: a delete that has to win against older copies."""
+    """One copy of a record. `n_bins` is -1 for a tombstone: a delete that must win against older copies."""
 
     __slots__ = ("bins", "generation", "key", "last_update", "n_bins", "set_name", "void_time")
 
@@ -135,13 +135,13 @@ class Namespace:
             self.load(journal)
 
     def load(self, journal: Journal) -> None:
-        """Takes over what the devices hold, and writes each change to them from then on."""
+        """Load what the devices hold, and write each later change to them."""
         count = len(journal.logs)
         for number, kind, content in journal.load():
             if kind == PUT:
                 for digest, record in unpack_records(content):
                     self.put(digest, record)
-            elif kind == DROP:  # what this device has of the partition: the others tell for themselves
+            elif kind == DROP:  # this device's part of the partition: each device has an entry of its own
                 partition = self.partitions[int.from_bytes(content, "big")]
                 for digest in [digest for digest in partition if device_of(digest, count) == number]:
                     self.remove(digest)
@@ -171,7 +171,7 @@ class Namespace:
         return record
 
     def put(self, digest: bytes, record: Record) -> None:
-        """Stores `record` whatever was there."""
+        """Store `record`, unconditionally."""
         record.set_name = self._set_names.setdefault(record.set_name, record.set_name)
         partition = self.partitions[partition_of(digest)]
         old = partition.get(digest)
@@ -183,7 +183,10 @@ class Namespace:
             self._journal.put(digest, pack_record(digest, record))
 
     def merge(self, digest: bytes, record: Record) -> bool:
-        """Stores `record` if it's newer than what is there and not truncated. Says whether it was stored."""
+        """Store `record` if it is newer than the stored one and not truncated.
+
+        :returns: whether it was stored
+        """
         old = self.partitions[partition_of(digest)].get(digest)
         if old is not None and not record.newer_than(old):
             return False
@@ -210,39 +213,41 @@ class Namespace:
         return max(self.truncated.get(b"", 0), self.truncated.get(set_name, 0)) if self.truncated else 0
 
     def truncate(self, set_name: bytes, before: int) -> int:
-        """Removes what was last updated up to `before` (ms since 2010), in the set or, for b"", everywhere.
+        """Remove records last updated up to `before`.
 
-        Returns how many.
+        :param set_name: b"" for the whole namespace
+        :param before: milliseconds since 2010
+        :returns: how many were removed
         """
         if before <= self.truncated.get(set_name, 0):
             return 0
         self.truncated[set_name] = before
         removed = 0
         for partition in self.partitions:
-            gone = [
+            truncated = [
                 digest
                 for digest, record in partition.items()
                 if record.last_update <= before and (not set_name or record.set_name == set_name)
             ]
-            for digest in gone:
+            for digest in truncated:
                 self.remove(digest)
-            removed += len(gone)
+            removed += len(truncated)
         return removed
 
     def expire(self, first: int, last: int) -> int:
-        """Removes expired records of partitions first..last-1. Returns how many."""
+        """Remove the expired records of partitions first..last-1, and return how many."""
         now = clock.now_seconds()
         removed = 0
         for partition in self.partitions[first:last]:
-            gone = [digest for digest, record in partition.items() if record.void_time and record.expired(now)]
-            for digest in gone:
+            expired = [digest for digest, record in partition.items() if record.void_time and record.expired(now)]
+            for digest in expired:
                 self.remove(digest)
-            removed += len(gone)
+            removed += len(expired)
         self.stats["expired_objects"] += removed
         return removed
 
     def raid_tombstones(self, older_than: int) -> None:
-        """Forgets tombstones last updated before `older_than` (ms since 2010)."""
+        """Remove tombstones last updated before `older_than` (milliseconds since 2010)."""
         if not self.tombstones:
             return
         for partition in self.partitions:
@@ -255,7 +260,7 @@ class Namespace:
 
     @property
     def stop_writes(self) -> bool:
-        """Whether it is full; a limit of 0 is none."""
+        """Whether the namespace is full. A limit of 0 means no limit."""
         return 0 < self.config.stop_writes_used_pct <= self.used_pct
 
     def _count(self, record: Record, sign: int) -> None:

@@ -1,4 +1,4 @@
-"""Runs client requests: here when this node is the partition's master, else on the node that is."""
+"""Runs client requests: on this node if it is the partition's master, else on the master."""
 
 import asyncio
 import struct
@@ -44,14 +44,14 @@ class Transactions:
         }
         self.in_progress = 0
         self.watching = False
-        # Writes that were sent to a peer: the peer, and until when to wait (monotonic clock).
+        # Writes that were sent to a peer: the peer, and the deadline (monotonic clock).
         self.unconfirmed: dict[asyncio.Future[bytes], tuple[str, float]] = {}
         node.fabric.handlers[messages.REPLICATE] = self.on_replicate
         node.fabric.handlers[messages.PROXY] = self.on_proxy
         node.fabric.handlers[messages.RESOLVE] = self.on_resolve
 
     def run_now(self, request: Request, origin: str) -> bytes | None:
-        """The response when it needs no other node, else None: then `run` has to be awaited."""
+        """The response if no other node is needed, else None: then await `run`."""
         namespace = self.node.namespaces.get(request.namespace.decode("latin-1"))
         table = namespace and self.node.tables.get(namespace.name)
         if namespace is None or not table or len(request.digest) != 20:
@@ -83,7 +83,7 @@ class Transactions:
         self.in_progress += 1
         try:
             row = self.node.tables[namespace.name].rows[request.partition]
-            if hops and row.master != self.node.node_id:  # the sender knows another cluster than we: one is late
+            if hops and row.master != self.node.node_id:  # the sender is in another cluster than we: one of us is late
                 await asyncio.sleep(HOP_SECONDS)
                 row = self.node.tables[namespace.name].rows[request.partition]
             if row.master == self.node.node_id and row.stray:
@@ -120,7 +120,10 @@ class Transactions:
     def write_here(
         self, namespace: Namespace, request: Request, origin: str, row: Row
     ) -> tuple[bytes, operations.Change | None]:
-        """Applies a write to this node's copy. Returns the response and what the other copies have to do."""
+        """Apply a write to this node's copy.
+
+        :returns: the response, and the change for the other copies
+        """
         start = time.perf_counter()
         kind = "delete" if request.info2 & wire.INFO2_DELETE else "write"
         change = None
@@ -146,9 +149,11 @@ class Transactions:
         return self.histograms[namespace.name, f"batch-sub-{kind}" if "batch" in origin else kind]
 
     async def replicate(self, namespace: Namespace, change: operations.Change) -> bool:
-        """Has the change made on every other copy. False when one didn't confirm and is still in the cluster.
+        """Apply the change to every other copy.
 
-        A peer whose connection is gone isn't waited for: its process has ended, or it gets a whole copy again.
+        A peer without a connection isn't waited for: its process has exited, or it receives a complete copy again.
+
+        :returns: False if a peer that is still in the cluster didn't confirm
         """
         row = self.node.tables[namespace.name].rows[partition_of(change.digest)]
         targets = row.holders - {self.node.node_id}
@@ -176,7 +181,7 @@ class Transactions:
         return confirmed
 
     def watch(self) -> None:
-        """Ends the wait for peers that don't confirm: at once when they leave the cluster, else after a while."""
+        """Stop waiting for peers that don't confirm: at once if they left the cluster, else at the deadline."""
         now = time.monotonic()
         for future, (target, deadline) in self.unconfirmed.items():
             if future.done():
@@ -190,7 +195,7 @@ class Transactions:
             asyncio.get_running_loop().call_later(WATCH_SECONDS, self.watch)
 
     async def proxy(self, namespace: Namespace, request: Request, master: str, origin: str, hops: int) -> bytes:
-        """Has the master answer."""
+        """Forward the request to the master."""
         batch = origin in (BATCH, FROM_PROXY_BATCH)
         prefix = BATCH if batch else CLIENT
         if hops >= HOPS_MAX:
@@ -215,7 +220,7 @@ class Transactions:
         )
 
     async def resolve(self, namespace: Namespace, digest: bytes, row: Row) -> None:
-        """Asks the nodes with stray records for theirs, and keeps the newest."""
+        """Fetch the record from the nodes with stray records, and keep the newest."""
         payload = digest + namespace.name.encode()
         namespace.stats["dup_res_ask"] += len(row.stray)
         answers = await asyncio.gather(
@@ -251,9 +256,9 @@ class Transactions:
             self.store_replica(namespace, found, record, copies.states[partition] == FULL)
         return b""
 
-    def store_replica(self, namespace: Namespace, digest: bytes, record: Record, in_step: bool) -> None:
-        """A copy in step takes the master's word; another one may hold something newer."""
-        if in_step:
+    def store_replica(self, namespace: Namespace, digest: bytes, record: Record, complete: bool) -> None:
+        """A complete copy accepts the master's record; an incomplete copy may hold a newer record."""
+        if complete:
             namespace.put(digest, record)
         else:
             namespace.merge(digest, record)

@@ -1,7 +1,7 @@
-"""The client protocol's bytes: frames, message headers, fields and operations. All numbers are big-endian.
+"""The encoding of the client protocol: frames, message headers, fields and operations. All numbers are big-endian.
 
 A frame is 8 bytes (version, type, 48-bit size) and a body. A body of type AS_MSG holds one or more messages: a 22-byte
-header, fields (what the operation is about) and operations (one a bin).
+header, fields (which record) and operations (one per bin).
 """
 
 import struct
@@ -98,7 +98,7 @@ BIN_NAME_MAX = 15
 
 
 class ProtocolError(Exception):
-    """What a peer sent isn't the protocol: the connection is closed."""
+    """A peer's bytes don't follow the protocol. The connection is closed."""
 
 
 @dataclass(slots=True)
@@ -185,7 +185,10 @@ def apply_fields(request: Request, fields: dict[int, bytes]) -> None:
 
 
 def parse_request(body: bytes) -> Request:
-    """A message's body as a request. Raises ProtocolError when the sizes in it don't add up."""
+    """A message's body as a request.
+
+    :raises ProtocolError: the sizes in it don't add up
+    """
     if len(body) < HEADER_SIZE:
         raise ProtocolError(f"a message of {len(body)} bytes is shorter than its header")
     (_size, info1, info2, info3, _info4, _result, generation, ttl, timeout_ms, n_fields, n_ops) = HEADER.unpack_from(
@@ -199,7 +202,7 @@ def parse_request(body: bytes) -> Request:
 
 
 def encode_request(request: Request) -> bytes:
-    """The request as a single-record message body; a batch row is handed to another node in this form."""
+    """The request as a single-record message body; a batch row is forwarded to another node in this form."""
     fields = [(FIELD_NAMESPACE, request.namespace), (FIELD_SET, request.set_name), (FIELD_DIGEST, request.digest)]
     if request.key is not None:
         fields.append((FIELD_KEY, request.key))
@@ -267,7 +270,10 @@ def decompress(body: bytes) -> tuple[int, bytes]:
 
 
 def split_frames(buffer: bytearray) -> Iterator[tuple[int, bytes]]:
-    """Takes whole (type, body) frames off the front of `buffer`. Raises ProtocolError on a bad header."""
+    """Remove the complete frames from the front of `buffer` and yield each as (type, body).
+
+    :raises ProtocolError: a header is invalid
+    """
     while len(buffer) >= 8:
         head = int.from_bytes(buffer[:8], "big")
         size = head & 0xFFFFFFFFFFFF

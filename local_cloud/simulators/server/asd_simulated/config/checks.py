@@ -1,4 +1,4 @@
-"""What must fit together: checked at the end of a section, or once the log is open, as in the real server."""
+"""Rules across parameters: checked at the end of a section or once the log is open, as in the real server."""
 
 import ipaddress
 import resource
@@ -53,7 +53,7 @@ def check_budget(namespace: NamespaceConfig, values: Values, which: str, release
 def check_namespace(namespace: NamespaceConfig, release: Release) -> None:
     name = namespace.name
     if release.numbers < (7,):
-        # Data is in memory unless something else is said, and the namespace has the size.
+        # Data is in memory by default, and its size is a parameter of the namespace.
         namespace.engine = namespace.engine or "memory"
         if not namespace.values.get("memory-size"):
             raise ConfigError(f"{{{name}}} must configure non-zero 'memory-size'", where="cfg.c:3060")
@@ -74,16 +74,18 @@ def check_namespace(namespace: NamespaceConfig, release: Release) -> None:
         )
 
 
-def check_whole(config: Config, release: Release) -> None:
-    """What the real server checks after its log is open, and tells there only."""
+def check_config(config: Config, release: Release) -> None:
+    """Check what the real server checks once its log is open; only the log shows these refusals."""
     if not config.cluster_name and release.numbers >= (7,):
         raise ConfigError("must configure 'cluster-name'", where="cfg.c:4386")
     if not config.namespaces:
         raise ConfigError("must configure at least one namespace", where="cfg.c:4390")
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    wanted = config.service.get("proto-fd-max", 15000)
-    if limit != resource.RLIM_INFINITY and wanted > limit:
-        raise ConfigError(f"{limit} system file descriptors not enough, config specified {wanted}", where="cfg.c:4405")
+    required = config.service.get("proto-fd-max", 15000)
+    if limit != resource.RLIM_INFINITY and required > limit:
+        raise ConfigError(
+            f"{limit} system file descriptors not enough, config specified {required}", where="cfg.c:4405"
+        )
     if "node-id" in config.service and "node-id-interface" in config.service:
         raise ConfigError("may not configure both 'node-id' and 'node-id-interface'", where="cfg.c:4441")
     for section in ("service", "heartbeat", "fabric"):
@@ -92,8 +94,8 @@ def check_whole(config: Config, release: Release) -> None:
             raise ConfigError(f"no {section} ports configured", where="cfg.c:4542")
         if "port" not in values:
             raise ConfigError(f"SIMULATED: TLS isn't simulated, {section} needs a plain 'port'", where="cfg.c:4542")
-        for one in values.get("address", []):
-            check_address(one)
+        for address in values.get("address", []):
+            check_address(address)
     if config.network["heartbeat"].get("mode") == "multicast":
         raise ConfigError("SIMULATED: heartbeat mode multicast isn't simulated, use 'mode mesh'", where="cfg.c:4583")
     if release.numbers >= (8, 1) and config.info_section:
@@ -101,13 +103,13 @@ def check_whole(config: Config, release: Release) -> None:
     check_directories(config)
 
 
-def check_address(one: str) -> None:
-    if one in ("any", "local", "localhost") or Path("/sys/class/net", one).exists():
+def check_address(address: str) -> None:
+    if address in ("any", "local", "localhost") or Path("/sys/class/net", address).exists():
         return
     try:
-        ipaddress.ip_address(one)
+        ipaddress.ip_address(address)
     except ValueError:
-        raise ConfigError(f"Invalid address: {one}", "socket", "socket.c:1873") from None
+        raise ConfigError(f"Invalid address: {address}", "socket", "socket.c:1873") from None
 
 
 def check_directories(config: Config) -> None:

@@ -1,7 +1,7 @@
-"""What a server takes while it runs (the info command set-config), by context and release.
+"""The parameters that a server accepts at run time (info command set-config), by context and release.
 
-One line a parameter and, where it came or went, `since=7.0` or `until=7.0`. Source: the public source of Community
-Edition 6.4.0.34, 7.1.0.23, 7.2.0.17, 8.0.0.15 and 8.1.0.3.
+One line per parameter and, if a release added or removed it, `since=7.0` or `until=7.0`. Source: the public source of
+Community Edition 6.4.0.34, 7.1.0.23, 7.2.0.17, 8.0.0.15 and 8.1.0.3.
 """
 
 _TEXT = {
@@ -152,7 +152,7 @@ stop-writes-size
 
 
 def dynamic(release: tuple[int, ...]) -> dict[str, set[str]]:
-    """The parameters by context. Those of the storage engine stand among the namespace's own."""
+    """The parameters by context. Those of the storage engine are listed with the namespace's."""
     found: dict[str, set[str]] = {}
     for context, text in _TEXT.items():
         found[context] = set()

@@ -9,7 +9,7 @@ LINE_SIZE = 1023
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the file: its number, its first token and up to three values."""
+    """One line of the file: its number, its name and up to three values."""
 
     number: int
     name: str
@@ -27,11 +27,11 @@ class Line:
 
 
 def read_lines(text: str) -> list[Line]:
-    """The lines that hold something, cut as a buffer of 1,024 bytes cuts them."""
+    """The lines that aren't empty, split as by a buffer of 1,024 bytes."""
     pieces: list[str] = []
     for line in text.split("\n"):
-        whole = line + "\n"
-        pieces.extend(whole[at : at + LINE_SIZE] for at in range(0, len(whole), LINE_SIZE))
+        terminated = line + "\n"
+        pieces.extend(terminated[at : at + LINE_SIZE] for at in range(0, len(terminated), LINE_SIZE))
     lines = []
     for position, piece in enumerate(pieces, 1):
         tokens = piece.split("#", 1)[0].split()
@@ -42,6 +42,10 @@ def read_lines(text: str) -> list[Line]:
 
 
 def text(line: Line) -> str:
+    """The line's value.
+
+    :raises ConfigError: there is none
+    """
     if not line.value:
         raise line.rule("must have a value specified")
     return line.value

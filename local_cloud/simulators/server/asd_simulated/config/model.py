@@ -1,4 +1,4 @@
-"""What aerospike.conf says: the sections as data, and the refusal."""
+"""A parsed aerospike.conf: its sections as data, and the error for what the server refuses."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ Values = dict[str, Any]
 
 @dataclass
 class NamespaceConfig:
-    """One namespace section. `storage` is what stands in its storage-engine."""
+    """One namespace section. `storage` holds the parameters of its storage-engine."""
 
     name: str
     values: Values = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Config:
     security: bool = False
     info_section: bool = False
     warnings: list[str] = field(default_factory=list)
-    bad_practices: list[str] = field(default_factory=list)  # names of the checks that failed at the start
+    bad_practices: list[str] = field(default_factory=list)  # names of the checks that failed at startup
 
     @property
     def cluster_name(self) -> str:

@@ -12,7 +12,7 @@ UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 
 @dataclass(frozen=True)
 class Option:
-    """One parameter. `argument` is a context, a list of values, a length or a reason, as the type asks."""
+    """One parameter. `argument` is a context, a list of values, a length or a reason, depending on the type."""
 
     name: str
     kind: str
@@ -28,7 +28,10 @@ class Option:
 
 
 def number(text: str) -> int:
-    """`text` with an optional unit as a number. Raises ValueError for anything else, `4Gi` and `-1` included."""
+    """`text`, digits with an optional unit, as a number.
+
+    :raises ValueError: for anything else, `4Gi` and `-1` included
+    """
     digits, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in UNITS else (text, "")
     if not digits.isascii() or not digits.isdigit():
         raise ValueError(f"{text!r} isn't an unsigned number")

@@ -1,7 +1,7 @@
 """Reads aerospike.conf with the strictness of the real server: the same refusals, in the same words.
 
-The real parser stops at the first error, looks at three tokens a line and ignores what follows, and reads lines in
-pieces of 1,023 characters. So does this one, as its oddities are what a user's file meets.
+Like the real parser it stops at the first error, reads three tokens after a name and ignores the rest of the line, and
+splits lines after 1,023 characters: a user's file meets these oddities too.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,10 @@ DEPTH_MAX = 8
 
 
 def load_config(path: Path, release: Release) -> Config:
-    """Parses `path`. Raises ConfigError at the first thing the real server would refuse."""
+    """Parse `path`.
+
+    :raises ConfigError: at the first line that the real server would refuse
+    """
     try:
         text = path.read_bytes().decode("latin-1")
     except OSError as error:
@@ -28,7 +31,7 @@ def load_config(path: Path, release: Release) -> Config:
 
 
 class Parser:
-    """Walks the lines, keeping a stack of contexts."""
+    """Reads line by line, with a stack of contexts."""
 
     def __init__(self, release: Release) -> None:
         self.release = release
@@ -72,7 +75,7 @@ class Parser:
         self.stack.append((name, values))
 
     def values_of(self, context: str, line: Line) -> Values:
-        """Where the parameters of a context that begins are kept."""
+        """The section that receives the parameters of a new context."""
         config = self.config
         match context:
             case "service":
@@ -89,7 +92,7 @@ class Parser:
                     raise line.rule("must have a value specified")
                 if len(line.value) >= 64:
                     raise line.rule(f"must be < 64 characters long, not {line.value}")
-                return self.namespace_now.sets.setdefault(line.value, {})
+                return self.current_namespace.sets.setdefault(line.value, {})
             case "log-sink" | "log-syslog":
                 config.sinks.append(LogSink(line.value if line.name == "file" else ""))
                 return {}
@@ -110,12 +113,12 @@ class Parser:
         return self.namespace.values
 
     @property
-    def namespace_now(self) -> NamespaceConfig:
+    def current_namespace(self) -> NamespaceConfig:
         assert self.namespace is not None
         return self.namespace
 
     def begin_storage(self, line: Line) -> None:
-        namespace = self.namespace_now
+        namespace = self.current_namespace
         if namespace.engine and self.release.numbers >= (7,):
             raise ConfigError(f"{{{namespace.name}}} can only configure one 'storage-engine'", where="cfg.c:3043")
         if line.value not in ("memory", "pmem", "device"):
@@ -124,13 +127,13 @@ class Parser:
             raise line.error("'storage-engine' is enterprise-only", "cfg_ce.c:76")
         namespace.engine = line.value
         if line.value == "memory" and self.release.numbers < (7,):
-            return  # a word only: it opens no context, and its size is the namespace's memory-size
+            return  # no context follows, and the size is the namespace's memory-size
         self.begin_context(f"storage-{line.value}", namespace.storage)
 
     def begin_index_type(self, line: Line) -> None:
         if line.value not in ("shmem", "pmem", "flash"):
             raise line.error(f"{line.name} has unknown value '{line.value}'", "cfg.c:1643")
-        namespace = self.namespace_now
+        namespace = self.current_namespace
         namespace.index_types[line.name] = line.value
         if line.value != "shmem":  # shmem opens no context: a brace after it is ignored, the closing one isn't
             values = namespace.mounts.setdefault(line.name, {})
@@ -149,7 +152,7 @@ class Parser:
             values[option.name] = convert(option, line, self.release)
 
     def add_device(self, line: Line) -> str:
-        namespace = self.namespace_now
+        namespace = self.current_namespace
         path = text(line)
         if (line.name == "device" and namespace.files) or (line.name == "file" and namespace.devices):
             raise ConfigError(f"{{{namespace.name}}} mixture of storage files and devices", where="cfg.c:5240")
@@ -161,13 +164,13 @@ class Parser:
         if context == "heartbeat":
             check_heartbeat(values)
         elif context.startswith("storage-"):
-            check_storage(self.namespace_now)
+            check_storage(self.current_namespace)
         elif context in ("index-type-flash", "index-type-pmem"):
-            check_budget(self.namespace_now, values, "", self.release)
+            check_budget(self.current_namespace, values, "", self.release)
         elif context in ("sindex-type-flash", "sindex-type-pmem"):
-            check_budget(self.namespace_now, values, "sindex ", self.release)
+            check_budget(self.current_namespace, values, "sindex ", self.release)
         elif context == "namespace":
-            check_namespace(self.namespace_now, self.release)
+            check_namespace(self.current_namespace, self.release)
             self.namespace = None
         self.stack.pop()
 

@@ -13,7 +13,10 @@ TIME_UNITS = {"S": 1, "M": 60, "H": 3600, "D": 86400}
 
 
 def convert(option: Option, line: Line, release: Release) -> Any:
-    """The line's value in its type. Raises ConfigError outside of the type or its limits."""
+    """The line's value in the parameter's type.
+
+    :raises ConfigError: it isn't of that type, or outside its limits
+    """
     value = line.value
     match option.kind:
         case "bool" | "flag":
