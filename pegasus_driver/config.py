@@ -46,16 +46,17 @@ def examine(
 
     launching: threads.yaml and the licence too. Mistakes are in the report: the result may have no values.
     """
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check as configuration
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.extra_vars import extra_values
 
     from .templates import resolver
 
     named = environ.get(CONFIG_VARIABLE, "")
-    path = (folder / named).resolve() if named else root / configuration.CONFIG
-    report = configuration.examine(
+    path = (folder / named).resolve() if named else root / check.CONFIG
+    report = check.examine(
         root,
         path if named else None,
-        configuration.extra_values(extra, folder),
+        extra_values(extra, folder),
         resolver(root, environ),
         launching=launching,
     )

@@ -27,7 +27,7 @@ def run_validate(arguments: argparse.Namespace, world: World) -> ExitCode:
         arguments.extra_vars,
         launching=True,
     )
-    unchecked = [one.text for one in preflight.ask(config.report, launching=False)]
+    unchecked = [one.text for one in preflight.check_remote(config.report, launching=False)]
     problems = config.report.problems
     code = ExitCode.CONFIGURATION if problems else ExitCode.OK
     if arguments.output == "json":

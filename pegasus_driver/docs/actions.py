@@ -1,8 +1,4 @@
-"""Makes docs/actions.md from the tables of actions and commands.
-
-python -m pegasus_driver.docs_actions           writes it
-python -m pegasus_driver.docs_actions --check   exit 1 if the file isn't what would be written
-"""
+"""Renders docs/actions.md from the tables of actions and commands."""
 
 from __future__ import annotations
 
@@ -11,8 +7,8 @@ import io
 import json
 import re
 import shlex
-import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from pegasus_driver.actions import ACTIONS, OWN, Action
@@ -20,8 +16,7 @@ from pegasus_driver.commands.registry import COMMANDS, Command
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 from pegasus_driver.parser import build_parser
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "actions.md"
-# The scripts of the original tool and what stands for them.
+# Action -> the original tool's script that it replaces.
 ORIGINALS = {
     "setup": "setup.sh",
     "destroy": "destroy.sh",
@@ -45,46 +40,50 @@ WITH_VERBS = ("local", "mirror")
 HEAD = """\
 # Actions
 
-Made from the command table by `python -m pegasus_driver.docs_actions`; change it there. What an action emits with
-`--output json` is described in [events.md](events.md).
+[events.md](events.md) describes the records that an action emits with `--output json`.
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Render docs/actions.md."""
     entries: list[Action | Command] = [*ACTIONS, *COMMANDS]
     parts = [HEAD, _overview(entries), _common(), *(_entry(entry) for entry in entries), *map(_with_verbs, WITH_VERBS)]
     return "\n".join([*parts, _exit_codes()])
 
 
+@cache
+def _command_line() -> argparse.ArgumentParser:
+    return build_parser(io.StringIO())
+
+
 def _overview(entries: Sequence[Action | Command]) -> str:
-    rows = ["| command | does | the original's script |", "|---|---|---|"]
+    rows = ["| command | what it does | the original tool's script |", "|---|---|---|"]
     rows += [
         f"| [`{entry.name}`](#{entry.name}) | {entry.help} | {_code(ORIGINALS.get(entry.name, ''))} |"
         for entry in entries
     ]
-    parsers = _parsers(build_parser(io.StringIO()))
+    parsers = _parsers(_command_line())
     rows += [f"| [`{name}`](#{name}) | {parsers[name].description} | |" for name in WITH_VERBS]
     return "\n".join(rows) + "\n"
 
 
 def _common_flags() -> set[str]:
-    """The options of the action setup that aren't its own: all actions have them."""
+    """Return the options that all actions have: those of setup that aren't its own."""
     setup = next(action for action in ACTIONS if action.name == "setup")
     own = {option.flag for option in setup.options}
-    parser = _parsers(build_parser(io.StringIO()))["setup"]
-    return {flag for one in parser._actions for flag in one.option_strings} - own
+    parser = _parsers(_command_line())["setup"]
+    return {flag for action in parser._actions for flag in action.option_strings} - own
 
 
 def _common() -> str:
-    parser = _parsers(build_parser(io.StringIO()))["setup"]
+    parser = _parsers(_command_line())["setup"]
     lines = ["## Options of all actions", "", *_parameters(parser, lambda flag: flag in _common_flags())]
-    return "\n".join([*lines, "`--dry-run` only where there is something to change.", ""])
+    return "\n".join([*lines, "`--dry-run` exists only for actions that change something.", ""])
 
 
 def _entry(entry: Action | Command) -> str:
-    """One action's section."""
-    parser = _parsers(build_parser(io.StringIO()))[entry.name]
+    """Render the section of one action."""
+    parser = _parsers(_command_line())[entry.name]
     lines = [f"## {entry.name}", "", f"{entry.help[0].upper()}{entry.help[1:]}.", ""]
     if isinstance(entry, Command) and entry.details:
         indent = "    " if "\n" in entry.details else ""
@@ -93,15 +92,15 @@ def _entry(entry: Action | Command) -> str:
     common = _common_flags() if isinstance(entry, Action) else set()
     lines += _parameters(parser, lambda flag: flag not in common)
     if isinstance(entry, Action):
-        lines += [f"The same without the driver: {_playbook(entry)}.", ""]
+        lines += [f"Without the driver: {_playbook(entry)}.", ""]
         if not entry.locks:
-            lines += ["It changes nothing, so it may run beside another action and has no `--dry-run`.", ""]
+            lines += ["It changes nothing, so it may run in parallel with another action and has no `--dry-run`.", ""]
     return "\n".join(lines)
 
 
 def _playbook(action: Action) -> str:
-    """The ansible-playbook command of the action's example."""
-    arguments = build_parser(io.StringIO()).parse_args(action.usage_example.split())
+    """Return the ansible-playbook command of the action's example."""
+    arguments = _command_line().parse_args(action.usage_example.split())
     arguments.folder = Path()
     if action.playbook == OWN:
         return (
@@ -116,7 +115,7 @@ def _playbook(action: Action) -> str:
 
 
 def _parameters(parser: argparse.ArgumentParser, wanted: Callable[[str], bool]) -> list[str]:
-    """A table of a parser's parameters; wanted is asked with an option's flag, or an argument's name."""
+    """Render a table of a parser's parameters that `wanted` accepts by flag, or by name for arguments."""
     rows = []
     for parameter in parser._actions:
         if parameter.dest == "help" or not wanted((parameter.option_strings or [parameter.dest])[0]):
@@ -133,22 +132,22 @@ def _parameters(parser: argparse.ArgumentParser, wanted: Callable[[str], bool]) 
 
 
 def _with_verbs(name: str) -> str:
-    """The section of an action that has verbs."""
-    parser = _parsers(build_parser(io.StringIO()))[name]
+    """Render the section of an action that has verbs."""
+    parser = _parsers(_command_line())[name]
     lines = [f"## {name}", "", str(parser.description), ""]
-    for verb, one in _parsers(parser).items():
-        help = str(one.description)
-        (example,) = re.findall(r"^  (\./pegasus-driver .+)$", str(one.epilog), re.MULTILINE)
+    for verb, verb_parser in _parsers(parser).items():
+        help = str(verb_parser.description)
+        (example,) = re.findall(r"^  (\./pegasus-driver .+)$", str(verb_parser.epilog), re.MULTILINE)
         lines += [f"### {name} {verb}", "", f"{help[0].upper()}{help[1:]}.", "", f"    {example}", ""]
-        lines += _parameters(one, lambda flag: True)
+        lines += _parameters(verb_parser, lambda flag: True)
     return "\n".join(lines)
 
 
 def _exit_codes() -> str:
     order = ", ".join(str(code.value) for code in BY_CAUSE if code is not ExitCode.INTERRUPTED)
-    lines = ["## Exit codes", "", "| code | class | means |", "|---|---|---|"]
+    lines = ["## Exit codes", "", "| code | class | meaning |", "|---|---|---|"]
     lines += [f"| {code.value} | {code.name.lower()} | {MEANINGS[code]} |" for code in ExitCode]
-    lines += ["", f"When several things failed, what is nearest to the cause counts: {order}."]
+    lines += ["", f"If several classes of failures occur, the first in this order decides: {order}."]
     return "\n".join([*lines, "`connect-cluster` and `connect-client` exit as ssh does.", ""])
 
 
@@ -161,17 +160,3 @@ def _parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
 
 def _code(text: str) -> str:
     return f"`{text}`" if text else ""
-
-
-def main(argv: Sequence[str]) -> int:
-    if "--check" not in argv:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    print(f"{PAGE} isn't what the command table makes; run: python -m pegasus_driver.docs_actions", file=sys.stderr)
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -67,7 +67,7 @@ def test_the_commands_that_are_named_are_about_the_same_environment(world: FakeW
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ("pegasus_cluster_name=Other", "the inventory reads it there"),
+        ("pegasus_cluster_name=Other", "the inventory reads the file"),
         ("pegasus_cluster_node=4", "did you mean pegasus_cluster_nodes?"),
         ("perseus_client_record_size=10", "expected a whole number, 178 to"),
     ],
@@ -125,7 +125,7 @@ def test_validate_says_what_it_could_not_check(world: FakeWorld) -> None:
     assert lines[0].startswith("no mistake found in ")
     assert any("ec2_provision_cluster_instance_type isn't known yet" in line for line in lines)
     assert any("can't be read from this machine" in line for line in lines)
-    assert any("setup demands one" in line for line in lines)
+    assert any("setup requires one" in line for line in lines)
 
 
 def test_validate_as_json(world: FakeWorld) -> None:
@@ -204,7 +204,7 @@ def test_an_inventory_of_another_backend_is_found_by_the_first_play() -> None:
     )
     text = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, text
-    assert "pegasus_backend: found 'local', but the inventory is that of 'aws', expected the same" in text
+    assert "pegasus_backend: found 'local', but the inventory is for 'aws', expected the same" in text
 
 
 @pytest.mark.slow

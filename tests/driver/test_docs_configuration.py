@@ -1,4 +1,4 @@
-"""docs/configuration.md and docs/config.schema.json are what the specifications say, and config.yml has every field."""
+"""The generated pages are current, they agree with the specifications, and config.yml has every field."""
 
 from __future__ import annotations
 
@@ -12,27 +12,40 @@ import pytest
 import yaml
 
 from pegasus_driver.commands.import_config import ORIGINAL
-from pegasus_driver.docs import configuration as docs
+from pegasus_driver.docs import __main__ as docs
+from pegasus_driver.docs import configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = (ROOT / "group_vars/all/config.yml").read_text()
+PAGE = (ROOT / "docs/configuration.md").read_text()
 
 
-def test_they_are_not_stale() -> None:
+def test_no_page_is_stale() -> None:
     assert docs.stale(ROOT) == [], f"run {docs.COMMAND}"
 
 
 def test_the_check_finds_a_change(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert docs.main(["--check"]) == 0
-    monkeypatch.setattr(docs, "page", lambda root: "other")
+    monkeypatch.setattr(configuration, "page", lambda root: "other")
     assert docs.main(["--check"]) == 1
-    assert "docs/configuration.md is stale" in capsys.readouterr().err
+    assert capsys.readouterr().err == "docs/configuration.md is stale. Run: python -m pegasus_driver.docs\n"
+
+
+def test_writing_makes_the_check_pass_and_each_page_names_its_generator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = docs.pages(ROOT)
+    monkeypatch.setattr(docs, "pages", lambda root: pages)
+    (tmp_path / "docs").mkdir()
+    assert docs.stale(tmp_path) == list(pages)
+    assert docs.main([], tmp_path) == 0 and docs.stale(tmp_path) == []
+    for path in pages:
+        assert docs.COMMAND in (tmp_path / path).read_text().splitlines()[0], path
 
 
 def test_the_page_has_both_names_of_every_field() -> None:
-    page = (ROOT / docs.PAGE).read_text()
     for name, variable in ORIGINAL.items():
-        row = next(line for line in page.splitlines() if line.startswith(f"| `{variable.key}` |"))
+        row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{variable.key}` |"))
         assert f"`{name}`" in row
 
 
@@ -43,15 +56,15 @@ def test_config_yml_has_every_field_with_a_comment() -> None:
     assert uncommented == []
 
 
-def test_perseus_is_pinned_where_it_is_the_real_one() -> None:
-    row = next(line for line in (ROOT / docs.PAGE).read_text().splitlines() if "`perseus_client_ref`" in line)
+def test_the_real_perseus_is_pinned() -> None:
+    row = next(line for line in PAGE.splitlines() if "`perseus_client_ref`" in line)
     pinned = re.search(r"aws: `([0-9a-f]{40})`; local: `master`", row)
     role = ROOT / "collections/ansible_collections/aerospike_community/pegasus/roles/perseus_client/defaults/main.yml"
     assert pinned and yaml.safe_load(role.read_text())["perseus_client_ref"] == pinned[1]
     assert f"# perseus_client_ref: {pinned[1]} " in CONFIG
 
 
-def test_the_keys_that_cant_change_say_so() -> None:
+def test_fixed_keys_are_marked() -> None:
     from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.fixed_values import FIXED
 
     for key, _, _ in FIXED.values():
@@ -59,12 +72,12 @@ def test_the_keys_that_cant_change_say_so() -> None:
         assert "FIXED" in line
 
 
-SCHEMA: dict[str, Any] = json.loads((ROOT / docs.SCHEMA).read_text())
+SCHEMA: dict[str, Any] = json.loads((ROOT / "docs/config.schema.json").read_text())
 
 
 def test_editors_find_the_schema() -> None:
     named = re.search(r"^# yaml-language-server: \$schema=(\S+)$", CONFIG, re.MULTILINE)
-    assert named and (ROOT / "group_vars/all" / named[1]).resolve() == ROOT / docs.SCHEMA
+    assert named and (ROOT / "group_vars/all" / named[1]).resolve() == ROOT / "docs/config.schema.json"
     jsonschema.Draft7Validator.check_schema(SCHEMA)
 
 
@@ -86,6 +99,6 @@ def test_editors_find_the_schema() -> None:
         ({"chaos_nodes": [1]}, False),
     ],
 )
-def test_the_schema_says_what_the_checks_say(changes: dict[str, Any], right: bool) -> None:
+def test_the_schema_agrees_with_the_checks(changes: dict[str, Any], right: bool) -> None:
     values = yaml.safe_load(CONFIG) | changes
     assert jsonschema.Draft7Validator(SCHEMA).is_valid(values) is right

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Documentation of the action plugin validate_configuration, which runs on the control machine alone."""
+"""Documentation of the action plugin validate_configuration, which runs only on the control machine."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ DOCUMENTATION = r"""
 module: validate_configuration
 short_description: Find every mistake in the configuration
 description:
-  - Checks config.yml and the values of C(-e) against the specifications of all roles and the rules across them, and
-    fails with all mistakes at once. It sees the variables as Ansible has merged them.
+  - Checks config.yml and the values of C(-e) against the specifications of all roles and the rules across them. Fails
+    with all mistakes at once. It reads the variables as Ansible has merged them.
   - Needs no host and changes nothing.
 author: Pegasus authors
 options:
@@ -20,19 +20,19 @@ options:
     type: path
     required: true
   launching:
-    description: Whether threads.yaml and the licence are checked too.
+    description: Whether to check threads.yaml and the licence too.
     type: bool
     default: false
-  ask:
+  remote:
     description: >-
-      Whether EC2 and the artifact source are asked. V(if_possible) says what could not be checked, V(required) fails
-      when EC2 doesn't answer.
+      Whether to check the configuration against EC2 and the artifact source. V(if_possible) warns about rules that
+      couldn't be checked. V(required) fails if EC2 doesn't answer.
     type: str
     choices: [never, if_possible, required]
     default: never
 attributes:
   check_mode:
-    description: Is the same.
+    description: Makes no difference.
     support: full
 """
 
@@ -41,7 +41,7 @@ EXAMPLES = r"""
   aerospike_community.pegasus.validate_configuration:
     root: "{{ pegasus_root }}"
     launching: true
-    ask: required
+    remote: required
 """
 
 RETURN = r"""
@@ -51,7 +51,7 @@ problems:
   type: list
   elements: dict
 unchecked:
-  description: Sentences that say which rules could not be checked, and why.
+  description: The rules that couldn't be checked, each with the reason.
   returned: always
   type: list
   elements: str
@@ -60,11 +60,11 @@ fixed:
   returned: success
   type: str
 limit:
-  description: How many nodes the cluster may ever have, by its licence or edition; 0 for any number.
+  description: How many nodes the cluster may have, by its licence or edition. 0 is any number.
   returned: always
   type: int
 limit_reason:
-  description: Why.
+  description: The reason for the limit.
   returned: always
   type: str
 """

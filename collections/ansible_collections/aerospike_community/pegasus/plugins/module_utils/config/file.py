@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Reads config.yml with the line of each key, and says what no YAML reader says: keys that stand twice.
+"""Reads config.yml with the line of each key, and reports duplicate keys, which YAML readers accept silently.
 
 Only for the control machine: it needs PyYAML.
 """
@@ -18,9 +18,9 @@ import yaml
 from .schema import Template, show
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-DEEPEST = 20  # levels of nesting; a parser that calls itself has an end
+DEEPEST = 20  # levels of nesting; the parser is recursive
 LARGEST = 1_000_000  # bytes
-# What PyYAML's constructors raise for a value that isn't of its own tag (2026-99-99, `!!timestamp x`, `!!bool x`).
+# What PyYAML's constructors raise for a value that doesn't match its tag (2026-99-99, `!!timestamp x`, `!!bool x`).
 VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _PLAIN_NUMBER = re.compile(
@@ -31,7 +31,7 @@ FORM = "Each line is `key: value`, with spaces for indentation and quotes around
 
 @dataclass
 class ConfigFile:
-    """A file's keys. `problems` are (key, line, text), with '' or 0 where there is none."""
+    """A file's keys. `problems` are (key, line, text), with '' or 0 if there is none."""
 
     path: Path
     values: dict[str, Any] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class ConfigFile:
 
 
 class _Loader(Loader):  # type: ignore[misc]
-    """YAML's plain types; what only Ansible can read becomes a Template."""
+    """Loads YAML's plain types; a value that only Ansible can read becomes a Template."""
 
 
 for _tag in ("!vault", "!vault-encrypted", "!unsafe"):
@@ -49,38 +49,38 @@ for _tag in ("!vault", "!vault-encrypted", "!unsafe"):
 
 
 def read_config(path: Path) -> ConfigFile:
-    """Read a file. Never raises: what is wrong with it is among the problems."""
+    """Read a file. Never raises: its mistakes are in the result's problems."""
     file = ConfigFile(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         shipped = " (git checkout restores the shipped one)" if path.name == "config.yml" else ""
-        return _unreadable(file, 0, f"found no such file, expected one{shipped}")
+        return _unreadable(file, 0, f"found no such file, expected a configuration{shipped}")
     except (OSError, ValueError) as error:
         return _unreadable(file, 0, f"found a file that can't be read ({error}), expected text")
     return parse_config(content, file)
 
 
 def parse_config(content: bytes, file: ConfigFile) -> ConfigFile:
-    """Take over a file's content."""
+    """Parse a file's content into `file`."""
     if len(content) > LARGEST:
         return _unreadable(file, 0, f"found {len(content)} bytes, expected at most {LARGEST}")
     try:
         text = content.decode("utf-8-sig")
-        trouble = _shape_problem(text)
-        if trouble:
-            return _unreadable(file, *trouble)
+        problem = _structure_problem(text)
+        if problem:
+            return _unreadable(file, *problem)
         loader = _Loader(text)
         try:
-            _take(loader, loader.get_single_node(), file)
+            _read_mapping(loader, loader.get_single_node(), file)
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         where = f" at column {mark.column + 1}" if mark else ""
         return _unreadable(
-            file, mark.line + 1 if mark else 0, f"found a fault ({problem}{where}), expected valid YAML. {FORM}"
+            file, mark.line + 1 if mark else 0, f"found a syntax error ({reason}{where}), expected valid YAML. {FORM}"
         )
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
@@ -95,18 +95,18 @@ def _unreadable(file: ConfigFile, line: int, text: str) -> ConfigFile:
     return file
 
 
-def _shape_problem(text: str) -> tuple[int, str] | None:
-    """What can't be read safely: references (one can stand for itself, or for a billion others) and deep nesting."""
+def _structure_problem(text: str) -> tuple[int, str] | None:
+    """Find what can't be read safely: aliases, which may be recursive or expand without bound, and deep nesting."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=Loader):
         assert event.start_mark is not None
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            return line, f"found the reference *{event.anchor}, expected the value itself"
+            return line, f"found the alias *{event.anchor}, expected the value itself"
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                return line, "found a second document, expected one"
+                return line, "found a second document, expected a single one"
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
@@ -116,7 +116,7 @@ def _shape_problem(text: str) -> tuple[int, str] | None:
     return None
 
 
-def _take(loader: Any, node: Any, file: ConfigFile) -> None:
+def _read_mapping(loader: Any, node: Any, file: ConfigFile) -> None:
     if node is None:
         return
     if not isinstance(node, yaml.MappingNode):
@@ -134,11 +134,11 @@ def _take(loader: Any, node: Any, file: ConfigFile) -> None:
             continue
         key = key_node.value
         if key in file.lines:
-            file.problems.append((key, line, f"found it again (first on line {file.lines[key]}), expected it once"))
+            file.problems.append((key, line, f"found a duplicate (first on line {file.lines[key]}), expected it once"))
             continue
         file.lines[key] = line
-        twice = list(_twice(value_node))
-        file.problems += [(key, at, f"found {show(name)} twice in it, expected it once") for name, at in twice]
+        duplicates = list(_duplicates(value_node))
+        file.problems += [(key, at, f"found {show(name)} twice in it, expected it once") for name, at in duplicates]
         secret = any(word in key for word in ("password", "secret"))
         file.problems += [(key, at, text) for text, at in _odd_numbers(loader, value_node, secret)]
         try:
@@ -151,22 +151,22 @@ def _take(loader: Any, node: Any, file: ConfigFile) -> None:
 
 
 def _odd_numbers(loader: Any, node: Any, secret: bool) -> Iterator[tuple[str, int]]:
-    """Numbers that YAML reads as others than people do (010 is 8, 1:30 is 90), anywhere below a node."""
+    """Find numbers that YAML reads differently than people do (010 is 8, 1:30 is 90), anywhere below a node."""
     if isinstance(node, yaml.CollectionNode):
         for child in node.value:
-            for one in child if isinstance(child, tuple) else (child,):
-                yield from _odd_numbers(loader, one, secret)
+            for element in child if isinstance(child, tuple) else (child,):
+                yield from _odd_numbers(loader, element, secret)
     elif node.tag in _NUMBERS and not _PLAIN_NUMBER.fullmatch(node.value):
         try:
             read = show(loader.construct_object(node))
         except VALUE_ERRORS:
-            return  # told as a value that YAML can't read
-        found = "a number that YAML reads as another" if secret else f"{node.value}, which YAML reads as {read}"
+            return  # reported as a value that YAML can't read
+        found = "a number that YAML reads differently" if secret else f"{node.value}, which YAML reads as {read}"
         yield f"found {found}, expected a plain number, or quotes around text", node.start_mark.line + 1
 
 
-def _twice(node: Any) -> Iterator[tuple[str, int]]:
-    """Keys that stand twice in a mapping anywhere below a node, with the line of the second."""
+def _duplicates(node: Any) -> Iterator[tuple[str, int]]:
+    """Find duplicate keys of a mapping anywhere below a node, with the line of the second one."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -174,7 +174,7 @@ def _twice(node: Any) -> Iterator[tuple[str, int]]:
                 if key.value in seen:
                     yield key.value, key.start_mark.line + 1
                 seen.add(key.value)
-            yield from _twice(value)
+            yield from _duplicates(value)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _twice(value)
+            yield from _duplicates(value)

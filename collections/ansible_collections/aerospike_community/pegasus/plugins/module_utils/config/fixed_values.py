@@ -1,8 +1,9 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What can't be changed while a cluster runs: kept in a tag of the server instances, compared by the next setup.
+"""Settings that can't change while a cluster runs: stored in a tag of the server instances, compared by each setup.
 
-The tag's value is text such as ``namespace=Test ttl=0 data=disk ...``: EC2 shows it, and it has at most 256 characters.
+The tag's value is text such as ``namespace=Test ttl=0 data=disk ...``, readable in EC2's console, with at most 256
+characters.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ REBUILD = "./pegasus-driver destroy-cluster && ./pegasus-driver setup-cluster"
 
 
 def rebuild_command(config: str = "") -> str:
-    """The command that builds a cluster anew; without the file of --config it would take another environment."""
+    """Return the command that rebuilds a cluster; without the file of --config it would rebuild another environment."""
     return REBUILD.replace("-cluster", f"-cluster --config {shlex.quote(config)}") if config else REBUILD
 
 
 LONGEST = 256  # characters of a tag's value
-LONGEST_LIST = 20  # of a list of partitions; of a longer one only a digest is kept
+LONGEST_LIST = 20  # characters of a list of partitions; a longer list is stored as a digest
 
-_DATA = "what is stored is bound to it"
-_PARTITIONS = "the disks are partitioned already, and a new layout erases them"
-# Word in the tag -> (key, why it can't be changed, for which storages it means something).
+_DATA = "stored data depends on it"
+_PARTITIONS = "the disks are already partitioned, and a new layout erases them"
+# Word in the tag -> (key, why it can't change, the storages that it matters for; () for all).
 FIXED: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "edition": ("aerospike_server_edition", "the nodes of a cluster, and what they stored, are of one edition", ()),
+    "edition": ("aerospike_server_edition", "all nodes of a cluster, and their data, belong to the same edition", ()),
     "namespace": ("pegasus_namespace", "the server can't rename a namespace; its data would be lost", ()),
-    "copies": ("pegasus_replication_factor", "all nodes of a namespace need the same, at all times", ()),
-    "ttl": ("aerospike_server_default_ttl", "records keep the life that they were written with", ()),
+    "copies": ("pegasus_replication_factor", "all nodes of a namespace need the same value at all times", ()),
+    "ttl": ("aerospike_server_default_ttl", "records keep the expiry that they were written with", ()),
     "data": ("pegasus_data_storage", _DATA, ()),
     "primary": ("pegasus_primary_index_storage", _DATA, ()),
     "secondary": ("pegasus_secondary_index_storage", _DATA, ()),
-    "sprigs": ("aerospike_server_partition_tree_sprigs", "the index is built on it", ()),
+    "sprigs": ("aerospike_server_partition_tree_sprigs", "the index depends on it", ()),
     "partitions": ("nvme_partition_count", _PARTITIONS, ("data", "primary", "secondary")),
     "free": ("nvme_partition_overprovisioning", _PARTITIONS, ("data", "primary", "secondary")),
     "on-data": ("nvme_partition_data_partitions", _PARTITIONS, ("data",)),
@@ -52,29 +53,32 @@ FIXED: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 def tag_value(values: Mapping[str, Any]) -> str:
-    """The tag for a cluster that is launched with these settings; what is in memory has no partitions to keep."""
+    """Return the tag for a cluster that is launched with these settings; partitions matter only for storage on disk."""
     words = []
     for word, (key, _, storages) in FIXED.items():
-        needed = not storages or any(values.get(FIXED[one][0]) == "disk" for one in storages)
+        needed = not storages or any(values.get(FIXED[storage][0]) == "disk" for storage in storages)
         if needed and key in values:
             words.append(f"{word}={_normal(key, values[key])}")
     return " ".join(words)[:LONGEST]
 
 
 def changed_values(tag: str, values: Mapping[str, Any], cluster: str, config: str = "") -> Iterator[tuple[str, str]]:
-    """Compare a running cluster's tag with what is asked now; yields (key, what is wrong). config: file of --config."""
-    kept = dict(word.split("=", 1) for word in tag.split(" ") if "=" in word)
-    asked = dict(word.split("=", 1) for word in tag_value(values).split(" ") if "=" in word)
+    """Compare a running cluster's tag with the configuration; yield (key, message).
+
+    :param config: the file of --config, for the command in the message
+    """
+    stored = dict(word.split("=", 1) for word in tag.split(" ") if "=" in word)
+    configured = dict(word.split("=", 1) for word in tag_value(values).split(" ") if "=" in word)
     for word in FIXED:
-        if word not in asked or word not in kept:
+        if word not in configured or word not in stored:
             continue
-        old, (key, reason, _) = kept[word], FIXED[word]
-        if asked[word] != _normal(key, old):
+        old, (key, reason, _) = stored[word], FIXED[word]
+        if configured[word] != _normal(key, old):
             was = "other partitions" if old.startswith("digest:") else show(_plain(old))
             yield (
                 key,
                 f"found {show(values[key])}, expected {was}, with which the cluster {cluster} runs: it can't be "
-                f"changed, because {reason}. Put the old value back, or build the cluster anew: "
+                f"changed, because {reason}. Restore the old value, or rebuild the cluster: "
                 f"{rebuild_command(config)}",
             )
 

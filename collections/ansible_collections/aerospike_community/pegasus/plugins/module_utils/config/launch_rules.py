@@ -1,8 +1,8 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Rules between a configuration and what EC2 says: instance types, their disks and memory, a running cluster. Pure.
+"""Rules between a configuration and EC2's answers: instance types, their disks and memory, a running cluster. Pure.
 
-Like config_rules: a value that isn't known is absent, and the rules that need it are silent.
+As in rules.py, an unknown value is absent, and rules that need it yield nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import settings as server_settings
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import (
+    settings as aerospike_settings,
+)
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import placement as ec2_place
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
@@ -37,9 +39,9 @@ STORAGES = {
     "primary_index": "pegasus_primary_index_storage",
     "secondary_index": "pegasus_secondary_index_storage",
 }
-PARTITIONS = 4096  # of a namespace's data; not those of a disk
+PARTITIONS = 4096  # of a namespace's data, not of a disk
 SPRIG_BLOCK = 4096  # bytes of one sprig in an index on flash, at least
-SPRIG_ROOT = 5  # bytes of one sprig in memory, wherever its index is (as_sprig in the server's public source: 40 bits)
+SPRIG_ROOT = 5  # bytes of one sprig in memory, also for an index on flash (as_sprig in the server's source: 40 bits)
 MOST_MEMORY_PERCENT = 90  # of an instance's memory for data: the system and the indexes need the rest
 
 
@@ -50,15 +52,17 @@ def problems(
     images: Sequence[Mapping[str, Any]] | None = None,
     config: str = "",
 ) -> list[Found]:
-    """Everything that EC2's answers say against a configuration.
+    """Find the problems of a configuration that EC2's answers show.
 
-    :param types: elements of DescribeInstanceTypes by name, as far as EC2 knows the types
+    :param types: elements of DescribeInstanceTypes by name, without types that EC2 doesn't know
     :param instances: the environment's instances
-    :param images: what DescribeImages finds for the image's name; None when it wasn't asked
-    :param config: the file of --config, for the commands that messages name
+    :param images: the answer of DescribeImages for the image's name, None if it wasn't called
+    :param config: the file of --config, for the commands in messages
     """
     found = [*_types(values, types), *_running(values, instances, config)]
-    if images is not None and not any(one.live for one in instances):  # what exists needs no image any more
+    if images is not None and not any(
+        instance.live for instance in instances
+    ):  # an existing environment needs no image
         found += _images(values, types, images)
     described = types.get(str(values.get(SERVER_TYPE)))
     if described:
@@ -84,15 +88,15 @@ def _types(values: Values, types: Mapping[str, Mapping[str, Any]]) -> Iterator[F
 def _images(
     values: Values, types: Mapping[str, Mapping[str, Any]], images: Sequence[Mapping[str, Any]]
 ) -> Iterator[Found]:
-    """An image for each architecture of the instance types."""
-    there = {image.get("Architecture") for image in images}
-    wanted: dict[str, str] = {}  # architecture -> the first type that has it
+    """Require an image for each architecture of the instance types."""
+    available = {image.get("Architecture") for image in images}
+    required: dict[str, str] = {}  # architecture -> the first type that has it
     for name in (str(values.get(key)) for key in TYPE_KEYS):
-        with contextlib.suppress(Ec2Problem):  # told by _types
+        with contextlib.suppress(Ec2Problem):  # reported by _types
             for architecture in ec2_place.architectures([dict(types[name])] if name in types else []).values():
-                wanted.setdefault(architecture, name)
-    for architecture, name in wanted.items():
-        if architecture not in there:
+                required.setdefault(architecture, name)
+    for architecture, name in required.items():
+        if architecture not in available:
             pattern = str(values["ec2_provision_image_name"])
             yield (
                 "ec2_provision_image_name",
@@ -102,7 +106,7 @@ def _images(
 
 
 def disks_of(described: Mapping[str, Any]) -> list[int]:
-    """The size in bytes of each instance-store disk of a type."""
+    """Return the size in bytes of each instance-store disk of a type."""
     groups = (described.get("InstanceStorageInfo") or {}).get("Disks") or []
     return [int(group["SizeInGB"]) * 10**9 for group in groups for _ in range(int(group["Count"]))]
 
@@ -112,20 +116,20 @@ def _on_disk(values: Values) -> list[str]:
 
 
 def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
-    """The partitions on the disks that the type really has, and the index on flash in them."""
+    """Check that the partitions fit on the type's disks, and that an index on flash fits in them."""
     purposes = _on_disk(values)
     if not purposes or values.get("nvme_partition_devices"):
-        return  # named disks may be anything
+        return  # disks that the user names may have any size
     sizes = disks_of(described)
     if not sizes:
         yield (
             SERVER_TYPE,
-            f"found {show(values[SERVER_TYPE])}, which has no instance-store disk, expected a type that has some, "
+            f"found {show(values[SERVER_TYPE])}, which has no instance-store disk, expected a type that has them, "
             f"because {STORAGES[purposes[0]]} is disk (types with a d, such as r6gd.8xlarge, or i4i)",
         )
         return
     try:
-        lists = {one: parse_partitions(values.get(f"nvme_partition_{one}_partitions", "")) for one in purposes}
+        lists = {name: parse_partitions(values.get(f"nvme_partition_{name}_partitions", "")) for name in purposes}
         wishes = Wishes(values["nvme_partition_count"], values["nvme_partition_overprovisioning"], **lists)
         plans = [plan_disk(Disk(f"disk {n} of {values[SERVER_TYPE]}", size), wishes) for n, size in enumerate(sizes, 1)]
     except KeyError:
@@ -133,58 +137,58 @@ def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
     except PlanError as error:
         yield "nvme_partition_count", f"found {values['nvme_partition_count']}, expected partitions that fit: {error}"
         return
-    if len(lists.get("data", ())) * len(sizes) > server_settings.MAX_DEVICES:
+    if len(lists.get("data", ())) * len(sizes) > aerospike_settings.MAX_DEVICES:
         yield (
             "nvme_partition_data_partitions",
             f"found {len(lists['data'])} partitions on each of {len(sizes)} disks, expected at most "
-            f"{server_settings.MAX_DEVICES} on all",
+            f"{aerospike_settings.MAX_DEVICES} in total",
         )
     for purpose in ("primary_index", "secondary_index"):
         if purpose not in purposes or not lists[purpose]:
             continue
-        budget = server_settings.mounts_budget(
+        budget = aerospike_settings.mounts_budget(
             [{"size_bytes": part.size} for plan in plans for part in plan.partitions if part.number in lists[purpose]]
         )
         yield from _flash(values, purpose, budget)
 
 
 def _flash(values: Values, purpose: str, budget: int) -> Iterator[Found]:
-    """An index on flash: the least that the server accepts, and room for the sprigs.
+    """Check an index on flash: the server's minimum size, and room for the sprigs.
 
     :param budget: bytes for the index on each node
     """
     key = f"nvme_partition_{purpose}_partitions"
-    smallest = server_settings.MIN_MOUNTS[purpose]
+    smallest = aerospike_settings.MIN_MOUNTS[purpose]
     if budget < smallest:
         yield (
             key,
             f"found {show(values.get(key, ''))}, which gives {_gib(budget)} on each node, expected at least "
-            f"{_gib(smallest)}: name more partitions, or use larger ones (nvme_partition_count)",
+            f"{_gib(smallest)}: use more partitions, or larger ones (nvme_partition_count)",
         )
         return
     needed = ("pegasus_cluster_nodes", "pegasus_replication_factor", "aerospike_server_partition_tree_sprigs")
-    if purpose != "primary_index" or any(one not in values for one in needed):
+    if purpose != "primary_index" or any(key not in values for key in needed):
         return
-    nodes, copies, sprigs = (values[one] for one in needed)
+    nodes, copies, sprigs = (values[name] for name in needed)
     each = sprig_bytes(sprigs, copies, nodes)
     if each > budget:
         fitting = largest_sprigs(budget, copies, nodes)
         advice = f"expected at most {fitting}" if fitting else f"expected more partitions: not even 256 fit ({key})"
         yield (
             "aerospike_server_partition_tree_sprigs",
-            f"found {sprigs}, which need {_gib(each)} on each node for the primary index, where its partitions give "
+            f"found {sprigs}, which need {_gib(each)} on each node for the primary index, but its partitions have "
             f"{_gib(budget)}, {advice}",
         )
 
 
 def sprig_bytes(sprigs: int, copies: int, nodes: int, each: int = SPRIG_BLOCK) -> int:
-    """Bytes that each node needs for sprigs of `each` bytes: those of all partitions' copies, spread over the nodes."""
+    """Return the bytes that each node needs for sprigs of `each` bytes, with all partitions' copies spread evenly."""
     return -(-PARTITIONS * min(copies, nodes) * sprigs * each // nodes)
 
 
 def largest_sprigs(budget: int, copies: int, nodes: int, each: int = SPRIG_BLOCK) -> int:
-    """The largest number of sprigs, a power of two, that fits into a node's budget (bytes); 0 when none does."""
-    smallest, largest = server_settings.SPRIGS
+    """Return the largest number of sprigs, a power of two, that fits into a node's budget (bytes); 0 if none fits."""
+    smallest, largest = aerospike_settings.SPRIGS
     fitting = 0
     sprigs = smallest
     while sprigs <= largest and sprig_bytes(sprigs, copies, nodes, each) <= budget:
@@ -194,53 +198,51 @@ def largest_sprigs(budget: int, copies: int, nodes: int, each: int = SPRIG_BLOCK
 
 
 def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
-    """What is known of a node's memory before there are records: the roots of all sprigs, and data in memory."""
-    memory = int((described.get("MemoryInfo") or {}).get("SizeInMiB", 0)) * server_settings.MIB
+    """Check the memory that a node needs before it has records: the roots of all sprigs, and data in memory."""
+    memory = int((described.get("MemoryInfo") or {}).get("SizeInMiB", 0)) * aerospike_settings.MIB
     if not memory:
         return
     room, of_type = memory * MOST_MEMORY_PERCENT // 100, f"the {_gib(memory)} of {values[SERVER_TYPE]}"
     needed = ("aerospike_server_partition_tree_sprigs", "pegasus_replication_factor", "pegasus_cluster_nodes")
     roots = 0
-    if all(one in values for one in needed):
-        sprigs, copies, nodes = (values[one] for one in needed)
+    if all(key in values for key in needed):
+        sprigs, copies, nodes = (values[key] for key in needed)
         roots = sprig_bytes(sprigs, copies, nodes, SPRIG_ROOT)
         if roots > room:
             yield (
                 "aerospike_server_partition_tree_sprigs",
-                f"found {sprigs}, which need {_gib(roots)} of memory on each node, wherever the index is, expected "
+                f"found {sprigs}, which need {_gib(roots)} of memory on each node, even for an index on disk, expected "
                 f"at most {largest_sprigs(room, copies, nodes, SPRIG_ROOT)}, for {MOST_MEMORY_PERCENT} percent of "
                 f"{of_type}",
             )
             return
     if values.get("pegasus_data_storage") != "memory":
         return
-    asked = values.get("aerospike_server_data_size")
+    size = values.get("aerospike_server_data_size")
     try:
-        if asked and server_settings.size_bytes(asked) > room - roots:
-            beside = f", less {_gib(roots)} for the sprigs" if roots > server_settings.GIB // 10 else ""
+        if size and aerospike_settings.size_bytes(size) > room - roots:
+            reserved = f", less {_gib(roots)} for the sprigs" if roots > aerospike_settings.GIB // 10 else ""
             yield (
                 "aerospike_server_data_size",
-                f"found {asked}, expected at most {MOST_MEMORY_PERCENT} percent of {of_type}{beside}",
+                f"found {size}, expected at most {MOST_MEMORY_PERCENT} percent of {of_type}{reserved}",
             )
-        if not asked and "aerospike_server_version" in values:
-            smallest = server_settings.dialect_of(values["aerospike_server_version"]).min_data
+        if not size and "aerospike_server_version" in values:
+            smallest = aerospike_settings.dialect_of(values["aerospike_server_version"]).min_data
             if smallest > room - roots:
                 yield (
                     SERVER_TYPE,
                     f"found {show(values[SERVER_TYPE])} with {_gib(memory)} of memory, expected a type with room for "
-                    f"the least of data in memory ({smallest // server_settings.MIB} MiB)",
+                    f"the minimum of data in memory ({smallest // aerospike_settings.MIB} MiB)",
                 )
-    except server_settings.ConfError:
-        return  # told by config_rules
+    except aerospike_settings.ConfError:
+        return  # reported by rules.py
 
 
 def _running(values: Values, instances: Sequence[Instance], config: str) -> Iterator[Found]:
-    """What a running cluster can't change."""
-    tags = {
-        one.tags[TAG_FIXED]: one for one in instances if one.live and one.kind == "server" and TAG_FIXED in one.tags
-    }
+    """Find values that a running cluster can't change."""
+    servers = [instance for instance in instances if instance.live and instance.kind == "server"]
     seen = set()
-    for tag in tags:
+    for tag in {instance.tags[TAG_FIXED]: None for instance in servers if TAG_FIXED in instance.tags}:
         for found in changed_values(tag, values, str(values.get("pegasus_cluster_name", "")), config):
             if found not in seen:
                 seen.add(found)
@@ -248,4 +250,4 @@ def _running(values: Values, instances: Sequence[Instance], config: str) -> Iter
 
 
 def _gib(count: int) -> str:
-    return f"{count / server_settings.GIB:.1f} GiB"
+    return f"{count / aerospike_settings.GIB:.1f} GiB"

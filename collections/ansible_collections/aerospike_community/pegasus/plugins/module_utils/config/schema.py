@@ -2,9 +2,9 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The schema of config.yml: the argument_specs of all roles and of the collection, as one table. Checks single values.
 
-A checker of its own and not Ansible's ArgumentSpecValidator: importing that takes longer than a whole validation may,
-it stops at the first error of a value, knows no lines, and takes ``"3"`` for a number, which a template then compares
-as text. It refuses the same: unknown names on every level, wrong types, values outside of the choices.
+It replaces Ansible's ArgumentSpecValidator, which takes longer to import than a complete validation may take, stops at
+the first error of a value, knows no lines, and accepts ``"3"`` as a number, which a template then compares as text.
+It refuses the same values: unknown names on every level, wrong types, values outside the choices.
 """
 
 from __future__ import annotations
@@ -17,31 +17,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-# plugins/module_utils/ -> the collection
+from .key_rules import KEY_RULES, KeyRule
+
+# plugins/module_utils/config/ -> the collection
 COLLECTION = Path(__file__).resolve().parents[3]
 LONGEST_SHOWN = 60  # characters of a value in a message
 
-# What belongs to one run and not into a file.
-RUN_KEYS = (
-    "ec2_provision_state",
-    "ec2_provision_kinds",
-    "ec2_provision_replace",
-    "ec2_provision_add",
-    "ec2_provision_node_kind",
-    "ec2_provision_node_indexes",
-    "ec2_provision_node_state",
-    "ec2_provision_node_expect",
-    "ec2_provision_expires",
-    "ec2_provision_reap_all",
-    "ec2_provision_reap_all_regions",
-    "ec2_provision_approved",
-    "ec2_provision_answer_file",
-    "perseus_client_restart",
-    "perseus_client_threads_prove",
-    "chaos_action",
-    "chaos_nodes",
-    "chaos_force",
-)
 TYPE_WORDS = {
     "str": "text",
     "path": "a path",
@@ -59,7 +40,7 @@ BOOLEAN_WORDS = {
 
 @dataclass(frozen=True)
 class Option:
-    """One variable, as the specifications describe it."""
+    """One variable, as the specifications and KEY_RULES describe it."""
 
     name: str
     type: str
@@ -71,10 +52,11 @@ class Option:
     no_log: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
+    rule: KeyRule = field(default_factory=KeyRule)
 
     @property
     def expected(self) -> str:
-        """What a value has to be, in words."""
+        """The type or the choices, for messages."""
         if self.choices and self.type != "list":
             return " or ".join(str(choice) for choice in self.choices)
         if self.type == "list" and self.elements:
@@ -84,11 +66,11 @@ class Option:
 
 
 class Template(str):
-    """A value that only Ansible can read: it holds Jinja, or is encrypted (``!vault``)."""
+    """A value that only Ansible can read: it contains Jinja, or is encrypted (``!vault``)."""
 
 
 def is_template(value: object) -> bool:
-    """Whether Ansible makes the value, or a part of it, at run time."""
+    """Whether Ansible renders the value, or a part of it, at run time."""
     if isinstance(value, dict):
         return any(is_template(element) for element in value.values())
     if isinstance(value, list):
@@ -97,7 +79,7 @@ def is_template(value: object) -> bool:
 
 
 def load_schema(collection: Path = COLLECTION) -> dict[str, Option]:
-    """Read the specifications, in the order of the roles' names; a variable of several roles is there once."""
+    """Read the specifications, in the order of the roles' names; a variable of several roles is listed once."""
     import yaml  # only on the control machine
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -108,7 +90,7 @@ def load_schema(collection: Path = COLLECTION) -> dict[str, Option]:
         specs = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)["argument_specs"]
         for point, entry in specs.items():
             for name, spec in entry.get("options", {}).items():
-                if point != "main":  # what a part of a role needs is given where it is called
+                if point != "main":  # the caller of another entry point passes what that requires
                     spec = {**spec, "required": False}
                 known = schema.get(name)
                 roles = (*(known.roles if known else ()), owner)
@@ -117,7 +99,7 @@ def load_schema(collection: Path = COLLECTION) -> dict[str, Option]:
 
 
 def _option(name: str, spec: Mapping[str, Any], roles: tuple[str, ...] = (), known: Option | None = None) -> Option:
-    """Make an option; of a variable that was there before, its first text stays."""
+    """Build an option; a variable of several roles keeps the description of the first one."""
     text = spec.get("description", "")
     return Option(
         name=name,
@@ -128,39 +110,40 @@ def _option(name: str, spec: Mapping[str, Any], roles: tuple[str, ...] = (), kno
         elements=spec.get("elements", ""),
         required=bool(spec.get("required") or (known and known.required)),
         no_log=bool(spec.get("no_log")),
-        options={inner: _option(inner, one) for inner, one in (spec.get("options") or {}).items()},
+        options={inner: _option(inner, nested) for inner, nested in (spec.get("options") or {}).items()},
         roles=roles,
+        rule=KEY_RULES.get(name, KeyRule()),
     )
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """The known name that a misspelled one is nearest to; '' when none is near."""
+    """Return the known name that is nearest to a misspelled one, or '' if none is near."""
     if not isinstance(name, str) or len(name) > 200:
         return ""
     names = list(known)
-    # A name of the original, a short form, or a word left out: the end of a known one.
-    ends = [one for one in names if len(name) > 3 and one.endswith("_" + name.lower())]
+    # The original tool's name, or a name without its prefix, is the end of a known name.
+    ends = [candidate for candidate in names if len(name) > 3 and candidate.endswith("_" + name.lower())]
     found = difflib.get_close_matches(name.lower(), names, 1, 0.75) or ends[:1]
     return found[0] if found else ""
 
 
 def show(value: object) -> str:
-    """A value as it would stand in YAML, short enough for a line."""
+    """Format a value as in YAML, short enough for one line."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, date):  # a datetime is one, too
+    if isinstance(value, date):  # or a datetime, its subclass
         return value.isoformat()
     try:
         text = repr(value)
-    except ValueError:  # a number of more digits than Python prints
+    except ValueError:  # a number with more digits than Python prints
         text = "a very large number"
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def from_text(option: Option, value: object) -> object:
-    """What Ansible makes of text from ``-e key=value`` where a role asks for another type; the text when that fails."""
+    """Convert text from ``-e key=value`` to the option's type as Ansible does; return the text if that fails."""
     if not isinstance(value, str) or is_template(value):
         return value
     text = value.strip()
@@ -177,16 +160,16 @@ def from_text(option: Option, value: object) -> object:
 
 
 def value_problems(option: Option, value: object, where: str = "") -> Iterator[str]:
-    """Say what is wrong with one value, as "found ..., expected ...".
+    """Yield the problems of one value, as "found ..., expected ...".
 
-    :param where: the place inside of the variable's value, as in ``[2].name``
+    :param where: the position inside the variable's value, such as ``[2].name``
     """
     if is_template(value):
         return
     at = f"{where}: " if where else ""
     wrong = _wrong_type(option, value)
     if wrong:
-        # What a secret is doesn't belong into a message; what kind it is, does.
+        # A message may show the type of a secret, not its value.
         found = type(value).__name__ if option.no_log and value is not None else show(value)
         yield f"{at}found {found}, expected {option.expected}{wrong if wrong is not True else ''}"
     elif option.type == "list" and isinstance(value, list):
@@ -203,15 +186,19 @@ def value_problems(option: Option, value: object, where: str = "") -> Iterator[s
                 yield from value_problems(option.options[name], element, f"{where}.{name}".lstrip("."))
         for name, inner in option.options.items():
             if inner.required and name not in value:
-                yield f"{at}found no key {name}, expected one ({inner.expected})"
+                yield f"{at}found no key {name}, expected it ({inner.expected})"
     elif option.choices and option.type != "list" and value not in option.choices:
         near = nearest(value, map(str, option.choices))
         hint = f": did you mean {near}?" if near and near != value else ""
         yield f"{at}found {show(value)}, expected {option.expected}{hint}"
+    elif not option.rule.allows(value):
+        found = "an unfit text" if option.no_log else show(value)
+        whole = "a whole number, " if option.type == "int" and option.rule.minimum is not None else ""
+        yield f"{at}found {found}, expected {whole}{option.rule.text}"
 
 
 def _wrong_type(option: Option, value: object) -> str | bool:
-    """Whether a value has another type than the option's; text is a hint that says more."""
+    """Whether a value has another type than the option's; a string is a hint for the message."""
     kind = option.type
     if kind in ("str", "path"):
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Whole configurations against all rules: each rule with a value that passes and one that fails."""
+"""Complete configurations against all rules: each rule with a value that passes and one that fails."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check as configuration
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import rules as config_rules
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.extra_vars import extra_values
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.file import ConfigFile, parse_config
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.key_rules import KEY_RULES
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.local_files import (
+    WORKLOAD_NEEDS,
+    most_nodes,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.report import Problem, Report
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.schema import (
     load_schema,
     value_problems,
@@ -28,7 +36,7 @@ AWS = "pegasus_backend: aws\n"
 
 
 class Raw(str):
-    """A value as it stands in the file, without the quotes that a writer of YAML would put around it."""
+    """A value written to the file as it is, without the quotes that a YAML writer would add."""
 
 
 yaml.SafeDumper.add_representer(
@@ -38,7 +46,7 @@ yaml.SafeDumper.add_representer(
 
 
 def no_templates(raw: Any) -> Callable[[str], Any]:
-    """Stands for a templating that can make nothing; plain values are there."""
+    """A resolver that can render no template."""
 
     def value(key: str) -> Any:
         raise LookupError(key)
@@ -47,7 +55,7 @@ def no_templates(raw: Any) -> Callable[[str], Any]:
 
 
 class Project:
-    """A project's folder with the shipped files, to be changed."""
+    """A project folder with the shipped files, which a test may change."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -59,8 +67,8 @@ class Project:
         self.config = root / "group_vars/all/config.yml"
         self.base = yaml.safe_load((ROOT / "group_vars/all/config.yml").read_text()) | {"pegasus_backend": "aws"}
 
-    def check(self, changes: dict[str, Any] | None = None, *extra: str, **options: Any) -> list[configuration.Problem]:
-        """Write config.yml with some keys changed (None: taken out) and check it."""
+    def check(self, changes: dict[str, Any] | None = None, *extra: str, **options: Any) -> list[Problem]:
+        """Write config.yml with some keys changed (None removes a key) and check it."""
         values = {key: value for key, value in {**self.base, **(changes or {})}.items() if value is not None}
         self.config.write_text(yaml.safe_dump(values, sort_keys=False))
         return self.examine(*extra, **options).problems
@@ -70,12 +78,12 @@ class Project:
         *extra: str,
         config: Path | None = None,
         launching: bool = True,
-        resolve: configuration.Resolve = no_templates,
-    ) -> configuration.Report:
-        return configuration.examine(
+        resolve: check.Resolve = no_templates,
+    ) -> Report:
+        return check.examine(
             self.root,
             config,
-            configuration.extra_values(extra, self.root),
+            extra_values(extra, self.root),
             resolve,
             schema=SCHEMA,
             launching=launching,
@@ -131,19 +139,19 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         "ec2_provision_allowed_cidrs",
         "expected networks",
     ),
-    ({"ec2_provision_subnet_ids": ["subnet-0123abcd"]}, {"ec2_provision_subnet_ids": ["vpc-1"]}, "ec2_provision_subnet_ids", "subnets' ids"),
+    ({"ec2_provision_subnet_ids": ["subnet-0123abcd"]}, {"ec2_provision_subnet_ids": ["vpc-1"]}, "ec2_provision_subnet_ids", "subnet ids"),
     ({"ec2_provision_zone_count": 3}, {"ec2_provision_zone_count": 0}, "ec2_provision_zone_count", "1 to 6"),
     (
         {"ec2_provision_zone_count": 2, "ec2_provision_zones": ["us-east-1a", "us-east-1b"]},
         {"ec2_provision_zone_count": 2, "ec2_provision_zones": ["us-east-1a"]},
         "ec2_provision_zones",
-        "found 1, expected 2 zones, or more",
+        "found 1, expected at least 2 zones",
     ),
     (
         {"ec2_provision_zone_count": 1, "ec2_provision_subnet_ids": ["subnet-0123abcd"]},
         {"ec2_provision_zone_count": 2, "ec2_provision_subnet_ids": ["subnet-0123abcd"]},
         "ec2_provision_subnet_ids",
-        "expected 2 subnets, each in another zone",
+        "expected at least 2 subnets in different zones",
     ),
     (
         {"ec2_provision_prices": {"r6gd.*": 1.5, "*": 0}},
@@ -248,7 +256,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         {"aerospike_server_extra_settings": {"service": {"x": None}}},
         {"aerospike_server_extra_settings": {"service": {"x": "a{b"}}},
         "aerospike_server_extra_settings",
-        "no aerospike.conf can hold",
+        "aerospike.conf can't contain",
     ),
     (
         {"aerospike_server_extra_settings": {"namespace": {"index-type": "shmem", "storage-engine": {"x": 1}}, "logging": {"console": None}}},
@@ -337,7 +345,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"grafana_prometheus_exporter_version": "1.*"}, {"grafana_prometheus_exporter_version": "v1"}, "grafana_prometheus_exporter_version", "1.34.0"),
     ({"grafana_prometheus_retention": "2w"}, {"grafana_prometheus_retention": "long"}, "grafana_prometheus_retention", "such as 15d"),
     ({"grafana_prometheus_admin_user": "me"}, {"grafana_prometheus_admin_user": "a:b"}, "grafana_prometheus_admin_user", "without blanks and colons"),
-    # numbers and dates that YAML reads in its own way
+    # numbers and dates that YAML reads differently
     ({"pegasus_cluster_nodes": 8}, {"pegasus_cluster_nodes": Raw("010")}, "pegasus_cluster_nodes", "found 010, which YAML reads as 8"),
     ({"ec2_provision_expiry": 90}, {"ec2_provision_expiry": Raw("1:30")}, "ec2_provision_expiry", "found 1:30, which YAML reads as 90, expected a plain number, or quotes"),
     ({"pegasus_namespace": "0x10"}, {"pegasus_namespace": Raw("0x10")}, "pegasus_namespace", "found 0x10, which YAML reads as 16"),
@@ -348,7 +356,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({}, {"pegasus_cluster_node": 3}, "pegasus_cluster_node", "did you mean pegasus_cluster_nodes?"),
     ({}, {"CLUSTER_NAME": "x"}, "CLUSTER_NAME", "did you mean pegasus_cluster_name?"),
     ({}, {"quite_something_else": 1}, "quite_something_else", "docs/configuration.md"),
-    ({}, {"aerospike_server_seeds": ["1.2.3.4"]}, "aerospike_server_seeds", "derives itself"),
+    ({}, {"aerospike_server_seeds": ["1.2.3.4"]}, "aerospike_server_seeds", "a value that Pegasus derives"),
     ({}, {"ec2_provision_state": "absent"}, "ec2_provision_state", "for one run only"),
     ({"pegasus_region": "us-east-2"}, {"pegasus_region": "{{ region }}"}, "pegasus_region", "found a template"),
     ({"pegasus_namespace": "{{ x }}"}, {"pegasus_namespace": None}, "pegasus_namespace", "found no such key"),
@@ -373,11 +381,9 @@ def test_each_rule(project: Project, good: dict[str, Any], bad: dict[str, Any], 
 
 
 def test_every_rule_has_a_row() -> None:
-    """A value that passes and one that fails: each form, each limit (below), and each rule across fields."""
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import rules as config_rules
-
+    """A value that passes and one that fails for each pattern, each limit (below) and each rule across keys."""
     keys = {key for _, bad, key, _ in RULES if key in bad}
-    assert set(config_rules.FORMS) <= keys
+    assert {key for key, rule in KEY_RULES.items() if rule.pattern or rule.choices} <= keys
     base = {key: option.default for key, option in SCHEMA.items() if option.default is not None}
     base |= yaml.safe_load((ROOT / "group_vars/all/config.yml").read_text())
     refusing = {
@@ -387,7 +393,7 @@ def test_every_rule_has_a_row() -> None:
 
 
 def _refuses(rule: Any, values: dict[str, Any]) -> bool:
-    """Whether a rule finds something; values that have a wrong type never come to it."""
+    """Whether a rule reports a problem; it never gets values of a wrong type."""
     right = (
         {key: value for key, value in values.items() if not list(value_problems(SCHEMA[key], value))}
         if all(key in SCHEMA for key in values)
@@ -396,9 +402,9 @@ def _refuses(rule: Any, values: dict[str, Any]) -> bool:
     return bool(list(rule(right)))
 
 
-def test_a_number_that_is_a_secret_isnt_shown(project: Project) -> None:
+def test_a_numeric_secret_isnt_shown(project: Project) -> None:
     (problem,) = project.check({"grafana_prometheus_admin_password": Raw("01234567")})
-    assert "found a number that YAML reads as another" in problem.message and "1234567" not in problem.text
+    assert "found a number that YAML reads differently" in problem.message and "1234567" not in problem.text
 
 
 def test_a_message_is_one_line(project: Project) -> None:
@@ -408,26 +414,31 @@ def test_a_message_is_one_line(project: Project) -> None:
     assert len(problems) >= 4 and all(len(problem.text.splitlines()) == 1 for problem in problems)
 
 
-def test_every_limit_and_form_is_of_a_known_key() -> None:
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import rules as config_rules
+def test_every_key_rule_belongs_to_a_known_key_and_accepts_its_default() -> None:
+    assert set(KEY_RULES) <= set(SCHEMA)
+    for key, rule in KEY_RULES.items():
+        option = SCHEMA[key]
+        assert option.default is None or not list(value_problems(option, option.default)), key
+        assert bool(rule.text) or bool(rule.scope), f"{key}: the rule says nothing"
+        assert not rule.unit or rule.minimum is not None, key
 
-    assert set(config_rules.LIMITS) | set(config_rules.FORMS) <= set(SCHEMA)
-    for key, limits in config_rules.LIMITS.items():
-        assert SCHEMA[key].type in ("int", "float")
-        default = SCHEMA[key].default
-        assert default is None or limits.hold(default), key
-        assert config_rules.limit_problem(key, limits.low, SCHEMA[key].type) == ""
-        assert "expected" in config_rules.limit_problem(key, limits.low - 1, SCHEMA[key].type)
-        if limits.high is not None:
-            assert config_rules.limit_problem(key, limits.high, SCHEMA[key].type) == ""
-            assert "expected" in config_rules.limit_problem(key, limits.high + 1, SCHEMA[key].type)
+
+@pytest.mark.parametrize("key", [key for key, rule in KEY_RULES.items() if rule.minimum is not None])
+def test_each_limit_accepts_its_ends_and_refuses_what_is_beyond(key: str) -> None:
+    option, rule = SCHEMA[key], KEY_RULES[key]
+    assert option.type in ("int", "float") and rule.minimum is not None
+    assert list(value_problems(option, rule.minimum)) == []
+    assert "expected" in next(value_problems(option, rule.minimum - 1))
+    if rule.maximum is not None:
+        assert list(value_problems(option, rule.maximum)) == []
+        assert "expected" in next(value_problems(option, rule.maximum + 1))
 
 
 def test_the_shipped_files_have_no_mistake(project: Project) -> None:
     shutil.copy(ROOT / "group_vars/all/config.yml", project.config)
     report = project.examine()
     assert report.problems == []
-    assert "pegasus_data_storage" in report.unknown  # of the local preset: known once the cloud runs
+    assert "pegasus_data_storage" in report.unknown  # of the local preset, known once the local cloud runs
     assert project.check({}) == []
 
 
@@ -445,8 +456,8 @@ def test_all_mistakes_at_once_with_their_lines(project: Project) -> None:
     assert [problem.line for problem in problems] == sorted(problem.line for problem in problems)
 
 
-def test_nothing_follows_from_a_value_that_isnt_known(project: Project) -> None:
-    """Where data is follows, in the local cloud, from what the machine can do."""
+def test_an_unknown_value_causes_no_problem(project: Project) -> None:
+    """In the local cloud, the data storage depends on the machine."""
     local = {"pegasus_backend": "local", "pegasus_primary_index_storage": "disk"}
     lists = {"nvme_partition_primary_index_partitions": "1", "nvme_partition_data_partitions": "2-5"}
     assert project.check({**local, **lists}) == []
@@ -463,12 +474,12 @@ def test_nothing_follows_from_a_value_that_isnt_known(project: Project) -> None:
         ("a: 1\n\tb: 2\n", 2, "expected valid YAML"),
         ("just text\n", 1, "expected lines of `key: value`"),
         ("- a\n- b\n", 1, "expected lines of `key: value`"),
-        ("pegasus_namespace: a\npegasus_namespace: b\n", 2, "found it again (first on line 1)"),
+        ("pegasus_namespace: a\npegasus_namespace: b\n", 2, "found a duplicate (first on line 1)"),
         ("ec2_provision_tags: {a: 1,\n  a: 2}\n", 2, "found 'a' twice in it"),
         ("ec2_provision_tags:\n  a: [1_0]\n", 2, "found 1_0, which YAML reads as 10"),
         ("1: 2\n", 1, "found '1' as a key"),
         ("[a, b]: 2\n", 1, "found a structure as a key"),
-        ("a: &x [*x]\n", 1, "found the reference *x"),
+        ("a: &x [*x]\n", 1, "found the alias *x"),
         ("a: 1\n---\nb: 2\n", 2, "found a second document"),
         ("a: " + "[" * 30 + "]" * 30, 1, "levels of nesting"),
         ("pegasus_namespace: 2026-99-99\n", 1, "can't read"),
@@ -485,12 +496,12 @@ def test_files_that_cant_be_read(project: Project, content: str | bytes, line: i
     assert any(at == line and said in text for at, text in found), found
 
 
-def test_a_file_that_isnt_there(project: Project) -> None:
+def test_a_missing_file(project: Project) -> None:
     (problem,) = project.examine().problems
-    assert problem.text.startswith("group_vars/all/config.yml: found no such file, expected one")
+    assert problem.text.startswith("group_vars/all/config.yml: found no such file, expected a configuration")
 
 
-def test_an_encrypted_value_is_ansibles_matter(project: Project) -> None:
+def test_an_encrypted_value_is_left_to_ansible(project: Project) -> None:
     text = yaml.safe_dump({**project.base, "grafana_prometheus_admin_password": "x"})
     project.config.write_text(
         text.replace("admin_password: x", "admin_password: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  6162")
@@ -498,7 +509,7 @@ def test_an_encrypted_value_is_ansibles_matter(project: Project) -> None:
     assert project.examine().problems == []
 
 
-def test_a_byte_order_mark_is_no_mistake(project: Project) -> None:
+def test_a_byte_order_mark_is_accepted(project: Project) -> None:
     project.config.write_text("\ufeff" + yaml.safe_dump(project.base), encoding="utf-8")
     assert project.examine().problems == []
 
@@ -516,7 +527,7 @@ def test_a_byte_order_mark_is_no_mistake(project: Project) -> None:
         ('{"nvme_partition_count": "5"}', "nvme_partition_count", ""),
         ('{"nvme_partition_count": 500}', "nvme_partition_count", "1 to 128"),
         ("pegasus_region=us-west-1", "pegasus_region", "--config other.yml"),
-        ("pegasus_backend=aws", "pegasus_backend", "the inventory reads it there"),
+        ("pegasus_backend=aws", "pegasus_backend", "the inventory reads the file"),
         ("novalue", "", "found no '='"),
         ("a='", "", "expected KEY=VALUE"),
         ("{", "", "expected valid YAML"),
@@ -532,25 +543,25 @@ def test_values_of_the_command_line_follow_the_same_rules(project: Project, extr
     assert all(problem.file.partition(" ")[0] == "-e" and "expected" in problem.message for problem in problems)
 
 
-def test_values_of_the_command_line_count(project: Project) -> None:
+def test_values_of_the_command_line_win(project: Project) -> None:
     assert project.check({"perseus_client_record_size": 10}, "perseus_client_record_size=300") == []
     report = project.examine("perseus_client_string_index=yes", "chaos_nodes=1,2", "ansible_user=me")
     assert report.values["perseus_client_string_index"] is True
     assert report.values["chaos_nodes"] == [1, 2]
 
 
-def test_a_playbooks_own_variable_may_be_given(project: Project) -> None:
+def test_a_playbooks_own_variable_is_accepted(project: Project) -> None:
     (project.root / "playbooks/logs.yml").write_text(
-        "# Takes the path.\n- hosts: cluster\n  vars: {x: '{{ logs_path | default(pegasus_root) }}'}\n"
+        "# Reads the path.\n- hosts: cluster\n  vars: {x: '{{ logs_path | default(pegasus_root) }}'}\n"
     )
     assert project.check({}, "logs_path=/x") == []
-    assert project.check({}, "pegasus_logs_dir=/x") == [], "one of wiring.yml"
+    assert project.check({}, "pegasus_logs_dir=/x") == [], "a variable of wiring.yml"
     for word in ("logs_paths", "cluster", "path", "hosts", "default"):
         (problem,) = project.check({}, f"{word}=1")
         assert problem.key == word and "found an unknown key" in problem.message
 
 
-def test_a_file_of_the_command_line_is_told_with_its_lines(project: Project) -> None:
+def test_a_file_of_the_command_line_is_reported_with_its_lines(project: Project) -> None:
     project.check({})
     (project.root / "more.yml").write_text("\nnodes: 3\n\npegasus_replication_factor: 9\npegasus_region: eu-west-1\n")
     said = [problem.text for problem in project.examine("perseus_client_record_size=1", "@more.yml").problems]
@@ -563,11 +574,11 @@ def test_a_file_of_the_command_line_is_told_with_its_lines(project: Project) -> 
     (project.root / "more.yml").write_text("a: [\n")
     (problem,) = project.examine("@more.yml").problems
     assert (problem.file, problem.line) == ("-e @more.yml", 2)
-    # The later one counts.
+    # The later value wins.
     assert project.examine("nvme_partition_count=4", '{"nvme_partition_count": 6}').values["nvme_partition_count"] == 6
 
 
-def test_a_second_file_lies_over_config_yml(project: Project, tmp_path: Path) -> None:
+def test_a_second_file_overrides_config_yml(project: Project, tmp_path: Path) -> None:
     project.check({})
     other = tmp_path / "other.yml"
     other.write_text(
@@ -594,14 +605,14 @@ def test_a_second_file_lies_over_config_yml(project: Project, tmp_path: Path) ->
         ("read: 1", "write: 1", 5, "is already on line 4"),
     ],
 )
-def test_threads_of_a_wrong_form(project: Project, old: str, new: str, line: int, said: str) -> None:
+def test_wrong_threads(project: Project, old: str, new: str, line: int, said: str) -> None:
     (project.root / "threads.yaml").write_text(THREADS.replace(old, new, 1))
     problems = project.check({})
     assert any(p.file == "threads.yaml" and p.line == line and said in p.message for p in problems), problems
     assert project.check({}) and not project.examine(launching=False).problems
 
 
-@pytest.mark.parametrize(("workload", "key"), configuration.WORKLOAD_NEEDS.items())
+@pytest.mark.parametrize(("workload", "key"), WORKLOAD_NEEDS.items())
 def test_a_query_workload_needs_its_setting(project: Project, workload: str, key: str) -> None:
     (project.root / "threads.yaml").write_text(THREADS.replace(f"{workload}: 0", f"{workload}: 2"))
     (problem,) = project.check({key: False})
@@ -609,13 +620,13 @@ def test_a_query_workload_needs_its_setting(project: Project, workload: str, key
     assert project.check({key: True}) == []
 
 
-def test_the_line_of_a_workload_is_found_however_it_is_written(project: Project) -> None:
+def test_the_line_of_a_workload_is_found_in_any_format(project: Project) -> None:
     (project.root / "threads.yaml").write_text("\ufeff" + THREADS.replace("stringSearch: 0", "stringSearch  : 2"))
     (problem,) = project.check({"perseus_client_string_index": False})
     assert problem.line == THREADS[: THREADS.index("stringSearch")].count("\n") + 1
 
 
-def test_another_file_of_the_load_is_the_one_that_is_checked(project: Project) -> None:
+def test_another_file_of_the_live_load_is_checked(project: Project) -> None:
     project.check({})
     (project.root / "other.yaml").write_text(THREADS.replace("write: 1", "write: 501"))
     report = project.examine("perseus_client_threads_file=other.yaml", resolve=lambda raw: raw.__getitem__)
@@ -623,13 +634,13 @@ def test_another_file_of_the_load_is_the_one_that_is_checked(project: Project) -
     assert problem.file == "other.yaml" and problem.line == 4
 
 
-def test_threads_that_arent_there(project: Project) -> None:
+def test_a_missing_threads_file(project: Project) -> None:
     (project.root / "threads.yaml").unlink()
     (problem,) = project.check({})
     assert problem.file == "threads.yaml"
 
 
-LICENCE = "# made for a test\nfeature-key-version 2\nserial-number 4711\nvalid-until-date {date}\nasdb-cluster-nodes-limit {nodes}\n"
+LICENCE = "# for a test\nfeature-key-version 2\nserial-number 4711\nvalid-until-date {date}\nasdb-cluster-nodes-limit {nodes}\n"
 
 
 @pytest.mark.parametrize(
@@ -655,7 +666,7 @@ def test_licences(project: Project, text: str | None, said: str) -> None:
     problems = project.check({"aerospike_server_features_file": "features.conf"})
     assert [said in problem.message for problem in problems] == [True] * bool(said)
     assert not any("4711" in problem.text for problem in problems)
-    # Whoever takes an environment down needs no valid licence.
+    # Removing an environment needs no valid licence.
     assert project.examine(launching=False).problems == []
     assert project.check({"aerospike_server_features_file": "features.conf", **COMMUNITY}) == []
 
@@ -664,10 +675,10 @@ def test_licences(project: Project, text: str | None, said: str) -> None:
 def test_the_role_reads_the_licence_that_was_checked(
     project: Project, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A path that only the check finds would fail on the hosts, after they were launched."""
+    """A path that only the check finds would fail on the hosts, after their launch."""
 
     def lookup(plugin: str, path: str, rstrip: bool) -> str:
-        """Ansible's, which searches a relative path in the playbook's folder, and never in the project's."""
+        """Ansible's lookup: it resolves a relative path in the playbook's folder, not in the project's."""
         assert (plugin, rstrip) == ("ansible.builtin.file", False)
         return (project.root / "playbooks" / Path(path).expanduser()).read_text()
 
@@ -676,7 +687,7 @@ def test_the_role_reads_the_licence_that_was_checked(
     (project.root / "features.conf").write_text(text)
     name = name.format(root=project.root)
     assert project.check({"aerospike_server_features_file": name}) == []
-    role = Path(configuration.__file__).parents[3] / "roles/aerospike_server"
+    role = Path(check.__file__).parents[3] / "roles/aerospike_server"
     known = {"aerospike_server_features_file": name, "pegasus_root": str(project.root), "lookup": lookup}
     source = yaml.safe_load((role / "vars/main.yml").read_text())["__aerospike_server_features_source"]
     known["__aerospike_server_features_source"] = jinja2.Template(source).render(known).strip()
@@ -688,14 +699,14 @@ def test_the_role_reads_the_licence_that_was_checked(
     assert jinja2.Template(file["secret_content"], keep_trailing_newline=True).render(known) == text
 
 
-def test_how_many_nodes_there_may_ever_be(project: Project) -> None:
-    """add-nodes adds to what exists, which only EC2 knows."""
+def test_the_largest_number_of_nodes(project: Project) -> None:
+    """add-nodes adds to the existing nodes, which only EC2 knows."""
 
     def most(settings: dict[str, Any]) -> tuple[int, str]:
         project.check(settings)
-        return configuration.most_nodes(project.examine(), project.root)
+        return most_nodes(project.examine(), project.root)
 
-    # Packages of another source may be simulated.
+    # Packages of other sources may be simulated.
     assert most({"pegasus_artifact_source": "http://mirror"}) == (0, "")
     bare = {"pegasus_artifact_source": "upstream"}
     assert most(bare) == (1, "without a licence (aerospike_server_features_file) the enterprise edition has at most 1")
@@ -708,7 +719,7 @@ def test_how_many_nodes_there_may_ever_be(project: Project) -> None:
     assert most({**named, **COMMUNITY}) == (8, "the community edition has at most 8")
 
 
-# --- any file at all ------------------------------------------------------------------------------------------------------
+# --- arbitrary files ------------------------------------------------------------------------------------------------------
 
 SCALARS = st.one_of(
     st.none(),
@@ -757,7 +768,7 @@ def test_no_file_makes_the_check_crash(content: bytes, tmp_path_factory: pytest.
     project = _shared(tmp_path_factory)
     project.config.write_bytes(content)
     report = project.examine()
-    assert report.problems, "no such file is a whole configuration"
+    assert report.problems, "no such file is a complete configuration"
     assert all(problem.text for problem in report.problems)
 
 
@@ -797,13 +808,13 @@ _projects: list[Project] = []
 
 
 def _shared(factory: pytest.TempPathFactory) -> Project:
-    """One folder for all examples of the property tests."""
+    """A folder that all examples of the property tests share."""
     if not _projects:
         _projects.append(Project(factory.mktemp("any") / "project"))
     return _projects[0]
 
 
-def test_the_words_of_a_problem() -> None:
-    problem = configuration.Problem("config.yml", 7, "key", "found 1, expected 2", "kez")
+def test_the_text_of_a_problem() -> None:
+    problem = Problem("config.yml", 7, "key", "found 1, expected 2", "kez")
     assert problem.text == problem.record()["text"] == "config.yml:7: key: found 1, expected 2"
     assert problem.record()["nearest"] == "kez"

@@ -1,4 +1,4 @@
-"""Rules that need EC2's and the artifact source's answers, by table and against moto."""
+"""Rules that need answers of EC2 and the artifact source, by table and against moto."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from urllib.error import HTTPError
 import boto3
 import pytest
 import yaml
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check as configuration
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import (
+    artifact_checks,
     fixed_values,
     launch_rules,
     preflight,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.file import ConfigFile
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.report import Places, Report
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import TAG_FIXED, Instance
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import parse_partitions
@@ -80,8 +81,8 @@ def described(
 
 
 TYPES = {
-    one["InstanceType"]: one
-    for one in (
+    element["InstanceType"]: element
+    for element in (
         described("r6gd.8xlarge", [1900]),
         described("small.disk", [2]),
         described("tiny.disk", [1]),
@@ -118,7 +119,7 @@ SERVER = "ec2_provision_cluster_instance_type"
             {**FLASH, "aerospike_server_partition_tree_sprigs": 16384},
             {**FLASH, "aerospike_server_partition_tree_sprigs": 32768},
             "aerospike_server_partition_tree_sprigs",
-            "found 32768, which need 341.3 GiB on each node for the primary index, where its partitions give 285.8 GiB, "
+            "found 32768, which need 341.3 GiB on each node for the primary index, but its partitions have 285.8 GiB, "
             "expected at most 16384",
         ),
         (
@@ -132,7 +133,7 @@ SERVER = "ec2_provision_cluster_instance_type"
             {"aerospike_server_partition_tree_sprigs": 2**24},
             {"aerospike_server_partition_tree_sprigs": 2**28},
             "aerospike_server_partition_tree_sprigs",
-            "found 268435456, which need 3413.3 GiB of memory on each node, wherever the index is, expected at most "
+            "found 268435456, which need 3413.3 GiB of memory on each node, even for an index on disk, expected at most "
             "16777216, for 90 percent of the 256.0 GiB of r6gd.8xlarge",
         ),
         (
@@ -145,7 +146,7 @@ SERVER = "ec2_provision_cluster_instance_type"
             {**MEMORY, SERVER: "least.memory", "aerospike_server_version": "8.0.0.4"},
             {**MEMORY, SERVER: "least.memory", "aerospike_server_version": "8.1.0.3"},
             SERVER,
-            "with 0.5 GiB of memory, expected a type with room for the least of data in memory (512 MiB)",
+            "with 0.5 GiB of memory, expected a type with room for the minimum of data in memory (512 MiB)",
         ),
     ],
 )  # fmt: skip
@@ -213,7 +214,7 @@ ON_DISK = {**VALUES, **FLASH}
         ("nvme_partition_primary_index_partitions", "1-2"),
     ],
 )
-def test_a_running_cluster_keeps_its_values(key: str, value: Any) -> None:
+def test_a_running_cluster_refuses_new_values(key: str, value: Any) -> None:
     assert launch_rules.problems(ON_DISK, TYPES, [server(ON_DISK)]) == []
     changed = {**ON_DISK, key: value}
     texts = [text for about, text in launch_rules.problems(changed, TYPES, [server(ON_DISK)]) if about == key]
@@ -222,19 +223,19 @@ def test_a_running_cluster_keeps_its_values(key: str, value: Any) -> None:
         and text.endswith("./pegasus-driver destroy-cluster && ./pegasus-driver setup-cluster")
         for text in texts
     )
-    # What is gone, and what never was a server, binds nothing; nor does a server of before this tag.
+    # Terminated instances, other kinds and servers without the tag don't restrict the configuration.
     for other in (server(ON_DISK, state="terminated"), server(ON_DISK, kind="client"), server(ON_DISK, tags={})):
         assert not [text for _, text in launch_rules.problems(changed, TYPES, [other]) if "can't be changed" in text]
 
 
-def test_a_server_of_before_its_edition_was_kept_binds_the_rest() -> None:
+def test_a_tag_without_the_edition_restricts_the_rest() -> None:
     tag = fixed_values.tag_value(VALUES).replace("edition=enterprise ", "")
     changed = {**VALUES, "aerospike_server_edition": "community", "pegasus_namespace": "Other"}
     assert [key for key, _ in fixed_values.changed_values(tag, changed, "B")] == ["pegasus_namespace"]
 
 
-def test_the_command_that_rebuilds_is_about_the_same_environment() -> None:
-    """Without the file of --config it would take another one down."""
+def test_the_rebuild_command_names_the_same_environment() -> None:
+    """Without the file of --config it would destroy another cluster."""
     changed = {**VALUES, "pegasus_namespace": "Other"}
     ((_, text),) = launch_rules.problems(changed, TYPES, [server(VALUES)], config="/my own/other.yml")
     assert text.endswith(
@@ -243,7 +244,7 @@ def test_the_command_that_rebuilds_is_about_the_same_environment() -> None:
     )
 
 
-def test_partitions_of_what_is_in_memory_are_free_to_change() -> None:
+def test_partitions_may_change_while_everything_is_in_memory() -> None:
     values = {**VALUES, **MEMORY}
     assert (
         list(fixed_values.changed_values(fixed_values.tag_value(values), values | {"nvme_partition_count": 9}, "B"))
@@ -251,12 +252,12 @@ def test_partitions_of_what_is_in_memory_are_free_to_change() -> None:
     )
 
 
-def test_another_way_to_write_the_same_partitions_is_no_change() -> None:
+def test_another_spelling_of_the_same_partitions_isnt_a_change() -> None:
     tag = fixed_values.tag_value(VALUES)
     assert list(fixed_values.changed_values(tag, VALUES | {"nvme_partition_data_partitions": "1,2,3-5"}, "B")) == []
     odd = {**VALUES, "nvme_partition_count": 40, "nvme_partition_data_partitions": ",".join(map(str, range(1, 40, 2)))}
     assert "on-data=digest:" in fixed_values.tag_value(odd)
-    # A tag of before lists were shortened that far.
+    # A tag with a longer list than today's limit.
     tag = fixed_values.tag_value(odd).replace("on-data=digest:", "on-data=1,3,5,7,9,11,13,15,17,19,21,23 was=")
     same = odd | {"nvme_partition_data_partitions": "1,3,5,7,9,11,13,15,17,19,21,23"}
     assert list(fixed_values.changed_values(tag, same, "B")) == []
@@ -265,7 +266,7 @@ def test_another_way_to_write_the_same_partitions_is_no_change() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["data", "primary", "secondary", ""]), min_size=128, max_size=128))
-def test_the_tag_fits_whatever_the_partitions(purposes: list[str]) -> None:
+def test_the_tag_fits_for_any_partitions(purposes: list[str]) -> None:
     values = {
         **VALUES,
         "pegasus_namespace": "n" * 31,
@@ -283,7 +284,7 @@ def test_the_tag_fits_whatever_the_partitions(purposes: list[str]) -> None:
     assert list(fixed_values.changed_values(tag, values, "B")) == []
 
 
-# --- asking ------------------------------------------------------------------------------------------------------------------
+# --- EC2 and the artifact source ------------------------------------------------------------------------------------------------------------------
 
 MIRRORED = {
     "http://mirror/exporter/1.34.0/exporter_1.34.0_amd64.deb": "",
@@ -295,7 +296,7 @@ FILE = "aerospike-server-enterprise_{version}_tools-*_{distribution}_{architectu
 
 
 def image(architecture: str, word: str) -> dict[str, Any]:
-    """An image as moto's own list has them."""
+    """An element of moto's list of images."""
     return {
         "ami_id": f"ami-{architecture[:3]}00000",
         "name": f"debian-12-{word}-20260101",
@@ -307,8 +308,8 @@ def image(architecture: str, word: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
-    """Asks for a configuration: returns the report and what stayed unchecked. pages: address -> text, or an exception."""
+def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
+    """Checks a configuration: returns the report and the unchecked rules. pages: URL -> text, or an exception."""
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -320,7 +321,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
         before: Sequence[str] = (),
         unknown: Sequence[str] = (),
     ) -> Any:
-        """before: keys that were found wrong already."""
+        """before: keys that are already reported as wrong."""
         values = {**VALUES, "ec2_provision_cluster_instance_type": "i4i.large", **(changes or {})}
         values = {key: value for key, value in values.items() if value is not None}
         others = {
@@ -339,10 +340,8 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
             "grafana_prometheus_grafana_file": "grafana_{version}_{deb_architecture}.deb",
             **(other or {}),
         }
-        places = configuration.Places(tmp_path, [ConfigFile(tmp_path / "config.yml")], "preset")
-        report = configuration.Report(
-            values=values, value=lambda key: others[key], places=places, unknown=list(unknown)
-        )
+        places = Places(tmp_path, [ConfigFile(tmp_path / "config.yml")], "preset")
+        report = Report(values=values, value=lambda key: others[key], places=places, unknown=list(unknown))
         for key in before:
             report.add(key, "found a mistake, expected none")
         given_pages = {"http://mirror/enterprise/8.0.0.4/": LISTING.format(arch="x86_64"), **MIRRORED, **(pages or {})}
@@ -354,12 +353,12 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Any]:
                 raise page
             return _Answer(page)
 
-        monkeypatch.setattr(preflight, "urlopen", open_page)
-        # The variable was read at moto's import; now it keeps out moto's own list, which is most of the work of a test.
+        monkeypatch.setattr(artifact_checks, "urlopen", open_page)
+        # moto has read the variable at import; now it keeps moto from loading its own list, most of a test's time.
         monkeypatch.setenv("MOTO_AMIS_PATH", "unused")
         monkeypatch.setattr(amis, "AMIS", [image("x86_64", "amd64"), image("arm64", "arm64")])
         with mock_aws():
-            return report, preflight.ask(report, launching=launching)
+            return report, preflight.check_remote(report, launching=launching)
 
     return run
 
@@ -378,93 +377,100 @@ class _Answer:
         return self.text.encode()
 
 
-def test_what_is_right_passes_with_three_calls(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_right_configuration_passes_with_three_calls(
+    check: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = []
     real = preflight.Ec2
     monkeypatch.setattr(preflight, "Ec2", lambda *args, **more: made.append(real(*args, **more)) or made[-1])
-    report, unchecked = ask()
+    report, unchecked = check()
     assert report.problems == [] and unchecked == []
     assert dict(made[0].calls) == {"describe_instance_types": 1, "describe_instances": 1, "describe_images": 1}
 
 
 @pytest.mark.parametrize("name", ["/aws/service/debian/release/12/latest/{architecture}", "debian-12-*{machine}*"])
 def test_an_image_may_be_named_by_a_parameter_or_by_the_machine(
-    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
+    check: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """What a parameter holds is read when it is launched; a machine is x86_64 where Debian says amd64."""
+    """A launch resolves the parameter; {machine} is x86_64 where {architecture} is amd64."""
     made = {"name": "debian-12-x86_64-1"}
     monkeypatch.setitem(globals(), "image", lambda architecture, word, old=image: old(architecture, word) | made)
-    report, _ = ask({"ec2_provision_image_name": name})
+    report, _ = check({"ec2_provision_image_name": name})
     assert report.problems == []
-    assert {problem.key for problem in ask({"ec2_provision_image_name": "x-{machine}"})[0].problems}
+    assert {problem.key for problem in check({"ec2_provision_image_name": "x-{machine}"})[0].problems}
 
 
-def test_mistakes_of_all_kinds_are_told_together(ask: Callable[..., Any]) -> None:
+def test_mistakes_of_all_kinds_are_reported_together(check: Callable[..., Any]) -> None:
     wrong = {
         "ec2_provision_client_instance_type": "c6i.none",
         "aerospike_server_version": "8.0.0.5",
         "ec2_provision_image_name": "nothing-*",
     }
-    report, _ = ask(wrong)
+    report, _ = check(wrong)
     assert {problem.key for problem in report.problems} == set(wrong)
     assert all("found" in problem.message and "expected" in problem.message for problem in report.problems)
 
 
-def test_what_is_asked_is_told_together_with_what_was_wrong_already(ask: Callable[..., Any]) -> None:
-    def told(*keys: str, **changes: Any) -> tuple[set[str], list[str]]:
-        report, unchecked = ask(dict.fromkeys(keys) | changes, before=keys)
-        return {problem.key for problem in report.problems}, [one.text for one in unchecked]
+def test_remote_mistakes_are_reported_with_earlier_ones(check: Callable[..., Any]) -> None:
+    def reported(*keys: str, **changes: Any) -> tuple[set[str], list[str]]:
+        report, unchecked = check(dict.fromkeys(keys) | changes, before=keys)
+        return {problem.key for problem in report.problems}, [rule.text for rule in unchecked]
 
     client = "ec2_provision_client_instance_type"
-    assert told("pegasus_replication_factor", **{client: "c6i.none"}) == ({"pegasus_replication_factor", client}, [])
-    # What can't be asked without a wrong value is said; a version of a wrong edition is nobody's mistake.
-    keys, unchecked = told("pegasus_region", "aerospike_server_edition", grafana_prometheus_grafana_version="12.9.9")
+    assert reported("pegasus_replication_factor", **{client: "c6i.none"}) == (
+        {"pegasus_replication_factor", client},
+        [],
+    )
+    # Rules that need a wrong value are reported as unchecked; a version isn't checked for a wrong edition.
+    keys, unchecked = reported(
+        "pegasus_region", "aerospike_server_edition", grafana_prometheus_grafana_version="12.9.9"
+    )
     assert keys == {"pegasus_region", "aerospike_server_edition"}
-    assert "and what a running cluster can't change: asked once pegasus_region is right" in unchecked[0]
-    _, unchecked = told("pegasus_artifact_source")
-    assert unchecked == [f"{preflight.ARTIFACT_RULES}: asked once pegasus_artifact_source is right"]
+    assert "and what a running cluster can't change: checked once pegasus_region is right" in unchecked[0]
+    _, unchecked = reported("pegasus_artifact_source")
+    assert unchecked == [f"{preflight.ARTIFACT_RULES}: checked once pegasus_artifact_source is right"]
 
 
-def test_a_file_that_cant_be_read_is_no_reason_to_ask() -> None:
-    (unchecked,) = preflight.ask(configuration.Report(), launching=False)
-    assert unchecked.text == "what EC2 and the artifact source say: asked once the mistakes are corrected"
+def test_an_unreadable_file_causes_no_remote_check() -> None:
+    (unchecked,) = preflight.check_remote(Report(), launching=False)
+    assert unchecked.text == "the rules that need EC2 and the artifact source: checked once the mistakes are corrected"
 
 
-def test_an_image_for_each_architecture(ask: Callable[..., Any]) -> None:
-    """As many as the instance types have; an environment that has its machines needs none any more."""
+def test_an_image_for_each_architecture(check: Callable[..., Any]) -> None:
+    """Each architecture of the instance types needs one; an environment with instances needs none."""
     both = {"ec2_provision_monitoring_instance_type": "t4g.medium"}
-    problems = ask(both | {"ec2_provision_image_name": "debian-12-amd64-*"})[0].problems
-    (image,) = [one for one in problems if one.key == "ec2_provision_image_name"]
+    problems = check(both | {"ec2_provision_image_name": "debian-12-amd64-*"})[0].problems
+    (image,) = [problem for problem in problems if problem.key == "ec2_provision_image_name"]
     assert image.message == (
         "found 'debian-12-amd64-*', expected the name of an image for arm64 (of t4g.medium) in us-east-1, owned by "
         "136693071363"
     )
-    assert "ec2_provision_image_name" not in {one.key for one in ask(both)[0].problems}
-    types = {one: TYPES[one] for one in ("r6gd.8xlarge", "c6i.4xlarge", "t3.xlarge")}
+    assert "ec2_provision_image_name" not in {problem.key for problem in check(both)[0].problems}
+    types = {name: TYPES[name] for name in ("r6gd.8xlarge", "c6i.4xlarge", "t3.xlarge")}
     assert len(launch_rules.problems(VALUES, types, [], [])) == 2
     assert launch_rules.problems(VALUES, types, [server(VALUES)], []) == []
 
 
-def test_templates_that_stay_are_named(ask: Callable[..., Any]) -> None:
-    _, unchecked = ask(unknown=["pegasus_cluster_nodes"])
-    assert [one.text for one in unchecked] == [
+def test_unrendered_templates_are_reported(check: Callable[..., Any]) -> None:
+    _, unchecked = check(unknown=["pegasus_cluster_nodes"])
+    assert [rule.text for rule in unchecked] == [
         "the rules of pegasus_cluster_nodes: not known yet; the playbook checks them"
     ]
 
 
-def test_an_architecture_without_packages(ask: Callable[..., Any]) -> None:
-    report, _ = ask({"ec2_provision_cluster_instance_type": "r6gd.8xlarge"})
+def test_an_architecture_without_packages(check: Callable[..., Any]) -> None:
+    report, _ = check({"ec2_provision_cluster_instance_type": "r6gd.8xlarge"})
     exporter, server = sorted(report.problems, key=lambda problem: problem.key, reverse=True)
     assert server.key == "aerospike_server_version" and "debian12_aarch64" in server.message
     assert exporter.key == "grafana_prometheus_exporter_version" and "exporter_1.34.0_arm64.deb" in exporter.message
 
 
-def test_every_part_is_asked_for_on_its_own_hosts(ask: Callable[..., Any]) -> None:
+def test_every_part_is_checked_for_its_own_hosts(check: Callable[..., Any]) -> None:
     for key, version, url in (
         ("grafana_prometheus_exporter_version", "1.99.0", "http://mirror/exporter/1.99.0/exporter_1.99.0_amd64.deb"),
         ("grafana_prometheus_grafana_version", "12.9.9", "http://mirror/grafana/grafana_12.9.9_amd64.deb"),
     ):
-        report, unchecked = ask({key: version})
+        report, unchecked = check({key: version})
         (problem,) = report.problems
         assert problem.key == key and not unchecked
         assert (
@@ -472,12 +478,12 @@ def test_every_part_is_asked_for_on_its_own_hosts(ask: Callable[..., Any]) -> No
         )
         for refusal in (403, 410):
             refused = HTTPError(url, refusal, "", {}, None)  # type: ignore[arg-type]
-            assert [one.key for one in ask({key: version}, {url: refused})[0].problems] == [key]
-        report, unchecked = ask({key: version}, {url: OSError("no route")})
+            assert [problem.key for problem in check({key: version}, {url: refused})[0].problems] == [key]
+        report, unchecked = check({key: version}, {url: OSError("no route")})
         assert report.problems == [] and "can't be read from this machine: no route" in unchecked[0].text
-        assert ask({key: version}, {url: ""})[0].problems == []
-    # Each by the type of the hosts that it runs on.
-    report, _ = ask({"ec2_provision_monitoring_instance_type": "t4g.medium"})
+        assert check({key: version}, {url: ""})[0].problems == []
+    # Each part by the instance type of its own hosts.
+    report, _ = check({"ec2_provision_monitoring_instance_type": "t4g.medium"})
     (problem,) = report.problems
     assert problem.key == "grafana_prometheus_grafana_version" and "grafana_12.4.3_arm64.deb" in problem.message
 
@@ -490,7 +496,7 @@ def test_the_parts_are_those_that_the_roles_install() -> None:
             if given:
                 fields = ("version", "directory", "file", "file_rpm")
                 installed.add(tuple(given.get(field, "").strip("{ }") for field in fields))
-    known = {(one.version, one.directory, one.file, one.file_rpm) for one in preflight.PACKAGES}
+    known = {(part.version, part.directory, part.file, part.file_rpm) for part in artifact_checks.PACKAGES}
     assert installed == known and len(known) == 3
 
 
@@ -502,92 +508,97 @@ DUMB = "{0}\trefs/heads/master\n{0}\trefs/tags/v1.0\n{0}\trefs/tags/v1.0^{{}}\n"
 @pytest.mark.parametrize(
     ("ref", "found"), [("master", True), ("a" * 40, True), ("maste", False), ("HEAD", False), ("a" * 12, False)]
 )
-def test_perseus_has_the_asked_branch(ask: Callable[..., Any], page: str, ref: str, found: bool) -> None:
-    """As git's two ways over HTTP list them."""
+def test_perseus_has_the_configured_branch(check: Callable[..., Any], page: str, ref: str, found: bool) -> None:
+    """In the formats of git's smart and dumb HTTP protocols."""
     url = "http://mirror/perseus.git/info/refs?service=git-upload-pack"
-    asked = {"perseus_client_ref": ref, "pegasus_client_nodes": 1}
-    report, unchecked = ask(asked, {url: page.format("0123456789abcdef" * 2 + "01234567")})
+    changes = {"perseus_client_ref": ref, "pegasus_client_nodes": 1}
+    report, unchecked = check(changes, {url: page.format("0123456789abcdef" * 2 + "01234567")})
     assert not unchecked
-    assert [one.key for one in report.problems] == ([] if found else ["perseus_client_ref"])
+    assert [problem.key for problem in report.problems] == ([] if found else ["perseus_client_ref"])
     for problem in report.problems:
         assert f"found {ref!r}, expected a branch or a tag of http://mirror/perseus.git (master" in problem.message
         assert ("did you mean master?" in problem.message) is (ref == "maste")
-    assert ask({**asked, "pegasus_client_nodes": 0})[1] == [] == ask({**asked, "perseus_client_given_jar": "/x"})[1]
+    assert (
+        check({**changes, "pegasus_client_nodes": 0})[1]
+        == []
+        == check({**changes, "perseus_client_given_jar": "/x"})[1]
+    )
 
 
-def test_a_repository_that_isnt_read_from_here(ask: Callable[..., Any]) -> None:
-    asked = {"perseus_client_ref": "master", "pegasus_client_nodes": 1}
-    report, (unchecked,) = ask(asked)
+def test_a_repository_that_cant_be_read_from_this_machine(check: Callable[..., Any]) -> None:
+    changes = {"perseus_client_ref": "master", "pegasus_client_nodes": 1}
+    report, (unchecked,) = check(changes)
     assert report.problems == [] and unchecked.text.startswith(
         "that Perseus has 'master': found nothing at http://mirror"
     )
-    report, (unchecked,) = ask(asked, other={"perseus_client_repository": "git@host:perseus.git"})
-    assert report.problems == [] and "is no address that is read from here" in unchecked.text
+    report, (unchecked,) = check(changes, other={"perseus_client_repository": "git@host:perseus.git"})
+    assert report.problems == [] and "isn't an http(s) address" in unchecked.text
 
 
-def test_hosts_with_rpm_are_asked_for_theirs(ask: Callable[..., Any]) -> None:
+def test_hosts_with_rpm_need_rpm_packages(check: Callable[..., Any]) -> None:
     rpm = {"ec2_provision_image_name": "al2023-ami-2023*"}
     pages = {"http://mirror/enterprise/8.0.0.4/": LISTING.replace("debian12", "amzn2023").format(arch="x86_64")}
-    (problem,) = ask(pages=pages, other=rpm)[0].problems
+    (problem,) = check(pages=pages, other=rpm)[0].problems
     assert problem.key == "grafana_prometheus_exporter_version" and "exporter-1.34.0.x86_64.rpm" in problem.message
     assert (
-        ask(pages=pages | {"http://mirror/exporter/1.34.0/exporter-1.34.0.x86_64.rpm": ""}, other=rpm)[0].problems == []
+        check(pages=pages | {"http://mirror/exporter/1.34.0/exporter-1.34.0.x86_64.rpm": ""}, other=rpm)[0].problems
+        == []
     )
 
 
-def test_tools_that_the_version_doesnt_have(ask: Callable[..., Any]) -> None:
-    asked = {"aerospike_server_tools_version": "11.9.9"}
-    (problem,) = ask(asked, other={"aerospike_server_artifact_file": FILE.replace("*", "11.9.9")})[0].problems
+def test_tools_that_dont_exist_for_the_version(check: Callable[..., Any]) -> None:
+    changes = {"aerospike_server_tools_version": "11.9.9"}
+    (problem,) = check(changes, other={"aerospike_server_artifact_file": FILE.replace("*", "11.9.9")})[0].problems
     assert problem.key == "aerospike_server_version"
     assert "found '8.0.0.4' with aerospike_server_tools_version '11.9.9', expected" in problem.message
 
 
 def test_without_an_architecture_a_file_stays_unchecked(
-    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    check: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(report: Any) -> Any:
         raise Ec2Problem("endpoint", "No EC2 endpoint answers.")
 
-    monkeypatch.setattr(preflight, "_ask_ec2", down)
-    report, unchecked = ask()
+    monkeypatch.setattr(preflight, "_query_ec2", down)
+    report, unchecked = check()
     assert report.problems == []
-    assert [one.rules.partition("version of ")[2] for one in unchecked[1:]] == [
+    assert [rule.rules.partition("version of ")[2] for rule in unchecked[1:]] == [
         "Aerospike's exporter has packages",
         "Grafana has packages",
     ]
 
 
-def test_a_source_that_doesnt_answer_is_no_mistake(ask: Callable[..., Any]) -> None:
-    report, unchecked = ask(pages={"http://mirror/enterprise/8.0.0.4/": OSError("no route")})
+def test_an_unreachable_source_isnt_a_mistake(check: Callable[..., Any]) -> None:
+    report, unchecked = check(pages={"http://mirror/enterprise/8.0.0.4/": OSError("no route")})
     assert report.problems == []
-    assert [one.text for one in unchecked] == [
-        "that the asked version of the server has packages: http://mirror/enterprise/8.0.0.4/ can't be read from this machine: no route"
+    assert [rule.text for rule in unchecked] == [
+        "that the configured version of the server has packages: http://mirror/enterprise/8.0.0.4/ can't be read from this machine: no route"
     ]
 
 
-def test_what_isnt_known_yet_stays_unchecked(ask: Callable[..., Any]) -> None:
-    report, unchecked = ask({"ec2_provision_cluster_instance_type": None, "pegasus_artifact_source": None})
+def test_unknown_values_stay_unchecked(check: Callable[..., Any]) -> None:
+    report, unchecked = check({"ec2_provision_cluster_instance_type": None, "pegasus_artifact_source": None})
     assert report.problems == []
-    assert ["isn't known yet" in one.text for one in unchecked] == [True, True]
+    assert ["isn't known yet" in rule.text for rule in unchecked] == [True, True]
 
 
-def test_a_real_enterprise_cluster_needs_a_licence(ask: Callable[..., Any]) -> None:
+def test_a_real_enterprise_cluster_needs_a_licence(check: Callable[..., Any]) -> None:
     upstream = {"pegasus_artifact_source": "upstream"}
-    report, _ = ask(upstream)
+    report, _ = check(upstream)
     (problem,) = report.problems
     assert problem.key == "aerospike_server_features_file" and "expected a licence" in problem.message
-    # A look in advance says so, and is content: the configuration itself has no mistake.
-    report, unchecked = ask(upstream, launching=False)
-    assert report.problems == [] and "setup demands one" in unchecked[0].text
+    # Without a launch it stays unchecked: the configuration itself has no mistake.
+    report, unchecked = check(upstream, launching=False)
+    assert report.problems == [] and "setup requires one" in unchecked[0].text
     for enough in (
         {"pegasus_cluster_nodes": 1, "pegasus_replication_factor": 1},
         {"aerospike_server_features_file": "/x"},
         {"aerospike_server_edition": "community"},
     ):
-        assert ask(upstream | enough)[0].problems == []
+        assert check(upstream | enough)[0].problems == []
 
 
-def test_the_tag_of_a_real_instance_is_found(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tag_of_a_real_instance_is_found(check: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     tags = {"pegasus:environment": "Bench", "pegasus:kind": "server", TAG_FIXED: fixed_values.tag_value(VALUES)}
 
     def launched(ec2: Any) -> list[Instance]:
@@ -599,7 +610,7 @@ def test_the_tag_of_a_real_instance_is_found(ask: Callable[..., Any], monkeypatc
 
     real = preflight.Ec2.instances
     monkeypatch.setattr(preflight.Ec2, "instances", launched)
-    report, _ = ask({"pegasus_namespace": "Other"})
+    report, _ = check({"pegasus_namespace": "Other"})
     (problem,) = report.problems
     assert (
         problem.key == "pegasus_namespace" and "expected 'Test', with which the cluster Bench runs" in problem.message

@@ -1,4 +1,4 @@
-"""The schema of config.yml, and the roles' specifications that it is made of."""
+"""The schema of config.yml, and the roles' specifications that it is built from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.schema import (
-    RUN_KEYS,
     Option,
     Template,
     from_text,
@@ -30,7 +29,7 @@ def entries(role: str) -> dict[str, dict[str, Any]]:
 def test_a_roles_defaults_and_its_specification_agree(role: str) -> None:
     defaults = yaml.safe_load((COLLECTION / "roles" / role / "defaults/main.yml").read_text())
     options = {name: spec for entry in entries(role).values() for name, spec in entry["options"].items()}
-    # What is required has no default.
+    # A required option has no default.
     own = {name: spec for name, spec in options.items() if name.startswith(f"{role}_") and not spec.get("required")}
     assert set(own) == set(defaults)
     for name, value in defaults.items():
@@ -38,7 +37,7 @@ def test_a_roles_defaults_and_its_specification_agree(role: str) -> None:
         # Templates may be folded in one file and not in the other.
         assert (" ".join(str(value).split()), type(value)) == (" ".join(str(specified).split()), type(specified)), name
     foreign = [name for name in options if not name.startswith((f"{role}_", "pegasus_"))]
-    assert not foreign, "a role takes its own variables, and pegasus_... ones that several share"
+    assert not foreign, "a role reads its own variables, and pegasus_... variables that several roles share"
 
 
 def test_a_variable_of_several_roles_is_the_same_in_each() -> None:
@@ -58,7 +57,6 @@ def test_a_variable_of_several_roles_is_the_same_in_each() -> None:
 
 def test_everything_has_a_description_and_a_type() -> None:
     assert all(option.description and option.type for option in SCHEMA.values())
-    assert set(RUN_KEYS) <= set(SCHEMA)
     assert SCHEMA["pegasus_namespace"].roles == ("aerospike_server", "chaos", "grafana_prometheus", "perseus_client")
     assert SCHEMA["grafana_prometheus_admin_password"].no_log
 
