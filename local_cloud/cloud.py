@@ -31,7 +31,7 @@ from .disks.loops import detach_under, loops_under
 from .engine import Engine, EngineGone, connect, explanation
 from .preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
 from .settings import Settings
-from .status import CloudStatus, Instance, ask, daemon_pid, find, not_ours, status
+from .status import CloudStatus, Instance, daemon_pid, find, not_ours, query, status
 
 __all__ = ["CloudStatus", "Instance", "LocalCloudError", "image", "leftovers", "start", "status", "stop"]
 
@@ -72,7 +72,7 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
             check_port(settings)
             _create_state(settings)
             _create_network(settings, engine)
-            return ask(settings, _spawn(settings, instance_image.tag()))
+            return query(settings, _spawn(settings, instance_image.tag()))
         build = not instance_image.exists(engine, instance_image.tag())
         check_all(settings, engine, build)
         _create_state(settings)
@@ -83,7 +83,7 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
         finally:
             mirror.wait()
         mirror.result()
-        return ask(settings, _spawn(settings, name))
+        return query(settings, _spawn(settings, name))
 
 
 def _restore_image(settings: Settings, name: str, say: Say) -> None:
@@ -182,7 +182,7 @@ def _spawn(settings: Settings, image_name: str) -> int:
     finally:
         os.close(reading)
     if answer.get("ready"):
-        # Nobody waits for the daemon. Without a return code Python would warn about that.
+        # The daemon keeps running. Without a return code Python would warn about it.
         process.returncode = 0
         return process.pid
     process.kill()

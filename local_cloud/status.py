@@ -63,7 +63,7 @@ def find(settings: Settings, timeout: float = _ANSWER_TIMEOUT) -> CloudStatus:
         if not pid:
             return CloudStatus(running=False)
         try:
-            return ask(settings, pid)
+            return query(settings, pid)
         except LocalCloudError:
             # It is starting or stopping.
             if time.monotonic() > end:
@@ -71,7 +71,7 @@ def find(settings: Settings, timeout: float = _ANSWER_TIMEOUT) -> CloudStatus:
             time.sleep(0.1)
 
 
-def ask(settings: Settings, pid: int) -> CloudStatus:
+def query(settings: Settings, pid: int) -> CloudStatus:
     """Query the daemon. Raises LocalCloudError if it doesn't answer."""
     facts = read_facts(settings)
     url = facts.get("endpoint_url") or settings.endpoint_url
