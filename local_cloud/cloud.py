@@ -1,7 +1,7 @@
-"""The local cloud's API for the driver: start, stop, status, leftovers, image.
+"""The API of the local cloud for the driver: start, stop, status, leftovers, image.
 
-`start` may be called at any time by anybody: one caller makes the cloud, the others wait and find it. `stop` needs no
-living daemon. Both hold a lock on the project's folder, which the kernel releases however they end.
+Concurrent calls of `start` are safe: the first one starts the cloud, the others wait and return its status. `stop` also
+works without a daemon. Both hold a lock on the project's folder, which the kernel releases when the process exits.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from .disks.loops import detach_under, loops_under
 from .engine import Engine, EngineGone, connect, explanation
 from .preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
 from .settings import Settings
-from .status import CloudStatus, Instance, ask, daemon_pid, find, not_ours, status
+from .status import CloudStatus, Instance, daemon_pid, find, not_ours, query, status
 
 __all__ = ["CloudStatus", "Instance", "LocalCloudError", "image", "leftovers", "start", "status", "stop"]
 
 Say = Callable[[str], None]
 
-# Seconds for the daemon to come up and to go down.
-_READY_WITHIN = 60
-_END_WITHIN = 10
+# Seconds for the daemon to become ready and to exit.
+_READY_TIMEOUT = 60
+_EXIT_TIMEOUT = 10
 _SOURCE = Path(__file__).resolve().parent.parent
 
 
@@ -47,20 +47,21 @@ _SOURCE = Path(__file__).resolve().parent.parent
 
 
 def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
-    """Bring the cloud up, or find it running, and adopt what a crash left. Raises LocalCloudError.
+    """Start the cloud unless it is running, and adopt the instances that a crash left.
 
-    With `to_remove` it only has to end instances: nothing is built for new ones, and a full disk doesn't matter.
+    :param to_remove: start it only to terminate instances: build nothing, and accept a full disk
+    :raises LocalCloudError: this machine can't run the cloud, or it is running with other settings
     """
     settings = Settings.from_environment(root)
     with _folder_lock(settings, say), _plain_errors(settings):
-        # A starter that was killed leaves a daemon that is still coming up.
-        found = find(settings, _READY_WITHIN)
+        # After a start that was killed, its daemon may still be starting.
+        found = find(settings, _READY_TIMEOUT)
         if found.running:
             if found.endpoint_url != settings.endpoint_url or found.network != settings.network:
                 raise LocalCloudError(
-                    f"this local cloud runs at {found.endpoint_url} with network {found.network} already;"
-                    f" asked for: {settings.endpoint_url} with {settings.network}",
-                    "Stop it first (pegasus-driver local stop), or set PEGASUS_LOCAL_PORT and _NETWORK as they were.",
+                    f"this local cloud is already running at {found.endpoint_url} with network {found.network};"
+                    f" requested: {settings.endpoint_url} with {settings.network}",
+                    "Stop it first (pegasus-driver local stop), or reset PEGASUS_LOCAL_PORT and PEGASUS_LOCAL_NETWORK.",
                 )
             if not to_remove:
                 _build_mirror(settings, say)
@@ -69,36 +70,36 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
         engine = connect(settings)
         if to_remove:
             check_port(settings)
-            _make_state(settings)
-            _make_network(settings, engine)
-            return ask(settings, _spawn(settings, instance_image.tag()))
+            _create_state(settings)
+            _create_network(settings, engine)
+            return query(settings, _spawn(settings, instance_image.tag()))
         build = not instance_image.exists(engine, instance_image.tag())
         check_all(settings, engine, build)
-        _make_state(settings)
+        _create_state(settings)
         mirror = _InThread(lambda: _build_mirror(settings, say))
         try:
             name = instance_image.ensure(engine, settings, say)
-            _make_network(settings, engine)
+            _create_network(settings, engine)
         finally:
             mirror.wait()
         mirror.result()
-        return ask(settings, _spawn(settings, name))
+        return query(settings, _spawn(settings, name))
 
 
 def _restore_image(settings: Settings, name: str, say: Say) -> None:
-    """A running cloud makes its instances of the image that it started with; somebody may have removed that since."""
+    """Rebuild the image that a running cloud uses for new instances, if it was removed. Raises LocalCloudError."""
     engine = connect(settings)
     if instance_image.exists(engine, name):
         return
     if name != instance_image.tag():
         raise LocalCloudError(
-            f"the image {name}, which this local cloud makes instances of, is gone, and its recipe has changed since",
-            "Begin anew: pegasus-driver destroy, pegasus-driver local stop, then pegasus-driver setup.",
+            f"the image {name} of this local cloud was removed, and its sources have changed since",
+            "Start again: pegasus-driver destroy, pegasus-driver local stop, then pegasus-driver setup.",
         )
     instance_image.ensure(engine, settings, say)
 
 
-def _make_state(settings: Settings) -> None:
+def _create_state(settings: Settings) -> None:
     try:
         settings.state.parent.mkdir(mode=0o700, exist_ok=True)
         settings.state.mkdir(mode=0o700, exist_ok=True)
@@ -109,24 +110,24 @@ def _make_state(settings: Settings) -> None:
         raise not_ours(str(error.filename)) from error
 
 
-def _make_network(settings: Settings, engine: Engine) -> None:
+def _create_network(settings: Settings, engine: Engine) -> None:
     try:
         engine.ensure_network()
     except APIError as error:
         raise LocalCloudError(
-            f"the container engine refuses the network {settings.network}: {explanation(error)}",
+            f"the container engine refused the network {settings.network}: {explanation(error)}",
             "Set PEGASUS_LOCAL_NETWORK to a free private range with 16 bits, such as 10.201.0.0/16.",
         ) from error
 
 
 def _build_mirror(settings: Settings, say: Say) -> None:
-    from .packages import build  # needs its tools only here
+    from .packages import build  # only needed here
 
     build.build_mirror(settings.root, settings.mirror, say)
 
 
 class _InThread:
-    """A call that runs beside this thread; its error comes out of result()."""
+    """A call in another thread; result() raises its exception."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._error: BaseException | None = None
@@ -148,7 +149,7 @@ class _InThread:
 
 
 def _spawn(settings: Settings, image_name: str) -> int:
-    """Start the daemon in a session of its own and wait until it is ready; returns its process id."""
+    """Start the daemon in a new session and wait until it is ready; returns its process id. Raises LocalCloudError."""
     reading, writing = os.pipe()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_SOURCE), environment.get("PYTHONPATH", "")]))
@@ -172,21 +173,21 @@ def _spawn(settings: Settings, image_name: str) -> int:
     finally:
         os.close(writing)
     try:
-        answer = _first_line(reading, _READY_WITHIN)
+        answer = _first_line(reading, _READY_TIMEOUT)
     except BaseException:
-        # Ctrl-C: the daemon is in another session and doesn't get it.
+        # Ctrl-C doesn't reach the daemon in its session.
         process.kill()
         process.wait()
         raise
     finally:
         os.close(reading)
     if answer.get("ready"):
-        # Not waited for: it lives on. Python would warn about that when the object goes.
+        # The daemon keeps running. Without a return code Python would warn about it.
         process.returncode = 0
         return process.pid
     process.kill()
     process.wait()
-    message = answer.get("error") or f"its daemon ended or didn't come up within {_READY_WITHIN} s"
+    message = answer.get("error") or f"its daemon exited or wasn't ready within {_READY_TIMEOUT} s"
     raise LocalCloudError(
         f"the local cloud didn't start: {message}", answer.get("next_step") or f"See {settings.log_file}"
     )
@@ -213,9 +214,10 @@ def _first_line(descriptor: int, seconds: float) -> dict[str, Any]:
 
 
 def stop(root: Path, say: Say, if_empty: bool = False) -> bool:
-    """Remove everything but the image and the downloads; returns whether there was anything to remove.
+    """Remove everything except the image and the downloads; returns whether there was anything to remove.
 
-    With `if_empty` nothing is removed while instances exist that aren't terminated. Raises LocalCloudError.
+    :param if_empty: remove nothing while an instance exists that isn't terminated
+    :raises LocalCloudError: the engine doesn't answer, or a disk is in use
     """
     settings = Settings.from_environment(root)
     with _folder_lock(settings, say), _plain_errors(settings):
@@ -226,7 +228,7 @@ def stop(root: Path, say: Say, if_empty: bool = False) -> bool:
         if if_empty and _instances_exist(settings, engine):
             return False
         if pid:
-            _end(pid)
+            _stop_daemon(pid)
         _remove_all(settings, engine)
         return True
 
@@ -238,21 +240,21 @@ def _instances_exist(settings: Settings, engine: Engine) -> bool:
     return bool(engine.containers())
 
 
-def _end(pid: int) -> None:
-    """End the daemon, by force if it doesn't hear. It keeps nothing that isn't on the disk."""
+def _stop_daemon(pid: int) -> None:
+    """Stop the daemon, with SIGKILL if necessary: its state is on disk."""
     with contextlib.suppress(ProcessLookupError):
         handle = os.pidfd_open(pid)
         try:
             signal.pidfd_send_signal(handle, signal.SIGTERM)
-            if not select.select([handle], [], [], _END_WITHIN)[0]:
+            if not select.select([handle], [], [], _EXIT_TIMEOUT)[0]:
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
-                select.select([handle], [], [], _END_WITHIN)
+                select.select([handle], [], [], _EXIT_TIMEOUT)
         finally:
             os.close(handle)
 
 
 def _remove_all(settings: Settings, engine: Engine) -> None:
-    # Again, because a container may have been on its way when the daemon ended.
+    # Repeated, because the engine may still be creating a container that the daemon requested.
     while containers := engine.containers():
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(engine.remove, [container.id for container in containers]))
@@ -260,7 +262,8 @@ def _remove_all(settings: Settings, engine: Engine) -> None:
     stuck = detach_under(settings.state)
     if stuck:
         raise LocalCloudError(
-            "a disk can't be detached: " + "; ".join(stuck), "End what uses it (see lsof), then run this again."
+            "a disk can't be detached: " + "; ".join(stuck),
+            "Stop the process that uses it (see lsof), then run this again.",
         )
     restore_inotify_limit(settings.state)
     for folder in (settings.environments, settings.state):
@@ -269,7 +272,7 @@ def _remove_all(settings: Settings, engine: Engine) -> None:
 
 
 def _traces(settings: Settings) -> bool:
-    """Whether anything of this cloud may exist. Raises LocalCloudError when the engine, which has to know, is away."""
+    """Whether any part of this cloud exists. Raises LocalCloudError if the engine doesn't answer."""
     if settings.state.exists() or settings.environments.exists():
         return True
     engine = connect(settings, timeout=10)
@@ -280,9 +283,9 @@ def _traces(settings: Settings) -> bool:
 
 
 def leftovers(root: Path) -> list[str]:
-    """What a cloud whose daemon is dead left behind, one line each; [] while it runs.
+    """The parts that remain of a cloud without a daemon, one line each; [] while the daemon is running.
 
-    Raises LocalCloudError when the engine can't be asked: that nothing is left would be a guess.
+    :raises LocalCloudError: the engine doesn't answer, so that the leftovers are unknown
     """
     settings = Settings.from_environment(root)
     if daemon_pid(settings):
@@ -302,7 +305,7 @@ def _leftovers(settings: Settings) -> list[str]:
 
 
 def image(root: Path, say: Say) -> str:
-    """Build the instances' image unless it is there; returns its tag. Raises LocalCloudError."""
+    """Build the instances' image unless it exists; returns its tag. Raises LocalCloudError."""
     settings = Settings.from_environment(root)
     with _plain_errors(settings):
         return instance_image.ensure(connect(settings), settings, say)
@@ -313,13 +316,13 @@ def image(root: Path, say: Say) -> str:
 
 @contextmanager
 def _folder_lock(settings: Settings, say: Say) -> Iterator[None]:
-    """One start or stop at a time. On the project's folder, because the state folder comes and goes."""
+    """Allow one start or stop at a time. Locks the project's folder, because stop() removes the state folder."""
     descriptor = os.open(settings.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Another start or stop of the local cloud runs: waiting for it")
+            say("Waiting for another start or stop of the local cloud")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -328,19 +331,19 @@ def _folder_lock(settings: Settings, say: Say) -> Iterator[None]:
 
 @contextmanager
 def _plain_errors(settings: Settings) -> Iterator[None]:
-    """Gives what the engine and the file system say a next step."""
+    """Turn exceptions of the engine and the file system into a LocalCloudError with a next step."""
     try:
         yield
     except LocalCloudError:
         raise
     except EngineGone as error:
         raise LocalCloudError(
-            f"the container engine went away: {error}",
-            "Start it again (systemctl start docker), then run this again: it goes on from what exists.",
+            f"the container engine stopped answering: {error}",
+            "Start it (systemctl start docker), then run this again: it continues with the existing parts.",
         ) from error
     except APIError as error:
         raise LocalCloudError(
             f"the container engine refused: {explanation(error)}", f"See {settings.log_file}"
         ) from error
     except OSError as error:
-        raise LocalCloudError(str(error), "See that this user may write there and that the disk has room.") from error
+        raise LocalCloudError(str(error), "Check this user's permissions and the free disk space.") from error

@@ -1,4 +1,4 @@
-"""The container engine (Docker's API on a local socket): containers, the network, events."""
+"""The container engine, by Docker's API on a local socket: containers, the network, events."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from docker.errors import APIError, DockerException, NotFound
 from . import LocalCloudError
 from .settings import LABEL, LABEL_INSTANCE, Settings
 
-# Seconds until a call to the engine counts as failed; removing a container on a busy machine takes a while.
+# Seconds until a call to the engine fails. Removing a container on a busy machine is slow.
 CALL_TIMEOUT = 120
-# Seconds that an instance gets to shut down before it is cut off, about as long as on EC2's side of patience.
-STOP_GRACE = 30
+# Seconds until a container that is shutting down is killed.
+STOP_TIMEOUT = 30
 
 _CAP_SYS_RESOURCE = 24
 _MARKER = "/var/lib/pegasus/shutdown"
 
 
 class EngineGone(Exception):
-    """The engine doesn't answer (any more)."""
+    """The engine doesn't answer."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """One of our containers as the engine reports it. state: created, running, exited, dead, removing, paused."""
+    """A container of this cloud. `state` is created, running, restarting, paused, removing, exited or dead."""
 
     id: str
     name: str
@@ -45,7 +45,7 @@ class Container:
 
 @dataclass(frozen=True)
 class ContainerPlan:
-    """What a new instance's container gets. `files` maps absolute paths inside to (content, mode, user id)."""
+    """The options of a new container. `files` are (content, mode, user id) by absolute path in the container."""
 
     instance_id: str
     image: str
@@ -62,7 +62,7 @@ def container_name(instance_id: str) -> str:
 
 @contextmanager
 def _gone_when_unreachable() -> Iterator[None]:
-    """Tells "the engine doesn't answer" from "the engine refused"."""
+    """Raise EngineGone if the engine doesn't answer. Its refusals stay APIErrors."""
     try:
         yield
     except APIError:
@@ -78,7 +78,7 @@ class Engine:
         self.client = client
         self.settings = settings
         self._api = client.api
-        # Raising a limit needs a capability that some machines' engines don't have; asking for it is refused there.
+        # systemd raises limits with SYS_RESOURCE. Some machines' engines lack it and refuse to grant it.
         self.capabilities = ["SYS_ADMIN", "NET_ADMIN", "SYS_BOOT"]
         if _host_has_capability(_CAP_SYS_RESOURCE):
             self.capabilities.append("SYS_RESOURCE")
@@ -87,19 +87,19 @@ class Engine:
 
     def containers(self) -> list[Container]:
         with _gone_when_unreachable():
-            listed = self._api.containers(all=True, filters={"label": self.settings.label_filter})
+            records = self._api.containers(all=True, filters={"label": self.settings.label_filter})
         return [
             Container(
-                id=one["Id"],
-                name=(one.get("Names") or ["?"])[0].lstrip("/"),
-                instance_id=(one.get("Labels") or {}).get(LABEL_INSTANCE, ""),
-                state=one["State"],
+                id=record["Id"],
+                name=(record.get("Names") or ["?"])[0].lstrip("/"),
+                instance_id=(record.get("Labels") or {}).get(LABEL_INSTANCE, ""),
+                state=record["State"],
             )
-            for one in listed
+            for record in records
         ]
 
     def create(self, plan: ContainerPlan) -> str:
-        """Make a container that isn't started, with its files in it; returns its id."""
+        """Create a container with its files, without starting it; returns its id."""
         with _gone_when_unreachable():
             host = self._api.create_host_config(
                 cap_add=self.capabilities,
@@ -112,13 +112,13 @@ class Engine:
                 device_cgroup_rules=list(plan.device_rules) or None,
                 log_config=docker.types.LogConfig(type="json-file", config={"max-size": "1m", "max-file": "2"}),
             )
-            made = self._api.create_container(
+            container = self._api.create_container(
                 plan.image,
                 name=container_name(plan.instance_id),
                 hostname=plan.hostname,
                 labels={LABEL: str(self.settings.state), LABEL_INSTANCE: plan.instance_id},
                 host_config=host,
-                # systemd's "halt", told apart from a power-off from inside by the image's last act.
+                # systemd's "halt". The image records it, unlike a power-off from inside.
                 stop_signal="SIGRTMIN+3",
                 networking_config={
                     "EndpointsConfig": {
@@ -128,44 +128,40 @@ class Engine:
                     }
                 },
             )["Id"]
-            self._api.put_archive(made, "/", _archive(plan.files))
-        return made
+            self._api.put_archive(container, "/", _archive(plan.files))
+        return container
 
     def start(self, container: str) -> int:
-        """Start a container; returns the process id, on this machine, of its init."""
+        """Start a container; returns the process id of its init on this machine."""
         with _gone_when_unreachable():
-            # Emptied, so that why it goes down the next time isn't mistaken for the last time.
+            # Clear the reason of the previous shutdown.
             self._api.put_archive(container, "/", _archive({_MARKER: (b"", 0o644, 0)}))
             self._api.start(container)
             return self.process(container)
 
     def stop(self, container: str) -> None:
         with _gone_when_unreachable():
-            self._api.stop(container, timeout=STOP_GRACE)
-
-    def restart(self, container: str) -> None:
-        self.stop(container)
-        self.start(container)
+            self._api.stop(container, timeout=STOP_TIMEOUT)
 
     def remove(self, container: str) -> None:
-        """Remove a container at once, running or not; one that is gone already is fine."""
+        """Remove a container immediately, even if it is running. A container that doesn't exist is no error."""
         with _gone_when_unreachable():
             try:
                 self._api.remove_container(container, force=True, v=True)
             except NotFound:
                 return
             except APIError as error:
-                # 409: another process removes it at this moment.
+                # 409: another process is removing it.
                 if error.status_code != 409:
                     raise
 
     def process(self, container: str) -> int:
-        """The process id, on this machine, of a container's init; 0 when it doesn't run."""
+        """The process id of a container's init on this machine; 0 if the container isn't running."""
         with _gone_when_unreachable():
             return int(self._api.inspect_container(container)["State"]["Pid"])
 
     def why_stopped(self, container: str) -> str:
-        """What the instance noted as its last act: poweroff, reboot, halt (stopped from outside), or '' (cut off)."""
+        """The reason that the image recorded: poweroff, reboot, halt (stopped from outside), or '' (killed)."""
         with _gone_when_unreachable():
             try:
                 chunks, _ = self._api.get_archive(container, _MARKER)
@@ -176,14 +172,14 @@ class Engine:
                 return member.read(100).decode(errors="replace").strip() if member else ""
 
     def last_lines(self, container: str, count: int = 20) -> str:
-        """The end of what the container's init printed."""
+        """The last lines of the output of the container's init."""
         with _gone_when_unreachable():
             return self._api.logs(container, tail=count).decode(errors="replace").strip()
 
     # --- The network --------------------------------------------------------------------------------------------------
 
     def networks(self) -> list[dict[str, Any]]:
-        """This cloud's networks: none or one."""
+        """This cloud's network, or an empty list."""
         with _gone_when_unreachable():
             return self._api.networks(filters={"label": self.settings.label_filter})
 
@@ -192,7 +188,7 @@ class Engine:
             return self._api.networks()
 
     def ensure_network(self) -> None:
-        """Make the network unless it is there. One with another address range, which nothing uses, is made anew."""
+        """Create the network unless it exists. A network with another address range is recreated."""
         with _gone_when_unreachable():
             for network in self.networks():
                 if network["Name"] == self.settings.network_name and subnets(network) == [self.settings.network]:
@@ -208,20 +204,20 @@ class Engine:
             )
 
     def remove_networks(self) -> bool:
-        """Remove this cloud's network; returns whether there was one."""
+        """Remove this cloud's network; returns whether it existed."""
         found = self.networks()
         with _gone_when_unreachable():
             for network in found:
-                # A container of somebody else on our network (a user's debugging aid) would keep it: take it off.
-                for guest in self._api.inspect_network(network["Id"]).get("Containers") or {}:
-                    self._api.disconnect_container_from_network(guest, network["Id"], force=True)
+                # A container that a user connected, for debugging, would block the removal.
+                for container in self._api.inspect_network(network["Id"]).get("Containers") or {}:
+                    self._api.disconnect_container_from_network(container, network["Id"], force=True)
                 self._api.remove_network(network["Id"])
         return bool(found)
 
     # --- Events -------------------------------------------------------------------------------------------------------
 
     def watch(self, wake: Callable[[], None], stopping: threading.Event) -> None:
-        """Call `wake` at each event of one of our containers, until the stream ends or `stopping` is set."""
+        """Call `wake` at each event of a container of this cloud, until the stream ends or `stopping` is set."""
         with _gone_when_unreachable():
             stream = self.client.events(decode=True, filters={"type": "container", "label": self.settings.label_filter})
             try:
@@ -232,13 +228,9 @@ class Engine:
             finally:
                 stream.close()
 
-    def ping(self) -> None:
-        with _gone_when_unreachable():
-            self._api.ping()
-
 
 def connect(settings: Settings, timeout: float = CALL_TIMEOUT) -> Engine:
-    """The engine, checked to be there and usable. Raises LocalCloudError."""
+    """Connect to the engine. Raises LocalCloudError if there is none or if this user can't use it."""
     address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     if not address.startswith("unix://"):
         raise LocalCloudError(
@@ -259,19 +251,19 @@ def connect(settings: Settings, timeout: float = CALL_TIMEOUT) -> Engine:
         ) from error
     if any("rootless" in option for option in info.get("SecurityOptions") or []):
         raise LocalCloudError(
-            "the container engine runs rootless; this machine can't reach its containers' addresses",
+            "the container engine is rootless, so this machine can't reach its containers' addresses",
             "Use an engine that runs as root: set DOCKER_HOST=unix:///var/run/docker.sock.",
         )
     return Engine(client, settings)
 
 
 def subnets(network: Mapping[str, Any]) -> list[str]:
-    """The address ranges of a network as the engine lists it."""
+    """The address ranges of a network in the engine's format."""
     return [pool["Subnet"] for pool in (network.get("IPAM") or {}).get("Config") or [] if pool.get("Subnet")]
 
 
 def explanation(error: APIError) -> str:
-    """What the engine said, without the HTTP around it."""
+    """The engine's message, without HTTP's status."""
     return str(error.explanation or error).strip()
 
 
@@ -305,7 +297,7 @@ def _root_cause(error: BaseException) -> str:
 
 
 def _host_has_capability(bit: int) -> bool:
-    """Whether this machine's first process may have a capability, and so the engine that it started."""
+    """Whether this machine's first process, and therefore the engine, can have a capability."""
     for status in ("/proc/1/status", "/proc/self/status"):
         try:
             for line in Path(status).read_text().splitlines():

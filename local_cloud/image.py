@@ -1,6 +1,6 @@
-"""The instances' image: built once, from Debian's official image or, where no registry answers, from Debian's packages.
+"""The instances' image: built once, on Debian's official image or, without a registry, from Debian packages.
 
-Its tag holds a hash of everything that goes into it, so a changed file makes a new image and an old one is found.
+Its tag contains a hash of all sources, so that a change of a file leads to a new image.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ REPOSITORY = "pegasus-instance"
 CONTEXT = Path(__file__).resolve().parent / "image"
 
 _WORK_PREFIX = "pegasus-base-"
-# Inputs beside the files of CONTEXT. A new number makes every image anew.
+# The sources besides the files of CONTEXT. A new number rebuilds all images.
 _RECIPE = f"1 {SUITE}"
-# Bytes. The files of the base image take 0.7 GiB, and the engine needs some too.
-MEMORY_TO_BUILD_IN = 3 * 1024**3
+# Bytes. The files of the base image need 0.7 GiB, and the engine needs memory, too.
+MEMORY_TO_BUILD = 3 * 1024**3
 
 
 def tag(context: Path = CONTEXT) -> str:
-    """The name that an image made of the present files has."""
+    """The tag of an image that is built from the current files."""
     digest = hashlib.sha256(f"{_RECIPE} {debian_architecture()}".encode())
     for path in sorted(context.rglob("*")):
         if path.is_file():
@@ -50,7 +50,7 @@ def tag(context: Path = CONTEXT) -> str:
 
 
 def packages(context: Path = CONTEXT) -> list[str]:
-    """The Debian packages of the image, one a line in packages.txt."""
+    """The Debian packages of the image, from packages.txt."""
     return (context / "files/usr/local/lib/pegasus/packages.txt").read_text().split()
 
 
@@ -63,7 +63,7 @@ def exists(engine: Engine, name: str) -> bool:
 
 
 def ensure(engine: Engine, settings: Settings, say: Say) -> str:
-    """Build the image unless it is there; returns its tag. Raises LocalCloudError."""
+    """Build the image unless it exists; returns its tag. Raises LocalCloudError."""
     name = tag()
     if exists(engine, name):
         return name
@@ -71,37 +71,37 @@ def ensure(engine: Engine, settings: Settings, say: Say) -> str:
     with _one_at_a_time(settings.cache, say):
         if exists(engine, name):
             return name
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             if _have_official_base(engine, say):
                 say("Installing Debian packages into the instances' image (once, about a minute)")
                 _build(engine, OFFICIAL_BASE, name)
             else:
-                say("No image registry answers: making the image from Debian's packages (once, about a minute)")
+                say("No image registry answers: building the image from Debian packages (once, about a minute)")
                 _debootstrap(engine, settings, name)
         except APIError as error:
             raise LocalCloudError(
                 f"the container engine could not build the instances' image: {explanation(error)}",
-                "Mend that, then run this again.",
+                "Correct that, then run this again.",
             ) from error
         except (EngineGone, DockerException, OSError) as error:
             raise LocalCloudError(
                 f"building the instances' image failed: {error}",
-                "See that the container engine runs and the disk has room, then run this again.",
+                "Check the container engine and the free disk space, then run this again.",
             ) from error
-        say(f"Image {name} is ready after {time.monotonic() - begun:.0f} s")
+        say(f"Image {name} is ready after {time.monotonic() - start:.0f} s")
     return name
 
 
 @contextmanager
 def _one_at_a_time(cache: Path, say: Say) -> Iterator[None]:
-    """Two builds at once would do the same work twice. The lock is on the folder: no file stays behind."""
+    """Allow one build at a time. The lock is on the folder, so that no lock file remains."""
     descriptor = os.open(cache, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Another process builds the instances' image: waiting for it")
+            say("Waiting for another process that is building the instances' image")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -124,7 +124,7 @@ def _build(engine: Engine, base: str, name: str) -> None:
         last = "\n".join(f"  {line}" for line in [line for line in lines if line.strip()][-8:])
         raise LocalCloudError(
             f"building the instances' image failed: {error.msg}\n{last}",
-            "Containers need to reach Debian's packages, directly or by HTTP_PROXY. Then try again.",
+            "Containers need access to Debian's mirrors, directly or through HTTP_PROXY. Then run this again.",
         ) from error
 
 
@@ -132,10 +132,13 @@ def _build(engine: Engine, base: str, name: str) -> None:
 
 
 def _have_official_base(engine: Engine, say: Say) -> bool:
-    """Whether the engine has Debian's image, after a pull if need be. Raises LocalCloudError where no way is left."""
+    """Whether the engine has Debian's image, after a pull if necessary.
+
+    :raises LocalCloudError: it doesn't, and this user isn't root, as debootstrap requires
+    """
     if exists(engine, OFFICIAL_BASE):
         return True
-    say(f"Getting the base image {OFFICIAL_BASE}")
+    say(f"Pulling the base image {OFFICIAL_BASE}")
     try:
         engine.client.api.pull(OFFICIAL_BASE)
         return exists(engine, OFFICIAL_BASE)
@@ -143,19 +146,19 @@ def _have_official_base(engine: Engine, say: Say) -> bool:
         why = explanation(error) if isinstance(error, APIError) else str(error)
     if os.geteuid() != 0:
         raise LocalCloudError(
-            f"no image registry answers ({why.splitlines()[0][:200]}), and making the image from Debian's packages"
+            f"no image registry answers ({why.splitlines()[0][:200]}), and building the image from Debian packages"
             " needs root",
-            "Run `sudo ./pegasus-driver local image` once, or bring the base: docker load of a saved debian:12.",
+            "Run `sudo ./pegasus-driver local image` once, or load a saved debian:12 with docker load.",
         )
     return False
 
 
-# In a mount name space of its own, so that nothing stays mounted on this machine whatever becomes of it. With enough
-# memory the files are made there: dpkg waits for the disk after each of its many small files.
+# Runs in a mount namespace of its own, so that nothing stays mounted after an interruption. With enough memory it works
+# on a tmpfs, because dpkg waits for the disk after each of its many small files.
 _MAKE_BASE = """
 set -eu
 if [ "$IN_MEMORY" = yes ]; then mount -t tmpfs -o mode=0755 pegasus-base "$ROOT"; fi
-# No mirror: debootstrap knows Debian's own. It notes the one that it used as the first source.
+# Without MIRROR debootstrap uses Debian's default. It writes the mirror that it used as the first source.
 "$DEBOOTSTRAP" "$@" "$ROOT" ${MIRROR:+"$MIRROR"} >&2
 read -r _ mirror _ < "$ROOT/etc/apt/sources.list"
 security=${SECURITY:-${mirror%/*}/debian-security}
@@ -168,13 +171,13 @@ exec tar --create --numeric-owner --one-file-system --directory "$ROOT" .
 """
 
 
-# As in the Dockerfile; an import takes no STOPSIGNAL, so each container is made with it.
+# As in the Dockerfile. An import doesn't accept STOPSIGNAL, so each container is created with it.
 _CHANGES = ['CMD ["/sbin/init"]']
 
 
 def _debootstrap(engine: Engine, settings: Settings, name: str) -> None:
     for old in settings.cache.glob(f"{_WORK_PREFIX}*"):
-        # From a build that was killed; the lock says that none runs.
+        # From a build that was killed. The lock excludes a running one.
         shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=_WORK_PREFIX, dir=settings.cache) as work:
         folder = Path(work)
@@ -182,10 +185,10 @@ def _debootstrap(engine: Engine, settings: Settings, name: str) -> None:
         root = folder / "root"
         root.mkdir()
         environment |= {
-            "IN_MEMORY": "yes" if _free_memory() > MEMORY_TO_BUILD_IN else "no",
+            "IN_MEMORY": "yes" if _free_memory() > MEMORY_TO_BUILD else "no",
             "ROOT": str(root),
             "DEBOOTSTRAP": program,
-            # Debian's packages come from where this machine gets its own, if it is a Debian too.
+            # This machine's own mirror, if it runs Debian.
             "MIRROR": _host_mirror("debian"),
             "SECURITY": _host_mirror("debian-security"),
             "SUITE": SUITE,
@@ -201,20 +204,20 @@ def _debootstrap(engine: Engine, settings: Settings, name: str) -> None:
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _MAKE_BASE, "make-base", *options]
         repository, version = name.split(":")
         with _output_of(command, environment, folder / "log") as archive:
-            said = engine.client.api.import_image_from_stream(
+            response = engine.client.api.import_image_from_stream(
                 archive, repository=repository, tag=version, changes=_CHANGES
             )
         if not exists(engine, name):
             raise LocalCloudError(
-                f"the container engine did not take the image: {str(said).strip()[-300:]}",
-                "See that its disk has room, then run this again.",
+                f"the container engine did not import the image: {str(response).strip()[-300:]}",
+                "Check the engine's free disk space, then run this again.",
             )
 
 
 def _find_debootstrap(folder: Path) -> tuple[str, dict[str, str]]:
-    """The debootstrap to run and its environment: the installed one, or one that is only unpacked from its package."""
+    """The path and environment of debootstrap: the installed one, or one unpacked from its package into `folder`."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    # Its helpers (chroot, mount) are in places that a user's PATH may lack.
+    # A user's PATH may lack the folders of chroot and mount.
     environment["PATH"] = f"/usr/local/sbin:/usr/sbin:/sbin:{environment.get('PATH', '/usr/bin:/bin')}"
     installed = shutil.which("debootstrap", path=environment["PATH"])
     if installed:
@@ -225,7 +228,7 @@ def _find_debootstrap(folder: Path) -> tuple[str, dict[str, str]]:
 
 
 def _keyring(folder: Path) -> str:
-    """Debian's keys. Ubuntu doesn't install them."""
+    """Debian's keyring, which Ubuntu doesn't install."""
     installed = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     if installed.exists():
         return str(installed)
@@ -235,19 +238,19 @@ def _keyring(folder: Path) -> str:
 def _unpack_package(package: str, folder: Path) -> Path:
     target = folder / package
     target.mkdir()
-    # apt drops its rights for a download, into a folder that its own user can't write to; it warns and goes on as root.
+    # apt's unprivileged user can't write to this folder. apt prints a warning and downloads as root.
     for command in (["apt-get", "-q", "download", package], ["apt-get", "-q", "update"]):
         try:
             done = subprocess.run(command, cwd=target, capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
             raise LocalCloudError(
-                "no image registry answers, and without apt-get this machine can't get debootstrap",
+                "no image registry answers, and without apt-get this machine can't download debootstrap",
                 "Install debootstrap with this system's package manager, then run this again.",
             ) from error
         if list(target.glob("*.deb")):
             break
     else:
-        # The lists were missing or old; now they are there.
+        # The package lists were missing or outdated.
         done = subprocess.run(
             ["apt-get", "-q", "download", package], cwd=target, capture_output=True, text=True, check=False
         )
@@ -278,9 +281,9 @@ def _host_mirror(last_part: str, sources: Path = Path("/etc/apt")) -> str:
 
 @contextmanager
 def _output_of(command: list[str], environment: dict[str, str], log: Path) -> Iterator[Iterator[bytes]]:
-    """A command's output, piece by piece, from when it begins. Whatever ends this, ends the command and its children.
+    """Run a command and yield its output in chunks. On an exception the command and its children are stopped.
 
-    Raises LocalCloudError when the command ends without output, or fails later.
+    :raises LocalCloudError: the command exited without output, or failed later
     """
     with log.open("w+b") as errors:
         process = subprocess.Popen(
@@ -294,10 +297,10 @@ def _output_of(command: list[str], environment: dict[str, str], log: Path) -> It
         assert isinstance(process.stdout, io.BufferedReader)
         output = process.stdout
 
-        def pieces(first: bytes) -> Iterator[bytes]:
+        def chunks(first: bytes) -> Iterator[bytes]:
             yield first
-            while piece := output.read1(1 << 20):
-                yield piece
+            while chunk := output.read1(1 << 20):
+                yield chunk
             if process.wait():
                 raise failure()
 
@@ -305,8 +308,8 @@ def _output_of(command: list[str], environment: dict[str, str], log: Path) -> It
             errors.seek(0)
             last = errors.read().decode(errors="replace").strip().splitlines()[-6:]
             return LocalCloudError(
-                "making the image from Debian's packages failed:\n" + "\n".join(f"  {line}" for line in last),
-                "This machine needs to reach Debian's packages, directly or by http_proxy. Then run this again.",
+                "building the image from Debian packages failed:\n" + "\n".join(f"  {line}" for line in last),
+                "This machine needs access to Debian's mirrors, directly or through http_proxy. Then run this again.",
             )
 
         try:
@@ -314,14 +317,14 @@ def _output_of(command: list[str], environment: dict[str, str], log: Path) -> It
             if not first:
                 process.wait()
                 raise failure()
-            yield pieces(first)
+            yield chunks(first)
         finally:
-            _end_group(process)
+            _stop_group(process)
             output.close()
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a command and all that it started."""
+def _stop_group(process: subprocess.Popen[bytes]) -> None:
+    """Stop a command and its children."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
@@ -332,7 +335,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_memory() -> int:
-    """Bytes that programs could have now."""
+    """Available memory in bytes."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""The artifact mirror: an HTTP server with directory listings and ranges, for the local cloud and `mirror serve`."""
+"""The artifact mirror's HTTP server, with directory listings and ranges, for the local cloud and `mirror serve`."""
 
 from __future__ import annotations
 
@@ -22,58 +22,58 @@ CHUNK = 256 * 1024  # bytes
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    # Ansible's get_url, git and apt ask for several files each: one connection serves them.
+    # Ansible's get_url, git and apt request several files over one connection.
     protocol_version = "HTTP/1.1"
     server_version = "PegasusMirror"
-    # Seconds after which a silent connection is closed.
+    # Seconds until an idle connection is closed.
     timeout = 60
-    # Otherwise a small file's content waits 40 ms for the client's word that it has the headers.
+    # With Nagle's algorithm a small file's content waits 40 ms for the acknowledgement of the headers.
     disable_nagle_algorithm = True
 
-    # Of the answer that is being made: its file's entity tag, and the bytes that are left to send (None: to the end).
+    # For the current response: the file's entity tag, and the number of bytes that remain to be sent (None: all).
     _tag = ""
     _left: int | None = None
 
     def send_head(self) -> Any:
-        """A part of a file where Range asks for one (RFC 9110, section 14). All else is the base class's."""
+        """Respond with a part of a file to a Range header (RFC 9110, section 14), else as the base class."""
         self._tag, self._left = "", None
         path = Path(self.translate_path(self.path))
         if not path.is_file() or self.path.endswith("/"):
             return super().send_head()
         stream = path.open("rb")
         status = os.fstat(stream.fileno())
-        # A file is replaced by a new one, never written over. The base class opens it again: should it get a newer one,
-        # this older tag fits no later request, which is then answered with the whole file.
+        # Files are replaced, never overwritten. If the file is replaced before the base class opens it, this is the old
+        # file's tag. It matches no later request, so that the client gets the complete new file.
         self._tag = f'"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"'
-        asked = self._asked_range(self.date_time_string(int(status.st_mtime)))
-        if asked is None:
+        requested = self._requested_range(self.date_time_string(int(status.st_mtime)))
+        if requested is None:
             stream.close()
             return super().send_head()
-        first, end = asked
+        first, end = requested
         first = max(0, status.st_size + first) if first < 0 else first
         end = status.st_size if end is None else min(end, status.st_size)
         self._left = max(0, end - first)
-        fits = self._left > 0
-        self.send_response(HTTPStatus.PARTIAL_CONTENT if fits else HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+        satisfiable = self._left > 0
+        self.send_response(HTTPStatus.PARTIAL_CONTENT if satisfiable else HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
         self.send_header("Content-Type", self.guess_type(path))
         self.send_header("Content-Length", str(self._left))
-        self.send_header("Content-Range", f"bytes {f'{first}-{end - 1}' if fits else '*'}/{status.st_size}")
+        self.send_header("Content-Range", f"bytes {f'{first}-{end - 1}' if satisfiable else '*'}/{status.st_size}")
         self.end_headers()
         stream.seek(first)
         return stream
 
-    def _asked_range(self, modified: str) -> tuple[int, int | None] | None:
-        """The range to answer with, in werkzeug's form: first byte (from the end, if below 0), and the byte after it.
+    def _requested_range(self, modified: str) -> tuple[int, int | None] | None:
+        """The range to respond with, in werkzeug's form: the first byte (negative: from the end) and the end.
 
-        None where the answer is the whole file: no range is asked for, or not in a known way, or several (a server need
-        not know those), or one of a version that is no longer there.
+        None if the response is the complete file: the request has no range, an unknown unit, several ranges (which a
+        server may ignore), or a range of a version that was replaced.
         """
-        asked = parse_range_header(self.headers.get("Range")) if self.command == "GET" else None
-        if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        requested = parse_range_header(self.headers.get("Range")) if self.command == "GET" else None
+        if requested is None or requested.units != "bytes" or len(requested.ranges) != 1:
             return None
         if self.headers.get("If-Range", self._tag) not in (self._tag, modified):
             return None
-        return asked.ranges[0]
+        return requested.ranges[0]
 
     def end_headers(self) -> None:
         if self._tag:
@@ -85,9 +85,9 @@ class _Handler(SimpleHTTPRequestHandler):
         if self._left is None:
             super().copyfile(source, outputfile)
             return
-        while self._left and (piece := source.read(min(CHUNK, self._left))):
-            outputfile.write(piece)
-            self._left -= len(piece)
+        while self._left and (chunk := source.read(min(CHUNK, self._left))):
+            outputfile.write(chunk)
+            self._left -= len(chunk)
 
     def log_message(self, format: str, *args: object) -> None:
         log.debug("%s %s", self.address_string(), format % args)
@@ -98,7 +98,7 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
 
     def server_bind(self) -> None:
-        # Without the base class's look at the DNS, which can take seconds.
+        # The base class would resolve the host's name, which can take seconds.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -109,9 +109,10 @@ class Mirror:
     """Serves a folder until closed."""
 
     def __init__(self, folder: Path, host: str, port: int, wait: float = 5) -> None:
-        """Bind to host and port. The address appears with the engine's network: waits for it up to `wait` seconds.
+        """Bind to host and port.
 
-        Raises OSError.
+        :param wait: seconds to wait for the address, which exists once the engine has created the network
+        :raises OSError: the port is in use, or the address doesn't exist
         """
         end = time.monotonic() + wait
         while True:

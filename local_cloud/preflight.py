@@ -1,4 +1,4 @@
-"""Looks, before anything is made, whether this machine can hold a local cloud. Each refusal is one clear sentence."""
+"""Checks whether this machine can run a local cloud, before anything is created."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ GIB = 1024**3
 SPACE_FOR_IMAGE = 4 * GIB
 SPACE_TO_RUN = 1 * GIB
 
-# systemd and its services hold about this many inotify instances in each container; the limit is per user, and
-# containers' root is this machine's root. Measured: systemd fails with a limit of 128 at about 20 containers.
+# Each container's systemd and its services use about this many inotify instances. The limit is per user, and root in a
+# container is this machine's root. Measured: with a limit of 128, systemd fails at about 20 containers.
 INOTIFY_PER_INSTANCE = 6
 INOTIFY_RESERVE = 16
-INOTIFY_WANTED = 1024
+INOTIFY_TARGET = 1024
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
-# Several checkouts may run a cloud on this machine: what the limit was, and who needs it raised. Gone after a boot, as
-# the limit is.
+# Several checkouts may run a cloud on this machine. This folder keeps the original limit and the list of clouds that
+# need the raised one. A reboot resets both.
 INOTIFY_NOTES = Path("/run/pegasus-inotify")
 _BEFORE = "before"
 
 
 def check_port(settings: Settings) -> None:
-    """Raises LocalCloudError when something listens on the endpoint's port."""
+    """Raise LocalCloudError if the endpoint's port is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((ENDPOINT_HOST, settings.port))
         except PermissionError as error:
             raise LocalCloudError(
-                f"port {settings.port} on {ENDPOINT_HOST} may not be opened by this user",
+                f"this user may not open port {settings.port} on {ENDPOINT_HOST}",
                 "Set PEGASUS_LOCAL_PORT to a port above 1023.",
             ) from error
         except OSError as error:
             owner = listener(settings.port)
             by = f" by {owner}" if owner else ""
             raise LocalCloudError(
-                f"port {settings.port} on {ENDPOINT_HOST}, for the EC2 endpoint, is taken{by}",
-                f"End that, or set PEGASUS_LOCAL_PORT to a free port (such as {settings.port + 1}).",
+                f"port {settings.port} on {ENDPOINT_HOST}, for the EC2 endpoint, is in use{by}",
+                f"Stop that process, or set PEGASUS_LOCAL_PORT to a free port (such as {settings.port + 1}).",
             ) from error
 
 
 def listener(port: int, proc: Path = Path("/proc")) -> str:
-    """The process that listens on a TCP port, as 'name (pid n: command)'; '' when /proc doesn't tell this user."""
+    """The process that listens on a TCP port, as 'name (pid n: command)'; '' if this user can't find it in /proc."""
     inodes = set()
     for table in ("net/tcp", "net/tcp6"):
         with contextlib.suppress(OSError):
@@ -73,11 +73,11 @@ def listener(port: int, proc: Path = Path("/proc")) -> str:
 
 
 def check_network(settings: Settings, networks: Iterable[Mapping[str, Any]], routes: str) -> None:
-    """Raises LocalCloudError when the address range is used: by the engine's other networks, or by a route.
+    """Raise LocalCloudError if the address range overlaps another network of the engine or a route.
 
-    `routes` is the text of /proc/net/route.
+    :param routes: the text of /proc/net/route
     """
-    wanted = ipaddress.ip_network(settings.network)
+    requested = ipaddress.ip_network(settings.network)
     advice = "Set PEGASUS_LOCAL_NETWORK to a free private range with 16 bits, such as 10.201.0.0/16."
     bridges = set()
     for network in networks:
@@ -90,25 +90,27 @@ def check_network(settings: Settings, networks: Iterable[Mapping[str, Any]], rou
         if network["Name"] == settings.network_name:
             other = (network.get("Labels") or {}).get(LABEL)
             raise LocalCloudError(
-                f"the engine has a network {settings.network_name} already"
+                f"the engine already has a network {settings.network_name}"
                 + (f", of the local cloud in {other}" if other else ""),
-                "Stop that cloud (pegasus-driver local stop, there), or set PEGASUS_LOCAL_PORT and _NETWORK.",
+                "Stop that cloud (pegasus-driver local stop in its checkout), or set PEGASUS_LOCAL_PORT and"
+                " PEGASUS_LOCAL_NETWORK.",
             )
         for subnet in subnets(network):
             with contextlib.suppress(ValueError):
-                if wanted.overlaps(ipaddress.ip_network(subnet)):
+                if requested.overlaps(ipaddress.ip_network(subnet)):
                     raise LocalCloudError(
-                        f"the network range {wanted} overlaps the engine's network {network['Name']} ({subnet})", advice
+                        f"the network range {requested} overlaps the engine's network {network['Name']} ({subnet})",
+                        advice,
                     )
     for interface, route in _routes(routes):
-        if interface not in bridges and wanted.overlaps(route):
+        if interface not in bridges and requested.overlaps(route):
             raise LocalCloudError(
-                f"the network range {wanted} overlaps this machine's route to {route} ({interface})", advice
+                f"the network range {requested} overlaps this machine's route to {route} ({interface})", advice
             )
 
 
 def _routes(table: str) -> list[tuple[str, ipaddress.IPv4Network]]:
-    """Interface and destination of each route but the default one; numbers in the table are in the host's order."""
+    """Interface and destination of each route except default routes. The table's numbers are in host byte order."""
     found = []
     for line in table.splitlines()[1:]:
         fields = line.split()
@@ -123,7 +125,7 @@ def _routes(table: str) -> list[tuple[str, ipaddress.IPv4Network]]:
 
 
 def check_space(folders: Iterable[Path], build: bool) -> None:
-    """Raises LocalCloudError when a folder's disk has too little room; folders that don't exist are passed over."""
+    """Raise LocalCloudError if a folder's disk has too little space. Folders that don't exist are skipped."""
     needed = SPACE_FOR_IMAGE if build else SPACE_TO_RUN
     what = "to build the instances' image" if build else "to run"
     for folder in folders:
@@ -134,22 +136,22 @@ def check_space(folders: Iterable[Path], build: bool) -> None:
         if free < needed:
             raise LocalCloudError(
                 f"{folder} has {free / GIB:.1f} GiB free; the local cloud needs {needed / GIB:.0f} GiB there {what}",
-                "Free some space (docker system df shows what the engine holds), then run this again.",
+                "Free some space (docker system df shows the engine's usage), then run this again.",
             )
 
 
 def check_cgroups(folder: Path = Path("/sys/fs/cgroup")) -> None:
-    """Raises LocalCloudError when systemd in an instance would find no control groups that it can work with."""
+    """Raise LocalCloudError if this machine has no control groups that systemd in an instance can use."""
     if (folder / "cgroup.controllers").exists() or (folder / "systemd/cgroup.procs").exists():
         return
     raise LocalCloudError(
-        f"systemd in an instance needs control groups: neither version 2 nor the hierarchy 'systemd' is under {folder}",
+        f"systemd in an instance needs control groups: found neither version 2 nor the hierarchy 'systemd' in {folder}",
         f"Mount it: mkdir -p {folder}/systemd && mount -t cgroup -o none,name=systemd cgroup {folder}/systemd",
     )
 
 
 def check_all(settings: Settings, engine: Engine, build: bool) -> None:
-    """Every check that stands before a start. Raises LocalCloudError at the first that fails."""
+    """Run all checks before a start. Raises LocalCloudError for the first failure."""
     check_port(settings)
     check_cgroups()
     try:
@@ -165,45 +167,45 @@ def check_all(settings: Settings, engine: Engine, build: bool) -> None:
 
 
 def raise_inotify_limit(user: Path, limit: Path = INOTIFY_LIMIT, notes: Path = INOTIFY_NOTES) -> None:
-    """Raise the limit to what a large environment needs, where this user may.
+    """Raise the limit for a large environment, if this user is root.
 
-    :param user: the folder of who needs it; while one of those is there that asked, the limit stays
+    :param user: the folder of the cloud that needs it; the limit stays while one of these folders exists
     """
     if os.geteuid() != 0:
         return
-    with contextlib.suppress(OSError, ValueError), _noting(notes):
+    with contextlib.suppress(OSError, ValueError), _locked(notes):
         before = int(limit.read_text())
-        if before < INOTIFY_WANTED:
+        if before < INOTIFY_TARGET:
             (notes / _BEFORE).write_text(f"{before}\n")
-            limit.write_text(f"{INOTIFY_WANTED}\n")
+            limit.write_text(f"{INOTIFY_TARGET}\n")
         if (notes / _BEFORE).exists():
             (notes / _note(user)).write_text(str(user))
 
 
 def restore_inotify_limit(user: Path, limit: Path = INOTIFY_LIMIT, notes: Path = INOTIFY_NOTES) -> None:
-    """Undo raise_inotify_limit once nobody needs it any more, unless somebody else has changed the limit since."""
+    """Undo raise_inotify_limit once no other cloud needs it, unless the limit has been changed since."""
     if not notes.exists():
         return
-    with contextlib.suppress(OSError, ValueError), _noting(notes):
+    with contextlib.suppress(OSError, ValueError), _locked(notes):
         (notes / _note(user)).unlink(missing_ok=True)
         others = [note for note in notes.iterdir() if note.name != _BEFORE]
         if any(Path(note.read_text()).exists() for note in others):
             return
         before = (notes / _BEFORE).read_text()
-        if int(limit.read_text()) == INOTIFY_WANTED:
+        if int(limit.read_text()) == INOTIFY_TARGET:
             limit.write_text(before)
         shutil.rmtree(notes)
 
 
 @contextlib.contextmanager
-def _noting(notes: Path) -> Iterator[None]:
-    """The notes of who needs the raised limit, one process at a time. Raises OSError."""
+def _locked(notes: Path) -> Iterator[None]:
+    """Create the folder and lock it. Raises OSError."""
     while True:
         notes.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(notes, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # The last user may have removed it meanwhile.
+            # The last user may have removed it in the meantime.
             if os.fstat(descriptor).st_nlink:
                 yield
                 return
@@ -216,7 +218,7 @@ def _note(user: Path) -> str:
 
 
 def why_no_more_instances(count: int, path: Path = INOTIFY_LIMIT) -> str:
-    """Why this machine can't run `count` instances, with the remedy; '' when it can."""
+    """Why this machine can't run `count` instances, and the solution; '' if it can."""
     try:
         limit = int(path.read_text())
     except (OSError, ValueError):
@@ -226,5 +228,5 @@ def why_no_more_instances(count: int, path: Path = INOTIFY_LIMIT) -> str:
         return ""
     return (
         f"This machine's limit fs.inotify.max_user_instances is {limit}; {count} instances need about {needed}. "
-        f"Raise it: sudo sysctl fs.inotify.max_user_instances={max(INOTIFY_WANTED, needed)}"
+        f"Raise it: sudo sysctl fs.inotify.max_user_instances={max(INOTIFY_TARGET, needed)}"
     )

@@ -1,4 +1,4 @@
-"""Where a local cloud is and what its parts are called. Everything follows from its root, its port and its network."""
+"""The addresses, names and files of a local cloud. They derive from its root, its port and its network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
+    DEBIAN_ARCHITECTURES,
+)
 
 from . import LocalCloudError
 
@@ -23,7 +27,7 @@ ENDPOINT_HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Settings:
-    """One local cloud. `root` is the project's folder; `network` a /16, as is the range of EC2's default VPC."""
+    """One local cloud. `root` is the project's folder. `network` is a /16, like the range of EC2's default VPC."""
 
     root: Path
     port: int = DEFAULT_PORT
@@ -31,7 +35,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, root: Path, environ: Mapping[str, str] | None = None) -> Settings:
-        """The settings that PEGASUS_LOCAL_PORT and PEGASUS_LOCAL_NETWORK ask for. Raises LocalCloudError."""
+        """The settings from PEGASUS_LOCAL_PORT and PEGASUS_LOCAL_NETWORK. Raises LocalCloudError."""
         environ = os.environ if environ is None else environ
         return cls(
             root.resolve(),
@@ -41,12 +45,12 @@ class Settings:
 
     @property
     def state(self) -> Path:
-        """The folder that holds everything that this cloud keeps; `stop` removes it."""
+        """The folder for the cloud's state; `stop` removes it."""
         return self.root / ".pegasus" / "local-cloud"
 
     @property
     def environments(self) -> Path:
-        """The keys and known hosts of this cloud's environments, which are of no use after it."""
+        """The keys and known hosts of this cloud's environments; `stop` removes them, too."""
         return self.root / ".pegasus" / "local"
 
     @property
@@ -68,7 +72,7 @@ class Settings:
 
     @property
     def daemon_lock(self) -> Path:
-        """Locked by the daemon for its life; holds its process id."""
+        """The file that the daemon locks while it is running; it contains the process id."""
         return self.state / "daemon.pid"
 
     @property
@@ -81,7 +85,7 @@ class Settings:
 
     @property
     def label_filter(self) -> str:
-        """The label that is on every container and network of this cloud, and on no other's."""
+        """The label of this cloud's containers and networks."""
         return f"{LABEL}={self.state}"
 
     @property
@@ -90,7 +94,7 @@ class Settings:
 
     @property
     def gateway(self) -> str:
-        """The network's first address: this machine, as instances see it."""
+        """The network's first address, which is this machine from the instances' view."""
         return str(ipaddress.ip_network(self.network)[1])
 
     @property
@@ -103,7 +107,7 @@ class Settings:
 
 
 def read_facts(settings: Settings) -> dict[str, Any]:
-    """What the daemon wrote when it was ready; {} when there is nothing readable."""
+    """The facts that the daemon wrote when it was ready; {} if they can't be read."""
     try:
         facts = json.loads(settings.facts_file.read_text())
     except (OSError, ValueError):
@@ -112,15 +116,14 @@ def read_facts(settings: Settings) -> dict[str, Any]:
 
 
 def debian_architecture() -> str:
-    """amd64 or arm64: this machine's, which is the instances' too. Raises LocalCloudError for any other."""
+    """This machine's architecture, which the instances share: amd64 or arm64. Raises LocalCloudError for others."""
     machine = platform.machine()
-    known = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-    if machine not in known:
+    if machine not in DEBIAN_ARCHITECTURES:
         raise LocalCloudError(
-            f"this machine's architecture is {machine}; the local cloud knows x86_64 and aarch64",
+            f"this machine's architecture is {machine}; the local cloud supports {' and '.join(DEBIAN_ARCHITECTURES)}",
             "Use another machine, or AWS (pegasus_backend: aws).",
         )
-    return known[machine]
+    return DEBIAN_ARCHITECTURES[machine]
 
 
 def _port(text: str) -> int:
@@ -139,7 +142,7 @@ def _network(text: str) -> str:
         network = None
     if not isinstance(network, ipaddress.IPv4Network) or network.prefixlen != 16 or not network.is_private:
         raise LocalCloudError(
-            f"PEGASUS_LOCAL_NETWORK is {text!r}; expected a private IPv4 network with 16 bits, as {DEFAULT_NETWORK}",
-            f"Set it to one, such as 10.201.0.0/16, or unset it (default {DEFAULT_NETWORK}).",
+            f"PEGASUS_LOCAL_NETWORK is {text!r}; expected a private IPv4 network with 16 bits, like {DEFAULT_NETWORK}",
+            f"Set it to a free network, such as 10.201.0.0/16, or unset it (default {DEFAULT_NETWORK}).",
         )
     return str(network)

@@ -1,6 +1,6 @@
-"""What runs of a local cloud, as its daemon says: light, because each action on its instances looks first.
+"""The status of a local cloud, from its daemon.
 
-The engine isn't asked, and neither docker nor moto is imported.
+Each action on the local cloud reads it first, so it must be quick: no query of the engine, no import of docker or moto.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from . import LocalCloudError
 from .settings import Settings, read_facts
 
 # Seconds for the daemon to answer.
-_ANSWER_WITHIN = 5
+_ANSWER_TIMEOUT = 5
 
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance in EC2's words, with the container that stands for it."""
+    """An instance in EC2's terms, with the name of its container."""
 
     id: str
     name: str
@@ -35,7 +35,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class CloudStatus:
-    """What runs. Where nothing does: running is False, pid 0 and the rest empty."""
+    """The status of a cloud. If it isn't running, pid is 0 and the rest is empty."""
 
     running: bool
     pid: int = 0
@@ -51,61 +51,61 @@ class CloudStatus:
 
 
 def status(root: Path) -> CloudStatus:
-    """What runs now; a daemon that comes up or goes down gets a moment. Raises LocalCloudError."""
+    """Return the status, after a short wait if the daemon is starting or stopping. Raises LocalCloudError."""
     return find(Settings.from_environment(root))
 
 
-def find(settings: Settings, within: float = _ANSWER_WITHIN) -> CloudStatus:
-    """What runs once the daemon has answered, which it may take `within` seconds to. Raises LocalCloudError."""
-    end = time.monotonic() + within
+def find(settings: Settings, timeout: float = _ANSWER_TIMEOUT) -> CloudStatus:
+    """Return the status, waiting up to `timeout` seconds for the daemon's answer. Raises LocalCloudError."""
+    end = time.monotonic() + timeout
     while True:
         pid = daemon_pid(settings)
         if not pid:
             return CloudStatus(running=False)
         try:
-            return ask(settings, pid)
+            return query(settings, pid)
         except LocalCloudError:
-            # It is coming up, or going down: seen in a moment.
+            # It is starting or stopping.
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)
 
 
-def ask(settings: Settings, pid: int) -> CloudStatus:
-    """What the daemon says. Raises LocalCloudError when it doesn't answer."""
+def query(settings: Settings, pid: int) -> CloudStatus:
+    """Query the daemon. Raises LocalCloudError if it doesn't answer."""
     facts = read_facts(settings)
     url = facts.get("endpoint_url") or settings.endpoint_url
     try:
-        # Never through a proxy: it is on this machine.
-        with build_opener(ProxyHandler({})).open(f"{url}/pegasus/status", timeout=_ANSWER_WITHIN) as answer:
-            told = json.load(answer)
+        # Without a proxy, because the daemon is on this machine.
+        with build_opener(ProxyHandler({})).open(f"{url}/pegasus/status", timeout=_ANSWER_TIMEOUT) as response:
+            answer = json.load(response)
     except (URLError, OSError, ValueError) as error:
         raise LocalCloudError(
             f"the local cloud's daemon (pid {pid}) doesn't answer at {url}: {error}",
             f"Run pegasus-driver local stop, then start; its log is {settings.log_file}.",
         ) from error
-    listed = [
-        Instance(one["id"], one["name"], one["type"], one["state"], one["address"], f"pegasus-{one['id']}")
-        for one in told["instances"]
+    instances = [
+        Instance(entry["id"], entry["name"], entry["type"], entry["state"], entry["address"], f"pegasus-{entry['id']}")
+        for entry in answer["instances"]
     ]
     return CloudStatus(
         running=True,
-        pid=told["pid"],
-        endpoint_url=told["endpoint_url"],
-        instances=sorted(listed, key=lambda one: (one.name, one.id)),
-        disks=told["disks"],
-        disks_reason=told["disks_reason"],
-        image=told["image"],
-        mirror_url=told["mirror_url"],
-        network=told["network"],
-        architecture=told["architecture"],
+        pid=answer["pid"],
+        endpoint_url=answer["endpoint_url"],
+        instances=sorted(instances, key=lambda instance: (instance.name, instance.id)),
+        disks=answer["disks"],
+        disks_reason=answer["disks_reason"],
+        image=answer["image"],
+        mirror_url=answer["mirror_url"],
+        network=answer["network"],
+        architecture=answer["architecture"],
     )
 
 
 def daemon_pid(settings: Settings) -> int:
-    """The process id of this cloud's daemon, 0 when none lives. Its lock tells: an id may be used again.
+    """The process id of this cloud's daemon; 0 if none is running.
 
-    Raises LocalCloudError when this user may not look.
+    Its lock decides, because the kernel reuses process ids. Raises LocalCloudError if this user may not read the file.
     """
     try:
         descriptor = os.open(settings.daemon_lock, os.O_RDONLY | os.O_CLOEXEC)
@@ -124,6 +124,6 @@ def daemon_pid(settings: Settings) -> int:
 
 def not_ours(path: str) -> LocalCloudError:
     return LocalCloudError(
-        f"no permission for {path}; it was probably made by another user (sudo?)",
-        "Run this as that user, or give the folder .pegasus to this one (chown -R).",
+        f"no permission for {path}; another user probably created it (sudo?)",
+        "Run this as that user, or change the owner of the folder .pegasus (chown -R).",
     )

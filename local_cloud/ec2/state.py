@@ -95,7 +95,7 @@ class Ec2State:
                 if instance._state.name != SHUTTING_DOWN:
                     instance.terminate()
                 _delete_interfaces(instance)
-                instance.pegasus_ended = datetime.now(UTC)
+                instance.pegasus_terminated_at = datetime.now(UTC)
             set_state(instance, state)
             if code:
                 _set_reason(instance, code, reason)
@@ -132,7 +132,9 @@ class Ec2State:
             for _, backend in self._regions():
                 for key, reservation in list(backend.reservations.items()):
                     old = [
-                        instance for instance in reservation.instances if _ended_before(instance, now - TERMINATED_KEPT)
+                        instance
+                        for instance in reservation.instances
+                        if _terminated_before(instance, now - TERMINATED_KEPT)
                     ]
                     if old:
                         removed = True
@@ -233,9 +235,9 @@ def _set_reason(instance: Any, code: str, reason: str) -> None:
     instance._reason = reason
 
 
-def _ended_before(instance: Any, moment: datetime) -> bool:
-    ended = getattr(instance, "pegasus_ended", None)
-    return instance._state.name == TERMINATED and ended is not None and ended < moment
+def _terminated_before(instance: Any, moment: datetime) -> bool:
+    terminated_at = getattr(instance, "pegasus_terminated_at", None)
+    return instance._state.name == TERMINATED and terminated_at is not None and terminated_at < moment
 
 
 def _delete_interfaces(instance: Any) -> None:

@@ -1,7 +1,7 @@
 """Keeps containers in step with EC2's instances: compares both, acts on the difference, records the reached states.
 
 Level-triggered: each comparison starts from the current states, never from earlier actions. Therefore a crash of this
-process, a restart of the engine or a container that somebody removed by hand need no code of their own.
+process, a restart of the engine and a container removed by hand need no code of their own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .plan import Action, Step, plan
 
 log = logging.getLogger("pegasus.instances")
 
-# Containers that are created, stopped or removed in parallel. More of them only make each slower.
+# Containers that are created, stopped or removed in parallel. A larger number only slows each of them down.
 WORKERS = 4
 # Seconds between two comparisons while no event wakes the loop. Short at first, because an engine may report an exit
 # before its list shows it. The last interval repeats and finds changes without an event.
@@ -174,7 +174,7 @@ class Reconciler:
             log.info("%s: %s took %.1f s", step.instance_id, step.action.value, self.monotonic() - start)
         except EngineGone as error:
             compare_again = False  # the loop notices that, and retries once the engine is back
-            log.warning("%s: %s interrupted, the engine is gone: %s", step.instance_id, step.action.value, error)
+            log.warning("%s: %s interrupted, the engine doesn't answer: %s", step.instance_id, step.action.value, error)
         except NotFound as error:
             # The container was removed in the meantime.
             log.warning("%s: %s: %s", step.instance_id, step.action.value, explanation(error))

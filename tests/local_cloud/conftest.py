@@ -1,4 +1,4 @@
-"""A local cloud of the tests' own: another port, network and folder, so that one in the checkout isn't disturbed."""
+"""Local clouds for tests, with their own port, network and folder, apart from the local cloud of the checkout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ NETWORK = "172.30.0.0/16"
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    """The condition's value as soon as it is true; fails after `seconds`."""
+    """Return the condition's value once it is true. Fails the test after `seconds`."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -35,22 +35,22 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> 
 
 @dataclass
 class Cloud:
-    """A running cloud, seen as its users see it: through EC2 and ssh."""
+    """A running cloud as users see it: through EC2 and ssh."""
 
     root: Path
     ec2: Any
     image_id: str
     key: Path
-    said: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def launch(self, count: int = 1, instance_type: str = "t3.micro", **more: Any) -> list[str]:
         answer = self.ec2.run_instances(
             ImageId=self.image_id, InstanceType=instance_type, MinCount=count, MaxCount=count, KeyName="test", **more
         )
-        return [one["InstanceId"] for one in answer["Instances"]]
+        return [instance["InstanceId"] for instance in answer["Instances"]]
 
     def launch_running(self, **more: Any) -> str:
-        """One instance that answers ssh."""
+        """Launch one instance and wait until it answers ssh."""
         (instance,) = self.launch(**more)
         self.wait_state(instance, "running")
         self.wait_ssh(instance)
@@ -66,7 +66,7 @@ class Cloud:
         wait_until(lambda: self.state(instance) == state, f"{instance} is {state} (see daemon.log)", seconds)
 
     def ssh(self, instance: str, command: str, check: bool = True, stdin: str | None = None) -> str:
-        """The output of a command, run as admin."""
+        """Run a command as admin; returns its output."""
         done = subprocess.run(
             [
                 "ssh", "-i", str(self.key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
@@ -83,24 +83,24 @@ class Cloud:
         wait_until(lambda: self.ssh(instance, "echo up", check=False), f"{instance} answers ssh")
 
     def boot_id(self, instance: str) -> str:
-        """Another one after each start of the container: when its init began."""
+        """A value that changes at each start of the container: when its init started."""
         return self.ssh(instance, "stat -c %Y%z /proc/1/exe /run/systemd; cut -d' ' -f22 /proc/1/stat", check=False)
 
 
 def docker(*arguments: str) -> str:
-    """The output of a docker command of the engine's own client."""
+    """Run the docker client; returns its output."""
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="session")
 def local_environment() -> Iterator[None]:
-    """The variables by which this cloud differs from one in the checkout."""
+    """Set the environment variables for the tests' clouds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEGASUS_LOCAL_PORT", PORT)
         patch.setenv("PEGASUS_LOCAL_NETWORK", NETWORK)
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
-        # The packages have tests of their own; here the mirror only has to be served.
+        # Other tests cover the packages. These need one file in the mirror.
         from local_cloud import cloud
 
         patch.setattr(cloud, "_build_mirror", lambda settings, say: (settings.mirror / "file").write_text("mirrored\n"))
@@ -109,7 +109,7 @@ def local_environment() -> Iterator[None]:
 
 @pytest.fixture
 def cloud_root(local_environment: None) -> Iterator[Path]:
-    """A folder for a cloud, which is stopped afterwards whatever the test did."""
+    """A folder for a cloud. The cloud is stopped after the test."""
     from local_cloud import cloud
 
     if not shutil.which("docker"):
@@ -119,19 +119,19 @@ def cloud_root(local_environment: None) -> Iterator[Path]:
         try:
             yield root
         finally:
-            tell_logs(root)
+            print_log(root)
             cloud.stop(root, print)
 
 
 @pytest.fixture
 def cloud(cloud_root: Path) -> Cloud:
-    """A cloud that has just been started."""
+    """A cloud without instances."""
     return start_cloud(cloud_root)
 
 
 @pytest.fixture(scope="module")
 def shared_cloud(local_environment: None) -> Iterator[Cloud]:
-    """One cloud for a module's tests that only add instances."""
+    """A cloud for those tests of a module that only add instances."""
     from local_cloud import cloud
 
     if not shutil.which("docker"):
@@ -141,12 +141,12 @@ def shared_cloud(local_environment: None) -> Iterator[Cloud]:
         try:
             yield start_cloud(root)
         finally:
-            tell_logs(root)
+            print_log(root)
             cloud.stop(root, print)
 
 
-def tell_logs(root: Path) -> None:
-    """What pytest shows of a test that failed; the hosts' own logs come by the hook below."""
+def print_log(root: Path) -> None:
+    """Print the daemon's log for pytest's report of a failed test. The hook below adds the hosts' logs."""
     log = root / ".pegasus/local-cloud/daemon.log"
     if log.exists():
         print(log.read_text())
@@ -154,12 +154,12 @@ def tell_logs(root: Path) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """The hosts' logs, before a fixture's end takes the hosts."""
+    """Add the hosts' logs to a failed test's report before a fixture removes the hosts."""
     report = yield
     if report.failed:
         arguments = getattr(item, "funcargs", {})
-        made = arguments.get("cloud") or arguments.get("shared_cloud")
-        root = made.root if isinstance(made, Cloud) else arguments.get("cloud_root")
+        running = arguments.get("cloud") or arguments.get("shared_cloud")
+        root = running.root if isinstance(running, Cloud) else arguments.get("cloud_root")
         if root is not None:
             containers = containers_of(f"pegasus.local-cloud={root / '.pegasus/local-cloud'}")
             report.sections.append(("The hosts' logs", host_logs(containers)))
@@ -169,8 +169,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def start_cloud(root: Path) -> Cloud:
     from local_cloud import cloud
 
-    said: list[str] = []
-    status = cloud.start(root, said.append)
+    lines: list[str] = []
+    status = cloud.start(root, lines.append)
     assert status.running
     ec2 = ec2_client()
     key = root / "key"
@@ -179,7 +179,7 @@ def start_cloud(root: Path) -> Cloud:
     with contextlib.suppress(ec2.exceptions.ClientError):
         ec2.import_key_pair(KeyName="test", PublicKeyMaterial=key.with_suffix(".pub").read_bytes())
     (image,) = ec2.describe_images(Owners=["136693071363"])["Images"]
-    return Cloud(root, ec2, image["ImageId"], key, said)
+    return Cloud(root, ec2, image["ImageId"], key, lines)
 
 
 def ec2_client(region: str = "us-east-1", port: str = PORT) -> Any:
@@ -194,8 +194,8 @@ def ec2_client(region: str = "us-east-1", port: str = PORT) -> Any:
     )
 
 
-def traces(root: Path, words: Sequence[str] = ()) -> dict[str, str]:
-    """What of a cloud exists on this machine: all empty when nothing does."""
+def traces(root: Path) -> dict[str, str]:
+    """The parts of a cloud that exist on this machine; all are empty if none does."""
     state = root / ".pegasus/local-cloud"
     label = f"label=pegasus.local-cloud={state}"
     return {
@@ -224,7 +224,7 @@ def _processes() -> list[str]:
 
 
 class Helpers:
-    """The functions above, for tests: modules of tests can't import each other."""
+    """The functions above as a fixture, because test modules can't import each other."""
 
     wait_until = staticmethod(wait_until)
     docker = staticmethod(docker)

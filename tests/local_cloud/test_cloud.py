@@ -1,4 +1,4 @@
-"""The cloud as a whole: start, stop, crash, two starts at once, refusals. Needs a container engine."""
+"""Start, stop, crashes, concurrent starts and refusals of a cloud. Needs a container engine."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def test_start_stop_leaves_nothing(cloud_root, helpers):
     assert local_cloud.stop(cloud_root, print) is False
 
 
-def test_without_an_engine_nobody_says_that_nothing_is_left(cloud_root, monkeypatch):
+def test_without_an_engine_leftovers_are_unknown(cloud_root, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
-    for ask in (local_cloud.leftovers, lambda root: local_cloud.stop(root, print)):
+    for call in (local_cloud.leftovers, lambda root: local_cloud.stop(root, print)):
         with pytest.raises(LocalCloudError, match="engine"):
-            ask(cloud_root)
+            call(cloud_root)
 
 
 def test_a_start_to_remove_builds_nothing(cloud, helpers, monkeypatch):
-    """With a dead daemon and a full disk the instances can still be ended."""
+    """After a crash and with a full disk the instances can still be terminated."""
     instance = cloud.launch_running()
     _kill_daemon(cloud.root, helpers)
     monkeypatch.setattr("local_cloud.preflight.SPACE_TO_RUN", 10**18)
@@ -73,7 +73,7 @@ def test_a_start_to_remove_builds_nothing(cloud, helpers, monkeypatch):
     assert local_cloud.stop(cloud.root, print, if_empty=True) is True
 
 
-def test_stop_if_empty_ends_a_cloud_whose_instances_are_terminated(cloud, helpers):
+def test_stop_if_empty_stops_a_cloud_whose_instances_are_terminated(cloud, helpers):
     instance = cloud.launch_running()
     cloud.ec2.terminate_instances(InstanceIds=[instance])
     cloud.wait_state(instance, "terminated")
@@ -84,14 +84,14 @@ def test_stop_if_empty_ends_a_cloud_whose_instances_are_terminated(cloud, helper
 def _kill_daemon(root, helpers):
     pid = local_cloud.status(root).pid
     os.kill(pid, signal.SIGKILL)
-    helpers.wait_until(lambda: not local_cloud.status(root).running, "the daemon is dead")
+    helpers.wait_until(lambda: not local_cloud.status(root).running, "the daemon has exited")
 
 
 def test_start_waits_for_the_daemon_of_a_start_that_was_killed(cloud_root, helpers):
-    """Killed in the moment between the daemon's lock and its first answer."""
+    """The start is killed after the daemon took its lock and before it answers."""
     code = "import pathlib, sys; from local_cloud import cloud; cloud.start(pathlib.Path(sys.argv[1]), print)"
     helpers.start_cloud(cloud_root)
-    local_cloud.stop(cloud_root, print)  # the image is there: what follows is short
+    local_cloud.stop(cloud_root, print)  # the image exists now, so that the next start is quick
     starter = subprocess.Popen([sys.executable, "-c", code, str(cloud_root)])
     settings = Settings.from_environment(cloud_root)
     pid = helpers.wait_until(lambda: daemon_pid(settings), "the daemon has its lock")
@@ -101,7 +101,7 @@ def test_start_waits_for_the_daemon_of_a_start_that_was_killed(cloud_root, helpe
     assert local_cloud.stop(cloud_root, print) is True
 
 
-def test_start_adopts_what_a_killed_daemon_left(cloud, helpers):
+def test_start_adopts_the_leftovers_of_a_killed_daemon(cloud, helpers):
     instance = cloud.launch_running(instance_type="i4i.large")
     (stopped,) = cloud.launch()
     cloud.wait_state(stopped, "running")
@@ -117,7 +117,7 @@ def test_start_adopts_what_a_killed_daemon_left(cloud, helpers):
     left = "\n".join(local_cloud.leftovers(cloud.root))
     assert f"container pegasus-{instance} (running)" in left
     assert "network pegasus-local-4571" in left
-    # While nobody watches: one instance powers itself off, and a container appears that no instance knows.
+    # Without a daemon: an instance powers itself off, and a container without an instance appears.
     helpers.docker("exec", f"pegasus-{ending}", "systemctl", "poweroff")
     helpers.docker(
         "run", "--detach", "--name", "pegasus-i-unknown", "--label", "pegasus.instance-id=i-unknown",
@@ -130,12 +130,12 @@ def test_start_adopts_what_a_killed_daemon_left(cloud, helpers):
     cloud.wait_state(ending, "terminated")
     assert cloud.state(instance) == "running"
     assert cloud.state(stopped) == "stopped"
-    assert cloud.boot_id(instance) == boot, "it wasn't touched"
+    assert cloud.boot_id(instance) == boot, "the instance wasn't restarted"
     helpers.wait_until(lambda: "i-unknown" not in helpers.docker("ps", "--all"), "the unknown container is removed")
     if disks:
         cloud.ssh(instance, f"sudo sfdisk --quiet /dev/disk/by-id/{disk}", stdin="label: gpt\n,\n")
         helpers.wait_until(
-            lambda: cloud.ssh(instance, f"ls /dev/disk/by-id/{disk}-part1", check=False), "the disks are watched again"
+            lambda: cloud.ssh(instance, f"ls /dev/disk/by-id/{disk}-part1", check=False), "new partitions appear again"
         )
     cloud.ec2.start_instances(InstanceIds=[stopped])
     cloud.wait_state(stopped, "running")
@@ -166,21 +166,21 @@ def test_a_kill_during_a_launch_loses_no_instance(cloud, helpers):
     )
 
 
-def test_two_starts_at_once_make_one_cloud(cloud_root):
-    said: list[str] = []
+def test_concurrent_starts_start_one_cloud(cloud_root):
+    lines: list[str] = []
     gate = threading.Barrier(2)
 
     def start(_):
         gate.wait()
-        return local_cloud.start(cloud_root, said.append)
+        return local_cloud.start(cloud_root, lines.append)
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(start, range(2))
     assert first.pid == second.pid
-    assert any("waiting" in text for text in said)
+    assert any("Waiting" in line for line in lines)
 
 
-def test_a_taken_port_is_named_with_its_owner(cloud_root, helpers):
+def test_a_port_in_use_is_reported_with_its_process(cloud_root, helpers):
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", 4571))
@@ -193,7 +193,7 @@ def test_a_taken_port_is_named_with_its_owner(cloud_root, helpers):
     assert set(helpers.traces(cloud_root).values()) == {""}
 
 
-def test_a_taken_network_range_is_named(cloud_root, helpers):
+def test_an_overlapping_network_is_reported(cloud_root, helpers):
     helpers.docker("network", "create", "--subnet", "172.30.5.0/24", "pegasus-test-taken")
     try:
         with pytest.raises(LocalCloudError) as caught:
@@ -205,10 +205,10 @@ def test_a_taken_network_range_is_named(cloud_root, helpers):
     assert set(helpers.traces(cloud_root).values()) == {""}
 
 
-def test_a_running_cloud_with_other_settings_is_no_silent_success(cloud, monkeypatch):
+def test_a_start_with_other_settings_than_the_running_cloud_fails(cloud, monkeypatch):
     monkeypatch.setenv("PEGASUS_LOCAL_PORT", "4599")
     with pytest.raises(LocalCloudError, match=r"runs at http://127\.0\.0\.1:4571"):
         local_cloud.start(cloud.root, print)
-    # Status and stop find it without the variables.
+    # Status and stop use the running cloud's settings.
     assert local_cloud.status(cloud.root).endpoint_url == "http://127.0.0.1:4571"
     assert local_cloud.stop(cloud.root, print) is True

@@ -1,4 +1,4 @@
-"""Finding the container engine: each way in which it can be missing has its own message."""
+"""Connecting to the container engine: each cause of a failure has its own message."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_no_socket(tmp_path, monkeypatch):
     assert "no container engine found" in problem(tmp_path)
 
 
-def test_a_socket_that_nobody_serves(tmp_path, monkeypatch):
+def test_a_socket_without_a_listener(tmp_path, monkeypatch):
     path = tmp_path / "dead.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -43,7 +43,7 @@ def test_no_permission(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
-        # Also for root, whom no mode stops.
+        # A mode wouldn't stop root.
         monkeypatch.setattr(os, "access", lambda *_: False)
         assert "no permission" in problem(tmp_path)
 

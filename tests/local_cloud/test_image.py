@@ -1,4 +1,4 @@
-"""The image's name and its sources; with an engine, that it boots as molecule uses it."""
+"""The image's tag and its sources; with an engine, that it boots as in molecule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from local_cloud import LocalCloudError, image
 from local_cloud import cloud as local_cloud
 
 
-def test_the_tag_follows_the_files(tmp_path):
+def test_the_tag_depends_on_the_files(tmp_path):
     shutil.copytree(image.CONTEXT, tmp_path / "c")
     before = image.tag(tmp_path / "c")
     assert before == image.tag()
@@ -28,7 +28,7 @@ def test_the_scripts_are_executable():
         assert (image.CONTEXT / "files" / name).stat().st_mode & 0o111 == 0o111
 
 
-def test_the_hosts_own_mirror_is_used(tmp_path):
+def test_the_machines_debian_mirror_is_found(tmp_path):
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text(
         "# deb http://old.example/debian x main\ndeb http://ubuntu.example/ubuntu noble main\n"
@@ -41,7 +41,7 @@ def test_the_hosts_own_mirror_is_used(tmp_path):
     assert image._host_mirror("debian-security", tmp_path) == "http://near.example/debian-security"
 
 
-def test_output_of_a_command_that_fails_names_its_last_lines(tmp_path):
+def test_a_failing_command_is_reported_with_its_last_lines(tmp_path):
     with (
         pytest.raises(LocalCloudError, match="no such suite"),
         image._output_of(["sh", "-c", "echo no such suite >&2; exit 1"], {"PATH": "/bin:/usr/bin"}, tmp_path / "log"),
@@ -56,8 +56,8 @@ def test_output_of_a_command_that_fails_names_its_last_lines(tmp_path):
         list(pieces)
 
 
-def test_an_interrupted_command_ends_with_its_children(tmp_path, helpers):
-    script = f"sleep 300 & echo $! > {tmp_path}/child; echo begun; wait"
+def test_an_interruption_stops_a_command_and_its_children(tmp_path, helpers):
+    script = f"sleep 300 & echo $! > {tmp_path}/child; echo started; wait"
     with (
         pytest.raises(KeyboardInterrupt),
         image._output_of(["sh", "-c", script], {"PATH": "/bin:/usr/bin"}, tmp_path / "log") as pieces,
@@ -66,12 +66,12 @@ def test_an_interrupted_command_ends_with_its_children(tmp_path, helpers):
         raise KeyboardInterrupt
     child = (tmp_path / "child").read_text().strip()
     helpers.wait_until(
-        lambda: subprocess.run(["ps", "-p", child], capture_output=True).returncode, "the child ended", 10
+        lambda: subprocess.run(["ps", "-p", child], capture_output=True).returncode, "the child has exited", 10
     )
 
 
 @pytest.mark.docker
-def test_the_image_boots_by_itself(cloud_root, helpers):
+def test_the_image_boots(cloud_root, helpers):
     tag = local_cloud.image(cloud_root, print)
     container = helpers.docker(
         "run", "--detach", "--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_BOOT",

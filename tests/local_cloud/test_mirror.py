@@ -35,8 +35,8 @@ def get(url):
         return answer.read()
 
 
-def ask(mirror, method="GET", path=FILE, **headers):
-    """Status, headers and body; asks twice over one connection, which an answer of a wrong length would spoil."""
+def request(mirror, method="GET", path=FILE, **headers):
+    """Status, headers and body. A second request over the same connection would show a wrong content length."""
     connection = http.client.HTTPConnection(mirror.removeprefix("http://"), timeout=5)
     for _ in range(2):
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
@@ -51,18 +51,18 @@ def test_listings_and_files(mirror):
     assert get(f"{mirror}/site/artifacts/package_1.2.tgz") == b"content"
 
 
-def test_what_is_not_there_is_404(mirror):
+def test_a_missing_file_is_404(mirror):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(f"{mirror}/site/none")
 
 
-def test_nothing_outside_is_served(mirror):
+def test_files_outside_the_folder_are_not_served(mirror):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(f"{mirror}/../secret")
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "content_range", "body"),
+    ("requested", "status", "content_range", "body"),
     [
         ("bytes=3-", 206, "bytes 3-6/7", b"tent"),
         ("bytes=0-2", 206, "bytes 0-2/7", b"con"),
@@ -75,35 +75,35 @@ def test_nothing_outside_is_served(mirror):
         ("bytes=x", 200, None, b"content"),
     ],
 )
-def test_ranges(mirror, asked, status, content_range, body):
-    found, headers, got = ask(mirror, Range=asked)
+def test_ranges(mirror, requested, status, content_range, body):
+    found, headers, got = request(mirror, Range=requested)
     assert (found, headers["Content-Range"], got) == (status, content_range, body)
 
 
-def test_a_range_is_of_the_version_that_was_asked_for(mirror, folder):
+def test_a_range_belongs_to_the_requested_version(mirror, folder):
     file = folder / "package.tgz"
     file.write_bytes(b"content")
-    _, headers, _ = ask(mirror, path="/package.tgz")
+    _, headers, _ = request(mirror, path="/package.tgz")
     assert headers["Accept-Ranges"] == "bytes"
     tag, modified = headers["ETag"], headers["Last-Modified"]
-    assert ask(mirror, path="/package.tgz", Range="bytes=3-", If_Range=tag)[::2] == (206, b"tent")
-    assert ask(mirror, path="/package.tgz", Range="bytes=3-", If_Range=modified)[::2] == (206, b"tent")
-    # Of the same size and time: what a rebuilt archive may be.
+    assert request(mirror, path="/package.tgz", Range="bytes=3-", If_Range=tag)[::2] == (206, b"tent")
+    assert request(mirror, path="/package.tgz", Range="bytes=3-", If_Range=modified)[::2] == (206, b"tent")
+    # With the same size and time, as a rebuilt archive may have.
     before = file.stat()
-    fresh = file.with_name("fresh")
-    fresh.write_bytes(b"another")
-    os.utime(fresh, ns=(before.st_atime_ns, before.st_mtime_ns))
-    fresh.replace(file)
-    assert ask(mirror, path="/package.tgz", Range="bytes=3-", If_Range=tag)[::2] == (200, b"another")
+    replacement = file.with_name("replacement")
+    replacement.write_bytes(b"another")
+    os.utime(replacement, ns=(before.st_atime_ns, before.st_mtime_ns))
+    replacement.replace(file)
+    assert request(mirror, path="/package.tgz", Range="bytes=3-", If_Range=tag)[::2] == (200, b"another")
     old = "Sat, 01 Jan 2000 00:00:00 GMT"
-    assert ask(mirror, path="/package.tgz", Range="bytes=3-", If_Range=old)[::2] == (200, b"another")
+    assert request(mirror, path="/package.tgz", Range="bytes=3-", If_Range=old)[::2] == (200, b"another")
 
 
-def test_a_head_has_no_range(mirror):
-    status, headers, body = ask(mirror, "HEAD", Range="bytes=3-")
+def test_a_head_request_ignores_the_range(mirror):
+    status, headers, body = request(mirror, "HEAD", Range="bytes=3-")
     assert (status, headers["Content-Length"], body) == (200, "7", b"")
 
 
-def test_an_address_that_this_machine_does_not_have_is_an_error(tmp_path):
+def test_an_address_of_another_machine_is_an_error(tmp_path):
     with pytest.raises(OSError, match=r".*"):
         Mirror(tmp_path, "192.0.2.77", 0, wait=0.2)

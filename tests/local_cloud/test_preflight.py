@@ -1,4 +1,4 @@
-"""What is checked before a cloud starts."""
+"""The checks before a cloud starts."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ def test_a_free_range_passes(tmp_path):
     preflight.check_network(settings, [_network("bridge", "172.17.0.0/16"), _network("six", "fd00::/64")], ROUTES)
 
 
-def test_a_route_into_the_range_is_named(tmp_path):
+def test_an_overlapping_route_is_reported(tmp_path):
     with pytest.raises(LocalCloudError, match=r"172\.31\.0\.0/16 \(br-0123456789ab\)"):
         preflight.check_network(Settings(tmp_path), [], ROUTES)
 
 
-def test_the_clouds_own_network_of_an_earlier_start_is_fine(tmp_path):
+def test_the_network_of_an_earlier_start_passes(tmp_path):
     settings = Settings(tmp_path)
     own = _network("pegasus-local", "172.31.0.0/16", str(settings.state), "0123456789ab" + "0" * 52)
     preflight.check_network(settings, [own], ROUTES)
 
 
-def test_another_network_in_the_range_is_named(tmp_path):
+def test_an_overlapping_network_is_reported(tmp_path):
     with pytest.raises(LocalCloudError, match=r"overlaps the engine's network mine \(172\.31\.8\.0/24\)") as caught:
         preflight.check_network(Settings(tmp_path), [_network("mine", "172.31.8.0/24")], "")
     assert "PEGASUS_LOCAL_NETWORK" in caught.value.next_step
 
 
-def test_another_clouds_network_is_named_with_its_folder(tmp_path):
+def test_another_clouds_network_is_reported_with_its_folder(tmp_path):
     other = _network("pegasus-local", "172.31.0.0/16", "/other/.pegasus/local-cloud")
     with pytest.raises(LocalCloudError, match="/other/") as caught:
         preflight.check_network(Settings(tmp_path), [other], "")
     assert "stop" in caught.value.next_step.lower()
 
 
-def test_who_listens_is_found():
+def test_the_listening_process_is_found():
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -62,11 +62,11 @@ def test_who_listens_is_found():
 
 
 @pytest.mark.parametrize(
-    ("build", "free", "fine"), [(True, 5, True), (True, 3, False), (False, 3, True), (False, 0.5, False)]
+    ("build", "free", "passes"), [(True, 5, True), (True, 3, False), (False, 3, True), (False, 0.5, False)]
 )
-def test_space(tmp_path, monkeypatch, build, free, fine):
+def test_space(tmp_path, monkeypatch, build, free, passes):
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free * preflight.GIB))
-    if fine:
+    if passes:
         preflight.check_space([tmp_path], build)
     else:
         with pytest.raises(LocalCloudError, match="GiB free") as caught:
@@ -74,24 +74,24 @@ def test_space(tmp_path, monkeypatch, build, free, fine):
         assert str(tmp_path) in caught.value.message
 
 
-def test_the_inotify_limit_is_raised_and_given_back_by_the_last(tmp_path, monkeypatch):
+def test_the_last_cloud_restores_the_inotify_limit(tmp_path, monkeypatch):
     limit, notes = tmp_path / "limit", tmp_path / "notes"
-    first, second, gone = tmp_path / "first", tmp_path / "second", tmp_path / "gone"
+    first, second, removed = tmp_path / "first", tmp_path / "second", tmp_path / "removed"
     for user in (first, second):
         user.mkdir()
     limit.write_text("128\n")
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 0)
-    for user in (first, second, gone):
+    for user in (first, second, removed):
         preflight.raise_inotify_limit(user, limit, notes)
         assert limit.read_text() == "1024\n"
     preflight.restore_inotify_limit(first, limit, notes)
-    assert limit.read_text() == "1024\n", "the second needs it"
+    assert limit.read_text() == "1024\n", "the second cloud needs it"
     preflight.restore_inotify_limit(second, limit, notes)
     assert limit.read_text() == "128\n"
     assert not notes.exists()
 
 
-def test_somebody_elses_change_of_the_inotify_limit_stays(tmp_path, monkeypatch):
+def test_an_administrators_change_of_the_inotify_limit_stays(tmp_path, monkeypatch):
     limit, notes = tmp_path / "limit", tmp_path / "notes"
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 0)
     limit.write_text("128\n")
@@ -99,13 +99,13 @@ def test_somebody_elses_change_of_the_inotify_limit_stays(tmp_path, monkeypatch)
     limit.write_text("4096\n")
     preflight.restore_inotify_limit(tmp_path, limit, notes)
     assert limit.read_text() == "4096\n"
-    # A limit that was high enough is nobody's to give back.
+    # A limit that was high enough isn't changed.
     preflight.raise_inotify_limit(tmp_path, limit, notes)
     preflight.restore_inotify_limit(tmp_path, limit, notes)
     assert limit.read_text() == "4096\n"
 
 
-def test_without_root_the_limit_stays_and_too_many_instances_are_refused_with_the_remedy(tmp_path, monkeypatch):
+def test_without_root_too_many_instances_are_refused_with_the_sysctl(tmp_path, monkeypatch):
     limit = tmp_path / "limit"
     limit.write_text("128\n")
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
@@ -118,14 +118,14 @@ def test_without_root_the_limit_stays_and_too_many_instances_are_refused_with_th
 
 
 @pytest.mark.parametrize(
-    ("files", "fine"),
+    ("files", "passes"),
     [(["cgroup.controllers"], True), (["systemd/cgroup.procs"], True), (["memory/cgroup.procs"], False)],
 )
-def test_cgroups_that_systemd_needs(tmp_path, files, fine):
+def test_cgroups_for_systemd(tmp_path, files, passes):
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    if fine:
+    if passes:
         preflight.check_cgroups(tmp_path)
     else:
         with pytest.raises(LocalCloudError, match="systemd") as caught:

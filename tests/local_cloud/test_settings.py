@@ -1,4 +1,4 @@
-"""Where a cloud is and what its parts are called."""
+"""The addresses, names and files of a cloud."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_defaults(tmp_path):
     assert settings.label_filter == f"pegasus.local-cloud={tmp_path}/.pegasus/local-cloud"
 
 
-def test_the_environment_moves_it(tmp_path):
+def test_the_environment_changes_port_and_network(tmp_path):
     environ = {"PEGASUS_LOCAL_PORT": "4580", "PEGASUS_LOCAL_NETWORK": "10.9.0.0/16"}
     settings = Settings.from_environment(tmp_path, environ)
     assert settings.endpoint_url == "http://127.0.0.1:4580"
@@ -27,7 +27,7 @@ def test_the_environment_moves_it(tmp_path):
     assert settings.network_name == "pegasus-local-4580"
 
 
-def test_a_linked_root_is_the_same_cloud(tmp_path):
+def test_a_symlink_to_the_root_is_the_same_cloud(tmp_path):
     real = tmp_path / "real"
     real.mkdir()
     link = tmp_path / "link"
@@ -36,19 +36,19 @@ def test_a_linked_root_is_the_same_cloud(tmp_path):
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "45.70"])
-def test_a_bad_port_is_named(port):
+def test_an_invalid_port_is_reported(port):
     with pytest.raises(LocalCloudError, match="PEGASUS_LOCAL_PORT"):
         Settings.from_environment(Path("/"), {"PEGASUS_LOCAL_PORT": port})
 
 
 @pytest.mark.parametrize("network", ["172.31.0.0/24", "172.31.0.1/16", "8.8.0.0/16", "fd00::/16", "private"])
-def test_a_bad_network_is_named(network):
+def test_an_invalid_network_is_reported(network):
     with pytest.raises(LocalCloudError, match="PEGASUS_LOCAL_NETWORK") as caught:
         Settings.from_environment(Path("/"), {"PEGASUS_LOCAL_NETWORK": network})
     assert "10.201.0.0/16" in caught.value.next_step
 
 
-def test_facts_that_cannot_be_read_are_none(tmp_path):
+def test_unreadable_facts_are_empty(tmp_path):
     settings = Settings(tmp_path)
     assert read_facts(settings) == {}
     settings.state.mkdir(parents=True)

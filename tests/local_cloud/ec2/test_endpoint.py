@@ -42,7 +42,7 @@ def moto_environment(tmp_path_factory):
 
 
 @pytest.fixture
-def make(moto_environment, tmp_path, helpers):
+def start_endpoint(moto_environment, tmp_path, helpers):
     """Start an endpoint with the snapshot's state only; returns the endpoint and a client."""
     from moto.ec2.models import ec2_backends
 
@@ -61,6 +61,7 @@ def make(moto_environment, tmp_path, helpers):
     def close_all():
         for endpoint in endpoints:
             endpoint.close()
+        endpoints.clear()
         ec2_backends.clear()
 
     start.client = client
@@ -84,8 +85,8 @@ def refusal(call, **parameters):
     return caught.value.response["Error"]["Code"]
 
 
-def test_the_only_image_is_simulated(make):
-    _, ec2 = make()
+def test_the_only_image_is_simulated(start_endpoint):
+    _, ec2 = start_endpoint()
     (image,) = ec2.describe_images()["Images"]
     assert image["Name"] == "debian-12-amd64-pegasus-SIMULATED"
     assert (image["OwnerId"], image["Architecture"], image["RootDeviceName"]) == ("136693071363", "x86_64", "/dev/xvda")
@@ -96,8 +97,8 @@ def test_the_only_image_is_simulated(make):
     assert [found["ImageId"] for found in named] == [image["ImageId"]]
 
 
-def test_an_instance_passes_through_ec2s_states(make):
-    endpoint, ec2 = make()
+def test_an_instance_passes_through_ec2s_states(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     instance = launch(ec2)
     assert state(ec2, instance) == "pending"
     assert endpoint.state.move(instance, "pending", "running")
@@ -124,17 +125,17 @@ def test_an_instance_passes_through_ec2s_states(make):
     assert refusal(ec2.start_instances, InstanceIds=[instance]) == "IncorrectInstanceState"
 
 
-def test_a_late_container_does_not_undo_a_call(make):
-    endpoint, ec2 = make()
+def test_a_late_container_does_not_undo_a_call(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     instance = launch(ec2)
     ec2.terminate_instances(InstanceIds=[instance])
     assert endpoint.state.move(instance, "pending", "running") is False
     assert state(ec2, instance) == "shutting-down"
 
 
-def test_addresses_are_in_the_network_and_unique_across_regions(make):
-    endpoint, ec2 = make()
-    elsewhere = make.client(endpoint, "eu-west-1")
+def test_addresses_are_in_the_network_and_unique_across_regions(start_endpoint):
+    endpoint, ec2 = start_endpoint()
+    elsewhere = start_endpoint.client(endpoint, "eu-west-1")
     for client in (ec2, elsewhere, ec2, elsewhere):
         launch(client)
     addresses = [instance.address for instance in endpoint.state.instances()]
@@ -144,8 +145,8 @@ def test_addresses_are_in_the_network_and_unique_across_regions(make):
     assert vpc["CidrBlock"] == "172.30.0.0/16"
 
 
-def test_a_launch_repeated_with_its_token_returns_the_same_instances(make):
-    endpoint, ec2 = make()
+def test_a_launch_repeated_with_its_token_returns_the_same_instances(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     first = launch(ec2, ClientToken="once")
     assert launch(ec2, ClientToken="once") == first
     assert len(endpoint.state.instances()) == 1
@@ -153,19 +154,19 @@ def test_a_launch_repeated_with_its_token_returns_the_same_instances(make):
         "IdempotentParameterMismatch"
     )
     # The same after a crash between the call and its response.
-    endpoint, ec2 = make()
+    endpoint, ec2 = start_endpoint()
     assert launch(ec2, ClientToken="once") == first
 
 
-def test_a_launch_is_validated(make):
-    _, ec2 = make()
+def test_a_launch_is_validated(start_endpoint):
+    _, ec2 = start_endpoint()
     assert refusal(lambda **more: launch(ec2, **more), InstanceType="x9.huge").startswith("InvalidInstanceType")
     assert refusal(lambda **more: launch(ec2, **more), KeyName="none") == "InvalidKeyPair.NotFound"
     assert refusal(lambda **more: launch(ec2, **more), ImageId="ami-00000000000000000") == "InvalidAMIID.NotFound"
 
 
-def test_a_launch_that_does_not_fit_the_machine_is_refused(make):
-    endpoint, ec2 = make()
+def test_a_launch_that_does_not_fit_the_machine_is_refused(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     counts = []
     endpoint.admit = lambda count: counts.append(count) or ("" if count < 3 else "raise the limit")
     launch(ec2)
@@ -176,8 +177,8 @@ def test_a_launch_that_does_not_fit_the_machine_is_refused(make):
     assert len(endpoint.state.instances()) == 1
 
 
-def test_an_instance_has_its_key_user_data_and_shutdown_behaviour(make):
-    endpoint, ec2 = make()
+def test_an_instance_has_its_key_user_data_and_shutdown_behaviour(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     ec2.import_key_pair(KeyName="k", PublicKeyMaterial=KEY)
     launch(ec2, KeyName="k", UserData="#!/bin/sh\necho ü\n", InstanceInitiatedShutdownBehavior="terminate")
     ec2.delete_key_pair(KeyName="k")
@@ -189,15 +190,15 @@ def test_an_instance_has_its_key_user_data_and_shutdown_behaviour(make):
     assert endpoint.state.instances()[0].on_power_off == "stop"
 
 
-def test_the_state_survives_a_crash(make):
-    endpoint, ec2 = make()
+def test_the_state_survives_a_crash(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     instance = launch(
         ec2, TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "host-1"}]}]
     )
     group = ec2.create_security_group(GroupName="g", Description="d")["GroupId"]
     endpoint.state.move(instance, "pending", "running")
     before = endpoint.state.instances()
-    endpoint, ec2 = make()
+    endpoint, ec2 = start_endpoint()
     assert endpoint.state.instances() == before
     assert before[0].name == "host-1"
     assert ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["GroupName"] == "g"
@@ -205,22 +206,22 @@ def test_the_state_survives_a_crash(make):
     assert len({instance.address for instance in endpoint.state.instances()}) == 2
 
 
-def test_an_unreadable_state_is_renamed(make, tmp_path):
+def test_an_unreadable_state_is_renamed(start_endpoint, tmp_path):
     (tmp_path / "state.pickle").write_bytes(b"half")
-    endpoint, ec2 = make()
+    endpoint, ec2 = start_endpoint()
     assert endpoint.state.instances() == []
     assert (tmp_path / "state.unreadable").exists()
     launch(ec2)
 
 
-def test_the_snapshot_is_private(make, tmp_path):
-    _, ec2 = make()
+def test_the_snapshot_is_private(start_endpoint, tmp_path):
+    _, ec2 = start_endpoint()
     launch(ec2)
     assert (tmp_path / "state.pickle").stat().st_mode & 0o777 == 0o600
 
 
-def test_instances_that_were_terminated_long_ago_are_forgotten(make):
-    endpoint, ec2 = make()
+def test_instances_that_were_terminated_long_ago_are_forgotten(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     instance, kept = launch(ec2), launch(ec2)
     for launched in (instance, kept):
         endpoint.state.move(launched, "pending", "running")
@@ -232,8 +233,8 @@ def test_instances_that_were_terminated_long_ago_are_forgotten(make):
     assert [instance.id for instance in endpoint.state.instances()] == [kept]
 
 
-def test_a_terminated_instance_releases_its_security_group(make):
-    endpoint, ec2 = make()
+def test_a_terminated_instance_releases_its_security_group(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     group = ec2.create_security_group(GroupName="g", Description="d")["GroupId"]
     instance = launch(ec2, SecurityGroupIds=[group])
     assert refusal(ec2.delete_security_group, GroupId=group) == "DependencyViolation"
@@ -242,8 +243,8 @@ def test_a_terminated_instance_releases_its_security_group(make):
     ec2.delete_security_group(GroupId=group)
 
 
-def test_all_calls_are_refused_while_the_engine_is_away(make):
-    endpoint, ec2 = make()
+def test_all_calls_are_refused_while_the_engine_is_away(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     image = ec2.describe_images(Owners=[moto_setup.IMAGE_OWNER])["Images"][0]["ImageId"]
     endpoint.away = lambda: "The container engine doesn't answer"
     assert refusal(ec2.describe_instances) == "EngineUnavailable"
@@ -253,8 +254,8 @@ def test_all_calls_are_refused_while_the_engine_is_away(make):
     assert launch(ec2)
 
 
-def test_only_changes_wake_the_reconciler(make):
-    endpoint, ec2 = make()
+def test_only_changes_wake_the_reconciler(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     woken = []
     endpoint.wake = lambda: woken.append(1)
     ec2.describe_instances()
@@ -283,8 +284,8 @@ def test_instance_types_are_described_with_this_machines_disks(moto_environment,
     assert moto_setup.disk_count("i4i.8xlarge") == (2 if disks else 0)
 
 
-def test_status_omits_user_data(make):
-    endpoint, ec2 = make()
+def test_status_omits_user_data(start_endpoint):
+    endpoint, ec2 = start_endpoint()
     launch(ec2, UserData="#!/bin/sh\nsecret\n")
     assert "secret" not in str(endpoint.status())
     assert endpoint.status()["instances"][0]["state"] == "pending"

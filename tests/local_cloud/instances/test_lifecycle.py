@@ -12,7 +12,7 @@ from local_cloud import cloud as local_cloud
 pytestmark = pytest.mark.docker
 
 
-def test_an_instance_is_a_host_that_ssh_reaches(shared_cloud, helpers):
+def test_an_instance_is_reachable_by_ssh(shared_cloud, helpers):
     instance = shared_cloud.launch_running(
         UserData="#!/bin/sh\necho started by $(id -un) on $(hostname)\n",
         TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "host-1"}]}],
@@ -32,17 +32,17 @@ def test_an_instance_is_a_host_that_ssh_reaches(shared_cloud, helpers):
         lambda: shared_cloud.ssh(instance, "systemctl is-system-running", check=False).strip() == "running",
         "systemd has started everything",
     )
-    # Debian starts these by itself; here they wait for a role.
+    # Debian would start these. Here an Ansible role does.
     assert shared_cloud.ssh(instance, "systemctl is-active prometheus prometheus-node-exporter ; true").split() == [
         "inactive",
         "inactive",
     ]
-    shown = {one.id: one for one in local_cloud.status(shared_cloud.root).instances}[instance]
+    (shown,) = [entry for entry in local_cloud.status(shared_cloud.root).instances if entry.id == instance]
     assert (shown.name, shown.type, shown.state, shown.address) == ("host-1", "t3.micro", "running", address)
     assert helpers.docker("ps", "--quiet", "--filter", f"name={shown.container}").strip()
 
 
-def test_instances_reach_each_other_the_mirror_and_the_host_reaches_the_mirror(shared_cloud):
+def test_instances_reach_each_other_and_the_mirror(shared_cloud):
     first, second = shared_cloud.launch(count=2)
     for instance in (first, second):
         shared_cloud.wait_state(instance, "running")
@@ -55,10 +55,10 @@ def test_instances_reach_each_other_the_mirror_and_the_host_reaches_the_mirror(s
         assert b'href="file"' in listing.read()
 
 
-def test_user_data_that_is_no_script_is_refused_in_the_log(shared_cloud, helpers):
+def test_user_data_that_is_not_a_script_is_refused(shared_cloud, helpers):
     instance = shared_cloud.launch_running(UserData="#cloud-config\npackages: [vim]\n")
     text = helpers.wait_until(
-        lambda: shared_cloud.ssh(instance, "sudo cat /var/log/user-data.log", check=False), "the log has something"
+        lambda: shared_cloud.ssh(instance, "sudo cat /var/log/user-data.log", check=False), "the log has a line"
     )
     assert "refused" in text
     assert "#cloud-config" in text
@@ -88,32 +88,32 @@ def test_stop_and_start_keep_the_root_disk_and_run_user_data_once(shared_cloud, 
 
 
 @pytest.mark.parametrize("way", ["api", "inside"])
-def test_reboot_starts_the_same_instance_again(shared_cloud, helpers, way):
+def test_reboot_restarts_the_instance(shared_cloud, helpers, way):
     instance = shared_cloud.launch_running()
     before = shared_cloud.boot_id(instance)
     if way == "api":
         shared_cloud.ec2.reboot_instances(InstanceIds=[instance])
     else:
         shared_cloud.ssh(instance, "sudo systemctl reboot", check=False)
-    helpers.wait_until(lambda: shared_cloud.boot_id(instance) not in ("", before), "it has booted again")
+    helpers.wait_until(lambda: shared_cloud.boot_id(instance) not in ("", before), "the instance has rebooted")
     assert shared_cloud.state(instance) == "running"
 
 
 @pytest.mark.parametrize(("behaviour", "state"), [("stop", "stopped"), ("terminate", "terminated")])
-def test_power_off_inside_obeys_the_shutdown_behaviour(shared_cloud, helpers, behaviour, state):
+def test_power_off_inside_follows_the_shutdown_behaviour(shared_cloud, helpers, behaviour, state):
     instance = shared_cloud.launch_running(InstanceInitiatedShutdownBehavior=behaviour)
     shared_cloud.ssh(instance, "sudo systemctl poweroff", check=False)
     shared_cloud.wait_state(instance, state)
     assert shared_cloud.describe(instance)["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
-    there = helpers.docker("ps", "--all", "--quiet", "--filter", f"name=pegasus-{instance}").strip()
-    assert bool(there) == (behaviour == "stop")
+    container = helpers.docker("ps", "--all", "--quiet", "--filter", f"name=pegasus-{instance}").strip()
+    assert bool(container) == (behaviour == "stop")
     if behaviour == "stop":
         shared_cloud.ec2.start_instances(InstanceIds=[instance])
         shared_cloud.wait_state(instance, "running")
         shared_cloud.wait_ssh(instance)
 
 
-def test_an_expiry_timer_ends_the_instance(shared_cloud):
+def test_an_expiry_timer_terminates_the_instance(shared_cloud):
     instance = shared_cloud.launch_running(
         InstanceInitiatedShutdownBehavior="terminate",
         UserData="#!/bin/sh\nsystemd-run --on-active=2 --timer-property=AccuracySec=100ms systemctl poweroff\n",
@@ -121,18 +121,18 @@ def test_an_expiry_timer_ends_the_instance(shared_cloud):
     shared_cloud.wait_state(instance, "terminated")
 
 
-def test_a_container_that_is_cut_off_from_outside_comes_back(shared_cloud, helpers):
+def test_a_container_that_is_killed_or_stopped_from_outside_is_restarted(shared_cloud, helpers):
     instance = shared_cloud.launch_running(InstanceInitiatedShutdownBehavior="terminate")
     before = shared_cloud.boot_id(instance)
     helpers.docker("kill", f"pegasus-{instance}")
-    helpers.wait_until(lambda: shared_cloud.boot_id(instance) not in ("", before), "it runs again")
+    helpers.wait_until(lambda: shared_cloud.boot_id(instance) not in ("", before), "the instance is running again")
     before = shared_cloud.boot_id(instance)
     helpers.docker("stop", f"pegasus-{instance}")
-    helpers.wait_until(lambda: shared_cloud.boot_id(instance) not in ("", before), "it runs again")
+    helpers.wait_until(lambda: shared_cloud.boot_id(instance) not in ("", before), "the instance is running again")
     assert shared_cloud.state(instance) == "running"
 
 
-def test_a_container_that_is_removed_from_outside_ends_its_instance(shared_cloud, helpers):
+def test_a_container_that_is_removed_from_outside_terminates_its_instance(shared_cloud, helpers):
     instance = shared_cloud.launch_running()
     helpers.docker("rm", "--force", f"pegasus-{instance}")
     shared_cloud.wait_state(instance, "terminated")
@@ -147,14 +147,14 @@ def test_terminate_removes_the_container_and_frees_the_security_group(shared_clo
     shared_cloud.wait_state(instance, "terminated")
     assert not helpers.docker("ps", "--all", "--quiet", "--filter", f"name=pegasus-{instance}").strip()
     shared_cloud.ec2.delete_security_group(GroupId=group)
-    # A second time is no error, as on EC2.
+    # As on EC2, a repeated call succeeds.
     shared_cloud.ec2.terminate_instances(InstanceIds=[instance])
     assert shared_cloud.state(instance) == "terminated"
 
 
-def test_a_launch_that_the_engine_refuses_ends_with_its_reason(shared_cloud, helpers):
+def test_a_launch_that_the_engine_refuses_is_terminated_with_the_reason(shared_cloud, helpers):
     taken = "172.30.9.9"
-    label = helpers.docker(
+    blocker = helpers.docker(
         "run", "--detach", "--network", "pegasus-local-4571", "--ip", taken, "--entrypoint", "sleep",
         local_cloud.status(shared_cloud.root).image, "300",
     ).strip()  # fmt: skip
@@ -167,4 +167,4 @@ def test_a_launch_that_the_engine_refuses_ends_with_its_reason(shared_cloud, hel
     except ClientError as error:
         pytest.fail(f"the call itself was refused: {error}")
     finally:
-        helpers.docker("rm", "--force", label)
+        helpers.docker("rm", "--force", blocker)
