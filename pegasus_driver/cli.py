@@ -53,8 +53,11 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
 
 
 def _dispatch(argv: Sequence[str], world: World) -> ExitCode:
-    if argv[:1] == ["_complete"]:
-        return _complete(argv, world)
+    if "_ARGCOMPLETE" in world.environ:
+        from .commands.completion import complete
+
+        complete(build_parser(world.stdout), world)
+        return ExitCode.OK
     arguments = parse(argv, world)
     if command := getattr(arguments, "run_command", None):
         return ExitCode(command.run(arguments, world))
@@ -67,15 +70,6 @@ def _dispatch(argv: Sequence[str], world: World) -> ExitCode:
 
         return run_mirror(arguments, world)
     return run_action(arguments.action, arguments, world)
-
-
-def _complete(argv: Sequence[str], world: World) -> ExitCode:
-    """Print the candidates of shell completion. On any error the user's shell gets no candidates and no message."""
-    with contextlib.suppress(Exception, SystemExit):
-        from .commands.completion import complete
-
-        world.stdout.write("".join(f"{word}\n" for word in complete(argv[2:], build_parser(world.stdout), world)))
-    return ExitCode.OK
 
 
 def run_action(action: Action, arguments: argparse.Namespace, world: World) -> ExitCode:

@@ -1,7 +1,7 @@
-"""The environment's hosts, as EC2 has them: for commands that go to a host without a playbook.
+"""The environment's hosts in EC2, for commands that connect to a host without a playbook.
 
-Endpoint, credentials, address and login come from where the playbooks have them: config.yml, the backend's preset,
-group_vars/aws_ec2.yml.
+Endpoint, credentials, address and login come from the same files as for the playbooks: config.yml, the backend's
+preset, group_vars/aws_ec2.yml.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from .config import Config
 
 KINDS = ("server", "client", "monitor")
-# As the inventory filters: a terminated instance is nobody's host any more.
+# The states that the inventory selects: all but terminated instances.
 STATES = ["pending", "running", "stopping", "stopped"]
 # Seconds that EC2 has to connect, and to answer.
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
 class EnvironmentHost:
-    """One instance. address is the one that this machine reaches it at; "" while EC2 hasn't given it one."""
+    """One instance. This machine reaches it at `address`, "" while EC2 hasn't assigned one."""
 
     name: str
     kind: str  # server, client, monitor
@@ -40,7 +40,7 @@ class EnvironmentHost:
 
 @dataclass(frozen=True)
 class Access:
-    """How EC2 and the hosts are reached. Empty strings leave the choice to boto3."""
+    """How to reach EC2 and the hosts. boto3 chooses the values of empty strings."""
 
     root: Path
     backend: str
@@ -51,17 +51,17 @@ class Access:
     secret_key: str
     public: bool
     user: str
-    key_file: str = ""  # "": the one that Pegasus made
+    key_file: str = ""  # "": the key that Pegasus generated
     jump: str = ""  # a bastion, user@host:port
 
     @property
     def private_key(self) -> Path:
-        """The private key of the hosts, on this machine."""
+        """The file of the hosts' private key on this machine."""
         return self.root / Path(self.key_file).expanduser() if self.key_file else self.state_dir / "id_ed25519"
 
     @property
     def state_dir(self) -> Path:
-        """Where this machine keeps the environment's key pair and known hosts (wiring.yml: pegasus_state_dir)."""
+        """The folder of the environment's key pair and known hosts (wiring.yml: pegasus_state_dir)."""
         return self.root / ".pegasus" / self.backend / self.region / self.environment
 
     @property
@@ -70,14 +70,17 @@ class Access:
 
 
 def access(root: Path, config: Config) -> Access:
-    """How this configuration reaches EC2 and the hosts. Raises ConfigurationError for what only Ansible can make."""
+    """Return how this configuration reaches EC2 and the hosts.
+
+    :raises ConfigurationError: a value is a template that only Ansible can render
+    """
     login = _read(root / "group_vars" / "aws_ec2.yml")
 
     def text(key: str) -> str:
         if key in config.report.unknown:
             raise ConfigurationError(
-                f"{key}: found a template that only Ansible can read, which this command runs without",
-                "Give a plain value.",
+                f"{key}: found a template that only Ansible can render, expected a plain value for this command",
+                "Set a plain value.",
             )
         return str(config.values.get(key) or "")
 
@@ -96,16 +99,19 @@ def access(root: Path, config: Config) -> Access:
     )
 
 
-def find(access: Access, patience: float = PATIENCE) -> list[EnvironmentHost]:
-    """The environment's hosts by kind and index, and a copy of them for shell completion. Raises CloudError."""
-    import boto3  # 0.2 s: only when EC2 is asked
+def find(access: Access, timeout: float = TIMEOUT) -> list[EnvironmentHost]:
+    """Query EC2 for the environment's hosts, sorted by kind and index; cache them for shell completion.
+
+    :raises CloudError: EC2 refuses or doesn't answer within `timeout` seconds
+    """
+    import boto3  # takes 0.2 s
     from botocore.config import Config as Settings
     from botocore.exceptions import BotoCoreError, ClientError
 
     settings = Settings(
-        connect_timeout=patience,
-        read_timeout=patience,
-        retries={"mode": "standard", "total_max_attempts": 1 if patience < 5 else 5},
+        connect_timeout=timeout,
+        read_timeout=timeout,
+        retries={"mode": "standard", "total_max_attempts": 1 if timeout < 5 else 5},
     )
     try:
         client = boto3.client(
@@ -129,29 +135,31 @@ def find(access: Access, patience: float = PATIENCE) -> list[EnvironmentHost]:
         ]
     except (BotoCoreError, ClientError) as error:
         advice = (
-            "Build the environment: ./pegasus-driver setup. What exists: ./pegasus-driver status"
+            "Build the environment: ./pegasus-driver setup. Show what exists: ./pegasus-driver status"
             if access.backend == "local"
             else "Check the credentials (AWS_PROFILE, aws sts get-caller-identity), the region and the network."
         )
-        raise CloudError(f"EC2 doesn't list the hosts of {access.environment}: {error}", advice) from error
-    hosts = sorted((one for one in found if one.kind in KINDS), key=lambda one: (KINDS.index(one.kind), one.index))
-    keep(access, hosts)
+        raise CloudError(f"EC2 can't list the hosts of {access.environment}: {error}", advice) from error
+    hosts = sorted(
+        (host for host in found if host.kind in KINDS), key=lambda host: (KINDS.index(host.kind), host.index)
+    )
+    cache_hosts(access, hosts)
     return hosts
 
 
-def keep(access: Access, hosts: Sequence[EnvironmentHost]) -> None:
-    """Notes the hosts for shell completion, as long as this machine has the environment's folder."""
+def cache_hosts(access: Access, hosts: Sequence[EnvironmentHost]) -> None:
+    """Write the cache for shell completion, if this machine has the environment's folder."""
     part = access.cache.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
         part.write_text(json.dumps([asdict(host) for host in hosts]), encoding="utf-8")
         part.replace(access.cache)
 
 
-def kept(access: Access) -> tuple[list[EnvironmentHost], float]:
-    """What keep() noted, and when (seconds since 1970); ([], 0.0) when there is nothing readable."""
+def cached_hosts(access: Access) -> tuple[list[EnvironmentHost], float]:
+    """Return the cached hosts and their time (seconds since 1970); ([], 0.0) without a readable cache."""
     try:
         at = access.cache.stat().st_mtime
-        return [EnvironmentHost(**one) for one in json.loads(access.cache.read_text(encoding="utf-8"))], at
+        return [EnvironmentHost(**host) for host in json.loads(access.cache.read_text(encoding="utf-8"))], at
     except (OSError, ValueError, TypeError):
         return [], 0.0
 
@@ -161,28 +169,31 @@ def of_kind(hosts: Sequence[EnvironmentHost], kind: str) -> list[EnvironmentHost
 
 
 def pick(hosts: Sequence[EnvironmentHost], kind: str, index: int) -> EnvironmentHost:
-    """The host with that kind and index, when it can be reached. Raises UsageError."""
-    same = of_kind(hosts, kind)
-    for host in same:
+    """Return the host of that kind and index.
+
+    :raises UsageError: there is no such host, or it isn't running
+    """
+    candidates = of_kind(hosts, kind)
+    for host in candidates:
         if host.index == index:
             if host.state != "running" or not host.address:
                 raise UsageError(
                     f"{host.name} ({host.instance_id}) is {host.state}, expected running",
-                    "Bring it back: ./pegasus-driver setup. What exists: ./pegasus-driver status",
+                    "Start it: ./pegasus-driver setup. Show what exists: ./pegasus-driver status",
                 )
             return host
-    there = ", ".join(str(host.index) for host in same) or "none"
+    existing = ", ".join(str(host.index) for host in candidates) or "none"
     raise UsageError(
-        f"found no {kind} with index {index}; there {'is' if len(same) == 1 else 'are'}: {there}",
-        "What exists: ./pegasus-driver status. Build it: ./pegasus-driver setup",
+        f"found no {kind} with index {index}, expected an existing index: {existing}",
+        "Show what exists: ./pegasus-driver status. Build the environment: ./pegasus-driver setup",
     )
 
 
 def ssh_command(access: Access, host: EnvironmentHost, options: Sequence[str] = ()) -> list[str]:
-    """The ssh command line for a host, with the environment's own key and known hosts and nothing of the user's.
+    """Return the ssh command line for a host, to which a remote command may be appended.
 
-    The way through a bastion is the user's own: ssh's configuration, keys and known hosts count for that.
-    A command to run there may be appended. Options as group_vars/aws_ec2.yml gives them to Ansible.
+    ssh uses only the environment's key and known hosts, with the options that group_vars/aws_ec2.yml gives Ansible. A
+    bastion is reached with the user's own ssh configuration, keys and known hosts.
     """
     through = ["-o", f"ProxyJump={access.jump}"] if access.jump else ["-F", "none"]
     settings = [

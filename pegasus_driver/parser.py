@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from . import __version__
 from .actions import ACTIONS, Action
-from .commands.completion import subcommands
 from .commands.registry import COMMANDS, Command
 from .errors import UsageError
 from .exit_codes import epilog
@@ -61,7 +60,7 @@ def parse(argv: Sequence[str], world: World) -> argparse.Namespace:
     """
     words, rest = split_rest(argv)
     parser = build_parser(world.stdout)
-    _check_action(words, list(subcommands(parser)))
+    _check_action(words, _action_names(parser))
     arguments, unknown = parser.parse_known_args(words)
     arguments.rest, arguments.folder = rest, world.folder
     command = getattr(arguments, "run_command", None)
@@ -178,6 +177,10 @@ def split_rest(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         return words, []
     at = words.index("--")
     return words[:at], words[at + 1 :]
+
+
+def _action_names(parser: argparse.ArgumentParser) -> list[str]:
+    return [name for action in parser._actions if action.dest == "command" for name in action.choices or ()]
 
 
 def _check_action(words: Sequence[str], names: Sequence[str]) -> None:

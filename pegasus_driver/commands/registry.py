@@ -73,7 +73,7 @@ def _import_config(arguments: argparse.Namespace, world: World) -> ExitCode:
 
 
 def _completion(arguments: argparse.Namespace, world: World) -> ExitCode:
-    world.stdout.write(script(arguments.shell))
+    world.stdout.write(script(arguments.shell, world.root / "pegasus-driver"))
     return ExitCode.OK
 
 

@@ -1,4 +1,4 @@
-"""Hosts from a real EC2 endpoint (moto), with the preset's own text, and the commands that go to one host."""
+"""Hosts from a real EC2 endpoint (moto), with the shipped preset, and the commands that connect to a host."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import argcomplete
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
@@ -48,7 +49,7 @@ def launch(ec2: Any, **tags: str) -> str:
     return str(answer["Instances"][0]["InstanceId"])
 
 
-def test_hosts_are_found_by_tag_and_kept_for_completion(reachable: FakeWorld, moto: str) -> None:
+def test_hosts_are_found_by_tag_and_cached_for_completion(reachable: FakeWorld, moto: str) -> None:
     port = moto.rpartition(":")[2]
     access = access_of(reachable, PEGASUS_LOCAL_PORT=port)
     assert access.endpoint_url == moto and access.access_key == "local" and not access.public
@@ -60,22 +61,22 @@ def test_hosts_are_found_by_tag_and_kept_for_completion(reachable: FakeWorld, mo
     client = launch(ec2, **tags("BenchClient-1", "client", "1"))
     second = launch(ec2, **tags("Bench-10", "server", "10"))
     first = launch(ec2, **tags("Bench-2", "server", "2"))
-    gone = launch(ec2, **tags("Bench-3", "server", "3"))
+    terminated = launch(ec2, **tags("Bench-3", "server", "3"))
     launch(ec2, **tags("Other-1", "server", "1", "Other"))
     ec2.stop_instances(InstanceIds=[second])
-    ec2.terminate_instances(InstanceIds=[gone])
+    ec2.terminate_instances(InstanceIds=[terminated])
     found = environment.find(access)
-    assert [(one.name, one.index, one.state, one.instance_id) for one in found] == [
+    assert [(host.name, host.index, host.state, host.instance_id) for host in found] == [
         ("Bench-2", 2, "running", first),
         ("Bench-10", 10, "stopped", second),
         ("BenchClient-1", 1, "running", client),
     ]
     assert found[0].address.startswith(("10.", "172."))
-    hosts, at = environment.kept(access)
+    hosts, at = environment.cached_hosts(access)
     assert hosts == found and time.time() - at < 60
 
 
-def test_an_endpoint_that_is_not_there(reachable: FakeWorld) -> None:
+def test_an_unreachable_endpoint(reachable: FakeWorld) -> None:
     access = access_of(reachable, PEGASUS_LOCAL_PORT="1")
     with pytest.raises(CloudError) as error:
         environment.find(access, 1.0)
@@ -111,7 +112,7 @@ def test_connect_becomes_ssh_with_the_environments_own_files(reachable: FakeWorl
     ("argv", "expected"),
     [
         (["connect-cluster", "2"], "Bench-2 (i-2) is stopped, expected running"),
-        (["connect-cluster", "7"], "found no server with index 7; there are: 1, 2"),
+        (["connect-cluster", "7"], "found no server with index 7, expected an existing index: 1, 2"),
         (["connect-client", "x"], "expected a node's index"),
         (["connect-client"], "required: NODE"),
         (["status", "--", "ls"], "found 'ls' after '--'"),
@@ -147,67 +148,93 @@ def test_a_browser_is_where_a_window_would_appear_or_where_the_user_names_one() 
 # --- completion -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def tab(reachable: FakeWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[str]]:
+    """Presses TAB at the end of a command line, as argcomplete's function for bash does; returns the candidates."""
+    # Descriptor 9 is pytest's here.
+    monkeypatch.setattr(argcomplete.CompletionFinder, "_init_debug_stream", lambda self: None)
+
+    def press(line: str) -> list[str]:
+        answer = tmp_path / "candidates"
+        answer.write_text("")
+        line = f"./pegasus-driver {line}"
+        variables = {
+            "_ARGCOMPLETE": "1",
+            "_ARGCOMPLETE_IFS": "\n",
+            "_ARGCOMPLETE_SHELL": "bash",
+            "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+            "_ARGCOMPLETE_COMP_WORDBREAKS": " =",
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+        }
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        reachable.environ = {**reachable.environ, **variables}
+        assert reachable.run() == 0
+        assert (reachable.text, reachable.errors) == ("", "")
+        return answer.read_text().split()
+
+    return press
+
+
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("line", "expected"),
     [
-        (["stop-"], ["stop-node"]),
-        (["local", "st"], ["start", "stop", "status"]),
-        (["setup", "--out"], ["--output"]),
-        (["setup", "--output", "j"], ["json"]),
-        (["setup", "--output=j"], ["--output=json"]),
-        (["setup", "--output", "=", "j"], ["json"]),
-        (["setup", "--output", "="], ["auto", "plain", "json"]),
-        (["setup", "--output=json", ""], []),
-        (["setup", ""], []),
-        (["stop-node", ""], ["1", "2"]),
-        (["stop-node", "--verbose", "2"], ["2"]),
-        (["stop-node", "-e", "x=1", ""], ["1", "2"]),
-        (["stop-node", "2", ""], []),
-        (["connect-client", ""], ["1", "2"]),
-        (["connect-client", "1", "--", ""], []),
-        (["tail", "1", ""], ["2"]),
-        (["run", ""], ["<files>"]),
-        (["completion", "z"], ["zsh"]),
-        (["nonsense", ""], None),
+        ("stop-", ["stop-node"]),
+        ("local st", ["start", "stop", "status"]),
+        ("setup --out", ["--output"]),
+        ("setup --output j", ["json"]),
+        ("setup --output=j", ["json"]),
+        ("setup --output=", ["auto", "plain", "json"]),
+        ("setup --output=json ", []),
+        ("setup ", []),
+        ("add-nodes ", []),
+        ("stop-node ", ["1", "2"]),
+        ("stop-node --verbose 2", ["2"]),
+        ("stop-node -e x=1 ", ["1", "2"]),
+        ("stop-node 2 ", []),
+        ("connect-client ", ["1", "2"]),
+        ("connect-client 1 -- ", []),
+        ("tail 1 ", ["2"]),
+        ("completion z", ["zsh"]),
     ],
 )
-def test_completion(reachable: FakeWorld, words: list[str], expected: list[str] | None) -> None:
-    environment.keep(access_of(reachable), HOSTS)
-    assert reachable.run("_complete", "--", *words) == 0
-    assert not reachable.errors
-    if expected is not None:
-        assert reachable.text.split() == expected
+def test_completion(reachable: FakeWorld, tab: Callable[[str], list[str]], line: str, expected: list[str]) -> None:
+    environment.cache_hosts(access_of(reachable), HOSTS)
+    assert tab(line) == expected
 
 
-@pytest.mark.parametrize("words", [["--config", "other.yml", ""], ["--config=other.yml", ""]])
-def test_completion_of_the_environment_that_the_line_names(reachable: FakeWorld, words: list[str]) -> None:
+@pytest.mark.parametrize("option", ["--config other.yml ", "--config=other.yml "])
+def test_completion_uses_the_environment_of_the_line(
+    reachable: FakeWorld, tab: Callable[[str], list[str]], option: str
+) -> None:
     config = reachable.root / "group_vars/all/config.yml"
     (reachable.root / "other.yml").write_text(config.read_text().replace("Bench\n", "Other\n"))
-    environment.keep(access_of(reachable), HOSTS)
+    environment.cache_hosts(access_of(reachable), HOSTS)
     other = replace(access_of(reachable), environment="Other")
     other.state_dir.mkdir()
-    environment.keep(other, [replace(HOSTS[0], index=7)])
-    assert reachable.run("_complete", "--", "stop-node", *words) == 0
-    assert reachable.text.split() == ["7"]
+    environment.cache_hosts(other, [replace(HOSTS[0], index=7)])
+    assert tab(f"stop-node {option}") == ["7"]
 
 
-def test_completion_is_silent_without_ec2_and_asks_once(reachable: FakeWorld) -> None:
+def test_completion_without_ec2_is_silent_and_queries_once(
+    reachable: FakeWorld, tab: Callable[[str], list[str]]
+) -> None:
     access = access_of(reachable)
-    environment.keep(access, HOSTS)
-    os.utime(access.cache, (1, 1))  # old: EC2 is asked
+    environment.cache_hosts(access, HOSTS)
+    os.utime(access.cache, (1, 1))  # stale: completion queries EC2
     reachable.environ = {"PEGASUS_LOCAL_PORT": "1"}
-    assert reachable.run("_complete", "--", "stop-node", "") == 0
-    assert reachable.text.split() == ["1", "2"], "an old list is better than none"
-    assert time.time() - access.cache.stat().st_mtime < 60, "and the next TAB doesn't ask again"
+    assert tab("stop-node ") == ["1", "2"], "a stale cache is better than nothing"
+    assert time.time() - access.cache.stat().st_mtime < 60, "the next TAB doesn't query again"
     (reachable.root / "group_vars/all/config.yml").write_text("pegasus_backend: [\n")
-    assert reachable.run("_complete", "--", "stop-node", "") == 0
-    assert reachable.text == "" and reachable.errors == ""
+    assert tab("stop-node ") == []
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(world: FakeWorld, shell: str) -> None:
-    assert world.run("completion", shell) == 0
-    assert "_complete --" in world.text and "2>/dev/null" in world.text
+def test_completion_scripts(world: FakeWorld) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert world.run("completion", shell) == 0
+        assert f"{world.root}/pegasus-driver" in world.text
     assert world.run("completion", "tcsh") == ExitCode.USAGE
     assert "found 'tcsh', expected bash, zsh, fish" in world.errors
 
@@ -215,56 +242,59 @@ def test_completion_scripts(world: FakeWorld, shell: str) -> None:
 def test_bash_completes(tmp_path: Path) -> None:
     """In a real bash, with the real program."""
     script = f"""
-        cd {ROOT}; source <({ROOT}/pegasus-driver completion bash)
-        complete -p pegasus-driver
-        try() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _pegasus_driver; echo "$*:${{COMPREPLY[*]}}"; }}
-        try ./pegasus-driver stop-
-        try ./pegasus-driver setup --output pl
-        cd {tmp_path}; touch mine.yml; try {ROOT}/pegasus-driver run mi
+        cd {tmp_path}; touch mine.yml; source <({ROOT}/pegasus-driver completion bash)
+        function=$(complete -p pegasus-driver | sed 's/.* -F //; s/ .*//')
+        try() {{
+            COMP_LINE=$1 COMP_POINT=${{#1}} COMP_WORDS=($1); COMPREPLY=(); $function ${{COMP_WORDS[0]}}
+            echo "$1:${{COMPREPLY[*]}}"
+        }}
+        try "./pegasus-driver stop-"
+        try "~/pegasus-driver setup --output pl"
+        try "pegasus-driver run mi"
     """
     done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [
-        "complete -F _pegasus_driver pegasus-driver",
+    assert [line.rstrip() for line in done.stdout.splitlines()] == [
         "./pegasus-driver stop-:stop-node",
-        "./pegasus-driver setup --output pl:plain",
-        f"{ROOT}/pegasus-driver run mi:mine.yml",
-    ]
+        "~/pegasus-driver setup --output pl:plain",
+        "pegasus-driver run mi:mine.yml",
+    ], done.stderr
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh isn't installed")
-def test_zsh_completes(tmp_path: Path) -> None:
-    """In a real zsh, with the real program; compadd and _files are what its editor would be given."""
+def test_zsh_completes() -> None:
+    """In a real zsh, with the real program; _describe prints what it would show."""
     script = f"""
-        cd {ROOT}; compdef() {{ }}; compadd() {{ print -- "$@" }}; _files() {{ print files }}
+        cd {ROOT}; compdef() {{ function=$1 }}; _describe() {{ print -l -- "${{(@P)2}}" }}
         source <({ROOT}/pegasus-driver completion zsh)
-        try() {{ words=("$@"); CURRENT=$#; _pegasus_driver }}
-        try ./pegasus-driver stop-
-        try ./pegasus-driver completion ""
-        try ./pegasus-driver run ""
+        try() {{ BUFFER=$1; CURSOR=$#1; words=("${{(@s: :)1}}"); $function }}
+        try "./pegasus-driver stop-"
+        try "./pegasus-driver completion "
     """
     done = subprocess.run(["zsh", "-f", "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines() == ["-- stop-node", "-- bash zsh fish", "files"], done.stderr
+    words = [line.partition(":")[0].strip() for line in done.stdout.splitlines()]
+    assert words == ["stop-node", "bash", "zsh", "fish"], done.stderr
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish isn't installed")
 def test_fish_completes(tmp_path: Path) -> None:
     """In a real fish, with the real program."""
     script = f"""
-        cd {ROOT}; ./pegasus-driver completion fish | source
-        complete -C "./pegasus-driver stop-"; complete -C "./pegasus-driver completion "
-        cd {tmp_path}; touch mine.yml; complete -C "{ROOT}/pegasus-driver run mi"
+        {ROOT}/pegasus-driver completion fish | source
+        cd {tmp_path}; touch mine.yml
+        for line in stop- "completion " "run mi"; complete -C "./pegasus-driver $line"; end
     """
     environ = {**os.environ, "HOME": str(tmp_path)}
     argv = ["fish", "--no-config", "-c", script]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60, env=environ)
-    assert done.stdout.splitlines() == ["stop-node", "bash", "fish", "zsh", "mine.yml"], done.stderr
+    words = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+    assert words == ["stop-node", "bash", "fish", "zsh", "mine.yml"], done.stderr
 
 
 def test_a_tab_installs_nothing(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pegasus-driver", tmp_path)
-    environ = {"PATH": os.environ["PATH"], "PEGASUS_COMPLETE": "1"}
-    command = [tmp_path / "pegasus-driver", "_complete", "--", ""]
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=30)
+    environ = {"PATH": os.environ["PATH"], "_ARGCOMPLETE": "1", "COMP_LINE": "pegasus-driver ", "COMP_POINT": "15"}
+    done = subprocess.run(
+        [tmp_path / "pegasus-driver"], capture_output=True, text=True, env=environ, check=False, timeout=30
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["pegasus-driver"]
