@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from . import __version__
 from .actions import ACTIONS, Action
+from .commands.completion import subcommands
 from .commands.registry import COMMANDS, Command
 from .errors import UsageError
 from .exit_codes import epilog
@@ -43,9 +44,11 @@ class _Parser(argparse.ArgumentParser):
 class _Once(argparse.Action):
     """An option that must not be given twice: the second value would silently replace the first."""
 
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         if getattr(namespace, self.dest):
-            parser.error(f"{option} is given twice ({getattr(namespace, self.dest)}, {values}), expected once")
+            parser.error(f"{option_string} is given twice ({getattr(namespace, self.dest)}, {values}), expected once")
         setattr(namespace, self.dest, values)
 
 
@@ -60,7 +63,7 @@ def parse(argv: Sequence[str], world: World) -> argparse.Namespace:
     """
     words, rest = split_rest(argv)
     parser = build_parser(world.stdout)
-    _check_action(words, _action_names(parser))
+    _check_action(words, list(subcommands(parser)))
     arguments, unknown = parser.parse_known_args(words)
     arguments.rest, arguments.folder = rest, world.folder
     command = getattr(arguments, "run_command", None)
@@ -177,10 +180,6 @@ def split_rest(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         return words, []
     at = words.index("--")
     return words[:at], words[at + 1 :]
-
-
-def _action_names(parser: argparse.ArgumentParser) -> list[str]:
-    return [name for action in parser._actions if action.dest == "command" for name in action.choices or ()]
 
 
 def _check_action(words: Sequence[str], names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,11 @@ def complete(parser: argparse.ArgumentParser, world: World) -> None:
     with contextlib.suppress(Exception, SystemExit):
         import argcomplete
 
-        for action in _actions(parser):
-            argcomplete.safe_actions.add(type(action))  # or a completer wouldn't see the value of --config
-        for sub in _subparsers(parser):
+        for sub in subcommands(parser).values():
             entry = sub.get_default("action") or sub.get_default("run_command")
             kinds = {argument.name: argument.complete for argument in entry.arguments} if entry else {}
             for action in sub._actions:
+                argcomplete.safe_actions.add(type(action))  # or a completer wouldn't see the value of --config
                 if not action.option_strings and action.choices is None:
                     setattr(action, "completer", _completer(kinds.get(action.dest, ""), world))  # noqa: B010
         argcomplete.autocomplete(parser, always_complete_options=False, exit_method=sys.exit)
@@ -47,7 +46,7 @@ def _completer(kind: str, world: World) -> Any:
     if kind in ("server", "client"):
         return lambda parsed_args, action, **_: _indexes(kind, parsed_args, action.dest, world)
     if kind == "shell":
-        return ChoicesCompleter(SHELLS)
+        return ChoicesCompleter(dict.fromkeys(SHELLS, ""))
     return FilesCompleter() if kind == "file" else SuppressCompleter()
 
 
@@ -69,18 +68,12 @@ def _indexes(kind: str, arguments: argparse.Namespace, name: str, world: World) 
     return [str(host.index) for host in environment.of_kind(hosts, kind) if host.index not in used]
 
 
-def _subparsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Yield the parsers of all actions, and of the verbs of an action."""
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of a parser's actions, or of an action's verbs, by name."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for sub in action.choices.values():
-                yield sub
-                yield from _subparsers(sub)
-
-
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    for sub in _subparsers(parser):
-        yield from sub._actions
+            return dict(action.choices)
+    return {}
 
 
 def script(shell: str, program: Path) -> str:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from pegasus_driver.actions import ACTIONS, OWN, Action
+from pegasus_driver.commands.completion import subcommands
 from pegasus_driver.commands.registry import COMMANDS, Command
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 from pegasus_driver.parser import build_parser
@@ -62,7 +63,7 @@ def _overview(entries: Sequence[Action | Command]) -> str:
         f"| [`{entry.name}`](#{entry.name}) | {entry.help} | {_code(ORIGINALS.get(entry.name, ''))} |"
         for entry in entries
     ]
-    parsers = _parsers(_command_line())
+    parsers = subcommands(_command_line())
     rows += [f"| [`{name}`](#{name}) | {parsers[name].description} | |" for name in WITH_VERBS]
     return "\n".join(rows) + "\n"
 
@@ -71,19 +72,19 @@ def _common_flags() -> set[str]:
     """Return the options that all actions have: those of setup that aren't its own."""
     setup = next(action for action in ACTIONS if action.name == "setup")
     own = {option.flag for option in setup.options}
-    parser = _parsers(_command_line())["setup"]
+    parser = subcommands(_command_line())["setup"]
     return {flag for action in parser._actions for flag in action.option_strings} - own
 
 
 def _common() -> str:
-    parser = _parsers(_command_line())["setup"]
+    parser = subcommands(_command_line())["setup"]
     lines = ["## Options of all actions", "", *_parameters(parser, lambda flag: flag in _common_flags())]
     return "\n".join([*lines, "`--dry-run` exists only for actions that change something.", ""])
 
 
 def _entry(entry: Action | Command) -> str:
     """Render the section of one action."""
-    parser = _parsers(_command_line())[entry.name]
+    parser = subcommands(_command_line())[entry.name]
     lines = [f"## {entry.name}", "", f"{entry.help[0].upper()}{entry.help[1:]}.", ""]
     if isinstance(entry, Command) and entry.details:
         indent = "    " if "\n" in entry.details else ""
@@ -133,9 +134,9 @@ def _parameters(parser: argparse.ArgumentParser, wanted: Callable[[str], bool]) 
 
 def _with_verbs(name: str) -> str:
     """Render the section of an action that has verbs."""
-    parser = _parsers(_command_line())[name]
+    parser = subcommands(_command_line())[name]
     lines = [f"## {name}", "", str(parser.description), ""]
-    for verb, verb_parser in _parsers(parser).items():
+    for verb, verb_parser in subcommands(parser).items():
         help = str(verb_parser.description)
         (example,) = re.findall(r"^  (\./pegasus-driver .+)$", str(verb_parser.epilog), re.MULTILINE)
         lines += [f"### {name} {verb}", "", f"{help[0].upper()}{help[1:]}.", "", f"    {example}", ""]
@@ -149,13 +150,6 @@ def _exit_codes() -> str:
     lines += [f"| {code.value} | {code.name.lower()} | {MEANINGS[code]} |" for code in ExitCode]
     lines += ["", f"If several classes of failures occur, the first in this order decides: {order}."]
     return "\n".join([*lines, "`connect-cluster` and `connect-client` exit as ssh does.", ""])
-
-
-def _parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    return {}
 
 
 def _code(text: str) -> str:

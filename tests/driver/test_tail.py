@@ -145,7 +145,7 @@ def test_a_reader_that_has_enough_ends_it(ssh: FakeWorld) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "expected"),
     [
-        (["tail", "3"], ExitCode.USAGE, "found no client with index 3; there are: 1, 2"),
+        (["tail", "3"], ExitCode.USAGE, "found no client with index 3, expected an existing index: 1, 2"),
         (["tail", "one"], ExitCode.USAGE, "expected a node's index"),
     ],
 )
