@@ -118,9 +118,7 @@ def main() -> None:
                 folder.mkdir(mode=0o755, parents=True, exist_ok=True)
                 unpack(archive, name, folder)
         except (ArchiveError, OSError) as error:
-            module.fail_json(
-                msg=f"{url}: {error}. Check pegasus_artifact_source and grafana_prometheus_plugins"
-            )
+            module.fail_json(msg=f"{url}: {error}. Check pegasus_artifact_source and grafana_prometheus_plugins")
         changed = True
         present.append(name)
     module.exit_json(changed=changed, present=present, absent=absent)
