@@ -114,9 +114,7 @@ def test_a_deleted_file_and_the_default_that_perseus_writes_are_reported(host: H
     host.threads.unlink()
     assert (host.value(REQUESTED), host.value("perseus_threads_file_ok")) == (2, 0)
     host.threads.write_text("".join(f"{name}: 1\n" for name in threads_file.WORKLOADS))
-    assert (host.value(REQUESTED), host.value("perseus_threads_file_ok")) == (1, 0), (
-        "read by Perseus"
-    )
+    assert (host.value(REQUESTED), host.value("perseus_threads_file_ok")) == (1, 0), "read by Perseus"
 
 
 def test_stack_traces_are_read_from_their_own_log(host: Host) -> None:
