@@ -1,4 +1,4 @@
-"""What all tests share: how they are spread over processes, and what is read once."""
+"""Shared by all tests: how they are distributed over processes, and EC2's model, which is read once."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says how busy the machine is, and nothing of the code.
+# The duration of an example depends on the load of the machine, so it has no deadline.
 settings.register_profile("pegasus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pegasus")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def ec2s_model_is_read_once() -> Iterator[None]:
-    """Each client of EC2 looks for its model and reads it, as it has to in real life. Hundreds share it here."""
+    """Every EC2 client loads botocore's model of EC2. The tests create hundreds of clients, which share one model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", functools.cache(botocore.loaders.create_loader))
         yield
 
 
-# What waits most of its time, some of it for heartbeats that must not come late: begun first, beside one worker of four
-# that computes.
+# These tests wait most of the time, some of them for heartbeats that must not be late. They start first.
 WAITING = ("tests/contract/test_server_cluster.py", "tests/local_cloud", "tests/contract/test_perseus.py")
 
 
 def scope_of(nodeid: str) -> str:
-    """What stays together: a file's tests, which share what its fixtures make, and all that share the engine.
+    """Return the scope of a test. The tests of a scope run in the same process.
 
-    Each test that runs the driver against an EC2 has one of its own, and is long: these go to whoever is free.
+    A file is a scope, because its tests share fixtures. All tests of the local cloud share the container engine. Each
+    test in tests/aws is long and has an EC2 endpoint of its own, so any free process can run it.
     """
     path = nodeid.partition("::")[0]
     if path.startswith("tests/local_cloud/"):
@@ -43,7 +43,7 @@ def scope_of(nodeid: str) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several workers: what waits, what is long, what is short. So none has much left when the others are done."""
+    """With several workers, order tests by waiting, long and short, so that all workers finish about together."""
     if not hasattr(config, "workerinput"):
         return
     slow = Counter(scope_of(item.nodeid) for item in items if item.get_closest_marker("slow"))
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadFileScheduling
 
-    config.option.loadscopereorder = False  # ordered above
+    config.option.loadscopereorder = False  # pytest_collection_modifyitems has ordered them
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:

@@ -1,4 +1,4 @@
-"""The collection without this repository: built, installed into a folder, and run from another project's playbooks."""
+"""The collection without this repository: built, installed, and used by the playbooks of another project."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "collections/ansible_collections/aerospike_community/pegasus"
 ROLES = sorted(path.name for path in (SOURCE / "roles").iterdir())
-# What of the collection only its own development needs.
+# Files that only the development of the collection needs.
 LEFT_OUT = ("tests/", "galaxy.yml")
 USED = """
 - name: Use a role
@@ -30,7 +30,7 @@ USED = """
   roles: [aerospike_community.pegasus.{role}]
 """
 REFUSED = """
-- name: Use a role without what it needs
+- name: Use a role with invalid arguments
   hosts: localhost
   connection: local
   gather_facts: false
@@ -40,16 +40,16 @@ REFUSED = """
         - name: Run the role
           ansible.builtin.include_role:
             name: aerospike_community.pegasus.{role}
-        - name: Say that it ran
+        - name: Report that it ran
           ansible.builtin.debug:
             msg: "{role}: accepted"
       rescue:
-        - name: Say why not
+        - name: Report why it failed
           ansible.builtin.debug:
             msg: "{role}: {{{{ ansible_failed_result.msg }}}}"
 """
 PROVISION = """
-- name: Make an environment
+- name: Launch an environment
   hosts: localhost
   connection: local
   gather_facts: false
@@ -81,7 +81,7 @@ VARIABLES = {
 
 @dataclass
 class Project:
-    """A folder that has nothing of this repository but the installed collection."""
+    """A folder without this repository, with the installed collection."""
 
     path: Path
 
@@ -90,7 +90,7 @@ class Project:
         return self.path / "collections/ansible_collections/aerospike_community/pegasus"
 
     def run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """One of Ansible's programs, in this folder, with this folder's collections and no other setting."""
+        """Run one of Ansible's programs in this folder, with its collections and without other settings."""
         kept = {
             key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "AWS_", "PYTHONPATH"))
         }
@@ -115,19 +115,19 @@ class Project:
 
 
 def specification(role: str) -> dict[str, Any]:
-    """A role's entry points, as its source specifies them."""
+    """Return the specification of a role's entry points."""
     return yaml.safe_load((SOURCE / f"roles/{role}/meta/argument_specs.yml").read_text())["argument_specs"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     path = tmp_path_factory.mktemp("other-project")
-    made = Project(path)
-    made.run("ansible-galaxy", "collection", "build", str(SOURCE), "--output-path", str(path))
+    new = Project(path)
+    new.run("ansible-galaxy", "collection", "build", str(SOURCE), "--output-path", str(path))
     (archive,) = path.glob("*.tar.gz")
-    # Its dependency amazon.aws comes with the package `ansible`: nothing is asked of Galaxy.
-    made.run("ansible-galaxy", "collection", "install", "--offline", str(archive), "-p", "collections")
-    return made
+    # The Python package `ansible` contains the dependency amazon.aws, so Galaxy isn't needed.
+    new.run("ansible-galaxy", "collection", "install", "--offline", str(archive), "-p", "collections")
+    return new
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def ec2() -> Iterator[str]:
         yield url
 
 
-def test_the_archive_holds_all_that_git_holds(project: Project) -> None:
+def test_the_archive_has_all_files_of_git(project: Project) -> None:
     listed = subprocess.run(
         ["git", "-C", str(SOURCE), "ls-files", "--cached", "--others", "--exclude-standard"],
         capture_output=True, text=True, check=True,
@@ -147,14 +147,14 @@ def test_the_archive_holds_all_that_git_holds(project: Project) -> None:
     project.run("ansible-galaxy", "collection", "verify", "--offline", "aerospike_community.pegasus")
 
 
-def test_every_role_can_be_used(project: Project) -> None:
+def test_every_role_passes_a_syntax_check(project: Project) -> None:
     project.play("".join(USED.format(role=role) for role in ROLES), "--syntax-check")
 
 
-def test_every_role_checks_what_it_is_given(project: Project) -> None:
-    """A role's first task reads its specification: it names what is wrong or missing before anything is done."""
+def test_every_role_validates_its_arguments(project: Project) -> None:
+    """The first task of a role names invalid and missing arguments before the role does anything."""
     options = {role: specification(role)["main"]["options"] for role in ROLES}
-    # One wrong value for each, so that none gets further than its first task on this machine.
+    # An invalid value for each role, so that none runs more than its first task on this machine.
     wrong = {
         role: next(name for name, spec in options[role].items() if spec["type"] == "int" and name.startswith(role))
         for role in ROLES
@@ -164,9 +164,9 @@ def test_every_role_checks_what_it_is_given(project: Project) -> None:
         "--check", "-e", json.dumps(dict.fromkeys(wrong.values(), "many")),
     )  # fmt: skip
     for role in ROLES:
-        (said,) = re.findall(rf'"msg": "{role}: (.*)"', done.stdout)
-        assert "Validation of arguments failed" in said, said
-        named = set(re.findall(r"[a-z0-9_]+", said))
+        (message,) = re.findall(rf'"msg": "{role}: (.*)"', done.stdout)
+        assert "Validation of arguments failed" in message, message
+        named = set(re.findall(r"[a-z0-9_]+", message))
         assert named >= {wrong[role], "many"} | {name for name, spec in options[role].items() if spec.get("required")}
 
 

@@ -1,8 +1,8 @@
-"""The driver killed with SIGKILL at random moments of `setup`: the next `setup` converges, or `destroy` leaves nothing.
+"""Kill the driver with SIGKILL at random moments of `setup`: the next `setup` converges, or `destroy` leaves nothing.
 
-The moments are spread over the length of an undisturbed setup; each has its own part of it, in which chance picks the
-instant. PEGASUS_INTERRUPT_MOMENTS says how many (5), PEGASUS_INTERRUPT_SEED repeats a run. The environment is the
-smallest: one server, one client, no monitor. `make test-interrupt` takes 25 moments and prints what came of each.
+The moments are spread over the duration of an undisturbed setup: each is a random moment of its own part of it.
+PEGASUS_INTERRUPT_MOMENTS sets their number (5), PEGASUS_INTERRUPT_SEED repeats a run. The environment is the smallest:
+one server, one client, no monitor. `make test-interrupt` tests 25 moments and prints the outcome of each.
 """
 
 from __future__ import annotations
@@ -38,35 +38,35 @@ pegasus_cluster_nodes: 1
 pegasus_replication_factor: 1
 pegasus_client_nodes: 1
 """
-# No monitor: everything that it would watch is proven by the hosts' own kinds.
+# No monitor, because the servers and clients prove their own readiness.
 PART = ["-e", json.dumps({"pegasus_groups": ["servers", "clients"]})]
 
 
 @dataclass
 class Killed:
-    """Setups that are killed in a checkout. `length` is how long an undisturbed setup took, in seconds."""
+    """Setups that are killed in a checkout. `length` is the duration of an undisturbed setup in seconds."""
 
     checkout: Checkout
     length: float = 0.0
-    told: list[str] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
 
     def setup(self, share: float) -> tuple[float, str]:
-        """Kill a setup's driver after that share of its length; returns the seconds, and in which stage that was.
+        """Kill the driver of a setup after a share of its duration. Return the seconds and the stage.
 
-        A machine that has become quicker may end it before: that is its length from then on, and another is begun.
+        If the setup ends before, because the machine has become faster, its duration is updated and a new setup starts.
         """
         for _ in range(5):
             after, began = share * self.length, time.monotonic()
-            where = self._begin_and_kill(after)
+            where = self._start_and_kill(after)
             if where:
                 return after, where
             self.length = time.monotonic() - began
             run = self.checkout.driver("destroy")
             assert run.code == 0, run.why()
-        pytest.fail(f"five setups in turn ended before {share:.0%} of the time that the one before took")
+        pytest.fail(f"five setups in a row ended before {share:.0%} of the duration of the previous setup")
 
-    def _begin_and_kill(self, after: float) -> str:
-        """The stage in which the driver was killed; "" when it had ended."""
+    def _start_and_kill(self, after: float) -> str:
+        """Return the stage in which the driver was killed, or "" if it had exited."""
         log = self.checkout.path / "killed.log"
         with log.open("w") as written:
             process = subprocess.Popen(
@@ -83,15 +83,15 @@ class Killed:
         records = records_of(log.read_text())
         stages = [record["name"] for record in records if record.get("type") == "play_started"]
         tasks = [record["task"] for record in records if record.get("type") == "host_result"]
-        return f"in '{stages[-1] if stages else 'the beginning'}'" + (f", after '{tasks[-1]}'" if tasks else "")
+        return f"in '{stages[-1] if stages else 'the start'}'" + (f", after '{tasks[-1]}'" if tasks else "")
 
 
 @pytest.fixture(scope="module")
 def killed(checkout: Checkout) -> Iterator[Killed]:
-    """A checkout with an undisturbed setup and destroy behind it."""
+    """A checkout after an undisturbed setup and destroy."""
     file = checkout.path / "killed.yml"
     file.write_text(CONFIG)
-    # Makes the virtual environment, the image and the packages, which no later run has to.
+    # Builds the virtual environment, the image and the packages, so that later runs don't.
     prepared = subprocess.run(
         [checkout.path / "pegasus-driver", "local", "start"], cwd=checkout.path, check=False, timeout=LONGEST
     )
@@ -102,22 +102,22 @@ def killed(checkout: Checkout) -> Iterator[Killed]:
     disturbed.length = run.seconds
     run = disturbed.checkout.driver("destroy")
     assert run.code == 0, run.why()
-    disturbed.told.append(f"seed {SEED}; an undisturbed setup takes {disturbed.length:.0f} s")
+    disturbed.outcomes.append(f"seed {SEED}; an undisturbed setup takes {disturbed.length:.0f} s")
     yield disturbed
-    print("\n".join(["", *disturbed.told]))
+    print("\n".join(["", *disturbed.outcomes]))
     if report := os.environ.get("PEGASUS_INTERRUPT_REPORT"):
-        Path(report).write_text("\n".join(disturbed.told) + "\n", encoding="utf-8")
+        Path(report).write_text("\n".join(disturbed.outcomes) + "\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize("number", range(MOMENTS))
-def test_a_setup_that_is_killed_is_completed_or_taken_down(killed: Killed, number: int) -> None:
+def test_a_killed_setup_is_completed_or_destroyed(killed: Killed, number: int) -> None:
     chance = random.Random(f"{SEED} {number}")
     share = (number + chance.random()) / MOMENTS
-    # Every second one is destroyed; over all moments, both happen early and late.
+    # Every second environment is destroyed, so both happen early and late.
     action = "destroy" if number % 2 else "setup"
     after, where = killed.setup(share)
     line = f"{number + 1:>3} of {MOMENTS}: killed after {after:5.1f} s ({share:.0%}) {where}; {action}: "
-    killed.told.append(line + "FAILED")
+    killed.outcomes.append(line + "FAILED")
     checkout = killed.checkout
     run = checkout.driver(action, *(PART if action == "setup" else []))
     why = f"{line}\n{run.why()}"
@@ -128,8 +128,8 @@ def test_a_setup_that_is_killed_is_completed_or_taken_down(killed: Killed, numbe
         server = next(node["address"] for node in report["nodes"] if node["kind"] == "server")
         assert info_value(server, "cluster-stable:size=1") == report["cluster"]["key"], why
         assert [client["rate"] > 0 for client in report["clients"]] == [True], why
-        gone = checkout.driver("destroy")
-        assert gone.code == 0, gone.why()
+        destroyed = checkout.driver("destroy")
+        assert destroyed.code == 0, destroyed.why()
     assert checkout.traces() == [], why
-    killed.told[-1] = line + f"{'converged' if action == 'setup' else 'gone'} in {run.seconds:.0f} s"
-    print(killed.told[-1])
+    killed.outcomes[-1] = line + f"{'converged' if action == 'setup' else 'destroyed'} in {run.seconds:.0f} s"
+    print(killed.outcomes[-1])

@@ -1,6 +1,7 @@
-"""The truth about load, and what is told of it: exporters, Prometheus, alerts, dashboards, annotations.
+"""The monitoring of a real load: exporters, Prometheus, alerts, dashboards, annotations.
 
-An environment of its own, with two clients, so that one can be killed. In order; the last tests break things.
+The tests have an environment of their own with two clients, so that one can be killed. They run in order, because the
+last tests break things.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LIVE = "/var/lib/perseus/threads.yaml"
 
 
 class Monitored:
-    """The environment, as Prometheus and Grafana show it."""
+    """The environment in Prometheus and Grafana."""
 
     def __init__(self, clone: Checkout, report: dict[str, Any]) -> None:
         self.clone, self.report = clone, report
@@ -33,12 +34,12 @@ class Monitored:
         self.prometheus, self.grafana = f"http://{self.monitor}:9090", f"http://{self.monitor}:3000"
 
     def value(self, query: str) -> float:
-        """The one sample of a query."""
+        """Return the single sample of a query."""
         (sample,) = panels.ask(self.prometheus, query)
         return float(sample["value"][1])
 
     def firing(self, alert: str, **labels: str) -> list[dict[str, str]]:
-        """An alert's present firings with these labels."""
+        """Return the labels of an alert that fires now with these labels."""
         found = panels.ask(self.prometheus, f'ALERTS{{alertname="{alert}",alertstate="firing"}}')
         return [sample["metric"] for sample in found if labels.items() <= sample["metric"].items()]
 
@@ -55,11 +56,11 @@ class Monitored:
         return on_host(self.clone, self.clients[client]["address"], *command)
 
     def ask_servers(self, question: str) -> list[str]:
-        """An info command's answer of every server node."""
+        """Return the answer of every server node to an info command."""
         return [on_host(self.clone, server, "asinfo", "-v", f"'{question}'").strip() for server in self.servers]
 
     def set_threads(self, **threads: int) -> None:
-        """copy-threads with some workloads' numbers changed."""
+        """Change the threads of some workloads, and run copy-threads."""
         path = self.clone.path / "threads.yaml"
         lines = path.read_text().splitlines()
         for name, count in threads.items():
@@ -70,9 +71,9 @@ class Monitored:
 
 
 def heal(checkout: Checkout) -> str:
-    """Bring the environment back after a test that failed; returns why that can't be done, or ''."""
+    """Repair the environment after a failed test. Return why it can't be repaired, or ""."""
     run = checkout.driver("setup")
-    return "" if run.code == 0 else f"it couldn't be set up again: {run.why()}"
+    return "" if run.code == 0 else f"setup failed: {run.why()}"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def monitored(checkout: Checkout) -> Iterator[Monitored]:
     for old, new in (
         ("pegasus_client_nodes: 1 ", f"pegasus_client_nodes: {CLIENTS} "),
         ("pegasus_cluster_nodes: 3 ", "pegasus_cluster_nodes: 2 "),
-        # So small that a test can fill a percent of it.
+        # Small enough that a test can fill a percent of it.
         ("# pegasus_data_storage: disk ", "pegasus_data_storage: memory "),
         ('aerospike_server_data_size: "" ', "aerospike_server_data_size: 512M "),
     ):
@@ -97,7 +98,7 @@ def monitored(checkout: Checkout) -> Iterator[Monitored]:
     assert checkout.traces() == []
 
 
-def test_targets_of_every_host_with_their_labels(monitored: Monitored) -> None:
+def test_every_host_has_its_targets_and_labels(monitored: Monitored) -> None:
     targets = get(f"{monitored.prometheus}/api/v1/targets?state=active")["data"]["activeTargets"]
     assert {target["health"] for target in targets} == {"up"}
     found = sorted((item["labels"]["job"], item["labels"]["kind"], item["labels"]["index"]) for item in targets)
@@ -111,7 +112,7 @@ def test_targets_of_every_host_with_their_labels(monitored: Monitored) -> None:
 
 
 def test_every_query_of_every_panel_has_data(monitored: Monitored) -> None:
-    """The dashboards as Grafana has them, asked at the Prometheus that scrapes this environment."""
+    """Reads the dashboards from Grafana and queries the Prometheus of this environment."""
     uids = {entry["uid"] for entry in get(f"{monitored.grafana}/api/search?type=dash-db", "admin")}
     assert {"pegasus-environment", "pegasus-cluster", "pegasus-chaos"} <= uids
     for uid in ("pegasus-environment", "pegasus-cluster", "pegasus-chaos"):
@@ -121,7 +122,7 @@ def test_every_query_of_every_panel_has_data(monitored: Monitored) -> None:
               + "\n".join(panels.without_data(monitored.prometheus, dashboard)))  # fmt: skip
 
 
-def test_every_rule_can_be_evaluated_and_nothing_is_wrong(monitored: Monitored) -> None:
+def test_every_rule_is_evaluated_and_no_critical_alert_fires(monitored: Monitored) -> None:
     rules = [
         rule
         for group in get(f"{monitored.prometheus}/api/v1/rules")["data"]["groups"]
@@ -133,7 +134,7 @@ def test_every_rule_can_be_evaluated_and_nothing_is_wrong(monitored: Monitored) 
           "no critical alert in a healthy environment")  # fmt: skip
 
 
-def test_the_exporter_says_what_the_log_says(monitored: Monitored) -> None:
+def test_the_exporter_reports_what_perseus_logs(monitored: Monitored) -> None:
     for client in monitored.clients:
         where = f'instance="{client["name"]}"'
         before = monitored.value(f"perseus_rows_total{{{where}}}")
@@ -144,7 +145,7 @@ def test_the_exporter_says_what_the_log_says(monitored: Monitored) -> None:
     assert claimed > 0 and answered > claimed * 0.75, (claimed, answered)
 
 
-def test_clients_have_ids_of_their_own_and_the_same_program(monitored: Monitored) -> None:
+def test_clients_have_their_own_ids_and_the_same_program(monitored: Monitored) -> None:
     configurations = [monitored.on(number, "cat", "/var/lib/perseus/configuration.yaml") for number in range(CLIENTS)]
     assert ["perseusId: 0\n" in configurations[0], "perseusId: 1\n" in configurations[1]] == [True, True]
     sums = {monitored.on(number, "sha256sum", "/opt/perseus/perseus.jar") for number in range(CLIENTS)}
@@ -153,17 +154,17 @@ def test_clients_have_ids_of_their_own_and_the_same_program(monitored: Monitored
     assert "LC_ALL=C\n" in locale
 
 
-def test_a_rotated_log_loses_no_count(monitored: Monitored) -> None:
+def test_log_rotation_loses_no_rows(monitored: Monitored) -> None:
     where = f'instance="{monitored.clients[0]["name"]}"'
     before = monitored.value(f"perseus_rows_total{{{where}}}")
     monitored.on(0, "logrotate", "--force", "/etc/logrotate.d/perseus")
     assert "perseus.log.1.gz" in monitored.on(0, "ls", "/var/log/perseus")
-    until(lambda: monitored.value(f"perseus_rows_total{{{where}}}") > before + 5, 30, "rows go on")
+    until(lambda: monitored.value(f"perseus_rows_total{{{where}}}") > before + 5, 30, "rows are counted")
     assert monitored.value(f"resets(perseus_rows_total{{{where}}}[5m])") == 0
 
 
-def test_an_alert_fires_an_hour_before_an_end(monitored: Monitored) -> None:
-    """Of one group alone, whose instance tells its end itself; extended, it is silent again."""
+def test_an_alert_fires_an_hour_before_the_expiry(monitored: Monitored) -> None:
+    """For one group, whose instance reports its own expiry. After `extend`, the alert ends."""
     where = {"instance": "BenchmarkGrafana-1"}
     assert len(panels.ask(monitored.prometheus, "pegasus_expires_seconds")) == 2 + CLIENTS + 1
     assert not monitored.firing("ExpirySoon")
@@ -191,7 +192,7 @@ def test_an_alert_fires_when_the_threads_stop(monitored: Monitored) -> None:
 
 
 def test_an_alert_fires_when_the_servers_refuse_what_perseus_counts(monitored: Monitored) -> None:
-    """A full namespace refuses updates; Perseus ignores why an update fails, and counts it at its full rate."""
+    """A full namespace refuses updates. Perseus ignores the failure of an update and counts it at its full rate."""
 
     def refuse_when_full(percent: int) -> None:
         limit = f"set-config:context=namespace;id=Test;stop-writes-used-pct={percent}"
@@ -207,14 +208,14 @@ def test_an_alert_fires_when_the_servers_refuse_what_perseus_counts(monitored: M
     until(lambda: monitored.firing("PerseusCountsUnanswered"), 90, "PerseusCountsUnanswered fires")
     assert monitored.firing("AerospikeStopWrites")
     assert monitored.value("pegasus:records_failed:rate") > 10, "the servers counted what they refused"
-    assert monitored.value("sum(perseus_operations_per_second)") > 10, "Perseus says that all is well"
+    assert monitored.value("sum(perseus_operations_per_second)") > 10, "Perseus reports its full rate"
     refuse_when_full(70)
     monitored.set_threads(write=1, read=1, update=1, batchRead=1)
     until(lambda: not monitored.firing("PerseusCountsUnanswered"), 90, "PerseusCountsUnanswered ends")
 
 
-def test_an_alert_fires_when_perseus_reads_its_threads_no_more(monitored: Monitored) -> None:
-    """A value of the wrong type ends Perseus's reloads for good: a later good edit does nothing."""
+def test_an_alert_fires_when_perseus_stops_reading_its_threads(monitored: Monitored) -> None:
+    """After a value of the wrong type, Perseus never reads the file again. A later valid edit has no effect."""
     where = {"instance": monitored.clients[1]["name"]}
     monitored.on(1, "sh", "-c", f"'sed s/^write:.*/write:\\ true/ {LIVE} > {LIVE}.new; mv {LIVE}.new {LIVE}'")
     until(lambda: monitored.firing("PerseusThreadsFile", **where), 60, "PerseusThreadsFile fires")
@@ -222,25 +223,25 @@ def test_an_alert_fires_when_perseus_reads_its_threads_no_more(monitored: Monito
     until(lambda: monitored.firing("PerseusThreadsDiffer", workload="write", **where), 90, "PerseusThreadsDiffer fires")
     assert not monitored.firing("PerseusThreadsFile", **where)
     monitored.on(1, "systemctl", "restart", "perseus")
-    until(lambda: not monitored.firing("PerseusThreadsDiffer", **where), 60, "a restart heals it")
-    assert "write: 3\n" in monitored.on(1, "cat", LIVE), "the restart kept the load that is asked for"
+    until(lambda: not monitored.firing("PerseusThreadsDiffer", **where), 60, "a restart fixes it")
+    assert "write: 3\n" in monitored.on(1, "cat", LIVE), "the restart kept the requested load"
     assert monitored.value(f'perseus_restarts_total{{instance="{where["instance"]}"}}') >= 1
 
 
-def test_perseus_is_not_started_with_half_a_configuration(monitored: Monitored) -> None:
+def test_perseus_does_not_start_with_an_incomplete_configuration(monitored: Monitored) -> None:
     path, where = "/var/lib/perseus/configuration.yaml", {"instance": monitored.clients[1]["name"]}
-    monitored.on(1, "sh", "-c", f"'cp {path} {path}.whole; head -n 12 {path}.whole > {path}'")
+    monitored.on(1, "sh", "-c", f"'cp {path} {path}.complete; head -n 12 {path}.complete > {path}'")
     with pytest.raises(subprocess.CalledProcessError):
         monitored.on(1, "systemctl", "restart", "perseus")
     assert "Perseus is not started" in monitored.on(1, "tail", "-n", "30", "/var/log/perseus/errors.log")
     until(lambda: monitored.firing("PerseusDown", **where), 60, "PerseusDown fires")
-    monitored.on(1, "mv", f"{path}.whole", path)
+    monitored.on(1, "mv", f"{path}.complete", path)
     monitored.on(1, "systemctl", "reset-failed", "perseus")
     monitored.on(1, "systemctl", "restart", "perseus")
     until(lambda: not monitored.firing("PerseusDown", **where), 60, "PerseusDown ends")
 
 
-def test_annotations_wait_for_grafana(monitored: Monitored) -> None:
+def test_annotations_are_posted_when_grafana_answers_again(monitored: Monitored) -> None:
     spool = monitored.clone.kept("Benchmark") / "annotations.ndjson"
     on_host(monitored.clone, monitored.monitor, "systemctl", "stop", "grafana-server")
     monitored.set_threads(write=2)
@@ -252,13 +253,13 @@ def test_annotations_wait_for_grafana(monitored: Monitored) -> None:
     assert any("-> 2" in span["text"] for span in monitored.annotations())
 
 
-def test_an_alert_fires_when_a_client_is_killed_and_ends_when_it_is_no_target_any_more(monitored: Monitored) -> None:
+def test_an_alert_fires_when_a_client_is_killed_and_ends_without_its_target(monitored: Monitored) -> None:
     def started() -> str:
         return get(f"{monitored.prometheus}/api/v1/status/runtimeinfo")["data"]["startTime"]
 
     before, victim = started(), monitored.clients[1]
     where = {"instance": victim["name"]}
-    # A host that powers itself off is gone for good, as EC2 is told at its launch. The connection goes with it.
+    # EC2 terminates an instance that powers off, because of its shutdown behaviour. The ssh connection breaks.
     with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
         monitored.on(1, "systemctl", "poweroff")
     until(lambda: monitored.firing("PerseusClientLost", **where), 90, "PerseusClientLost fires")
@@ -267,4 +268,4 @@ def test_an_alert_fires_when_a_client_is_killed_and_ends_when_it_is_no_target_an
     assert done.returncode == 0, done.stdout[-4000:]
     until(lambda: not monitored.firing("HostLost", **where), 60, "HostLost ends")
     assert not panels.ask(monitored.prometheus, f'up{{instance="{victim["name"]}"}}')
-    assert started() == before, "Prometheus saw the change of its files without a restart"
+    assert started() == before, "Prometheus reads changed target files without a restart"

@@ -1,36 +1,36 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Give Grafana the dashboards of an archive, where a site has it."""
+"""Install dashboards from an archive for Grafana."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: grafana_archive
-short_description: Give Grafana the dashboards of an archive, where a site has it
+short_description: Install dashboards from an archive for Grafana
 description:
-  - Downloads a C(.tar.gz) once, takes the dashboards (JSON) below one of its folders, points them to a data source, and
-    puts them in a folder of the host in place of those that an earlier archive left there.
-  - A site that doesn't have the archive is no failure; a warning and RV(present) say so.
+  - Downloads a C(.tar.gz) once, extracts the dashboards (JSON) below one of its folders, sets their data source, and
+    replaces the dashboards of an earlier archive on the host.
+  - If the site doesn't have the archive, the module warns and RV(present) is false. That is no failure.
 author: Pegasus authors
 options:
-  url: {description: Address of the archive., type: str, required: true}
-  inside: {description: "The folder in the archive, below its only top folder.", type: str, required: true}
-  folder: {description: Where Grafana reads them. It belongs to this module., type: path, required: true}
+  url: {description: URL of the archive., type: str, required: true}
+  inside: {description: "The folder in the archive, below its single top folder.", type: str, required: true}
+  folder: {description: The folder that Grafana reads. Other files are removed., type: path, required: true}
   datasource: {description: The uid of the data source., type: str, required: true}
   placeholder:
-    description: What stands for the data source in the dashboards. C(${DS_EXPRESSION}), for Grafana itself, is known.
+    description: Placeholder of the data source in the dashboards. C(${DS_EXPRESSION}), for Grafana itself, is built in.
     type: str
     default: ${DS_AEROSPIKE_PROMETHEUS}
   timeout: {description: Seconds for the download., type: int, default: 30}
 attributes:
-  check_mode: {description: Says whether it would download., support: full}
+  check_mode: {description: Reports whether it would download., support: full}
   diff_mode: {description: Has none., support: none}
 """
 
 EXAMPLES = r"""
-- name: Give Grafana the dashboards of Aerospike's monitoring stack
+- name: Install the dashboards of Aerospike's monitoring stack
   aerospike_community.pegasus.grafana_archive:
     url: https://github.com/aerospike/aerospike-monitoring/archive/refs/tags/v3.18.0.tar.gz
     inside: config/grafana/dashboards
@@ -39,8 +39,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-present: {description: Whether the dashboards of this address are there., returned: success, type: bool}
-dashboards: {description: Their files below the folder., returned: success, type: list, elements: str}
+present: {description: Whether the dashboards of this URL are installed., returned: success, type: bool}
+dashboards: {description: Their paths below the folder., returned: success, type: list, elements: str}
 """
 
 import io
@@ -55,16 +55,16 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monito
     download,
 )
 
-# In the folder: what it was made of. Grafana reads *.json only.
+# File in the folder with the URL of its archive. Grafana reads *.json only.
 STAMP = "source.txt"
-# Provisioned dashboards aren't imported, so nobody fills this in: Grafana's source for calculations on other queries.
+# Grafana's data source for expressions. An import would replace the placeholder, but the dashboards are provisioned.
 EXPRESSION, EXPRESSION_UID = "${DS_EXPRESSION}", "__expr__"
 
 
 def dashboards_in(archive: bytes, inside: str, placeholder: str, datasource: str) -> dict[str, str]:
-    """Return the dashboards of an archive by their path below ``inside``, pointed to the data source.
+    """Return the dashboards of an archive by their path below ``inside``, with the data source set.
 
-    :raises ArchiveError: it is no archive, or holds none there, or one that isn't JSON
+    :raises ArchiveError: the archive is invalid, has no dashboard there, or has a dashboard that isn't JSON
     """
     found = {}
     try:
@@ -81,14 +81,14 @@ def dashboards_in(archive: bytes, inside: str, placeholder: str, datasource: str
                 json.loads(text)
                 found[str(name)] = text
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise ArchiveError(f"it can't be read: {error}") from error
+        raise ArchiveError(f"the archive can't be read: {error}") from error
     if not found:
-        raise ArchiveError(f"expected dashboards (*.json) in its folder {inside}, found none")
+        raise ArchiveError(f"expected dashboards (*.json) in the archive's folder {inside}, found none")
     return found
 
 
 def replace(folder: Path, dashboards: dict[str, str], url: str) -> None:
-    """Put the dashboards in place of what is there. The stamp comes last: without it the next call begins anew."""
+    """Replace the folder's content. The stamp is written last, so that the next call repeats an interrupted one."""
     (folder / STAMP).unlink(missing_ok=True)
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         if path.is_dir():
@@ -103,7 +103,7 @@ def replace(folder: Path, dashboards: dict[str, str], url: str) -> None:
 
 
 def stamp_of(folder: Path) -> str:
-    """The address that the folder's dashboards came from; nothing where there are none."""
+    """Return the URL of the folder's dashboards, or "" if there are none."""
     try:
         return (folder / STAMP).read_text(encoding="utf-8").strip()
     except OSError:
@@ -111,7 +111,7 @@ def stamp_of(folder: Path) -> str:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The dashboards that are there."""
+    """Return the paths of the folder's dashboards."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.json"))
 
 
@@ -134,15 +134,16 @@ def main() -> None:
     try:
         archive = download(module, params["url"], params["timeout"])
         if archive is None:
-            module.warn(f"Grafana goes without the dashboards of {params['url']}: the artifact source doesn't have it")
+            module.warn(f"Grafana has no dashboards from {params['url']}: the artifact source doesn't have the archive")
             module.exit_json(changed=False, present=False, dashboards=names_in(folder))
+            return
         found = dashboards_in(archive, params["inside"], params["placeholder"], params["datasource"])
         if not module.check_mode:
             replace(folder, found, params["url"])
     except (ArchiveError, OSError) as error:
         module.fail_json(
-            msg=f"{params['url']}: {error}. Check pegasus_artifact_source and grafana_prometheus_stack_version, or set "
-            f"that one to '' to go without these dashboards"
+            msg=f"{params['url']}: {error}. Check pegasus_artifact_source and grafana_prometheus_stack_version. Set "
+            f"grafana_prometheus_stack_version to '' to skip these dashboards"
         )
     module.exit_json(changed=True, present=True, dashboards=sorted(found))
 

@@ -1,31 +1,31 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Give the administrator of a running Grafana a password."""
+"""Set the password of a running Grafana's administrator."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: grafana_password
-short_description: Give the administrator of a running Grafana a password
+short_description: Set the password of a running Grafana's administrator
 description:
-  - Grafana takes the password of its configuration at its first start only. This logs in with the wanted one, and where
-    that is refused sets it by Grafana's own program, which needs no old password.
-  - The password is handed over by standard input, so no list of processes shows it.
+  - Grafana reads the password of its configuration only at its first start. The module logs in with the password. If
+    Grafana refuses it, the module sets it by Grafana's program, which doesn't need the old password.
+  - The program reads the password from standard input, so no list of processes shows it.
 author: Pegasus authors
 options:
   user: {description: The administrator's name., type: str, default: admin}
-  password: {description: The wanted password., type: str, required: true}
+  password: {description: The password to set., type: str, required: true}
   url: {description: Address of Grafana., type: str, default: "http://127.0.0.1:3000"}
   timeout: {description: Seconds until Grafana answers., type: int, default: 60}
 attributes:
-  check_mode: {description: Says whether it would; a Grafana that doesn't run yet will start with it., support: full}
+  check_mode: {description: Reports whether it would set the password of a running Grafana., support: full}
   diff_mode: {description: Has none., support: none}
 """
 
 EXAMPLES = r"""
-- name: Give Grafana's user the password
+- name: Set the password of Grafana's administrator
   aerospike_community.pegasus.grafana_password:
     password: "{{ grafana_prometheus_admin_password }}"
 """
@@ -44,24 +44,24 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 
 POLL_SECONDS = 0.5
-ASK_TIMEOUT = 5.0
+HTTP_TIMEOUT = 5.0  # seconds
 REFUSED = (401, 403)
 PROGRAM = "grafana-cli"
-ACCOUNT = "grafana"  # whose the database is: root would leave files there that Grafana can't write
+ACCOUNT = "grafana"  # owner of the database; root would leave files there that Grafana can't write
 
 
 class PasswordError(Exception):
-    """The password isn't the wanted one, and couldn't be made it."""
+    """The password couldn't be checked or set."""
 
 
 def accepts(url: str, user: str, password: str) -> bool:
-    """Whether Grafana lets the user in.
+    """Return whether Grafana accepts the login.
 
-    :raises OSError: it doesn't answer, or neither yes nor no
+    :raises OSError: Grafana doesn't answer, or answers another error
     """
     login = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     try:
-        open_url(f"{url}/api/user", headers={"Authorization": login}, timeout=ASK_TIMEOUT, use_proxy=False,
+        open_url(f"{url}/api/user", headers={"Authorization": login}, timeout=HTTP_TIMEOUT, use_proxy=False,
                  http_agent="pegasus").close()  # fmt: skip
     except HTTPError as error:
         if error.code in REFUSED:
@@ -73,9 +73,11 @@ def accepts(url: str, user: str, password: str) -> bool:
 
 
 def is_right(params: dict) -> bool:
-    """Wait until Grafana answers; whether it takes the password. One refusal may be an accident of its start.
+    """Wait until Grafana answers. Return whether it accepts the password.
 
-    :raises PasswordError: it doesn't answer in time
+    One refusal isn't enough, because it may happen while Grafana starts.
+
+    :raises PasswordError: Grafana doesn't answer in time
     """
     deadline, refusals = time.monotonic() + params["timeout"], 0
     while True:
@@ -88,27 +90,27 @@ def is_right(params: dict) -> bool:
         except OSError as error:
             if time.monotonic() > deadline:
                 raise PasswordError(
-                    f"{params['url']}: expected Grafana's answer, found: {error}. See journalctl -u grafana-server"
+                    f"{params['url']}: expected an answer of Grafana, found: {error}. See journalctl -u grafana-server"
                 ) from error
         time.sleep(POLL_SECONDS)
 
 
 def reset(module: AnsibleModule) -> None:
-    """Set the password by Grafana's own program.
+    """Set the password by Grafana's program.
 
-    :raises PasswordError: it failed, or Grafana refuses the user all the same
+    :raises PasswordError: the program failed, or Grafana still refuses the user
     """
     program = module.get_bin_path(PROGRAM, opt_dirs=["/usr/sbin", "/usr/share/grafana/bin"], required=True)
     command = ["runuser", "-u", ACCOUNT, "--", program, "admin", "reset-admin-password", "--password-from-stdin"]
     code, out, err = module.run_command(command, data=module.params["password"])
     if code:
-        said = (err.strip() or out.strip() or "nothing").splitlines()[-1]
-        raise PasswordError(f"{PROGRAM} admin reset-admin-password ended with {code}: {said}")
+        output = (err.strip() or out.strip() or "no output").splitlines()[-1]
+        raise PasswordError(f"{PROGRAM} admin reset-admin-password exited with {code}: {output}")
     if not is_right(module.params):
         raise PasswordError(
-            f"Grafana refuses the user {module.params['user']} although its administrator's password was set. Expected "
-            f"the name that it had at its first start in grafana_prometheus_admin_user. After five wrong logins it "
-            f"refuses the user for five minutes: then run this again"
+            f"Grafana refuses the user {module.params['user']} although the administrator's password was set. Check "
+            f"that grafana_prometheus_admin_user is the name from Grafana's first start. After five wrong logins, "
+            f"Grafana refuses the user for five minutes: wait and run this again"
         )
 
 

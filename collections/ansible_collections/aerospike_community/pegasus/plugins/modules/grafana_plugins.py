@@ -1,39 +1,39 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Give Grafana plugins, where a site has them."""
+"""Install plugins for Grafana."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: grafana_plugins
-short_description: Give Grafana plugins, where a site has them
+short_description: Install plugins for Grafana
 description:
-  - Downloads each plugin (a C(.zip) with the plugin as its only top folder) that isn't there in the wanted version, and
-    puts it in Grafana's folder of plugins in place of another version. Grafana reads them when it starts.
-  - A site that doesn't have a plugin is no failure; a warning and RV(absent) say so.
+  - Downloads each plugin (a C(.zip) with the plugin as its single top folder) that isn't installed in the requested
+    version, and replaces another version in Grafana's plugin folder. Grafana reads its plugins when it starts.
+  - If the site doesn't have a plugin, the module warns and lists it in RV(absent). That is no failure.
 author: Pegasus authors
 options:
-  plugins: {description: "Versions, exact, by plugin's id.", type: dict, required: true}
-  url: {description: "Address of a plugin; C({id}) and C({version}) are replaced.", type: str, required: true}
-  folder: {description: Grafana's folder of plugins., type: path, default: /var/lib/grafana/plugins}
+  plugins: {description: "Exact versions by plugin id.", type: dict, required: true}
+  url: {description: "URL of a plugin; C({id}) and C({version}) are replaced.", type: str, required: true}
+  folder: {description: Grafana's plugin folder., type: path, default: /var/lib/grafana/plugins}
   timeout: {description: Seconds for each download., type: int, default: 30}
 attributes:
-  check_mode: {description: Says whether it would download., support: full}
+  check_mode: {description: Reports whether it would download., support: full}
   diff_mode: {description: Has none., support: none}
 """
 
 EXAMPLES = r"""
-- name: Give Grafana the plugins of its dashboards
+- name: Install the plugins of the dashboards
   aerospike_community.pegasus.grafana_plugins:
     plugins: {grafana-polystat-panel: 2.1.14}
     url: https://grafana.com/api/plugins/{id}/versions/{version}/download
 """
 
 RETURN = r"""
-present: {description: Plugins that are there in the wanted version., returned: success, type: list, elements: str}
-absent: {description: Those that the site doesn't have., returned: success, type: list, elements: str}
+present: {description: Plugins installed in the requested version., returned: success, type: list, elements: str}
+absent: {description: Plugins that the site doesn't have., returned: success, type: list, elements: str}
 """
 
 import io
@@ -52,7 +52,7 @@ EXECUTABLE = 0o111
 
 
 def version_of(plugin: Path) -> str:
-    """The version of an installed plugin; nothing where there is none."""
+    """Return the version of an installed plugin, or "" if it isn't installed."""
     try:
         return str(json.loads((plugin / "plugin.json").read_text(encoding="utf-8"))["info"]["version"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -60,10 +60,11 @@ def version_of(plugin: Path) -> str:
 
 
 def unpack(archive: bytes, name: str, folder: Path) -> None:
-    """Put a plugin in place of what is there, by a rename: Grafana never finds half a plugin. Nothing is added to it,
-    because Grafana refuses a plugin with files that its signature doesn't name.
+    """Replace an installed plugin by renaming, so that Grafana never finds an incomplete plugin.
 
-    :raises ArchiveError: it is no archive of this plugin
+    Nothing is added to the plugin, because Grafana refuses files that aren't in the plugin's signature.
+
+    :raises ArchiveError: the archive isn't valid or isn't of this plugin
     """
     fresh, target = folder / f".{name}.new", folder / name
     shutil.rmtree(fresh, ignore_errors=True)
@@ -84,7 +85,7 @@ def unpack(archive: bytes, name: str, folder: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
     except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
-        raise ArchiveError(f"it can't be unpacked: {error}") from error
+        raise ArchiveError(f"the archive can't be unpacked: {error}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -111,15 +112,13 @@ def main() -> None:
             archive = download(module, url, params["timeout"])
             if archive is None:
                 absent.append(name)
-                module.warn(f"Grafana goes without the plugin {name} {version}: the artifact source has no {url}")
+                module.warn(f"Grafana has no plugin {name} {version}: the artifact source doesn't have {url}")
                 continue
             if not module.check_mode:
                 folder.mkdir(mode=0o755, parents=True, exist_ok=True)
                 unpack(archive, name, folder)
         except (ArchiveError, OSError) as error:
-            module.fail_json(
-                msg=f"{url}: {error}. Check pegasus_artifact_source and grafana_prometheus_plugins, or leave it out"
-            )
+            module.fail_json(msg=f"{url}: {error}. Check pegasus_artifact_source and grafana_prometheus_plugins")
         changed = True
         present.append(name)
     module.exit_json(changed=changed, present=present, absent=absent)

@@ -10,16 +10,16 @@ DOCUMENTATION = r"""
 module: perseus_build
 short_description: Build Perseus from its repository, once for each commit
 description:
-  - Finds the commit that a ref stands for. Only when the installed program is of another one, checks that commit out,
-    builds it, and installs it in one step, with a stamp beside it (C(<jar>.json)) that says what it was made of.
-  - Several calls at the same time on one host take turns; the later ones find the work done.
+  - Resolves a ref to a commit. If the installed program was built from another commit, checks the commit out, builds
+    it, and installs the program in one step, with a stamp (C(<jar>.json)) that records what it was built from.
+  - Concurrent calls on the same host wait for each other. The later calls find the work done.
 author: Pegasus authors
 options:
   repository: {description: Address of the git repository., type: str, required: true}
   ref: {description: "A branch, a tag or a full commit.", type: str, default: master}
   command: {description: Command that builds it in the checkout. It is not run by a shell., type: str, required: true}
-  artifact: {description: "What the command makes, relative to the checkout.", type: path, required: true}
-  source: {description: The checkout., type: path, default: /opt/perseus/source}
+  artifact: {description: "The file that the command builds, relative to the checkout.", type: path, required: true}
+  source: {description: The folder of the checkout., type: path, default: /opt/perseus/source}
   jar: {description: Where the program is installed., type: path, default: /opt/perseus/perseus.jar}
   packages:
     description: Packages of the distribution that the build needs. They are installed only when something is built.
@@ -27,18 +27,18 @@ options:
     elements: str
     default: []
   build:
-    description: V(false) builds nothing, and only says whether the installed program is the wanted one.
+    description: V(false) builds nothing, and only reports whether the installed program is up to date.
     type: bool
     default: true
   keep:
     description: >-
-      A repository that can't be asked leaves the installed program as it is, with a warning. So it is always where
+      If the repository can't be reached, leave the installed program as it is, with a warning. This is always so if
       O(build) is V(false).
     type: bool
     default: false
   timeout: {description: Seconds for the build command., type: int, default: 900}
 attributes:
-  check_mode: {description: Says whether it would build., support: full}
+  check_mode: {description: Reports whether it would build., support: full}
   diff_mode: {description: Has none., support: none}
 """
 
@@ -52,11 +52,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-current: {description: Whether the installed program is the wanted one now., returned: success, type: bool}
+current: {description: Whether the installed program is up to date., returned: success, type: bool}
 commit: {description: The commit it is built from., returned: success, type: str}
 jar: {description: The program., returned: success, type: str}
-stamp: {description: What the program was made of., returned: success, type: dict}
-output: {description: The last lines of the build., returned: failure, type: list, elements: str}
+stamp: {description: What the program was built from., returned: success, type: dict}
+output: {description: Relevant lines of the build's output., returned: failure, type: list, elements: str}
 """
 
 import hashlib
@@ -77,39 +77,38 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.p
 )
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# git must not wait for somebody to type a password.
+# git must not prompt for a password.
 GIT_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 TIMED_OUT = 124  # exit status of timeout(1)
 
+# How compilers and build tools begin an error.
+ERROR_LINE = re.compile(r"^\[ERROR\]|\berror:|Error\b|^E:|\bfatal:")
+SHOWN_ERRORS, SHOWN_LINES = 15, 10
 
-# What a compiler or a build tool begins its complaints with.
-COMPLAINT = re.compile(r"^\[ERROR\]|\berror:|Error\b|^E:|\bfatal:")
-SHOWN_COMPLAINTS, SHOWN_LINES = 15, 10
 
-
-def telling_output(output: str) -> list[str]:
-    """Pick the first complaints of a command and its last lines, in order, none twice."""
+def relevant_output(output: str) -> list[str]:
+    """Return the first errors and the last lines of a command's output, in order and without duplicates."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    complaints = [number for number, line in enumerate(lines) if COMPLAINT.search(line)][:SHOWN_COMPLAINTS]
-    # The line after a complaint shows the place.
-    chosen = {*complaints, *(number + 1 for number in complaints), *range(len(lines) - SHOWN_LINES, len(lines))}
+    errors = [number for number, line in enumerate(lines) if ERROR_LINE.search(line)][:SHOWN_ERRORS]
+    # The line after an error shows its location.
+    chosen = {*errors, *(number + 1 for number in errors), *range(len(lines) - SHOWN_LINES, len(lines))}
     return [line for number, line in enumerate(lines) if number in chosen]
 
 
 class BuildError(Exception):
-    """Perseus could not be built. ``output`` holds the last lines of the command that failed."""
+    """Perseus couldn't be built. ``output`` has the relevant lines of the failed command."""
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
-        self.output = telling_output(output)
+        self.output = relevant_output(output)
 
 
 class UnreachableError(BuildError):
-    """The repository can't be asked at this time."""
+    """The repository can't be reached now."""
 
 
 class Build:
-    """One call of the module."""
+    """A call of the module."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
@@ -119,25 +118,25 @@ class Build:
         self.source = Path(module.params["source"])
 
     def stamp(self) -> dict[str, str]:
-        """What the installed program was made of; nothing when it isn't the one that the stamp was written for."""
+        """Return what the installed program was built from, or {} if the stamp doesn't match the program."""
         try:
             stamp = json.loads(self.stamp_path.read_text(encoding="utf-8"))
             return stamp if isinstance(stamp, dict) and stamp.get("sha256") == sha256_of(self.jar) else {}
         except (OSError, ValueError):
             return {}
 
-    def wanted_commit(self) -> str:
-        """Find the commit that the ref stands for.
+    def target_commit(self) -> str:
+        """Resolve the ref to a commit.
 
-        :raises UnreachableError: the repository can't be asked
-        :raises BuildError: it has no such ref
+        :raises UnreachableError: the repository can't be reached
+        :raises BuildError: the repository has no such ref
         """
         ref = self.params["ref"]
         if COMMIT.fullmatch(ref):
             return ref
         names = [f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"]
         try:
-            out = self.git("ask the repository for its refs", "ls-remote", self.params["repository"], *names)
+            out = self.git("query the repository for its refs", "ls-remote", self.params["repository"], *names)
         except BuildError as error:
             raise UnreachableError(str(error), "\n".join(error.output)) from error
         found = {name: commit for commit, _, name in (line.partition("\t") for line in out.splitlines())}
@@ -150,11 +149,11 @@ class Build:
         )
 
     def matches(self, stamp: dict[str, str], commit: str) -> bool:
-        """Whether the installed program is what would be built."""
+        """Return whether the installed program is the one that would be built."""
         return stamp.get("commit") == commit and stamp.get("command") == self.params["command"]
 
     def build(self, commit: str) -> dict[str, str]:
-        """Check the commit out, build and install it; return the new stamp.
+        """Check the commit out, build and install it. Return the new stamp.
 
         :raises BuildError: a step failed
         """
@@ -173,17 +172,17 @@ class Build:
         artifact = self.source / self.params["artifact"]
         if not artifact.is_file() or not zipfile.is_zipfile(artifact):
             raise BuildError(
-                f"expected '{self.params['command']}' to make the jar {artifact}, found no such archive", out + err
+                f"expected '{self.params['command']}' to build the jar {artifact}, found no such archive", out + err
             )
         return self.install(artifact, commit)
 
     def check_out(self, commit: str) -> None:
-        """Bring the checkout to a commit, with nothing left of an earlier build."""
+        """Check out a commit, and remove everything that an earlier build left."""
         if not (self.source / ".git").is_dir():
             shutil.rmtree(self.source, ignore_errors=True)
             self.source.mkdir(parents=True)
-            self.git("make the checkout", "init", "--quiet", str(self.source))
-        # Whole history: a server of plain files can't give a part of it.
+            self.git("create the checkout", "init", "--quiet", str(self.source))
+        # The whole history, because a server of plain files can't serve a part of it.
         refs = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
         folder = str(self.source)
         self.git("fetch the repository", "-C", folder, "fetch", "--quiet", "--force", self.params["repository"], *refs)
@@ -191,21 +190,21 @@ class Build:
         self.git("clean the checkout", "-C", folder, "clean", "-ffdxq")
 
     def install(self, artifact: Path, commit: str) -> dict[str, str]:
-        """Put program and stamp in place. Killed between the two, the next call sees that they don't match."""
+        """Install the program and its stamp. If it is killed in between, the next call finds that they don't match."""
         stamp = {
             "repository": self.params["repository"],
             "commit": commit,
             "command": self.params["command"],
             "sha256": sha256_of(artifact),
         }
-        # The same program again, of another commit: leave it, so that nothing restarts for it.
+        # An equal program from another commit is left alone, so that nothing restarts.
         if not self.jar.is_file() or sha256_of(self.jar) != stamp["sha256"]:
             replace(self.jar, artifact.read_bytes())
         replace(self.stamp_path, (json.dumps(stamp, indent=1) + "\n").encode())
         return stamp
 
     def git(self, purpose: str, *arguments: str) -> str:
-        """Run git; return its output."""
+        """Run git. Return its output."""
         try:
             rc, out, err = self.module.run_command(
                 ["git", *arguments], environ_update=GIT_ENVIRONMENT, handle_exceptions=False
@@ -221,33 +220,33 @@ class Build:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def lock(path: Path, timeout: float) -> AbstractContextManager[None]:
-    """Hold a lock against other builds on this host, or raise BuildError after ``timeout`` seconds."""
+    """Hold a lock against other builds on this host. Raises BuildError after ``timeout`` seconds."""
     return held(path, timeout, BuildError(f"another build on this host has held {path} for {timeout:.0f} s"))
 
 
 def run(module: AnsibleModule) -> dict[str, object]:
-    """Do what is asked; return the module's result."""
+    """Return the module's result."""
     build = Build(module)
     params = module.params
     if not params["build"] or params["keep"] or module.check_mode:
         stamp = build.stamp()
-        # Without a program nothing needs to be asked: a fresh host may not have git.
+        # Without a program there is nothing to compare, and a new host may not have git.
         commit, current = "", False
         if stamp:
             try:
-                commit = build.wanted_commit()
+                commit = build.target_commit()
                 current = build.matches(stamp, commit)
             except UnreachableError as error:
                 module.warn(f"{error}. Perseus stays at commit {stamp['commit'][:12]}")
                 commit, current = stamp["commit"], True
         if current or not params["build"] or module.check_mode:
             return {"changed": params["build"] and not current, "current": current, "commit": commit, "stamp": stamp}
-    # As long as a build may take twice: the one that is running, and its packages.
+    # Enough for a running build and for installing its packages.
     with lock(Path(f"{params['source']}.lock"), 2 * params["timeout"]):
         manager = package_manager(module.run_command)
         present = manager.installed(params["packages"])
@@ -255,7 +254,7 @@ def run(module: AnsibleModule) -> dict[str, object]:
         if missing:
             manager.install(missing)
         stamp = build.stamp()
-        commit = build.wanted_commit()
+        commit = build.target_commit()
         changed = not build.matches(stamp, commit)
         if changed:
             stamp = build.build(commit)

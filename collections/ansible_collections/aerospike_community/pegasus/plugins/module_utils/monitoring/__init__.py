@@ -1,1 +1,1 @@
-"""Prometheus and Grafana: targets, rules, dashboards, annotations."""
+"""Prometheus and Grafana: targets, rules, dashboards, annotations, archives."""

@@ -1,8 +1,8 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What was done to an environment, as annotations of Grafana: kept in a file first, posted as soon as Grafana answers.
+"""Actions on an environment as Grafana annotations: kept in a file, and posted as soon as Grafana answers.
 
-The file holds a JSON object a line, in the form of Grafana's own API (POST /api/annotations). Standard library only.
+Each line of the file is a JSON object in the form of Grafana's API (POST /api/annotations). Standard library only.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# An environment that never has a Grafana must not fill the disk: the oldest go.
+# So that an environment without Grafana doesn't fill the disk. The oldest are dropped.
 MOST_KEPT = 1000
 POST_TIMEOUT = 3.0  # seconds
 
 
 @dataclass(frozen=True)
 class Span:
-    """One action from its start to its end, in seconds since 1970."""
+    """An action from its start to its end, in seconds since 1970."""
 
     begin: float
     end: float
@@ -31,13 +31,13 @@ class Span:
     tags: tuple[str, ...]
 
     def line(self) -> str:
-        """The span as Grafana takes it."""
+        """Return the span in the form of Grafana's API."""
         times = {"time": round(self.begin * 1000), "timeEnd": round(self.end * 1000)}
         return json.dumps({**times, "text": self.text, "tags": list(self.tags)})
 
 
 class PostError(Exception):
-    """Grafana didn't take an annotation. ``final``: it never will."""
+    """Grafana didn't accept an annotation. ``final``: it never will."""
 
     def __init__(self, message: str, final: bool = False) -> None:
         super().__init__(message)
@@ -45,12 +45,12 @@ class PostError(Exception):
 
 
 def keep_and_post(spool: Path, spans: Sequence[Span], post: Callable[[str], None] | None) -> str:
-    """Add spans to those that are kept, and post all of them, oldest first; return why some are left, or nothing.
+    """Add spans to the kept spans, and post all of them, oldest first. Return why some are left, or "".
 
-    Two runs may do this at the same time: they take turns.
+    Concurrent runs wait for each other.
 
-    :param spool: the file; its folder exists
-    :param post: takes one line, raises PostError; None when there is no Grafana
+    :param spool: the file; its folder must exist
+    :param post: posts a line, raises PostError; None without Grafana
     :raises OSError: the file can't be read or written
     """
     if not spans and not spool.exists():
@@ -76,7 +76,7 @@ def keep_and_post(spool: Path, spans: Sequence[Span], post: Callable[[str], None
 
 
 def poster(url: str, user: str, password: str) -> Callable[[str], None]:
-    """Return what posts one annotation to the Grafana at an address."""
+    """Return a function that posts a line to the Grafana at a URL. It raises PostError."""
     login = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -87,7 +87,7 @@ def poster(url: str, user: str, password: str) -> Callable[[str], None]:
             with opener.open(request, timeout=POST_TIMEOUT):
                 return
         except urllib.error.HTTPError as error:
-            # 400: it doesn't like this one; to try it again would keep all later ones back.
+            # 400: the annotation is invalid. Trying again would block all later annotations.
             raise PostError(f"{url} answers HTTP {error.code} {error.reason}", final=error.code == 400) from error
         except (OSError, ValueError) as error:
             raise PostError(f"{url} doesn't answer: {getattr(error, 'reason', error)}") from error

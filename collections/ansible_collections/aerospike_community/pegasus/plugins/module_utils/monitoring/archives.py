@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Archives for Grafana that a site may have or not: dashboards, plugins."""
+"""Downloads of dashboards and plugins for Grafana, which not every artifact source has."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ABSENT = (403, 404, 410)
 
 
 class ArchiveError(Exception):
-    """The archive can't be had, or isn't one."""
+    """The archive can't be downloaded or is invalid."""
 
 
 def download(module: AnsibleModule, url: str, timeout: int) -> bytes | None:
-    """Return the archive at an address; nothing where the site doesn't have it.
+    """Return the archive at a URL, or None if the site doesn't have it.
 
-    :raises ArchiveError: the site doesn't answer as one
+    :raises ArchiveError: the site doesn't answer, or answers an error
     """
     answer, info = fetch_url(module, url, timeout=timeout)
     if info["status"] in ABSENT:

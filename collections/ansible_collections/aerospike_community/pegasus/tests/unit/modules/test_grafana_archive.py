@@ -1,4 +1,4 @@
-"""Dashboards of an archive: what is taken, what isn't, and what an earlier one left."""
+"""Dashboards from an archive: which files are extracted, and how they replace those of an earlier archive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOARD = json.dumps({"title": "Node", "panels": [
 
 
 def archive(**files: str) -> bytes:
-    """A .tar.gz as a git host makes it: one folder at the top."""
+    """A .tar.gz as from a git host, with one top folder."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         for name, text in files.items():
@@ -33,17 +33,17 @@ def archive(**files: str) -> bytes:
     return stream.getvalue()
 
 
-def take(content: bytes) -> dict[str, str]:
+def extract(content: bytes) -> dict[str, str]:
     return dashboards_in(content, INSIDE, "${DS_AEROSPIKE_PROMETHEUS}", "pegasus-prometheus")
 
 
-def test_dashboards_are_taken_and_pointed_to_the_data_source() -> None:
-    found = take(archive(**{f"{INSIDE}/node.json": BOARD, f"{INSIDE}/more/x.json": BOARD, "other/y.json": BOARD,
+def test_dashboards_are_extracted_with_their_data_source() -> None:
+    found = extract(archive(**{f"{INSIDE}/node.json": BOARD, f"{INSIDE}/more/x.json": BOARD, "other/y.json": BOARD,
                             f"{INSIDE}/readme.md": "text", f"{INSIDE}/../../../etc/z.json": BOARD}))  # fmt: skip
     assert sorted(found) == ["more/x.json", "node.json"]
     (panel,) = json.loads(found["node.json"])["panels"]
     assert panel["datasource"]["uid"] == "pegasus-prometheus"
-    assert panel["targets"][0]["datasource"]["uid"] == "__expr__", "Grafana's own calculations"
+    assert panel["targets"][0]["datasource"]["uid"] == "__expr__", "Grafana's expressions"
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_dashboards_are_taken_and_pointed_to_the_data_source() -> None:
         (archive(**{"elsewhere/node.json": BOARD}), "found none"),
     ],
 )
-def test_what_is_no_archive_of_dashboards_is_told(content: bytes, why: str) -> None:
+def test_an_invalid_archive_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(ArchiveError, match=why):
-        take(content)
+        extract(content)
 
 
-def test_a_new_archive_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+def test_a_new_archive_replaces_the_old_one(tmp_path: Path) -> None:
     folder = tmp_path / "aerospike"
     assert (stamp_of(folder), names_in(folder)) == ("", [])
     replace(folder, {"a.json": "{}", "more/b.json": "{}"}, "http://site/1")

@@ -1,4 +1,4 @@
-"""Grafana's password: asked at a server that behaves as Grafana does, set by its own program through standard input."""
+"""Grafana's password: checked at a server that answers as Grafana, and set by Grafana's program over stdin."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ansible_collections.aerospike_community.pegasus.plugins.modules.grafana_pas
 
 
 class Grafana:
-    """Lets one user in. ``sick``: how many answers are HTTP 503 first."""
+    """Accepts one login. ``failures``: number of HTTP 503 before the first valid answer."""
 
     def __init__(self) -> None:
-        self.login, self.sick, self.asked, grafana = "admin:old", 0, 0, self
+        self.login, self.failures, self.requests, grafana = "admin:old", 0, 0, self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                grafana.asked += 1
+                grafana.requests += 1
                 given = base64.b64decode(self.headers["Authorization"].split()[1]).decode()
-                grafana.sick -= 1
-                self.send_response(503 if grafana.sick >= 0 else 200 if given == grafana.login else 401)
+                grafana.failures -= 1
+                self.send_response(503 if grafana.failures >= 0 else 200 if given == grafana.login else 401)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever)
@@ -55,7 +55,7 @@ def grafana(monkeypatch: pytest.MonkeyPatch) -> Iterator[Grafana]:
 
 
 class Module:
-    """Runs Grafana's program, which does what ``program`` does with standard input."""
+    """Runs ``program`` with standard input in place of Grafana's program."""
 
     def __init__(self, grafana: Grafana, program: Any) -> None:
         self.params = {"url": grafana.url, "user": "admin", "password": "n:ew", "timeout": 5}
@@ -69,13 +69,13 @@ class Module:
         return self.program(data)
 
 
-def test_the_password_that_is_there_is_left_and_another_one_is_set(grafana: Grafana) -> None:
+def test_a_valid_password_is_kept_and_another_one_is_set(grafana: Grafana) -> None:
     def program(data: str) -> tuple[int, str, str]:
         grafana.login = f"admin:{data}"
         return 0, "Admin password changed successfully", ""
 
     module = Module(grafana, program)
-    assert is_right({**module.params, "password": "old"}) and grafana.asked == 1
+    assert is_right({**module.params, "password": "old"}) and grafana.requests == 1
     assert not is_right(module.params)
     reset(module)
     assert is_right(module.params)
@@ -84,20 +84,18 @@ def test_the_password_that_is_there_is_left_and_another_one_is_set(grafana: Graf
 
 
 def test_grafana_is_waited_for(grafana: Grafana) -> None:
-    grafana.sick = 3
+    grafana.failures = 3
     assert is_right({"url": grafana.url, "user": "admin", "password": "old", "timeout": 5})
-    with pytest.raises(PasswordError, match=r"expected Grafana's answer, found: .*refused"):
+    with pytest.raises(PasswordError, match=r"expected an answer of Grafana, found: .*refused"):
         is_right({"url": "http://127.0.0.1:9", "user": "admin", "password": "old", "timeout": 0})
 
 
 @pytest.mark.parametrize(
     ("answer", "why"),
-    [((1, "", "noise\nNew password is too short"), "ended with 1: New password is too short"),
+    [((1, "", "noise\nNew password is too short"), "exited with 1: New password is too short"),
      ((0, "", ""), "Grafana refuses the user admin although")],
 )  # fmt: skip
-def test_a_password_that_can_not_be_set_is_told_without_it(
-    grafana: Grafana, answer: tuple[int, str, str], why: str
-) -> None:
+def test_a_failure_is_reported_without_the_password(grafana: Grafana, answer: tuple[int, str, str], why: str) -> None:
     with pytest.raises(PasswordError, match=why) as caught:
         reset(Module(grafana, lambda data: answer))
     assert "n:ew" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Plugins of Grafana: what is unpacked, what is refused, and what an earlier version left."""
+"""Grafana plugins: what is unpacked, what is refused, and how a version replaces another one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "grafana-polystat-panel"
 
 
 def archive(**files: str) -> bytes:
-    """A .zip as Grafana's site has it."""
+    """A .zip as from Grafana's site."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as target:
         for name, text in files.items():
@@ -32,7 +32,7 @@ def plugin(version: str, **more: str) -> bytes:
     return archive(**{f"{NAME}/plugin.json": json.dumps({"id": NAME, "info": {"version": version}}), **more})
 
 
-def test_a_plugin_is_exactly_what_its_archive_holds(tmp_path: Path) -> None:
+def test_a_plugin_has_exactly_the_files_of_its_archive(tmp_path: Path) -> None:
     assert version_of(tmp_path / NAME) == ""
     unpack(plugin("2.1.14", **{f"{NAME}/MANIFEST.txt": "signed", f"{NAME}/gpx_linux_amd64": "x"}), NAME, tmp_path)
     assert version_of(tmp_path / NAME) == "2.1.14"
@@ -44,7 +44,7 @@ def test_a_plugin_is_exactly_what_its_archive_holds(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_another_version_takes_its_place(tmp_path: Path) -> None:
+def test_another_version_replaces_it(tmp_path: Path) -> None:
     unpack(plugin("1.0", **{f"{NAME}/old.js": ""}), NAME, tmp_path)
     unpack(plugin("2.0"), NAME, tmp_path)
     assert version_of(tmp_path / NAME) == "2.0"
@@ -60,7 +60,7 @@ def test_another_version_takes_its_place(tmp_path: Path) -> None:
         (archive(**{f"{NAME}/../../x.js": ""}), "expected .*plugin.json"),
     ],
 )
-def test_what_is_no_archive_of_it_leaves_what_is_there(tmp_path: Path, content: bytes, why: str) -> None:
+def test_an_invalid_archive_leaves_the_installed_plugin(tmp_path: Path, content: bytes, why: str) -> None:
     folder = tmp_path / "plugins"
     folder.mkdir()
     unpack(plugin("1.0"), NAME, folder)

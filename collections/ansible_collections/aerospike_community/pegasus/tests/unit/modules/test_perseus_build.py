@@ -1,4 +1,4 @@
-"""perseus_build against a real git repository: what is built when, and what stays."""
+"""perseus_build with a real git repository: when it builds, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MAKE = (
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git with a name for commits."""
+    """Run git with an author."""
     command = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 class FakeModule:
-    """What perseus_build needs of AnsibleModule."""
+    """The parts of AnsibleModule that perseus_build uses."""
 
     def __init__(self, params: dict) -> None:
         self.params = params
@@ -53,7 +53,7 @@ def origin(tmp_path: Path) -> Path:
 
 
 def commit(folder: Path, text: str) -> str:
-    """Make a commit that changes the program."""
+    """Commit a change of the program."""
     (folder / "source").write_text(text)
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--allow-empty", "-m", text)
@@ -62,7 +62,7 @@ def commit(folder: Path, text: str) -> str:
 
 @pytest.fixture
 def module(tmp_path: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> FakeModule:
-    """The module's call for that repository; no packages are installed."""
+    """A call of the module for that repository. All packages are installed."""
 
     class NoPackages:
         def installed(self, names: list[str]) -> dict[str, str]:
@@ -86,7 +86,7 @@ def module(tmp_path: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Fak
 
 
 def content(module: FakeModule) -> str:
-    """What the installed program was made of."""
+    """The source that the installed program was built from."""
     return zipfile.ZipFile(module.params["jar"]).read("a").decode()
 
 
@@ -99,7 +99,7 @@ def test_a_commit_is_built_once(module: FakeModule, origin: Path) -> None:
     assert (again["changed"], again["commit"], content(module)) == (True, new, "two")
 
 
-def test_the_question_alone_builds_nothing(module: FakeModule, origin: Path) -> None:
+def test_without_build_the_state_is_only_reported(module: FakeModule, origin: Path) -> None:
     module.params["build"] = False
     assert run(module)["current"] is False
     assert not Path(module.params["jar"]).exists()
@@ -116,7 +116,7 @@ def test_the_question_alone_builds_nothing(module: FakeModule, origin: Path) -> 
     }
 
 
-def test_tags_and_commits_are_refs_too(module: FakeModule, origin: Path) -> None:
+def test_tags_and_commits_are_valid_refs(module: FakeModule, origin: Path) -> None:
     one = git(origin, "rev-parse", "HEAD")
     commit(origin, "two")
     module.params["ref"] = "v1"
@@ -125,42 +125,42 @@ def test_tags_and_commits_are_refs_too(module: FakeModule, origin: Path) -> None
     assert run(module)["changed"] is False
 
 
-def test_another_command_builds_anew_and_the_same_program_is_left_alone(module: FakeModule) -> None:
+def test_another_command_builds_again_and_an_equal_program_is_left_alone(module: FakeModule) -> None:
     run(module)
     before = Path(module.params["jar"]).stat()
     module.params["command"] += " again"
     assert run(module)["changed"] is True
-    # zipfile stamps members with the time of day, so only equal bytes may leave the file alone.
+    # zipfile stores the time of day, so the file is only left alone if its bytes are equal.
     after = Path(module.params["jar"]).stat()
     assert run(module)["changed"] is False
     assert (before.st_ino == after.st_ino) or before.st_mtime_ns < after.st_mtime_ns
 
 
-def test_a_program_that_was_damaged_is_made_again(module: FakeModule) -> None:
+def test_a_damaged_program_is_built_again(module: FakeModule) -> None:
     run(module)
     Path(module.params["jar"]).write_text("half")
     assert run(module)["changed"] is True
     assert content(module) == "one"
 
 
-def test_a_ref_that_is_not_there(module: FakeModule) -> None:
+def test_an_unknown_ref_is_refused(module: FakeModule) -> None:
     module.params["ref"] = "nope"
     with pytest.raises(BuildError, match="has no branch or tag 'nope'"):
         run(module)
 
 
-def test_a_repository_that_cannot_be_asked_stops_a_build_but_not_a_check(module: FakeModule) -> None:
+def test_an_unreachable_repository_fails_a_build_but_not_a_check(module: FakeModule) -> None:
     run(module)
     module.params["repository"] += "-gone"
-    with pytest.raises(BuildError, match="could not ask the repository"):
+    with pytest.raises(BuildError, match="could not query the repository"):
         run(module)
     module.params["build"] = False
     assert run(module)["current"] is True
     assert "Perseus stays at commit" in module.warnings[0]
 
 
-def test_with_keep_a_repository_that_cannot_be_asked_leaves_the_program(module: FakeModule, origin: Path) -> None:
-    """A build host of a setup: what is there goes on; without a program there is nothing to go on with."""
+def test_with_keep_an_unreachable_repository_leaves_the_program(module: FakeModule, origin: Path) -> None:
+    """The build host of a setup continues with the installed program, and fails without one."""
     module.params["keep"] = True
     assert run(module)["changed"] is True
     repository = module.params["repository"]
@@ -169,7 +169,7 @@ def test_with_keep_a_repository_that_cannot_be_asked_leaves_the_program(module: 
     assert (kept["changed"], kept["current"]) == (False, True)
     assert "Perseus stays at commit" in module.warnings[0]
     Path(module.params["jar"]).unlink()
-    with pytest.raises(BuildError, match="could not ask the repository"):
+    with pytest.raises(BuildError, match="could not query the repository"):
         run(module)
     module.params["repository"] = repository
     assert run(module)["changed"] is True
@@ -182,10 +182,10 @@ def test_with_keep_a_repository_that_cannot_be_asked_leaves_the_program(module: 
     ("command", "reason"),
     [("false", "exit status 1"), ("true", "found no such archive"), ("sleep 30", "was stopped after 1 s")],
 )
-def test_a_build_that_fails_leaves_the_program(module: FakeModule, origin: Path, command: str, reason: str) -> None:
+def test_a_failed_build_leaves_the_program(module: FakeModule, origin: Path, command: str, reason: str) -> None:
     run(module)
     commit(origin, "two")
-    module.params |= {"command": command, "timeout": 1}
+    module.params |= {"command": command, "timeout": 1 if command.startswith("sleep") else 60}
     with pytest.raises(BuildError, match=reason):
         run(module)
     assert content(module) == "one"

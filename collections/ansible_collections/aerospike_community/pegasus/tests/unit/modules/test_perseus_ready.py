@@ -194,14 +194,21 @@ def test_the_watch_ends_with_confirmed_rows(params: dict, monkeypatch: pytest.Mo
 
 
 def test_the_watch_reports_why_it_timed_out(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = {"client_write_success": 0, "client_read_success": 0}
-    monkeypatch.setattr(perseus_ready, "sum_counters", lambda *_, **__: dict(server))
-    params["timeout"] = 1
+    watch = Watch(params, FakeSystemd())
+    samples: list[dict[str, int]] = []
+
+    def unchanged_counters(*_: object, **__: object) -> dict[str, int]:
+        samples.append({"client_write_success": 0, "client_read_success": 0})
+        if len(samples) == 2:  # a complete window; the timeout is over, however long it took
+            watch.deadline = 0.0
+        return samples[-1]
+
+    monkeypatch.setattr(perseus_ready, "sum_counters", unchanged_counters)
     with (
-        perseus(Path(params["rows_file"]), server, works=False),
+        perseus(Path(params["rows_file"]), {}, works=False),
         pytest.raises(NotReadyError, match="found 0 in their counters"),
     ):
-        Watch(params, FakeSystemd()).run()
+        watch.run()
 
 
 def test_a_perseus_that_exits_repeatedly_is_not_waited_for(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,16 +226,18 @@ def test_a_perseus_that_recovers_after_one_restart_is_ready(params: dict, monkey
 
 
 def test_a_server_that_does_not_answer_is_named(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(params, FakeSystemd())
+
     def refuse(*_: object, **__: object) -> dict[str, int]:
+        watch.deadline = 0.0
         raise InfoError("10.0.0.1:3000 does not answer")
 
     monkeypatch.setattr(perseus_ready, "sum_counters", refuse)
-    params["timeout"] = 1
     with (
         perseus(Path(params["rows_file"]), {}, works=False),
         pytest.raises(NotReadyError, match=r"10\.0\.0\.1:3000 does not"),
     ):
-        Watch(params, FakeSystemd()).run()
+        watch.run()
 
 
 def test_without_rows_perseus_is_not_ready(params: dict) -> None:

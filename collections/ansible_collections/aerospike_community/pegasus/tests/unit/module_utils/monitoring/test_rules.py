@@ -1,4 +1,4 @@
-"""Recording rules and alerts as data, and the dashboards' use of them."""
+"""Recording rules and alerts as data, and their use in dashboards."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 
 
 def exported() -> set[str]:
-    """The names of all metrics that Perseus's exporter serves."""
+    """The names of all metrics of the Perseus exporter."""
     meter = Meter(0.0)
     meter.take(["| Test Cases: | Write | Total TPS |", "|  |  |  |", "| Threads: | 1 |  |", "| 1 | 5 | 5 |"], 1.0)
     text = meter.render(1.0, Service(True, 0), {"write": 1}, True)
     return set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
 
 
-def test_claim_and_answer_are_of_the_namespace_under_load() -> None:
+def test_answered_records_are_those_of_the_namespace_under_load() -> None:
     for name, counters in (("answered", ANSWERED_COUNTERS), ("failed", FAILED_COUNTERS)):
         expression = RECORDED[f"pegasus:records_{name}:rate"]
         assert all(f'aerospike_namespace_{counter}{{ns="Test"}}[30s]' in expression for counter in counters)
@@ -39,8 +39,8 @@ def test_claim_and_answer_are_of_the_namespace_under_load() -> None:
     assert "rangeQuery" in RECORDED["pegasus:records_claimed:rate"], "queries aren't compared"
 
 
-def test_a_counter_that_a_server_does_not_have_takes_no_other_with_it() -> None:
-    """a + b is nothing where b is missing; the union of both is a."""
+def test_a_missing_counter_does_not_hide_the_others() -> None:
+    """Without b, a + b is empty, but the union of both is a."""
     expression = prometheus_rules.sum_of(["a", "b"], "", "30s")
     assert expression == (
         'sum by (cluster) (label_replace(rate(aerospike_namespace_a{}[30s]), "counter", "a", "", "") or '
@@ -48,7 +48,7 @@ def test_a_counter_that_a_server_does_not_have_takes_no_other_with_it() -> None:
     )
 
 
-def test_every_alert_says_where_and_how_bad() -> None:
+def test_every_alert_names_its_host_and_severity() -> None:
     for name, rule in ALERTS.items():
         assert rule["labels"]["severity"] in ("critical", "warning", "info"), name
         assert "{{ $labels." in rule["annotations"]["summary"], name
@@ -56,14 +56,14 @@ def test_every_alert_says_where_and_how_bad() -> None:
 
 
 @pytest.mark.parametrize("name", [*ALERTS, *RECORDED])
-def test_what_a_rule_reads_of_perseus_and_of_other_rules_exists(name: str) -> None:
+def test_the_metrics_and_rules_that_a_rule_uses_exist(name: str) -> None:
     expression = ALERTS[name]["expr"] if name in ALERTS else RECORDED[name]
     assert set(re.findall(r"\bperseus_\w+", expression)) <= exported()
     assert set(re.findall(r"\bpegasus:[\w:]+", expression)) <= set(RECORDED)
 
 
 @pytest.mark.parametrize("name", list(grafana_dashboards.DASHBOARDS))
-def test_what_a_dashboard_reads_of_perseus_and_of_the_rules_exists(name: str) -> None:
+def test_the_metrics_and_rules_that_a_dashboard_uses_exist(name: str) -> None:
     text = grafana_dashboards.render(name)
     assert set(re.findall(r"\bperseus_\w+", text)) <= exported()
     assert set(re.findall(r"\bpegasus:[\w:]+", text)) <= set(RECORDED)
@@ -71,16 +71,16 @@ def test_what_a_dashboard_reads_of_perseus_and_of_the_rules_exists(name: str) ->
     assert marks["Pegasus actions"]["target"]["tags"] == ["pegasus"]
 
 
-def test_latency_buckets_are_rates_already() -> None:
+def test_no_rate_is_taken_of_latency_buckets() -> None:
     for name in grafana_dashboards.DASHBOARDS:
         assert not re.search(r"rate\(aerospike_latencies", grafana_dashboards.render(name))
 
 
 @pytest.mark.parametrize(("interval", "window"), [("1s", "[30s]"), ("3s", "[30s]"), ("15s", "[75s]"), ("1m", "[300s]")])
-def test_a_rate_is_taken_over_five_scrapes_at_least(interval: str, window: str) -> None:
+def test_a_rate_spans_at_least_five_scrapes(interval: str, window: str) -> None:
     assert window in prometheus_rules_of(interval, "Test")["groups"][0]["rules"][0]["expr"]
 
 
-def test_an_interval_that_is_none_is_named() -> None:
+def test_an_invalid_interval_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="grafana_prometheus_scrape_interval"):
         prometheus_rules_of("often")

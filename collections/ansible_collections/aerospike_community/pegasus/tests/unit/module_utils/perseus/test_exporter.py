@@ -1,4 +1,4 @@
-"""perseus_exporter with real files: a log that grows and is rotated, a threads.yaml that people edit, HTTP."""
+"""The exporter with real files: a log that grows and is rotated, a threads.yaml that users edit, HTTP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOOD = threads_file.render({**dict.fromkeys(threads_file.WORKLOADS, 0), "write":
 
 
 class Host:
-    """One client: its files, its clock, its service."""
+    """A client: its files, its clock, its service."""
 
     def __init__(self, folder: Path) -> None:
         self.log, self.threads = folder / "perseus.log", folder / "threads.yaml"
@@ -56,10 +56,10 @@ def host(tmp_path: Path) -> Host:
 
 
 WRITES = 'perseus_operations_total{workload="write"}'
-WANTED = 'perseus_threads_requested{workload="write"}'
+REQUESTED = 'perseus_threads_requested{workload="write"}'
 
 
-def test_a_log_that_comes_later_and_grows_by_halves(host: Host) -> None:
+def test_a_log_that_appears_later_and_grows_by_partial_lines(host: Host) -> None:
     assert host.value("perseus_rows_total") == 0
     host.prints(HEADER + "| 1 | 10 | 1")
     assert host.value("perseus_rows_total") == 0
@@ -67,18 +67,18 @@ def test_a_log_that_comes_later_and_grows_by_halves(host: Host) -> None:
     assert host.value(WRITES) == 15
 
 
-def test_rotation_by_copying_and_by_renaming(host: Host, tmp_path: Path) -> None:
+def test_a_log_that_is_rotated_by_copying_or_renaming(host: Host, tmp_path: Path) -> None:
     host.prints(HEADER + "| 1 | 10 | 10 |\n")
     os.truncate(host.log, 0)  # logrotate's copytruncate
     host.exporter.poll()
     host.prints("| 2 | 10 | 10 |\n")
-    assert host.value(WRITES) == 20, "the columns are known from before"
+    assert host.value(WRITES) == 20, "the columns are still known"
     host.log.rename(tmp_path / "perseus.log.1")
     host.prints("| 3 | 10 | 10 |\n")
     assert host.value(WRITES) == 30
 
 
-def test_an_exporter_that_starts_later_reads_the_header_and_counts_nothing_twice(host: Host) -> None:
+def test_a_restarted_exporter_reads_the_header_and_counts_nothing_twice(host: Host) -> None:
     host.prints(HEADER + "| 1 | 10 | 10 |\n")
     host.restart_exporter()
     assert host.value('perseus_threads_running{workload="write"}') == 2
@@ -89,42 +89,42 @@ def test_an_exporter_that_starts_later_reads_the_header_and_counts_nothing_twice
 @pytest.mark.parametrize(
     "text",
     [
-        GOOD + "wrong: 1\n",  # an unknown key: ignored
-        GOOD.replace("write: 2\n", ""),  # a key removed: that workload keeps its last value
+        GOOD + "wrong: 1\n",  # Perseus ignores an unknown key
+        GOOD.replace("write: 2\n", ""),  # without its key, a workload keeps its last value
         GOOD.replace("write: 2", "write: -1"),  # becomes 0
         GOOD.replace("write: 2", "write: 501"),  # becomes 500
         GOOD.replace("write: 2", "write: 010"),  # octal
-        "write: [\n",  # malformed: ignored
-        "",  # empty: ignored
-        "- write\n",  # a list: ignored
+        "write: [\n",  # malformed, ignored
+        "",  # empty, ignored
+        "- write\n",  # a list, ignored
         *(GOOD.replace("write: 2", f"write: {value}") for value in ('"3"', "2.5", "true", "", "99999999999", "{a: 1}")),
-        "~\n",  # these end the reloads for good
+        "~\n",  # after these, Perseus never reads the file again
     ],
 )
-def test_each_edit_that_perseus_misunderstands_is_told_and_the_last_wish_stays(host: Host, text: str) -> None:
-    assert (host.value(WANTED), host.value("perseus_threads_file_ok")) == (2, 1)
+def test_an_invalid_file_is_reported_and_the_last_valid_request_stays(host: Host, text: str) -> None:
+    assert (host.value(REQUESTED), host.value("perseus_threads_file_ok")) == (2, 1)
     host.threads.write_text(text)
-    assert (host.value(WANTED), host.value("perseus_threads_file_ok")) == (2, 0)
+    assert (host.value(REQUESTED), host.value("perseus_threads_file_ok")) == (2, 0)
     host.threads.write_text(GOOD.replace("write: 2", "write: 5"))
-    assert (host.value(WANTED), host.value("perseus_threads_file_ok")) == (5, 1)
+    assert (host.value(REQUESTED), host.value("perseus_threads_file_ok")) == (5, 1)
 
 
-def test_a_deleted_file_and_the_default_that_perseus_writes_back(host: Host) -> None:
+def test_a_deleted_file_and_the_default_that_perseus_writes_are_reported(host: Host) -> None:
     assert host.value("perseus_threads_file_ok") == 1
     host.threads.unlink()
-    assert (host.value(WANTED), host.value("perseus_threads_file_ok")) == (2, 0)
+    assert (host.value(REQUESTED), host.value("perseus_threads_file_ok")) == (2, 0)
     host.threads.write_text("".join(f"{name}: 1\n" for name in threads_file.WORKLOADS))
-    assert (host.value(WANTED), host.value("perseus_threads_file_ok")) == (1, 0), "not ours, but what Perseus reads"
+    assert (host.value(REQUESTED), host.value("perseus_threads_file_ok")) == (1, 0), "read by Perseus"
 
 
-def test_stack_traces_lie_apart_from_the_rows(host: Host) -> None:
-    """A real Perseus on the Community Edition: each delete fails, and its rows come piece by piece in the meantime."""
+def test_stack_traces_are_read_from_their_own_log(host: Host) -> None:
+    """A real Perseus with the Community Edition: each delete fails while Perseus writes a row in pieces."""
     enterprise_only = 'perseus_error_lines_total{kind="enterprise_only"}'
     trace = (
         "com.aerospike.client.AerospikeException: Error 25,1,0,30000,1000,0,BB908001CAC4202 172.28.0.8 3000: "
         "Enterprise only\n\tat com.aerospike.client.command.DeleteCommand.parseResult(DeleteCommand.java:91)\n"
     )
-    host.errors.write_text(trace)  # before the exporter: the past
+    host.errors.write_text(trace)  # before the exporter starts, so not counted
     host.restart_exporter()
     host.prints(HEADER + "| 1 | 2")
     with host.errors.open("a") as stream:
@@ -134,7 +134,7 @@ def test_stack_traces_lie_apart_from_the_rows(host: Host) -> None:
     assert host.value('perseus_error_lines_total{kind="unknown"}') == 0
 
 
-def test_the_service_dies_and_is_started_again(host: Host) -> None:
+def test_restarts_of_the_service_are_counted(host: Host) -> None:
     assert (host.value("perseus_up"), host.value("perseus_restarts_total")) == (1, 0)
     host.unit, host.now = "ActiveState=activating\nInvocationID=a1\n", host.now + 1
     assert (host.value("perseus_up"), host.value("perseus_restarts_total")) == (0, 0)
@@ -144,14 +144,14 @@ def test_the_service_dies_and_is_started_again(host: Host) -> None:
     assert (host.value("perseus_up"), host.value("perseus_restarts_total")) == (0, 1)
 
 
-def test_systemd_that_does_not_answer_is_no_service(host: Host) -> None:
+def test_without_an_answer_of_systemd_the_service_is_down(host: Host) -> None:
     def silent() -> str:
         raise subprocess.TimeoutExpired("systemctl", 5)
 
     assert ServiceWatch(silent).state(0.0).active is False
 
 
-def test_over_http(host: Host) -> None:
+def test_the_exporter_serves_http(host: Host) -> None:
     server = make_server(host.exporter, 0, "127.0.0.1")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -167,8 +167,8 @@ def test_over_http(host: Host) -> None:
         server.server_close()
 
 
-def test_it_runs_from_the_files_that_the_role_copies(tmp_path: Path) -> None:
-    """Only the standard library and these modules; it ends at SIGTERM."""
+def test_the_exporter_runs_from_the_files_that_the_role_copies(tmp_path: Path) -> None:
+    """With only the standard library and these modules. It exits on SIGTERM."""
     package = Path("ansible_collections/aerospike_community/pegasus/plugins/module_utils/perseus")
     (tmp_path / package).mkdir(parents=True)
     for name in ("exporter", "meter", "rows", "threads"):

@@ -1,7 +1,4 @@
-"""What Perseus prints as metrics: each oddity that was seen of it is a case here.
-
-The tables are those of what Perseus does with its two files, and the list of what its output means.
-"""
+"""Perseus's output as metrics. Each case is behaviour of Perseus that was observed."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ RUNS, DEAD = Service(active=True, restarts=0), Service(active=False, restarts=0)
 
 
 def line(*cells: object) -> str:
-    """A line as Perseus pads it."""
+    """A line with Perseus's padding."""
     return "|" + "".join(f" {cell!s:<11} |" for cell in cells)
 
 
@@ -39,9 +36,9 @@ def row(number: int, write: object, read: object, batch: object = 0) -> str:
     return line(number, write, read, batch, f"{total:,}")
 
 
-def page(meter: Meter, now: float, service: Service = RUNS, wanted: dict | None = None, ok: bool = True) -> dict:
-    """The metrics of a moment, by name with labels."""
-    text = meter.render(now, service, wanted or {}, ok)
+def page(meter: Meter, now: float, service: Service = RUNS, requested: dict | None = None, ok: bool = True) -> dict:
+    """The metrics at a moment, by name with labels."""
+    text = meter.render(now, service, requested or {}, ok)
     samples = (text_line.rpartition(" ") for text_line in text.splitlines() if not text_line.startswith("#"))
     return {name: float(value) for name, _, value in samples}
 
@@ -55,8 +52,8 @@ def running(found: dict) -> dict[str, float]:
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def test_rows_that_are_read_at_once_took_their_intervals_all_the_same() -> None:
-    """A starved exporter beside a real Perseus at 3,000 writes a second said 83,492."""
+def test_rows_that_are_read_at_once_still_took_their_intervals() -> None:
+    """A starved exporter reported 83,492 for a real Perseus at 3,000 writes per second."""
     meter = Meter(0.0)
     meter.take([*header(1, 2), row(1, 100, 100)], 10.0)
     meter.take([row(number, 100, 100) for number in range(2, 5)], 14.0)
@@ -64,11 +61,11 @@ def test_rows_that_are_read_at_once_took_their_intervals_all_the_same() -> None:
     assert page(meter, 14.25)['perseus_operations_per_second{workload="write"}'] == 100
 
 
-def test_a_rate_is_what_was_counted_in_the_time_that_it_took() -> None:
+def test_a_rate_is_the_count_over_the_time_it_took() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 2), row(1, 100, "1,200")], 10.0)
     assert page(meter, 10.0)['perseus_operations_per_second{workload="read"}'] == 1200
-    # A cell is the count since the last row: a row that is late holds the more.
+    # A cell is the count since the last row, so a late row has a higher count.
     meter.take([row(2, 300, "3,600")], 13.0)
     found = page(meter, 13.5)
     assert found['perseus_operations_per_second{workload="write"}'] == 100
@@ -78,7 +75,7 @@ def test_a_rate_is_what_was_counted_in_the_time_that_it_took() -> None:
     assert found["perseus_rows_total"] == 2
 
 
-def test_a_batch_is_one_operation_and_all_of_its_records() -> None:
+def test_a_batch_counts_once_as_operation_and_with_all_its_records() -> None:
     meter = Meter(0.0)
     meter.take([*header(0, 0, 1), row(1, 0, 0, 7)], 1.0)
     found = page(meter, 1.0)
@@ -86,7 +83,7 @@ def test_a_batch_is_one_operation_and_all_of_its_records() -> None:
     assert found['perseus_records_total{workload="batchWrite"}'] == 350
 
 
-def test_several_rows_at_once_and_error_lines_between_them() -> None:
+def test_rows_and_error_lines_read_at_once() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
     meter.take(["Error -8: Cluster is empty", row(2, 5, 5), "Server memory error", "Connection refused", "",
@@ -98,7 +95,7 @@ def test_several_rows_at_once_and_error_lines_between_them() -> None:
     }  # fmt: skip
 
 
-def test_columns_that_come_and_go_with_the_configuration() -> None:
+def test_columns_change_with_the_configuration() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
     other = [
@@ -110,11 +107,11 @@ def test_columns_that_come_and_go_with_the_configuration() -> None:
     found = page(meter, 2.0)
     assert found['perseus_operations_per_second{workload="numericSearch"}'] == 2
     assert 'perseus_operations_per_second{workload="read"}' not in found
-    assert found['perseus_operations_total{workload="read"}'] == 5, "what was counted stays counted"
+    assert found['perseus_operations_total{workload="read"}'] == 5, "counters keep their values"
     assert running(found) == {"write": 1, "numericSearch": 3}
 
 
-def test_a_column_that_nobody_knows_has_its_own_title() -> None:
+def test_an_unknown_column_keeps_its_title() -> None:
     meter = Meter(0.0)
     meter.take(
         [line("Test Cases:", 'New "x"', "Total TPS"), line("", "", ""), line("Threads:", 1, ""), line(1, 4, 4)], 1
@@ -122,15 +119,15 @@ def test_a_column_that_nobody_knows_has_its_own_title() -> None:
     assert page(meter, 1.0)['perseus_operations_per_second{workload="New \\"x\\""}'] == 4
 
 
-def test_a_row_under_a_header_of_other_columns_is_not_read() -> None:
+def test_a_row_that_does_not_match_its_header_is_ignored() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 1), line(1, 2, 3)], 1.0)
     assert page(meter, 1.0)["perseus_rows_total"] == 0
 
 
-def test_the_header_that_comes_again_says_how_many_threads_run_now() -> None:
+def test_the_newest_header_has_the_running_threads() -> None:
     meter = Meter(0.0)
-    assert running(page(meter, 0.5)) == {}, "nothing is known before the first header"
+    assert running(page(meter, 0.5)) == {}, "unknown before the first header"
     assert 'perseus_threads_running{workload="write"}' not in page(meter, 0.5)
     meter.take(header(1, 2), 1.0)
     meter.take([row(number, 1, 1) for number in range(1, 11)], 11.0)
@@ -139,20 +136,20 @@ def test_the_header_that_comes_again_says_how_many_threads_run_now() -> None:
     found = page(meter, 12.0)
     assert running(found) == {"read": 2}
     assert found["perseus_threads_running_age_seconds"] == 0
-    assert found['perseus_threads_running{workload="rangeQuery"}'] == 0, "no column, so no thread"
+    assert found['perseus_threads_running{workload="rangeQuery"}'] == 0, "no column, so no threads"
 
 
-def test_an_outage_and_the_return() -> None:
-    """All servers are gone: Perseus lives, counts failed operations, and is back at once."""
+def test_an_outage_and_the_recovery() -> None:
+    """All servers are down: Perseus keeps running, counts failed operations, and recovers at once."""
     meter = Meter(0.0)
     meter.take([*header(1, 1), row(1, 900, 900)], 1.0)
     meter.take(["Cluster is empty", row(2, 3, 2), "Cluster is empty", row(3, 1, 4)], 3.0)
-    assert page(meter, 3.0)['perseus_operations_per_second{workload="write"}'] == 2, "small, and not 0"
+    assert page(meter, 3.0)['perseus_operations_per_second{workload="write"}'] == 2, "small but not 0"
     meter.take([row(4 + number, 900, 900) for number in range(5)], 8.0)
     assert page(meter, 8.0)['perseus_operations_per_second{workload="write"}'] == 900
 
 
-def test_a_new_run_starts_its_rows_at_one() -> None:
+def test_a_new_run_counts_its_rows_from_one() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 1), row(1, 10, 0), row(2, 10, 0)], 2.0)
     meter.take([*header(1, 1), row(1, 4, 0)], 60.0)
@@ -161,7 +158,7 @@ def test_a_new_run_starts_its_rows_at_one() -> None:
     assert found['perseus_operations_total{workload="write"}'] == 24
 
 
-def test_what_was_printed_before_names_columns_and_counts_nothing() -> None:
+def test_earlier_output_names_the_columns_and_counts_nothing() -> None:
     meter = Meter(100.0)
     meter.look_back([row(7, 9, 9), "Cluster is empty", *header(1, 2), row(8, 9, 9), ""], 99.0)
     found = page(meter, 100.0)
@@ -172,7 +169,7 @@ def test_what_was_printed_before_names_columns_and_counts_nothing() -> None:
     assert page(meter, 100.5)['perseus_operations_total{workload="write"}'] == 5
 
 
-def test_after_a_look_back_that_ends_in_errors_the_time_of_the_last_row_is_not_known() -> None:
+def test_after_earlier_output_that_ends_in_errors_the_time_of_the_last_row_is_unknown() -> None:
     meter = Meter(100.0)
     meter.look_back([*header(1, 2), row(8, 9, 9), "Cluster is empty"], 99.9)
     assert page(meter, 130.0)["perseus_seconds_since_last_row"] == 30
@@ -196,11 +193,11 @@ def test_after_a_look_back_that_ends_in_errors_the_time_of_the_last_row_is_not_k
         ("Truncating the set: test in namespace: Test!", "unknown"),
     ],
 )  # fmt: skip
-def test_error_lines_by_kind(text: str, kind: str) -> None:
+def test_error_lines_have_a_kind(text: str, kind: str) -> None:
     assert kind_of(text) == kind
 
 
-def test_the_rest_of_a_stack_trace_is_not_another_error() -> None:
+def test_a_stack_trace_counts_once() -> None:
     meter = Meter(0.0)
     meter.take(
         ["java.lang.NullPointerException: x", "\tat com.Main.run(Main.java:3)", "Caused by: java.io.IOException",
@@ -209,10 +206,10 @@ def test_the_rest_of_a_stack_trace_is_not_another_error() -> None:
     assert sum(meter.errors.values()) == meter.errors["exception"] == 1
 
 
-# --- what Perseus does with its configuration -------------------------------------------------------------------------
+# --- Perseus's behaviour with its configuration -----------------------------------------------------------------------
 
 
-def test_configuration_missing_truncates_first_and_rows_come_late() -> None:
+def test_without_a_configuration_perseus_truncates_first_and_rows_come_late() -> None:
     meter = Meter(0.0)
     meter.take(["Truncating the set: test in namespace: test!"], 1.0)
     assert page(meter, 13.0)["perseus_seconds_since_last_row"] == 13
@@ -220,7 +217,7 @@ def test_configuration_missing_truncates_first_and_rows_come_late() -> None:
     assert page(meter, 13.7)["perseus_seconds_since_last_row"] == 0
 
 
-def test_configuration_refused_or_no_server_is_a_dead_process() -> None:
+def test_a_refused_configuration_is_a_dead_process() -> None:
     meter = Meter(0.0)
     meter.take(['Exception in thread "main" java.lang.NullPointerException', "\tat com.Main"], 1.0)
     found = page(meter, 1.0, DEAD)
@@ -229,7 +226,7 @@ def test_configuration_refused_or_no_server_is_a_dead_process() -> None:
     assert found['perseus_error_lines_total{kind="exception"}'] == 1
 
 
-def test_a_process_that_died_has_no_rate_and_no_threads() -> None:
+def test_a_dead_process_has_no_rate_and_no_threads() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
     found = page(meter, 1.1, DEAD)
@@ -238,8 +235,8 @@ def test_a_process_that_died_has_no_rate_and_no_threads() -> None:
     assert found['perseus_operations_total{workload="write"}'] == 5
 
 
-def test_a_hang_has_a_process_and_no_rows() -> None:
-    """outputWindowConfiguration, columnWidth, readHitRatio or the range query's part missing, or an interval of 0."""
+def test_a_hang_is_a_running_process_without_rows() -> None:
+    """Without outputWindowConfiguration, columnWidth, readHitRatio or the range query, or with an interval of 0."""
     meter = Meter(0.0)
     meter.take(['Exception in thread "main" java.lang.NullPointerException'], 1.0)
     found = page(meter, 300.0)
@@ -254,15 +251,15 @@ def test_a_hang_after_rows_stops_the_rate() -> None:
     assert found["perseus_seconds_since_last_row"] == 0.5 + STALE_SECONDS
 
 
-def test_no_rows_at_all_and_rows_without_any_header() -> None:
-    """0 lines before the header print no rows; with 1 the header never comes, so no cell has a name."""
+def test_rows_without_a_header_are_ignored() -> None:
+    """With 1 line before the header, Perseus never prints the header."""
     meter = Meter(0.0)
     meter.take([row(number, 5, 5) for number in range(1, 20)], 19.0)
     found = page(meter, 19.0)
     assert (found["perseus_rows_total"], found["perseus_seconds_since_last_row"]) == (0, 19)
 
 
-def test_a_wrong_namespace_prints_rows_of_nothing() -> None:
+def test_a_wrong_namespace_prints_rows_of_zero() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 1), "Namespace not found in partition map", row(1, 0, 0), row(2, 0, 0)], 2.0)
     found = page(meter, 2.0)
@@ -271,25 +268,25 @@ def test_a_wrong_namespace_prints_rows_of_nothing() -> None:
     assert found['perseus_error_lines_total{kind="namespace_not_found"}'] == 1
 
 
-# --- what Perseus does with threads.yaml ------------------------------------------------------------------------------
+# --- Perseus's behaviour with threads.yaml ----------------------------------------------------------------------------
 
 
-def test_a_reload_that_died_shows_as_threads_wanted_and_not_running() -> None:
+def test_after_a_dead_reload_requested_and_running_threads_differ() -> None:
     meter = Meter(0.0)
     meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
-    found = page(meter, 1.0, wanted={"write": 4, "read": 1})
+    found = page(meter, 1.0, requested={"write": 4, "read": 1})
     assert found['perseus_threads_requested{workload="write"}'] == 4
     assert running(found) == {"write": 1, "read": 1}
 
 
-def test_an_exception_sets_threads_to_0() -> None:
+def test_after_an_exception_no_threads_run() -> None:
     meter = Meter(0.0)
     meter.take([*header(0, 1), row(11, 1, 5)], 1.0)
-    found = page(meter, 1.0, wanted={"write": 1, "read": 1})
+    found = page(meter, 1.0, requested={"write": 1, "read": 1})
     assert found['perseus_threads_running{workload="write"}'] == 0
     assert found['perseus_threads_requested{workload="write"}'] == 1
 
 
-def test_a_threads_file_that_perseus_misunderstands_is_told() -> None:
+def test_an_invalid_threads_file_is_reported() -> None:
     assert page(Meter(0.0), 1.0, ok=False)["perseus_threads_file_ok"] == 0
     assert page(Meter(0.0), 1.0, ok=True)["perseus_threads_file_ok"] == 1
