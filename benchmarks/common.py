@@ -256,7 +256,7 @@ class Cost:
 
 
 def processor_seconds(stat: str) -> float:
-    """Return the processor seconds of all processes of a host. Those that exited count in the parent that reaped them.
+    """Return the processor seconds of all processes of a host. Exited processes count in the parent that reaped them.
 
     :param stat: the files /proc/<pid>/stat of the living processes, a line each
     """

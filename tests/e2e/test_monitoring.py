@@ -34,12 +34,12 @@ class Monitored:
 
     def value(self, query: str) -> float:
         """The one sample of a query."""
-        (sample,) = panels.ask(self.prometheus, query)
+        (sample,) = panels.samples_of(self.prometheus, query)
         return float(sample["value"][1])
 
     def firing(self, alert: str, **labels: str) -> list[dict[str, str]]:
         """An alert's present firings with these labels."""
-        found = panels.ask(self.prometheus, f'ALERTS{{alertname="{alert}",alertstate="firing"}}')
+        found = panels.samples_of(self.prometheus, f'ALERTS{{alertname="{alert}",alertstate="firing"}}')
         return [sample["metric"] for sample in found if labels.items() <= sample["metric"].items()]
 
     def grafana_answers(self) -> bool:
@@ -69,7 +69,7 @@ class Monitored:
         assert run.code == 0, run.why()
 
 
-def heal(checkout: Checkout) -> str:
+def repair(checkout: Checkout) -> str:
     """Bring the environment back after a test that failed; returns why that can't be done, or ''."""
     run = checkout.driver("setup")
     return "" if run.code == 0 else f"it couldn't be set up again: {run.why()}"
@@ -129,7 +129,7 @@ def test_every_rule_can_be_evaluated_and_nothing_is_wrong(monitored: Monitored) 
     ]  # fmt: skip
     assert len(rules) > 15
     assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
-    until(lambda: not panels.ask(monitored.prometheus, 'ALERTS{alertstate="firing",severity="critical"}'), 60,
+    until(lambda: not panels.samples_of(monitored.prometheus, 'ALERTS{alertstate="firing",severity="critical"}'), 60,
           "no critical alert in a healthy environment")  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def test_a_rotated_log_loses_no_count(monitored: Monitored) -> None:
 def test_an_alert_fires_an_hour_before_an_end(monitored: Monitored) -> None:
     """Of one group alone, whose instance tells its end itself; extended, it is silent again."""
     where = {"instance": "BenchmarkGrafana-1"}
-    assert len(panels.ask(monitored.prometheus, "pegasus_expires_seconds")) == 2 + CLIENTS + 1
+    assert len(panels.samples_of(monitored.prometheus, "pegasus_expires_seconds")) == 2 + CLIENTS + 1
     assert not monitored.firing("ExpirySoon")
     run = monitored.clone.driver("extend", "30m", "--group", "monitors")
     assert run.code == 0, run.why()
@@ -266,5 +266,5 @@ def test_an_alert_fires_when_a_client_is_killed_and_ends_when_it_is_no_target_an
     done = monitored.clone.playbook("playbooks/tell-prometheus.yml", "-e", "grafana_prometheus_ready_timeout=60")
     assert done.returncode == 0, done.stdout[-4000:]
     until(lambda: not monitored.firing("HostLost", **where), 60, "HostLost ends")
-    assert not panels.ask(monitored.prometheus, f'up{{instance="{victim["name"]}"}}')
+    assert not panels.samples_of(monitored.prometheus, f'up{{instance="{victim["name"]}"}}')
     assert started() == before, "Prometheus saw the change of its files without a restart"
