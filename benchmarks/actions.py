@@ -1,18 +1,18 @@
-"""Times what users do with an environment that is there, in the local cloud, against a floor where there is one.
+"""Time the actions on an existing environment in the local cloud, compared to a floor where one exists.
 
     .venv/bin/python -m benchmarks.actions [--nodes 3] [--clients 1 4 8] [--repeat 5] [--only NAME ...] [--json FILE]
 
     help            pegasus-driver --help
     status          pegasus-driver status
-    second-setup    setup again: nothing to change
-    stop-node       until the rest is a stable cluster; floor: systemctl stop over ssh, and asking until it is one
-    restart-node    until the cluster is whole; floor: systemctl start over ssh, and asking until it is
-    add-nodes       one node more, with the launch of its instance
-    copy-threads    at so many clients, until each Perseus has taken the change over; floor: scp to all of them at once
+    second-setup    setup again, which changes nothing
+    stop-node       until the other nodes are a stable cluster; floor: systemctl stop over ssh, and the same wait
+    restart-node    until all nodes are a stable cluster; floor: systemctl start over ssh, and the same wait
+    add-nodes       one more node, including the launch of its instance
+    copy-threads    for each number of --clients, until every Perseus applies the change; floor: scp to all in parallel
 
-copy-threads has a proof that its floor hasn't: the row in which Perseus shows the new threads, which it prints each
-second. Each figure is the median of --repeat (add-nodes is done twice at most); floors take turns with their actions.
-Everything is destroyed in the end.
+Unlike its floor, copy-threads verifies the effect: the row with the new threads, which Perseus prints each second. Each
+figure is the median of --repeat (add-nodes runs at most twice). Floors alternate with their actions. The environment is
+destroyed at the end.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import yaml
 
 from benchmarks.common import (
     DRIVER,
-    PATIENCE,
     ROOT,
+    TIMEOUT,
     BenchmarkError,
     Environment,
     Figure,
@@ -48,20 +48,20 @@ PORT = 3000
 
 
 class Measured:
-    """The figures so far, by what was measured: those of the driver, and of the floor where there is one."""
+    """The figures by action: those of the driver, and those of its floor if one exists."""
 
-    def __init__(self, say: Callable[..., None] = print) -> None:
+    def __init__(self, report: Callable[..., None] = print) -> None:
         self.driver: dict[str, list[float]] = {}
         self.floor: dict[str, list[float]] = {}
-        self._say = say
+        self._report = report
 
     def add(self, name: str, seconds: float) -> None:
         self.driver.setdefault(name, []).append(seconds)
-        self._say(f"{name}: {seconds:.2f} s", flush=True)
+        self._report(f"{name}: {seconds:.2f} s", flush=True)
 
     def add_floor(self, name: str, seconds: float) -> None:
         self.floor.setdefault(name, []).append(seconds)
-        self._say(f"{name}, floor: {seconds:.2f} s", flush=True)
+        self._report(f"{name}, floor: {seconds:.2f} s", flush=True)
 
     def rows(self) -> list[list[str]]:
         lines = [["action", "times", "seconds", "floor", "ratio"]]
@@ -79,38 +79,38 @@ class Measured:
         }  # fmt: skip
 
 
-# --- What is measured ------------------------------------------------------------------------------------------------
+# --- Measurements ----------------------------------------------------------------------------------------------------
 
 
 def nodes_down_and_up(env: Environment, measured: Measured, repeat: int) -> None:
-    """stop-node and restart-node, and the same over plain ssh, by turns."""
+    """Measure stop-node and restart-node, alternating with plain ssh."""
     from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import wait_until_stable
 
     servers = env.hosts("server")
-    victim, others = servers[-1], [host.address for host in servers[:-1]]
+    target, others = servers[-1], [host.address for host in servers[:-1]]
     everyone = [host.address for host in servers]
 
     def over_ssh(verb: str, expected: Sequence[str]) -> None:
-        ssh(env, victim, f"sudo systemctl {verb} aerospike")
+        ssh(env, target, f"sudo systemctl {verb} aerospike")
         wait_until_stable(list(expected), PORT, 120)
 
     for _ in range(repeat):
-        measured.add("stop-node", env.driver("stop-node", str(victim.index)))
-        measured.add("restart-node", env.driver("restart-node", str(victim.index)))
+        measured.add("stop-node", env.driver("stop-node", str(target.index)))
+        measured.add("restart-node", env.driver("restart-node", str(target.index)))
         measured.add_floor("stop-node", timed(lambda: over_ssh("stop", others)))
         measured.add_floor("restart-node", timed(lambda: over_ssh("start", everyone)))
 
 
 def copy_threads(env: Environment, measured: Measured, repeat: int) -> None:
-    """copy-threads, each time with a change, and scp of the same file to the same hosts."""
+    """Measure copy-threads, each time with a change, and scp of the same file to the same hosts."""
     clients = env.hosts("client")
     name = f"copy-threads, {len(clients)} client{'s' if len(clients) > 1 else ''}"
     load = yaml.safe_load((ROOT / "threads.yaml").read_text(encoding="utf-8"))
-    file = env.config.with_name("threads.yaml")  # not the user's
+    file = env.config.with_name("threads.yaml")  # not the file of the user
     try:
         for turn in range(repeat):
             file.write_text(yaml.safe_dump({**load, "read": 2 + turn % 2}), encoding="utf-8")
-            settle()  # the hosts still end the sessions of what ran before
+            settle()  # the hosts are still closing the sessions of the run before
             measured.add(name, env.driver("copy-threads", "-e", f"perseus_client_threads_file={file}"))
             measured.add_floor(name, timed(lambda: scp(env, file)))
     finally:
@@ -118,30 +118,39 @@ def copy_threads(env: Environment, measured: Measured, repeat: int) -> None:
 
 
 def scp(env: Environment, file: Path) -> None:
-    """A file to all clients at once. Raises BenchmarkError."""
+    """Copy a file to all clients in parallel.
+
+    :raises BenchmarkError: scp failed
+    """
     commands = []
     for host in env.hosts("client"):
         *options, target = env.ssh(host)
         commands.append(["scp", "-q", *options[1:], str(file), f"{target}:/var/tmp/threads.yaml"])
     running = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) for command in commands]
     for process in running:
-        _, error = process.communicate(timeout=PATIENCE)
+        _, error = process.communicate(timeout=TIMEOUT)
         if process.returncode:
-            raise BenchmarkError(f"scp ended with {process.returncode}: {error.decode(errors='replace')}")
+            raise BenchmarkError(f"scp failed with exit code {process.returncode}: {error.decode(errors='replace')}")
 
 
 def ssh(env: Environment, host: Any, command: str) -> None:
-    """One command on a host. Raises BenchmarkError."""
+    """Run a command on a host.
+
+    :raises BenchmarkError: it failed
+    """
     done = subprocess.run(
-        [*env.ssh(host), command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+        [*env.ssh(host), command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT,
         check=False,
     )  # fmt: skip
     if done.returncode:
-        raise BenchmarkError(f"{host.name}: '{command}' ended with {done.returncode}: {done.stderr.strip()}")
+        raise BenchmarkError(f"{host.name}: '{command}' failed with exit code {done.returncode}: {done.stderr.strip()}")
 
 
 def measure(nodes: int, clients: Sequence[int], repeat: int, only: Sequence[str]) -> Measured:
-    """All that is asked for, in one environment that grows. Raises BenchmarkError."""
+    """Measure the actions ``only`` in an environment that grows.
+
+    :raises BenchmarkError: an action failed
+    """
     measured = Measured()
     if "help" in only:
         for _ in range(repeat):
@@ -176,7 +185,7 @@ def measure(nodes: int, clients: Sequence[int], repeat: int, only: Sequence[str]
 
 
 def grow(env: Environment, clients: int) -> None:
-    """So many clients."""
+    """Set up clients until ``clients`` of them exist."""
     if len(env.hosts("client")) < clients:
         began = time.monotonic()
         env.change(pegasus_client_nodes=clients)
@@ -189,20 +198,20 @@ def grow(env: Environment, clients: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print, write."""
+    """Measure the actions, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=3, help="server nodes, 3 or more")
     parser.add_argument("--clients", type=int, nargs="+", default=list(CLIENTS), help="numbers of clients")
-    parser.add_argument("--repeat", type=int, default=5, help="how often each is measured; medians count")
+    parser.add_argument("--repeat", type=int, default=5, help="measurements of each action; the median counts")
     parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="what to measure")
-    parser.add_argument("--json", type=Path, help="where to write the figures", metavar="FILE")
-    asked = parser.parse_args(arguments)
-    measured = measure(asked.nodes, asked.clients, asked.repeat, asked.only)
+    parser.add_argument("--json", type=Path, help="write the figures to this file", metavar="FILE")
+    options = parser.parse_args(arguments)
+    measured = measure(options.nodes, options.clients, options.repeat, options.only)
     publish(
-        f"actions on {asked.nodes} server nodes in the local cloud (SIMULATED products)",
+        f"actions on {options.nodes} server nodes in the local cloud (SIMULATED products)",
         measured.rows(),
-        asked.json,
-        {"benchmark": "actions", "simulated": True, "nodes": asked.nodes, "results": measured.as_dict()},
+        options.json,
+        {"benchmark": "actions", "simulated": True, "nodes": options.nodes, "results": measured.as_dict()},
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: an environment in the local cloud that doesn't outlive them, figures, tables, JSON."""
+"""Shared parts of the benchmarks: an environment in the local cloud, figures, tables, JSON."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ from pegasus_driver import environment as hosts_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DRIVER = ROOT / "pegasus-driver"
-# Seconds: no single command of a benchmark takes longer.
-PATIENCE = 1800
+TIMEOUT = 1800  # seconds, for each command of a benchmark
 
 
 class BenchmarkError(Exception):
-    """Something that was to be measured failed, so there is no figure."""
+    """A measured command failed, so there is no figure."""
 
 
 # --- Figures ----------------------------------------------------------------------------------------------------------
@@ -41,7 +40,7 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured, each time; in seconds where nothing else is said."""
+    """Repeated measurements of one thing, in seconds unless stated otherwise."""
 
     values: Sequence[float]
 
@@ -50,13 +49,13 @@ class Figure:
         return statistics.median(self.values)
 
     def __str__(self) -> str:
-        """The median, with the range where there is one."""
+        """The median, with the range if there are several values."""
         if len(self.values) == 1:
             return f"{self.median:.2f}"
         return f"{self.median:.2f} ({min(self.values):.2f}-{max(self.values):.2f})"
 
     def over(self, floor: Figure) -> float:
-        """How many times the floor it takes, by the medians."""
+        """Return the ratio of the medians."""
         return self.median / floor.median
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,14 +63,14 @@ class Figure:
 
 
 def timed(function: Callable[[], Any]) -> float:
-    """Seconds that a call takes."""
+    """Return the seconds that a call takes."""
     began = time.monotonic()
     function()
     return time.monotonic() - began
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as text: the first is the head, the first column stands on the left, the others on the right."""
+    """Return rows as an aligned table. The first row is the header; all columns but the first align right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(pairs))
@@ -82,7 +81,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Where and when it was measured. The load (of one minute) tells whether the machine was quiet."""
+    """Return where and when the benchmark ran. The load (of one minute) shows whether the machine was idle."""
     commit = subprocess.run(
         ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -99,7 +98,7 @@ def machine() -> dict[str, Any]:
 
 
 def publish(title: str, rows: Sequence[Sequence[str]], path: Path | None, document: Mapping[str, Any]) -> None:
-    """Print a table and write its JSON, where a file is asked for."""
+    """Print a table, and write its JSON to ``path`` if given."""
     found = machine()
     print(
         f"{title}\n{found['cores']} cores, load {found['load']} at the end, {found['date']}, commit {found['commit']}"
@@ -114,7 +113,7 @@ def publish(title: str, rows: Sequence[Sequence[str]], path: Path | None, docume
 
 @dataclass
 class Environment:
-    """One environment of this checkout's local cloud, under a name of its own. Made by `environment`."""
+    """An environment of this checkout's local cloud. Use `environment` to create it."""
 
     name: str
     settings: dict[str, Any]
@@ -122,11 +121,11 @@ class Environment:
 
     @property
     def config(self) -> Path:
-        """The file for --config, over config.yml."""
+        """The file for --config, which overrides config.yml."""
         return ROOT / ".pegasus" / "benchmarks" / f"{self.name}.yml"
 
     def change(self, **settings: Any) -> None:
-        """Other settings from now on; the hosts are looked up anew."""
+        """Change settings, and look up the hosts again."""
         self.settings |= settings
         self.config.parent.mkdir(parents=True, exist_ok=True)
         values = {"pegasus_backend": "local", "pegasus_region": "us-east-1", "pegasus_cluster_name": self.name}
@@ -134,22 +133,28 @@ class Environment:
         self.forget()
 
     def forget(self) -> None:
-        """What was looked up is asked for anew."""
-        for found in ("_access", "_hosts"):
-            self.__dict__.pop(found, None)
+        """Clear the cached hosts."""
+        for name in ("_access", "_hosts"):
+            self.__dict__.pop(name, None)
 
     @property
     def environ(self) -> dict[str, str]:
         return {**os.environ, "PEGASUS_CONFIG": str(self.config)}
 
     def driver(self, *arguments: str, **options: Any) -> float:
-        """Run the driver as a user does; seconds from start to end. Raises BenchmarkError."""
+        """Run the driver as a user does, and return the seconds from start to end.
+
+        :raises BenchmarkError: it failed
+        """
         return self.run([str(DRIVER), *arguments], **options)
 
     def run(self, command: Sequence[str], **options: Any) -> float:
-        """Run a command in the project's folder; seconds. Raises BenchmarkError with its last lines."""
+        """Run a command in the project's folder, and return the seconds.
+
+        :raises BenchmarkError: it failed; the text has its last lines
+        """
         began = time.monotonic()
-        options = {"cwd": ROOT, "env": self.environ, "timeout": PATIENCE, **options}
+        options = {"cwd": ROOT, "env": self.environ, "timeout": TIMEOUT, **options}
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             check=False, **options,
@@ -162,9 +167,9 @@ class Environment:
         return seconds
 
     def launch(self) -> None:
-        """The instances alone, as setup launches them, booted to the end. Nothing is installed on them.
+        """Launch the instances as setup does, and wait until they have booted. Install nothing on them.
 
-        ssh's shared connections of this step are not those of the run that is measured.
+        The measured run must not reuse ssh connections of this step.
         """
         program = Path(sys.executable).with_name("ansible-playbook")
         command = [str(program), "-i", "inventories/local", "playbooks/setup.yml", "--tags", "ec2_provision"]
@@ -173,16 +178,16 @@ class Environment:
         self.on_all(lambda host: "systemctl is-system-running --wait || systemctl --failed", strict=False)
 
     def on_all(self, command: Callable[[hosts_of.EnvironmentHost], str], strict: bool = True) -> dict[str, bytes]:
-        """Run a shell command of each host there, as root, on all at once; what they printed, by name."""
+        """Run a shell command on all hosts in parallel, as root, and return their output by name."""
 
         def run(host: hosts_of.EnvironmentHost) -> bytes:
             done = subprocess.run(
                 [*self.ssh(host), "sudo bash -c " + shlex.quote(command(host))],
-                stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False,
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False,
             )  # fmt: skip
             if done.returncode and strict:
-                said = (done.stderr or done.stdout).decode(errors="replace").strip()[-2000:]
-                raise BenchmarkError(f"{host.name}: exit code {done.returncode}: {said}")
+                output = (done.stderr or done.stdout).decode(errors="replace").strip()[-2000:]
+                raise BenchmarkError(f"{host.name}: exit code {done.returncode}: {output}")
             return done.stdout
 
         hosts = self.hosts()
@@ -191,7 +196,7 @@ class Environment:
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """The configuration that counts, with what the local cloud told of itself."""
+        """The effective configuration, including the values of the local cloud."""
         return self._loaded().values
 
     def _loaded(self) -> configuration.Config:
@@ -206,21 +211,21 @@ class Environment:
         return hosts_of.find(self._access)
 
     def hosts(self, kind: str = "") -> list[hosts_of.EnvironmentHost]:
-        """The hosts, of one kind or of all. They are looked up once, until something is launched or taken away."""
+        """Return the hosts of a kind, or all. The cache holds until something is launched or removed."""
         return [host for host in self._hosts if kind in ("", host.kind)]
 
     def ssh(self, host: hosts_of.EnvironmentHost) -> list[str]:
-        """Plain ssh to a host: a connection of its own, and nothing of the user's settings."""
+        """Return the command for ssh to a host over a new connection, without the user's settings."""
         return hosts_of.ssh_command(self._access, host, ["BatchMode=yes", "LogLevel=ERROR"])
 
     def host_seconds(self) -> float:
-        """Processor seconds that the hosts have used since they were launched, all together."""
-        said = self.on_all(lambda host: "cat /proc/[0-9]*/stat 2>/dev/null; true")
-        return sum(processor_seconds(text.decode(errors="replace")) for text in said.values())
+        """Return the processor seconds of all hosts since their launch."""
+        outputs = self.on_all(lambda host: "cat /proc/[0-9]*/stat 2>/dev/null; true")
+        return sum(processor_seconds(text.decode(errors="replace")) for text in outputs.values())
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[Cost]:
-        """What happens in here is timed, on this machine's clock and in processor seconds."""
+        """Measure the duration and the processor time of the block."""
         hosts, controller, began = self.host_seconds(), _children_seconds(), time.monotonic()
         cost = Cost(0.0, 0.0, 0.0)
         yield cost
@@ -229,16 +234,16 @@ class Environment:
         cost.hosts = self.host_seconds() - hosts
 
     def destroy(self) -> None:
-        """Take everything down. Ctrl-C doesn't reach it, so nothing is left of a benchmark that is ended."""
+        """Destroy the environment. Ctrl-C doesn't reach the command, so an interrupted benchmark leaves nothing."""
         self.forget()
         self.driver("destroy", start_new_session=True)
 
 
 @dataclass
 class Cost:
-    """What something took: seconds on the clock, and processor seconds on the controlling side and on the hosts.
+    """Seconds on the clock, and processor seconds of the controller and of the hosts.
 
-    On a machine that does other things at the same time, processor seconds are the steadier figure.
+    On a busy machine, processor seconds vary less.
     """
 
     seconds: float
@@ -251,25 +256,27 @@ class Cost:
 
 
 def processor_seconds(stat: str) -> float:
-    """What all processes of a host have used, dead ones too: these are in the account of who has waited for them.
+    """Return the processor seconds of all processes of a host. Exited processes count in the parent that reaped them.
 
-    :param stat: the files /proc/<pid>/stat of those that live, a line each
+    :param stat: the files /proc/<pid>/stat of the living processes, a line each
     """
     after_name = (line.rpartition(")")[2].split() for line in stat.splitlines())
     return sum(sum(map(int, fields[11:15])) for fields in after_name if len(fields) > 14) / os.sysconf("SC_CLK_TCK")
 
 
 def _children_seconds() -> float:
-    """Processor seconds of all programs that were run from here and have ended."""
+    """Return the processor seconds of all child processes that exited."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def settle(idle: float = 0.6, patience: float = 120) -> None:
-    """Wait until this machine is idle for that share of two seconds: a setup leaves work behind, such as first scrapes
-    and migrations, which isn't the next action's. Raises BenchmarkError where the machine has other work.
+def settle(idle: float = 0.6, timeout: float = 120) -> None:
+    """Wait until this machine is idle: a setup leaves work behind, such as first scrapes and migrations.
+
+    :param idle: required share of two seconds
+    :raises BenchmarkError: the machine is still busy after ``timeout`` seconds
     """
-    end = time.monotonic() + patience
+    end = time.monotonic() + timeout
     while True:
         before = _processor_ticks()
         time.sleep(2)
@@ -279,39 +286,39 @@ def settle(idle: float = 0.6, patience: float = 120) -> None:
             return
         if time.monotonic() > end:
             raise BenchmarkError(
-                f"this machine is idle for {share:.0%} of its time, expected {idle:.0%}: end what else it does, then "
-                "measure again"
+                f"expected this machine to be idle for {idle:.0%} of the time, found {share:.0%}: stop other programs, "
+                "then measure again"
             )
 
 
 def _processor_ticks() -> list[int]:
-    """What all processors did since the boot, in ticks: user, nice, system, idle, iowait, ... (proc(5), /proc/stat)."""
+    """Return the ticks of all processors since boot: user, nice, system, idle, iowait, ... (proc(5), /proc/stat)."""
     with Path("/proc/stat").open(encoding="ascii") as stream:
         return [int(field) for field in stream.readline().split()[1:9]]
 
 
 @contextlib.contextmanager
 def environment(name: str, **settings: Any) -> Iterator[Environment]:
-    """An environment under this name, which is destroyed before and after, whatever happens in between."""
+    """An environment with this name. It is destroyed before and after the block, even if that fails."""
     found = Environment(name, settings)
     found.change()
     found.destroy()
     try:
         yield found
     finally:
-        before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             found.destroy()
             found.config.unlink(missing_ok=True)
         finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def report_errors(main: Callable[[Sequence[str]], int]) -> int:
-    """Run a benchmark's main: exit code 1 and one message for what couldn't be measured, 130 for Ctrl-C.
+    """Run a benchmark's main. Return exit code 1 with a message if a measurement failed, 130 after Ctrl-C.
 
-    `kill` ends a benchmark as Ctrl-C does: with all that it made removed.
+    `kill` works like Ctrl-C: the environment is destroyed first.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -1,15 +1,15 @@
-"""Times the driver alone while it streams the events of a setup of 100 hosts, in each of its output forms.
+"""Time the driver while it streams the events of a setup of 100 hosts, in each output format.
 
     .venv/bin/python -m benchmarks.replay_events [--hosts 100] [--seconds 30] [--repeat 3] [--json FILE]
 
 The events are those of a real setup in the local cloud (recorded_setup.ndjson: a server, the client, the monitor, this
-machine), repeated for as many servers as it takes and one client in ten hosts. A stand-in for ansible-playbook
-(replayed_playbook.py) writes them as Ansible's callback for ansible-runner does, so that what is measured is the whole
-driver: ansible-runner's reading, the typed records, the record of the run in its folder, and the view.
-Measured twice: as fast as they can be read (events a second), and spread over --seconds (processor time of a run of
-that length, with the live view's redrawing). Processor time and memory are those of the driver's process alone.
+machine), repeated for --hosts hosts, one in ten a client. A stand-in for ansible-playbook (replayed_playbook.py) writes
+them as Ansible's callback for ansible-runner does. So the benchmark measures the complete driver: ansible-runner, the
+typed events, the run's folder and the view.
+It runs twice: at full speed (events per second), and spread over --seconds (processor time of a run of that length,
+including the redraws of the live view). Processor time and memory are those of the driver's process only.
 
-    .venv/bin/python -m benchmarks.replay_events --record .pegasus/runs/<time>-setup     makes the recorded sample anew
+    .venv/bin/python -m benchmarks.replay_events --record .pegasus/runs/<time>-setup     record the sample again
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import PATIENCE, ROOT, BenchmarkError, Figure, publish, report_errors
+from benchmarks.common import ROOT, TIMEOUT, BenchmarkError, Figure, publish, report_errors
 
 SAMPLE = Path(__file__).with_name("recorded_setup.ndjson")
 PLAYBOOK = Path(__file__).with_name("replayed_playbook.py")
 FORMS = ("live", "plain", "json")
-# Characters of a string that the sample keeps: the contents of Grafana's dashboards would be most of it.
-KEPT = 400
+# Characters of a string that the sample keeps: otherwise Grafana's dashboards would be most of it.
+MAX_STRING = 400
 SERVER, CLIENT, MONITOR = "Benchmark-1", "BenchmarkClient-1", "BenchmarkGrafana-1"
 CONFIG = {"pegasus_backend": "aws", "pegasus_region": "us-east-1", "pegasus_cluster_name": "Replayed"}
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One replay. Seconds; memory in MiB (of the process at its largest); output in bytes."""
+    """A replay: seconds, peak memory of the process in MiB, output in bytes."""
 
     events: int
     wall: float
@@ -60,7 +60,7 @@ def recorded() -> list[dict[str, Any]]:
 
 
 def multiplied(sample: Sequence[Mapping[str, Any]], hosts: int) -> Iterator[dict[str, Any]]:
-    """The events of so many hosts: what one server or client did, all of them do, at the same time."""
+    """Yield the events of ``hosts`` hosts: all servers and clients do in parallel what the recorded ones did."""
     clients = max(1, hosts // 10)
     servers = hosts - clients - 1
     others = {
@@ -80,7 +80,7 @@ def multiplied(sample: Sequence[Mapping[str, Any]], hosts: int) -> Iterator[dict
 
 
 def with_stats(event: Mapping[str, Any], others: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The counts at the end, for all hosts."""
+    """Return the final statistics for all hosts."""
     data = dict(event["event_data"])
     for kind, counts in data.items():
         if isinstance(counts, dict):
@@ -90,7 +90,7 @@ def with_stats(event: Mapping[str, Any], others: Mapping[str, Sequence[str]]) ->
 
 
 def record(run: Path) -> list[dict[str, Any]]:
-    """What the sample keeps of a run's folder: one host of each kind, without names of this machine."""
+    """Return the sample of a run's folder: a host of each kind, without paths of this machine."""
     paths = sorted((run / "artifacts/run/job_events").glob("*.json"), key=lambda path: int(path.name.split("-")[0]))
     kept = []
     for path in paths:
@@ -101,19 +101,22 @@ def record(run: Path) -> list[dict[str, Any]]:
 
 
 def shortened(value: Any) -> Any:
-    """The same, with long strings cut."""
+    """Return a value with its long strings cut."""
     if isinstance(value, dict):
-        return {key: shortened(one) for key, one in value.items()}
+        return {key: shortened(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [shortened(one) for one in value]
-    return value[:KEPT] if isinstance(value, str) else value
+        return [shortened(item) for item in value]
+    return value[:MAX_STRING] if isinstance(value, str) else value
 
 
-# --- One replay, in a process of its own ------------------------------------------------------------------------------
+# --- A replay in a separate process -----------------------------------------------------------------------------------
 
 
 def replay(form: str, hosts: int, seconds: float) -> Replay:
-    """Run the driver in a process of its own, with a terminal for the live view. Raises BenchmarkError."""
+    """Run the driver in a separate process, with a terminal for the live view.
+
+    :raises BenchmarkError: the driver failed
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = project(Path(folder))
         events = root / ".pegasus" / "events.ndjson"
@@ -133,17 +136,17 @@ def replay(form: str, hosts: int, seconds: float) -> Replay:
             "PYTHONPATH": f"{ROOT}", "PEGASUS_REPLAYED": str(events), "PEGASUS_REPLAYED_SECONDS": str(seconds),
         }  # fmt: skip
         environ.pop("PEGASUS_CONFIG", None)
-        output, said = on_terminal([str(Path(folder) / "venv/bin/python"), "-c", code], environ, form == "live")
+        output, text = on_terminal([str(Path(folder) / "venv/bin/python"), "-c", code], environ, form == "live")
         if not figures.exists():
-            raise BenchmarkError(f"the driver failed while replaying ({form}):\n{said[-3000:]}")
+            raise BenchmarkError(f"the driver failed while replaying ({form}):\n{text[-3000:]}")
         found = json.loads(figures.read_text())
         if found["code"]:
-            raise BenchmarkError(f"the driver ended with {found['code']} while replaying ({form}):\n{said[-3000:]}")
+            raise BenchmarkError(f"the driver exited with {found['code']} while replaying ({form}):\n{text[-3000:]}")
         return Replay(count, found["wall"], found["processor"], found["memory"], output)
 
 
 def project(folder: Path) -> Path:
-    """A project's folder of links to this one, with a configuration for AWS, which needs no local cloud; and beside it
+    """Create a project's folder of links to this one, configured for AWS, which needs no local cloud. Beside it, create
     a virtual environment whose ansible-playbook is the stand-in."""
     root = folder / "project"
     root.mkdir()
@@ -170,7 +173,7 @@ def project(folder: Path) -> Path:
 
 
 def on_terminal(command: Sequence[str], environ: Mapping[str, str], terminal: bool) -> tuple[int, str]:
-    """Run a command with a terminal or a pipe for its output; how many bytes it wrote, and the last of them."""
+    """Run a command with its output to a terminal or a pipe. Return how many bytes it wrote, and the last of them."""
     ours, theirs = pty.openpty() if terminal else os.pipe()
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE, env=dict(environ), cwd=ROOT
@@ -183,7 +186,7 @@ def on_terminal(command: Sequence[str], environ: Mapping[str, str], terminal: bo
         while True:
             try:
                 chunk = os.read(ours, 65536)
-            except OSError:  # the end of a terminal
+            except OSError:  # a terminal ends with an error
                 chunk = b""
             if not chunk:
                 return
@@ -192,7 +195,7 @@ def on_terminal(command: Sequence[str], environ: Mapping[str, str], terminal: bo
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        _, error = process.communicate(timeout=PATIENCE)
+        _, error = process.communicate(timeout=TIMEOUT)
     finally:
         process.kill()
         reader.join(5)
@@ -201,7 +204,7 @@ def on_terminal(command: Sequence[str], environ: Mapping[str, str], terminal: bo
 
 
 def drive(form: str, root: Path, figures: Path) -> None:
-    """In the process that is measured: `pegasus-driver setup`, and what it took."""
+    """Run `pegasus-driver setup` and write its figures. This runs in the measured process."""
     from pegasus_driver.cli import main
     from pegasus_driver.world import World
 
@@ -219,20 +222,20 @@ def drive(form: str, root: Path, figures: Path) -> None:
 
 
 def rows(fast: Mapping[str, Sequence[Replay]], paced: Mapping[str, Sequence[Replay]], idle: Replay) -> list[list[str]]:
-    """The table. What an empty run takes is the driver's start, and is part of all other figures."""
-    head = ["form", "events", "events/s", "processor (s)", "processor, paced (s)", "memory (MiB)", "output (KiB)"]
+    """Return the table. A run with few events measures the start of the driver, which all figures include."""
+    head = ["format", "events", "events/s", "processor (s)", "processor, paced (s)", "memory (MiB)", "output (KiB)"]
     lines = [head]
     for form in fast:
-        one = fast[form][0]
+        first = fast[form][0]
         lines.append(
             [
                 form,
-                str(one.events),
-                f"{Figure([one.events / one.wall for one in fast[form]]).median:.0f}",
-                str(Figure([one.processor for one in fast[form]])),
-                str(Figure([one.processor for one in paced[form]])),
-                f"{max(one.memory for one in (*fast[form], *paced[form])):.0f}",
-                f"{one.output / 1024:.0f}",
+                str(first.events),
+                f"{Figure([run.events / run.wall for run in fast[form]]).median:.0f}",
+                str(Figure([run.processor for run in fast[form]])),
+                str(Figure([run.processor for run in paced[form]])),
+                f"{max(run.memory for run in (*fast[form], *paced[form])):.0f}",
+                f"{first.output / 1024:.0f}",
             ]
         )
     lines.append(["plain, 3 hosts", str(idle.events), "", f"{idle.processor:.2f}", "", f"{idle.memory:.0f}", ""])
@@ -240,29 +243,30 @@ def rows(fast: Mapping[str, Sequence[Replay]], paced: Mapping[str, Sequence[Repl
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print, write; or record."""
+    """Measure the driver, print the table and write the JSON; or record a sample."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, default=100, help="hosts of the replayed run")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long the paced replay takes")
-    parser.add_argument("--repeat", type=int, default=3, help="how often each is measured; medians count")
-    parser.add_argument("--json", type=Path, help="where to write the figures", metavar="FILE")
-    parser.add_argument("--record", type=Path, help="a run's folder to make the sample from", metavar="FOLDER")
-    asked = parser.parse_args(arguments)
-    if asked.record:
-        lines = [json.dumps(event, separators=(",", ":")) for event in record(asked.record)]
+    parser.add_argument("--repeat", type=int, default=3, help="measurements of each format; the median counts")
+    parser.add_argument("--json", type=Path, help="write the figures to this file", metavar="FILE")
+    parser.add_argument("--record", type=Path, help="record the sample from this run's folder", metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    if options.record:
+        lines = [json.dumps(event, separators=(",", ":")) for event in record(options.record)]
         SAMPLE.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return 0
     idle = replay("plain", 3, 0)
-    fast = {form: [replay(form, asked.hosts, 0) for _ in range(asked.repeat)] for form in FORMS}
-    paced = {form: [replay(form, asked.hosts, asked.seconds) for _ in range(asked.repeat)] for form in FORMS}
+    fast = {form: [replay(form, options.hosts, 0) for _ in range(options.repeat)] for form in FORMS}
+    paced = {form: [replay(form, options.hosts, options.seconds) for _ in range(options.repeat)] for form in FORMS}
     publish(
-        f"the driver, streaming the events of {asked.hosts} hosts; paced: in {asked.seconds:g} s",
+        f"the driver, streaming the events of {options.hosts} hosts; paced: in {options.seconds:g} s",
         rows(fast, paced, idle),
-        asked.json,
+        options.json,
         {
-            "benchmark": "replay_events", "hosts": asked.hosts, "seconds": asked.seconds, "three_hosts": asdict(idle),
-            "fast": {form: [asdict(one) for one in fast[form]] for form in FORMS},
-            "paced": {form: [asdict(one) for one in paced[form]] for form in FORMS},
+            "benchmark": "replay_events", "hosts": options.hosts, "seconds": options.seconds,
+            "three_hosts": asdict(idle),
+            "fast": {form: [asdict(run) for run in fast[form]] for form in FORMS},
+            "paced": {form: [asdict(run) for run in paced[form]] for form in FORMS},
         },
     )  # fmt: skip
     return 0

@@ -1,7 +1,7 @@
-"""Stands for ansible-playbook in benchmarks/replay_events.py: writes recorded events as Ansible's callback does.
+"""Stand-in for ansible-playbook in benchmarks/replay_events.py: writes recorded events as Ansible's callback does.
 
-An event's data goes to a file of its own in ansible-runner's folder; the terminal gets its id, its text and a mark of
-its end, in the escape sequences that ansible-runner looks for.
+The data of each event goes to a file in ansible-runner's folder. The terminal gets the event's id, its text and an end
+mark, in the escape sequences that ansible-runner parses.
 """
 
 import base64
@@ -16,14 +16,14 @@ WIDTH = 78
 
 
 def mark(data):
-    """What a terminal doesn't show and ansible-runner reads."""
+    """Return data in escape sequences, which a terminal doesn't show."""
     text = base64.b64encode(json.dumps(data).encode()).decode()
     chunks = [text[start : start + WIDTH] for start in range(0, len(text), WIDTH)]
     return "\x1b[K" + "".join(f"{chunk}\x1b[{len(chunk)}D" for chunk in chunks) + "\x1b[K"
 
 
 def main():
-    """Write them all, evenly over so many seconds."""
+    """Write all events, evenly over PEGASUS_REPLAYED_SECONDS."""
     lines = Path(os.environ["PEGASUS_REPLAYED"]).read_text().splitlines()
     seconds = float(os.environ["PEGASUS_REPLAYED_SECONDS"])
     folder = Path(os.environ["AWX_ISOLATED_DATA_DIR"], "job_events")

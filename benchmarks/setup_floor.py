@@ -1,30 +1,29 @@
-"""Times `pegasus-driver setup` against the floor: the same end state by one shell script per host over plain ssh.
+"""Time `pegasus-driver setup`, compared to the floor: one shell script per host over plain ssh, to the same end state.
 
     .venv/bin/python -m benchmarks.setup_floor [--nodes 3 8 24] [--repeat 3] [--json FILE]
 
-Both sides begin with new instances of the local cloud that have booted, one client and one monitoring host beside the
-servers. They are launched by setup's own first part (tag ec2_provision), which isn't measured; so what Pegasus does in
-EC2 is a look that finds everything there, and it is measured, as are the driver's start and all its checks.
+Both sides begin with new, booted instances of the local cloud: the servers, a client and a monitor. The first part of
+setup (tag ec2_provision) launches them before the measurement. So the measured setup finds all instances in EC2. It
+includes the start of the driver and all its checks.
 
-The floor (benchmarks/floor/*.sh) runs on all hosts at once, each as root in one ssh connection. It installs the same
-packages from the same addresses, puts in place the files that Pegasus rendered in this run (their rendering is free for
-it), builds Perseus, starts the same services and waits for the same: the node in a stable cluster of the asked size,
-rows with counts on the client, every target up, every dashboard there. It is over when the last script is.
+The floor (benchmarks/floor/*.sh) runs on all hosts in parallel, each script as root in one ssh connection. It installs
+the same packages from the same addresses, extracts the files that Pegasus rendered in this run (so rendering costs the
+floor nothing), builds Perseus, starts the same services and waits for the same state: each node in a stable cluster of
+the requested size, rows with counts on the client, every target up, every dashboard present. It ends with the last
+script.
 
-Afterwards the end states are compared: packages, units, and files with their modes, owners and contents. A difference
-is an error, because then the two didn't do the same work. The sides take turns in going first. Processor seconds are
-those of the controlling programs and of the hosts; the local cloud's own process isn't among them.
-Data is in memory, so that it runs where no disks can be attached.
+Then the benchmark compares the end states: packages, units, and files with their modes, owners and contents. It fails
+on a difference, because then the two sides did different work. The sides alternate in going first. Processor seconds
+are those of the controlling programs and of the hosts, without the process of the local cloud.
+Data is in memory, so that the benchmark runs on machines that can't attach disks.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import io
 import json
-import re
 import shlex
 import subprocess
 import sys
@@ -37,8 +36,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import (
-    PATIENCE,
     ROOT,
+    TIMEOUT,
     BenchmarkError,
     Cost,
     Environment,
@@ -47,6 +46,7 @@ from benchmarks.common import (
     publish,
     report_errors,
 )
+from benchmarks.end_states import archiving, compare, keyed, readdressed_tar, replacements, state
 from pegasus_driver.environment import EnvironmentHost
 
 NODES = (3, 8, 24)
@@ -54,7 +54,7 @@ GOAL = 1.5
 SCRIPTS = Path(__file__).resolve().parent / "floor"
 NAME = "PegasusSetupFloor"
 
-# What Pegasus writes and the floor is given, as the host's shell finds it.
+# The files that Pegasus writes and the floor gets, as patterns for the host's shell.
 RENDERED = {
     "server": [
         "/etc/aerospike/aerospike.conf",
@@ -82,39 +82,16 @@ RENDERED = {
         "/etc/grafana/provisioning/*/pegasus.yaml",
     ],
 }
-# Beside those: what both sides make by themselves, or what packages bring. Links in /etc/systemd/system enable units.
-COMPARED = [
-    "/etc/aerospike",
-    "/etc/aerospike-prometheus-exporter",
-    "/etc/default",
-    "/etc/grafana",
-    "/etc/logrotate.d",
-    "/etc/prometheus",
-    "/etc/sysctl.d",
-    "/etc/systemd/system",
-    "/etc/tmpfiles.d",
-    "/opt/perseus/perseus.jar",
-    "/usr/lib/pegasus",
-    "/var/lib/grafana/plugins",
-    "/var/lib/perseus/*.yaml",
-]
-# Their contents say when they were made.
-DATED = ("/etc/systemd/system/pegasus-expiry.", "/opt/perseus/perseus.jar")
-STATE = r"""
-dpkg-query -W -f 'package ${db:Status-Abbrev} ${Package} ${Version}\n'
-systemctl list-units --all --no-legend --plain --type=service,timer 'aerospike*' 'prometheus*' 'perseus*' 'grafana*' \
-    'logrotate.timer' | awk '{print "unit " $1 " " $3 "/" $4}'
-"""
 
 
 @dataclass
 class Result:
-    """What both sides took at one size; and seconds of the floor's slowest hosts by kind."""
+    """The costs of both sides at one size, and the seconds of the floor's slowest host of each kind."""
 
     nodes: int
     pegasus: list[Cost] = field(default_factory=list)
     floor: list[Cost] = field(default_factory=list)
-    floor_by_role: list[dict[str, float]] = field(default_factory=list)
+    floor_by_kind: list[dict[str, float]] = field(default_factory=list)
 
     def figure(self, side: str, what: str) -> Figure:
         return Figure([getattr(cost, what) for cost in getattr(self, side)])
@@ -129,13 +106,13 @@ class Result:
             "processor_ratio": self.ratio("processor"),
             "pegasus": [asdict(cost) for cost in self.pegasus],
             "floor": [asdict(cost) for cost in self.floor],
-            "floor_by_role": self.floor_by_role,
+            "floor_by_kind": self.floor_by_kind,
         }
 
 
 @dataclass
 class Reference:
-    """What one setup of Pegasus left: files by host, addresses of packages, and the end state."""
+    """The result of one setup: files by host, addresses of packages, and the end state."""
 
     hosts: dict[tuple[str, int], EnvironmentHost]
     archives: dict[tuple[str, int], bytes]
@@ -143,11 +120,14 @@ class Reference:
     state: dict[tuple[str, int], dict[str, str]]
 
 
-# --- One measurement --------------------------------------------------------------------------------------------------
+# --- A measurement ----------------------------------------------------------------------------------------------------
 
 
-def measure(nodes: int, repeat: int, say: Any = print) -> Result:
-    """Both sides at one size, so many times. Raises BenchmarkError."""
+def measure(nodes: int, repeat: int, report: Any = print) -> Result:
+    """Measure both sides at one size, ``repeat`` times.
+
+    :raises BenchmarkError: a side failed, or the end states differ
+    """
     result = Result(nodes)
     settings = {
         "pegasus_cluster_nodes": nodes,
@@ -165,17 +145,17 @@ def measure(nodes: int, repeat: int, say: Any = print) -> Result:
                 if side == "pegasus":
                     with env.measured() as cost:
                         env.driver("setup", "--no-open")
-                    reference = reference or look(env)
+                    reference = reference or reference_of(env)
                     result.pegasus.append(cost)
                 else:
                     assert reference is not None  # Pegasus goes first in the first turn
                     commands, files = prepare_floor(env, reference)
                     with env.measured() as cost:
-                        by_role = run_floor(commands, files)
-                    compare(reference, env)
+                        by_kind = run_floor(commands, files)
+                    compare(reference.state, env)
                     result.floor.append(cost)
-                    result.floor_by_role.append(by_role)
-                say(
+                    result.floor_by_kind.append(by_kind)
+                report(
                     f"{nodes} nodes, turn {turn + 1} of {repeat}: {side} {cost.seconds:.1f} s "
                     f"({cost.controller:.0f} + {cost.hosts:.0f} processor seconds)",
                     flush=True,
@@ -183,8 +163,8 @@ def measure(nodes: int, repeat: int, say: Any = print) -> Result:
     return result
 
 
-def look(env: Environment) -> Reference:
-    """What Pegasus has just made."""
+def reference_of(env: Environment) -> Reference:
+    """Read the result of a setup from its hosts."""
     hosts = keyed(env.hosts())
     files = env.on_all(lambda host: archiving(RENDERED[host.kind]))
     archives = {key: files[host.name] for key, host in hosts.items()}
@@ -194,7 +174,7 @@ def look(env: Environment) -> Reference:
 def prepare_floor(
     env: Environment, reference: Reference
 ) -> tuple[dict[tuple[str, int], list[str]], dict[tuple[str, int], bytes]]:
-    """The floor's command and files for each host, as they were rendered beforehand."""
+    """Return the floor's command and the rendered files for each host."""
     hosts = keyed(env.hosts())
     replaced = replacements(reference.hosts, hosts)
     commands = {
@@ -207,7 +187,7 @@ def prepare_floor(
 def run_floor(
     commands: Mapping[tuple[str, int], Sequence[str]], files: Mapping[tuple[str, int], bytes]
 ) -> dict[str, float]:
-    """The floor's scripts on all hosts at once; seconds until the last host of each kind was done."""
+    """Run the floor's scripts on all hosts in parallel. Return the seconds until the last host of each kind is done."""
     with contextlib.ExitStack() as stack:
         streams = {key: stack.enter_context(tempfile.TemporaryFile()) for key in commands}
         for key, stream in streams.items():
@@ -221,15 +201,18 @@ def run_floor(
             for key, command in commands.items()
         }
         try:
-            return ended(running, began)
+            return wait_for(running, began)
         finally:
             for process in running.values():
                 process.kill()
                 process.wait()
 
 
-def ended(running: Mapping[tuple[str, int], subprocess.Popen[str]], began: float) -> dict[str, float]:
-    """Wait for all scripts; seconds by kind. Raises BenchmarkError with what the first failed one complained of."""
+def wait_for(running: Mapping[tuple[str, int], subprocess.Popen[str]], began: float) -> dict[str, float]:
+    """Wait for all scripts and return their seconds by kind.
+
+    :raises BenchmarkError: a script failed or timed out; the text has its error output
+    """
     seconds: dict[str, float] = {}
     waiting = dict(running)
     while waiting:
@@ -240,17 +223,17 @@ def ended(running: Mapping[tuple[str, int], subprocess.Popen[str]], began: float
             seconds[key[0]] = time.monotonic() - began
             if process.returncode:
                 assert process.stderr is not None
-                said = process.stderr.read().strip()[-2000:]
-                raise BenchmarkError(f"the floor's script on {' '.join(map(str, key))} ended with "
-                                     f"{process.returncode}: {said}")  # fmt: skip
-        if time.monotonic() - began > PATIENCE:
-            raise BenchmarkError(f"the floor isn't through after {PATIENCE} s on {', '.join(map(str, waiting))}")
+                error = process.stderr.read().strip()[-2000:]
+                raise BenchmarkError(f"the floor's script on {' '.join(map(str, key))} failed with exit code "
+                                     f"{process.returncode}: {error}")  # fmt: skip
+        if time.monotonic() - began > TIMEOUT:
+            raise BenchmarkError(f"the floor isn't done after {TIMEOUT} s on {', '.join(map(str, waiting))}")
         time.sleep(0.02)
     return seconds
 
 
 def script(env: Environment, reference: Reference, kind: str) -> str:
-    """The script of a kind, with what is asked for as variables in front."""
+    """Return the script of a kind, preceded by its variables."""
     values, hosts = env.values, env.hosts()
     stamp = stamp_of(reference)
     mirror, plugin = values["pegasus_artifact_source"], next(iter(values["grafana_prometheus_plugins"].items()))
@@ -259,7 +242,7 @@ def script(env: Environment, reference: Reference, kind: str) -> str:
         "servers": " ".join(host.address for host in servers),
         "size": len(servers),
         "namespace": values["pegasus_namespace"],
-        # The machine of every host, each server's exporter, each client's.
+        # The node exporter of each host, and the exporter of each server and client.
         "targets": 2 * len(hosts) - 1,
         "server_archive": reference.packages[f"aerospike-server-{values['aerospike_server_edition']}"],
         "exporter_package": reference.packages["aerospike-prometheus-exporter"],
@@ -279,96 +262,11 @@ def script(env: Environment, reference: Reference, kind: str) -> str:
     return "\n".join([*lines, (SCRIPTS / "every.sh").read_text(), (SCRIPTS / f"{kind}.sh").read_text()])
 
 
-# --- Files and end states --------------------------------------------------------------------------------------------
-
-
-def keyed(hosts: Sequence[EnvironmentHost]) -> dict[tuple[str, int], EnvironmentHost]:
-    """Hosts by kind and index, which are the same in each environment."""
-    return {(host.kind, host.index): host for host in hosts}
-
-
-def archiving(paths: Sequence[str]) -> str:
-    """The command that writes those files that are there as a tar, with their owners and modes."""
-    return f"cd / && tar -cf - $(ls -d {' '.join(paths)} 2>/dev/null)"
-
-
-def replacements(
-    old: Mapping[tuple[str, int], EnvironmentHost], new: Mapping[tuple[str, int], EnvironmentHost]
-) -> dict[bytes, bytes]:
-    """What stands for a host in files, in another environment of the same shape."""
-    found = {old[key].address: new[key].address for key in old}
-    found |= {old[key].instance_id: new[key].instance_id for key in old}
-    return {one.encode(): other.encode() for one, other in found.items()}
-
-
-def readdress(content: bytes, replaced: Mapping[bytes, bytes]) -> bytes:
-    """Replace addresses and instances, each as a whole and all at the same time."""
-    pattern = b"|".join(re.escape(one) for one in sorted(replaced, key=len, reverse=True))
-    return re.sub(rb"(?<![\w.])(" + pattern + rb")(?![\w]|\.\d)", lambda found: replaced[found[1]], content)
-
-
-def readdressed_tar(archive: bytes, replaced: Mapping[bytes, bytes]) -> bytes:
-    """The same files for another environment."""
-    target = io.BytesIO()
-    with tarfile.open(fileobj=io.BytesIO(archive)) as source, tarfile.open(fileobj=target, mode="w") as made:
-        for member in source:
-            stream = source.extractfile(member) if member.isfile() else None
-            content = readdress(stream.read(), replaced) if stream else b""
-            member.size = len(content)
-            made.addfile(member, io.BytesIO(content))
-    return target.getvalue()
-
-
-def state(env: Environment) -> dict[tuple[str, int], dict[str, str]]:
-    """What is on each host: packages, units, files."""
-    said = env.on_all(lambda host: STATE)
-    files = env.on_all(lambda host: archiving(COMPARED))
-    hosts = keyed(env.hosts())
-    names = {host.address.encode(): f"<{kind} {index}>".encode() for (kind, index), host in hosts.items()}
-    names |= {host.instance_id.encode(): f"<{kind} {index}>".encode() for (kind, index), host in hosts.items()}
-    found = {}
-    for key, host in hosts.items():
-        lines = (line.rpartition(" ") for line in said[host.name].decode().splitlines())
-        facts = {name: value for name, _, value in lines}
-        with tarfile.open(fileobj=io.BytesIO(files[host.name])) as archive:
-            for member in archive:
-                facts[f"file /{member.name}"] = described(archive, member, names)
-        found[key] = facts
-    return found
-
-
-def described(archive: tarfile.TarFile, member: tarfile.TarInfo, names: Mapping[bytes, bytes]) -> str:
-    """Kind, mode, owner and content of a file."""
-    kind = "folder" if member.isdir() else f"link to {member.linkname}" if member.issym() else "file"
-    text = f"{kind} {member.mode:o} {member.uname}:{member.gname}"
-    stream = archive.extractfile(member) if member.isfile() else None
-    if stream is None or f"/{member.name}".startswith(DATED):
-        return text
-    return f"{text} {hashlib.sha256(readdress(stream.read(), names)).hexdigest()}"
-
-
-def compare(reference: Reference, env: Environment) -> None:
-    """Raises BenchmarkError when the floor has left something else than Pegasus."""
-    differences = differing(reference.state, state(env))
-    if differences:
-        shown = "\n".join(f"  {line}" for line in differences[:30])
-        raise BenchmarkError(f"{len(differences)} differences between the end states:\n{shown}")
-
-
-def differing(
-    pegasus: Mapping[tuple[str, int], Mapping[str, str]], floor: Mapping[tuple[str, int], Mapping[str, str]]
-) -> list[str]:
-    """What differs between two end states, a line each."""
-    return [
-        f"{kind} {index}: {name}: Pegasus {pegasus[kind, index].get(name, '-')}, floor {facts.get(name, '-')}"
-        for (kind, index), facts in sorted(floor.items())
-        for name in sorted({*pegasus[kind, index], *facts})
-        if pegasus[kind, index].get(name) != facts.get(name)
-    ]
+# --- Facts of a setup -------------------------------------------------------------------------------------------------
 
 
 def package_addresses() -> dict[str, str]:
-    """Where the newest setup got its packages from, by their names, as its events say."""
+    """Return the addresses of the newest setup's packages by name, from its events."""
     run = sorted((ROOT / ".pegasus" / "runs").glob("*-setup"))[-1]
     found = {}
     for path in (run / "artifacts" / "run" / "job_events").glob("*.json"):
@@ -380,7 +278,7 @@ def package_addresses() -> dict[str, str]:
 
 
 def stamp_of(reference: Reference) -> dict[str, str]:
-    """What Pegasus built Perseus from."""
+    """Return the repository, commit and command that Pegasus built Perseus from."""
     with tarfile.open(fileobj=io.BytesIO(reference.archives["client", 1])) as archive:
         stream = archive.extractfile("opt/perseus/perseus.jar.json")
         assert stream is not None
@@ -392,36 +290,36 @@ def stamp_of(reference: Reference) -> dict[str, str]:
 
 
 def rows(results: Sequence[Result]) -> list[list[str]]:
-    """The table."""
+    """Return the table."""
     head = ["server nodes", "floor (s)", "pegasus-driver setup (s)", "ratio", f"at most {GOAL}"]
     head += ["floor, processor (s)", "Pegasus, processor (s)", "ratio"]
     return [head] + [
-        [str(one.nodes), str(one.figure("floor", "seconds")), str(one.figure("pegasus", "seconds")),
-         f"{one.ratio():.2f}", "yes" if one.ratio() <= GOAL else "no", str(one.figure("floor", "processor")),
-         str(one.figure("pegasus", "processor")), f"{one.ratio('processor'):.2f}"]
-        for one in results
+        [str(result.nodes), str(result.figure("floor", "seconds")), str(result.figure("pegasus", "seconds")),
+         f"{result.ratio():.2f}", "yes" if result.ratio() <= GOAL else "no", str(result.figure("floor", "processor")),
+         str(result.figure("pegasus", "processor")), f"{result.ratio('processor'):.2f}"]
+        for result in results
     ]  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print, write. Each size is printed when it is there."""
+    """Measure each size, print the table and write the JSON after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=list(NODES), help="numbers of server nodes")
-    parser.add_argument("--repeat", type=int, default=3, help="how often each side is measured; medians count")
-    parser.add_argument("--json", type=Path, help="where to write the figures", metavar="FILE")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--repeat", type=int, default=3, help="measurements of each side; the median counts")
+    parser.add_argument("--json", type=Path, help="write the figures to this file", metavar="FILE")
+    options = parser.parse_args(arguments)
     results: list[Result] = []
-    for nodes in asked.nodes:
-        results.append(measure(nodes, asked.repeat))
+    for nodes in options.nodes:
+        results.append(measure(nodes, options.repeat))
         publish(
             "setup against the floor, in the local cloud (SIMULATED products)",
             rows(results),
-            asked.json,
+            options.json,
             {
                 "benchmark": "setup_floor",
                 "simulated": True,
                 "goal": GOAL,
-                "results": [one.as_dict() for one in results],
+                "results": [result.as_dict() for result in results],
             },
         )
     return 0

@@ -1,5 +1,5 @@
-# A client: Perseus is built from its repository and started when the cluster is whole, until it prints rows with counts.
-apt-get -qq -o APT::Sandbox::User=root -o Acquire::Languages=none update # the image has no lists, and not all of these packages
+# A client: builds Perseus from its repository, starts it when all nodes are clustered, and waits for rows with counts.
+apt-get -qq -o APT::Sandbox::User=root -o Acquire::Languages=none update # the image has no package lists, and not all of these packages
 install_packages git python3 logrotate prometheus-node-exporter
 git clone -q "$repository" /opt/perseus/source
 (cd /opt/perseus/source && git checkout -q "$commit" && $build_command >/dev/null)
@@ -15,7 +15,7 @@ systemctl -q enable --now prometheus-node-exporter perseus-exporter logrotate.ti
 systemctl restart logrotate.timer
 for server in $servers; do wait_for in_cluster "$server"; done
 systemctl -q enable --now perseus
-# As many as Pegasus looks at: one that its window begins with, and those that it compares.
+# As many rows as Pegasus checks: the first row of its window, and the rows that it compares.
 rows_with_counts() {
     local rows
     rows=$(grep -cE '^\| [0-9]+ .*\| *[1-9][0-9]* *\|$' /var/log/perseus/perseus.log) && ((rows > ready_rows))

@@ -1,11 +1,11 @@
-# What the floor's scripts share. Each is run by one ssh as root, with the host's configuration files as a tar on stdin.
-# Given as variables: mirror, servers (addresses), size, namespace, targets, and what names packages.
+# Shared part of the floor's scripts. Each runs in one ssh as root, with the host's configuration files as a tar on stdin.
+# Variables: mirror, servers (addresses), size, namespace, targets, and the packages.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 work=$(mktemp -d /var/tmp/floor-XXXXXX)
 trap 'rm -rf "$work" /usr/sbin/policy-rc.d' EXIT
 
-# Downloads side by side, each checked where a checksum is published.
+# Downloads files in parallel and verifies them if a checksum is published.
 download() {
     local url jobs=()
     for url in "$@"; do
@@ -22,7 +22,7 @@ verify() {
     fi
 }
 
-# All packages in one go. No service starts with a package's example for a configuration.
+# Installs all packages in one call. No service may start with the example configuration of its package.
 install_packages() {
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod +x /usr/sbin/policy-rc.d
@@ -31,8 +31,8 @@ install_packages() {
     rm /usr/sbin/policy-rc.d
 }
 
-# The answer of a server node over the info protocol, without a process for each question.
-ask() {
+# Queries a server node over the info protocol, without a process per query.
+query() {
     local line length
     { exec 3<>"/dev/tcp/$1/3000"; } 2>/dev/null || return 1
     printf -v length '%02x' $((${#2} + 1))
@@ -48,5 +48,5 @@ wait_for() {
 }
 
 in_cluster() {
-    ask "$1" "cluster-stable:size=$size;ignore-migrations=true"
+    query "$1" "cluster-stable:size=$size;ignore-migrations=true"
 }

@@ -1,4 +1,4 @@
-"""The logic of the benchmarks: figures and tables, files for another environment, end states, multiplied events."""
+"""The logic of the benchmarks: figures, tables, files for another environment, end states, multiplied events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import replay_events, setup_floor
+from benchmarks import end_states, replay_events, setup_floor
 from benchmarks.actions import Measured
 from benchmarks.common import BenchmarkError, Figure, processor_seconds, table
 from pegasus_driver.environment import EnvironmentHost
@@ -32,7 +32,7 @@ def test_a_table_is_aligned() -> None:
     assert text.splitlines() == ["name        s", "------  -----", "a       10.00", "longer   1.00"]
 
 
-def test_processor_seconds_are_those_of_the_living_and_of_whom_they_waited_for() -> None:
+def test_processor_seconds_include_reaped_processes() -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     lines = [
         f"1 (systemd) S 0 1 1 0 -1 4194560 1 2 3 4 {ticks} {ticks} {2 * ticks} {ticks} 20 0 1 0 5 100 200",
@@ -43,7 +43,7 @@ def test_processor_seconds_are_those_of_the_living_and_of_whom_they_waited_for()
 
 
 def test_actions_without_a_floor_have_no_ratio() -> None:
-    measured = Measured(say=lambda *_, **__: None)
+    measured = Measured(report=lambda *_, **__: None)
     measured.add("status", 2.0)
     measured.add("copy", 3.0)
     measured.add_floor("copy", 1.0)
@@ -51,23 +51,23 @@ def test_actions_without_a_floor_have_no_ratio() -> None:
     assert measured.as_dict()["status"]["floor"] is None
 
 
-def test_addresses_are_replaced_as_a_whole_and_at_the_same_time() -> None:
+def test_addresses_are_replaced_as_words_and_in_one_pass() -> None:
     old = {("server", 1): host("server", 1, "10.0.0.1", "i-1a"), ("server", 2): host("server", 2, "10.0.0.12", "i-2b")}
     new = {("server", 1): host("server", 1, "10.0.0.12", "i-3c"), ("server", 2): host("server", 2, "10.0.0.1", "i-4d")}
-    replaced = setup_floor.replacements(old, new)
+    replaced = end_states.replacements(old, new)
     text = b"10.0.0.1:3000 10.0.0.12 110.0.0.1 10.0.0.1.5 i-1a i-1ab <10.0.0.12>."
     assert (
-        setup_floor.readdress(text, replaced) == b"10.0.0.12:3000 10.0.0.1 110.0.0.1 10.0.0.1.5 i-3c i-1ab <10.0.0.1>."
+        end_states.readdress(text, replaced) == b"10.0.0.12:3000 10.0.0.1 110.0.0.1 10.0.0.1.5 i-3c i-1ab <10.0.0.1>."
     )
 
 
 def test_a_readdressed_tar_keeps_owner_and_mode() -> None:
     target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as made:
+    with tarfile.open(fileobj=target, mode="w") as original:
         member = tarfile.TarInfo("etc/conf")
         member.size, member.mode, member.uname = 8, 0o640, "grafana"
-        made.addfile(member, io.BytesIO(b"10.0.0.1"))
-    changed = setup_floor.readdressed_tar(target.getvalue(), {b"10.0.0.1": b"10.0.0.100"})
+        original.addfile(member, io.BytesIO(b"10.0.0.1"))
+    changed = end_states.readdressed_tar(target.getvalue(), {b"10.0.0.1": b"10.0.0.100"})
     with tarfile.open(fileobj=io.BytesIO(changed)) as found:
         member = found.getmember("etc/conf")
         stream = found.extractfile(member)
@@ -78,22 +78,22 @@ def test_a_readdressed_tar_keeps_owner_and_mode() -> None:
 def test_end_states_are_compared_in_both_directions() -> None:
     key = ("server", 1)
     pegasus = {key: {"package a": "1", "file /x": "file 644", "unit u": "active"}}
-    assert setup_floor.differing(pegasus, pegasus) == []
+    assert end_states.differing(pegasus, pegasus) == []
     floor = {key: {"package a": "2", "unit u": "active", "file /y": "file 600"}}
-    assert setup_floor.differing(pegasus, floor) == [
+    assert end_states.differing(pegasus, floor) == [
         "server 1: file /x: Pegasus file 644, floor -",
         "server 1: file /y: Pegasus -, floor file 600",
         "server 1: package a: Pegasus 1, floor 2",
     ]
 
 
-def test_a_script_of_the_floor_that_fails_is_told_with_its_words() -> None:
+def test_a_failed_script_of_the_floor_is_reported_with_its_error() -> None:
     process = subprocess.Popen(["sh", "-c", "echo no space >&2; exit 3"], stderr=subprocess.PIPE, text=True)
-    with pytest.raises(BenchmarkError, match="server 1 ended with 3: no space"):
-        setup_floor.ended({("server", 1): process}, time.monotonic())
+    with pytest.raises(BenchmarkError, match="server 1 failed with exit code 3: no space"):
+        setup_floor.wait_for({("server", 1): process}, time.monotonic())
 
 
-def test_multiplied_events_have_the_asked_hosts_and_end_with_their_counts() -> None:
+def test_multiplied_events_have_all_hosts_and_end_with_their_statistics() -> None:
     events = list(replay_events.multiplied(replay_events.recorded(), 30))
     hosts = {str(event["event_data"].get("host", "")) for event in events} - {"", "localhost"}
     assert len(hosts) == 30

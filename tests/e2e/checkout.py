@@ -1,4 +1,4 @@
-"""A clean clone of this tree, driven from outside, and what all tests of an environment ask it and its hosts."""
+"""A clean clone of this tree, used from outside, and the queries that all tests of an environment share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Run:
-    """One finished command of the driver with --output json."""
+    """A finished command of the driver with --output json."""
 
     code: int
     seconds: float
@@ -34,23 +34,24 @@ class Run:
         self.end = next((record for record in reversed(self.records) if record.get("type") == "end"), {})
 
     def why(self) -> str:
-        """What to print when the run isn't what a test expected."""
+        """Return the failures and error output of a run, for the message of a failed assertion."""
         return json.dumps(self.end.get("failures") or self.end, indent=1)[:6000] + "\n" + self.stderr[-3000:]
 
 
 @dataclass
 class Checkout:
-    """What a newcomer has after `git clone`, and how the driver is called there.
+    """A clone as a newcomer has it, and the driver in it.
 
-    `arguments` are given to each command; `patience` is the longest that one may take, in seconds.
+    :param arguments: for every command
+    :param timeout: seconds for every command
     """
 
     path: Path
     arguments: list[str] = field(default_factory=list)
-    patience: float = 900
+    timeout: float = 900
 
     def renew(self) -> None:
-        """Put every file as this tree has it: what git tracks, and what a commit of the tree would track."""
+        """Copy all tracked and new files of this tree, without ignored files."""
         names = output(["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]).splitlines()
         for name in names:
             source, target = ROOT / name, self.path / name
@@ -66,7 +67,7 @@ class Checkout:
     def driver(self, *arguments: str) -> Run:
         began = time.monotonic()
         done = subprocess.run(
-            self.command(*arguments), cwd=self.path, capture_output=True, text=True, timeout=self.patience, check=False,
+            self.command(*arguments), cwd=self.path, capture_output=True, text=True, timeout=self.timeout, check=False,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         seconds = time.monotonic() - began
@@ -84,25 +85,25 @@ class Checkout:
         return self.path / ".pegasus" / "local-cloud"
 
     def kept(self, environment: str) -> Path:
-        """The folder with an environment's keys."""
+        """Return the folder with an environment's keys."""
         return self.path / ".pegasus/local/us-east-1" / environment
 
     def traces(self) -> list[str]:
-        """All that the local cloud of this checkout has on this machine, apart from the image and the caches."""
+        """Return everything that the local cloud of this checkout left on this machine, except image and caches."""
         label = f"label=pegasus.local-cloud={self.state}"
         listings = (["docker", "ps", "--all", "--filter", label], ["docker", "network", "ls", "--filter", label])
         found = [line for argv in listings for line in output([*argv, "--format", "{{.ID}}"]).splitlines()]
         if Path("/dev/loop-control").exists() and os.geteuid() == 0:
             loops = output(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"]).splitlines()
             found += [line for line in loops if str(self.state) in line]
-        # ssh's shared connections end by themselves.
+        # ssh's shared connections end on their own.
         found += [command for command in processes() if str(self.path) in command and "[mux]" not in command]
         keys = self.path / ".pegasus/local"
         return found + [str(path) for path in (self.state, *(keys.iterdir() if keys.exists() else [])) if path.exists()]
 
 
 def records_of(text: str) -> list[dict[str, Any]]:
-    """The records among the lines of --output json."""
+    """Return the records of --output json."""
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
@@ -111,7 +112,7 @@ def output(argv: list[str]) -> str:
 
 
 def processes() -> list[str]:
-    """The command lines of all processes but this one."""
+    """Return the command lines of all other processes."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         if file.parent.name == str(os.getpid()):
@@ -123,27 +124,27 @@ def processes() -> list[str]:
     return found
 
 
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Wait for a condition and return what it returned; fail with `what` after so many seconds."""
+def until(condition: Callable[[], Any], seconds: float, expected: str) -> Any:
+    """Wait until a condition is true and return its value. Fail with ``expected`` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"expected within {seconds:.0f} s: {expected}"
         time.sleep(0.2)
 
 
 def get(url: str, password: str = "") -> Any:
-    request_ = urllib.request.Request(url)
+    request = urllib.request.Request(url)
     if password:
-        request_.add_header("Authorization", "Basic " + b64encode(f"admin:{password}".encode()).decode())
-    with urllib.request.urlopen(request_, timeout=10) as answer:
+        request.add_header("Authorization", "Basic " + b64encode(f"admin:{password}".encode()).decode())
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
 
 
 def on_host(checkout: Checkout, address: str, *command: str) -> str:
-    """Runs a command over ssh with the environment's key, without Ansible."""
+    """Run a command over ssh with the environment's key, without Ansible."""
     key = checkout.kept("Benchmark") / "id_ed25519"
     options = ["UserKnownHostsFile=/dev/null", "StrictHostKeyChecking=no", "LogLevel=ERROR"]
     flags = [flag for option in options for flag in ("-o", option)]
@@ -151,7 +152,7 @@ def on_host(checkout: Checkout, address: str, *command: str) -> str:
 
 
 def ec2() -> Any:
-    """EC2 itself, as the local cloud's endpoint answers."""
+    """Return a client of the local cloud's EC2 endpoint."""
     port = os.environ.get("PEGASUS_LOCAL_PORT") or "4570"
     return boto3.client(
         "ec2", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
@@ -169,12 +170,14 @@ class Ec2Instance:
 
 
 def instances() -> dict[str, Ec2Instance]:
-    """All instances that aren't terminated, by name, as EC2 describes them."""
+    """Return all instances that aren't terminated, by name, as EC2 describes them."""
     found = {}
     for reservation in ec2().describe_instances()["Reservations"]:
-        for one in reservation["Instances"]:
-            seen = Instance.from_description(one)
-            if seen.state != "terminated":
-                expires = seen.tags.get("pegasus:expires", "")
-                found[seen.name] = Ec2Instance(seen.id, seen.name, seen.state, seen.private_ip, expires)
+        for description in reservation["Instances"]:
+            instance = Instance.from_description(description)
+            if instance.state != "terminated":
+                expires = instance.tags.get("pegasus:expires", "")
+                found[instance.name] = Ec2Instance(
+                    instance.id, instance.name, instance.state, instance.private_ip, expires
+                )
     return found

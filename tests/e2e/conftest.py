@@ -1,8 +1,8 @@
-"""What the tests of a whole environment share: a clone, the logs after a failure, a sound start for the next test.
+"""Shared by the tests of an environment: a clone, the logs after a failure, a healthy start for the next test.
 
-The tests of a module live through one environment's life, in their order, because making an environment takes over a
-minute. Each starts from what `setup` leaves; one that goes on from another test says so with `follows`. After a failure
-the environment is healed before the next test, so that each failure tells of itself and not of the one before.
+The tests of a module run in their order and share one environment, because its setup takes over a minute. Each starts
+from the state after `setup`. A test that depends on another has the mark `follows`. After a failure, the environment is
+repaired before the next test, so that one failure doesn't cause others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.host_logs import containers_of, host_logs
 
 @pytest.fixture(scope="session")
 def place(worker_id: str) -> Iterator[None]:
-    """Where the local cloud of this stream of tests is: with `-n 2` they are two, which have nothing in common."""
+    """Port and network of this worker's local cloud: with `-n 2`, two independent local clouds run in parallel."""
     number = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
     first = Settings.from_environment(ROOT)
     network = int(ip_network(first.network).network_address) ^ number << 16
@@ -33,7 +33,7 @@ def place(worker_id: str) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def clone(place: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """One clone for all modules of a stream: its virtual environment is made by the first command, and once."""
+    """A clone for all modules of a worker. Its first command creates its virtual environment."""
     path = tmp_path_factory.mktemp("clone") / "pegasus"
     path.mkdir()
     return Checkout(path)
@@ -41,32 +41,30 @@ def clone(place: None, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 @pytest.fixture(scope="module")
 def checkout(clone: Checkout) -> Iterator[Checkout]:
-    """The clone as it was at first, for one environment's life; nothing of that is left after it."""
+    """The clone in its initial state, for one environment. The local cloud stops after the module."""
     clone.renew()
     yield clone
     clone.driver("local", "stop")
 
 
 @dataclass
-class Life:
-    """How far an environment has come."""
+class Progress:
+    """The state of a module's environment."""
 
     failed: set[str] = field(default_factory=set)
     checkout: Any = None
-    # Since the last failure nobody has set it up again.
-    unsound: bool = False
-    # Why there is no environment any more.
-    lost: str = ""
+    needs_repair: bool = False  # after a failed test
+    lost: str = ""  # why the environment doesn't exist anymore
 
 
-LIFE: pytest.StashKey[Life] = pytest.StashKey()
+PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
 
 
-def life_of(item: pytest.Item) -> tuple[Life, Any]:
-    """The life that a test is part of, and its Python module."""
+def progress_of(item: pytest.Item) -> tuple[Progress, Any]:
+    """Return the progress of a test's module, and that module."""
     module = item.getparent(pytest.Module)
     assert module is not None
-    return module.stash.setdefault(LIFE, Life()), module.obj
+    return module.stash.setdefault(PROGRESS, Progress()), module.obj
 
 
 @pytest.hookimpl(wrapper=True)
@@ -74,30 +72,30 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if not report.failed:
         return report
-    life, _ = life_of(item)
-    life.failed.add(item.name)
-    life.checkout = getattr(item, "funcargs", {}).get("checkout") or life.checkout
+    progress, _ = progress_of(item)
+    progress.failed.add(item.name)
+    progress.checkout = getattr(item, "funcargs", {}).get("checkout") or progress.checkout
     if call.when == "setup":
-        life.lost = f"it couldn't be made for {item.name}"
-    life.unsound = True
-    if life.checkout is not None:
-        logs = host_logs(containers_of(f"pegasus.local-cloud={life.checkout.state}"))
+        progress.lost = f"its setup failed for {item.name}"
+    progress.needs_repair = True
+    if progress.checkout is not None:
+        logs = host_logs(containers_of(f"pegasus.local-cloud={progress.checkout.state}"))
         report.sections.append(("The hosts' logs", logs))
     return report
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Heal what a failed test has left; skip what can't be tested any more, and say why."""
-    life, module = life_of(item)
+    """Repair the environment after a failed test. Skip tests that depend on the failure, with the reason."""
+    progress, module = progress_of(item)
     for mark in item.iter_markers("follows"):
-        assert hasattr(module, mark.args[0]), f"{item.name} follows a test that isn't there"
-        if mark.args[0] in life.failed:
-            pytest.skip(f"it goes on from {mark.args[0]}, which failed")
+        assert hasattr(module, mark.args[0]), f"{item.name} follows an unknown test"
+        if mark.args[0] in progress.failed:
+            pytest.skip(f"it depends on {mark.args[0]}, which failed")
     if not {"environment", "monitored"} & set(getattr(item, "fixturenames", ())):
         return
-    if life.unsound and not life.lost:
-        life.lost = module.heal(life.checkout)
-        life.unsound = False
-    if life.lost:
-        pytest.skip(f"there is no environment: {life.lost}")
+    if progress.needs_repair and not progress.lost:
+        progress.lost = module.repair(progress.checkout)
+        progress.needs_repair = False
+    if progress.lost:
+        pytest.skip(f"the environment doesn't exist: {progress.lost}")

@@ -1,7 +1,7 @@
-"""The life of an environment in the local cloud, from a clean clone, as the README tells it.
+"""An environment in the local cloud from setup to destroy, in a clean clone, as in the README.
 
-The tests of a module run in order and share one environment (see conftest.py). Each looks at the effect itself (over
-the wire, over HTTP, at the container engine), not at what Pegasus says of it.
+The tests of a module run in order and share one environment (see conftest.py). Each checks the effect itself (the
+protocols of the products, the container engine), not what Pegasus reports.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 SERVERS, CLIENTS, HOSTS = 3, 1, 5
 
 
-def heal(checkout: Checkout) -> str:
-    """Bring the environment to what a test starts from, after one that failed; says why that can't be done, or ''."""
+def repair(checkout: Checkout) -> str:
+    """Restore the state from which each test starts. Return why that failed, or an empty text."""
     run = checkout.driver("setup")
-    grown = [node["index"] for node in run.end.get("report", {}).get("nodes", []) if node["kind"] == "server"][SERVERS:]
-    for index in grown if run.code == 0 else []:
+    added = [node["index"] for node in run.end.get("report", {}).get("nodes", []) if node["kind"] == "server"][SERVERS:]
+    for index in added if run.code == 0 else []:
         run = checkout.driver("remove-node", str(index), "--force")
-    return "" if run.code == 0 else f"it couldn't be set up again: {run.why()}"
+    return "" if run.code == 0 else f"setup failed again: {run.why()}"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def environment(checkout: Checkout) -> dict[str, Any]:
     """The first command of the README."""
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
-    assert [one["text"] for one in run.records if one["type"] == "warning" and not one["deprecation"]] == []
+    assert [record["text"] for record in run.records if record["type"] == "warning" and not record["deprecation"]] == []
     return run.end["report"]
 
 
@@ -73,38 +73,38 @@ def reached(checkout: Checkout, address: str) -> bool:
 
 
 def block_devices(checkout: Checkout, address: str, pattern: str) -> int:
-    """How many block devices of a host match; lsblk would list those of the machine that all containers share."""
+    """Count the block devices of a host that match. lsblk would list those of the machine that all containers share."""
     return len(on_host(checkout, address, "find", "/dev", "-type", "b", "-regex", f"'{pattern}'").split())
 
 
 def of_kind(checkout: Checkout, name: str) -> list[str]:
-    """The addresses of Benchmark-1, -2, ... (or BenchmarkClient-1, ...) in the order of their indexes."""
-    found = {one.name: one.address for one in instances().values() if one.name.rpartition("-")[0] == name}
+    """Return the addresses of Benchmark-1, -2, ... (or BenchmarkClient-1, ...) by index."""
+    found = {host.name: host.address for host in instances().values() if host.name.rpartition("-")[0] == name}
     return [found[key] for key in sorted(found, key=lambda text: int(text.rpartition("-")[2]))]
 
 
 def process(checkout: Checkout, address: str, service: str) -> int:
-    """The id of a service's process; another one after each start, 0 without one."""
+    """Return the id of a service's process, 0 if it isn't running. It changes with each start."""
     return int(on_host(checkout, address, "systemctl", "show", "--property=MainPID", "--value", service))
 
 
 def processes(checkout: Checkout) -> dict[str, int]:
-    """The process of every host's own service, by the host's name."""
+    """Return the process of the main service of every host, by the host's name."""
     services = {"Benchmark": "aerospike", "BenchmarkClient": "perseus", "BenchmarkGrafana": "grafana-server"}
     return {
-        name: process(checkout, one.address, services[name.rpartition("-")[0]])
-        for name, one in instances().items()
-        if one.state == "running"
+        name: process(checkout, instance.address, services[name.rpartition("-")[0]])
+        for name, instance in instances().items()
+        if instance.state == "running"
     }
 
 
-def told(run: Run) -> str:
-    """Everything that a run printed."""
+def printed(run: Run) -> str:
+    """Return everything that a run printed."""
     return json.dumps(run.records) + run.stderr
 
 
 def scraped(checkout: Checkout) -> dict[str, str]:
-    """The health of Prometheus's targets by address and port."""
+    """Return the health of Prometheus's targets by address and port."""
     (monitor,) = of_kind(checkout, "BenchmarkGrafana")
     targets = get(f"http://{monitor}:9090/api/v1/targets?state=active")["data"]["activeTargets"]
     return {re.sub(r"^https?://([^/]+)/.*", r"\1", target["scrapeUrl"]): target["health"] for target in targets}
@@ -139,13 +139,13 @@ def log_tail(checkout: Checkout, address: str) -> str:
 
 
 def rows_of(checkout: Checkout, address: str) -> list[int]:
-    """The total of each row that Perseus has printed."""
+    """Return the total of each row that Perseus printed last."""
     text = log_tail(checkout, address)
     return [int(line.rsplit("|", 2)[1].replace(",", "")) for line in text.splitlines() if re.match(r"\|\s*\d", line)]
 
 
 def operations(address: str, namespace: str) -> int:
-    """Successful client operations that a server has counted, batches' records included."""
+    """Return the successful client operations that a server counted, including the records of batches."""
     values = info_pairs(address, f"namespace/{namespace}")
     names = (
         "client_read_success",
@@ -177,10 +177,10 @@ def test_every_prometheus_target_is_up(environment, addresses):
     targets = get(f"http://{monitor}:9090/api/v1/targets?state=active")["data"]["activeTargets"]
     assert {target["health"] for target in targets} == {"up"}
     scraped = {re.sub(r"^https?://([^/]+)/.*", r"\1", target["scrapeUrl"]) for target in targets}
-    wanted = {f"{address}:9100" for group in addresses.values() for address in group}
-    wanted |= {f"{address}:9145" for address in addresses["server"]}
-    assert wanted <= scraped
-    # The exporter speaks for a server: Prometheus has that server's own figure.
+    expected = {f"{address}:9100" for group in addresses.values() for address in group}
+    expected |= {f"{address}:9145" for address in addresses["server"]}
+    assert expected <= scraped
+    # Each exporter reports the figures of its own server.
     found = get(f"http://{monitor}:9090/api/v1/query?query=aerospike_node_stats_cluster_size")["data"]["result"]
     assert {sample["value"][1] for sample in found} == {str(SERVERS)} and len(found) == SERVERS, found
 
@@ -198,14 +198,14 @@ def test_dashboards_are_in_grafana(environment, addresses, config):
 
 @pytest.fixture(scope="module")
 def client(addresses: dict[str, list[str]]) -> Iterator[Any]:
-    """The official client, given one node only."""
+    """The official client. It gets one node and finds the others."""
     connected = aerospike.client({"hosts": [(addresses["server"][0], 3000)]}).connect()
     yield connected
     connected.close()
 
 
 def test_a_host_whose_key_changed_is_not_trusted(checkout, environment, addresses):
-    """Keys are accepted at first contact and checked afterwards. They are kept by instance, not by address."""
+    """Keys are accepted on first contact and checked from then on. They belong to the instance, not to the address."""
     known = str(checkout.kept("Benchmark") / "known_hosts")
 
     def knows(name: str) -> bool:
@@ -215,11 +215,11 @@ def test_a_host_whose_key_changed_is_not_trusted(checkout, environment, addresse
         command = [checkout.path / "pegasus-driver", "connect-cluster", "2", "--", "hostname"]
         return subprocess.run(command, cwd=checkout.path, capture_output=True, text=True, timeout=120, check=False)
 
-    assert all(knows(one.id) and not knows(one.address) for one in instances().values())
+    assert all(knows(instance.id) and not knows(instance.address) for instance in instances().values())
     address = addresses["server"][1]
     kept = "/root/host-keys"
     try:
-        # In one go: without keys nobody gets in any more.
+        # In one command: without keys, no other connection works.
         swap = f"mkdir {kept} && mv /etc/ssh/ssh_host_* {kept} && ssh-keygen -A"
         on_host(checkout, address, "sh", "-c", f"'{swap}'")
         refused = connect()
@@ -235,7 +235,7 @@ def test_a_second_setup_changes_nothing(checkout, environment):
     assert run.end["changed"] == 0, [r for r in run.records if r.get("status") == "changed"]
 
 
-def test_the_playbook_does_the_same_without_the_driver(checkout, environment):
+def test_the_playbook_works_without_the_driver(checkout, environment):
     done = checkout.playbook("playbooks/setup.yml")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     recap = re.findall(
@@ -259,7 +259,7 @@ def test_threads_reach_the_clients_and_nothing_else_changes(checkout, addresses)
 
 
 @pytest.mark.follows("test_threads_reach_the_clients_and_nothing_else_changes")
-def test_wrong_threads_never_reach_a_client(checkout, addresses):
+def test_invalid_threads_never_reach_a_client(checkout, addresses):
     threads = checkout.path / "threads.yaml"
     good = threads.read_text()
     threads.write_text(good.replace("write: 2", 'write: "2"', 1))
@@ -270,7 +270,7 @@ def test_wrong_threads_never_reach_a_client(checkout, addresses):
     assert "write: 2\n" in on_host(checkout, addresses["client"][0], "cat", "/var/lib/perseus/threads.yaml")
 
 
-def test_a_stopped_node_loses_no_record_and_returns(checkout, environment, addresses, client):
+def test_a_stopped_node_loses_no_record_and_restarts(checkout, environment, addresses, client):
     keys = [("Test", "e2e", number) for number in range(300)]
     for key in keys:
         client.put(key, {"n": key[2]})
@@ -285,7 +285,7 @@ def test_a_stopped_node_loses_no_record_and_returns(checkout, environment, addre
     status = checkout.driver("status")
     assert status.code == 0 and status.end["report"]["cluster"]["stable"] is False
     assert [node["service"] for node in status.end["report"]["nodes"] if node["kind"] == "server"][1] == "stopped"
-    assert "Benchmark-2: database: expected running, found stopped" in told(status)
+    assert "Benchmark-2: database: expected running, found stopped" in printed(status)
 
     run = checkout.driver("restart-node", "2")
     assert run.code == 0, run.why()
@@ -294,19 +294,19 @@ def test_a_stopped_node_loses_no_record_and_returns(checkout, environment, addre
 
 
 @pytest.mark.follows("test_threads_reach_the_clients_and_nothing_else_changes")
-def test_copy_threads_is_proven_by_perseus_itself(checkout, addresses):
+def test_copy_threads_is_verified_in_the_rows_of_perseus(checkout, addresses):
     edit(checkout.path / "threads.yaml", "write: 2\n", "write: 4\n")
     run = checkout.driver("copy-threads")
     assert run.code == 0, run.why()
-    assert "Perseus runs the load of threads.yaml" in told(run)
+    assert "Perseus runs the load of threads.yaml" in printed(run)
     for address in addresses["client"]:
         until(lambda a=address: re.search(r"\| Threads:\s*\| 4 ", log_tail(checkout, a)), 40, "four write threads")
     run = checkout.driver("copy-threads")
     assert run.code == 0 and run.end["changed"] == 0, run.why()
 
 
-@pytest.mark.follows("test_copy_threads_is_proven_by_perseus_itself")
-def test_a_client_that_does_not_take_the_load_over_is_reported(checkout, addresses):
+@pytest.mark.follows("test_copy_threads_is_verified_in_the_rows_of_perseus")
+def test_a_client_that_does_not_apply_the_load_is_reported(checkout, addresses):
     (address,) = addresses["client"]
     number = process(checkout, address, "perseus")
     on_host(checkout, address, "kill", "-STOP", str(number))
@@ -316,22 +316,22 @@ def test_a_client_that_does_not_take_the_load_over_is_reported(checkout, address
     finally:
         on_host(checkout, address, "kill", "-CONT", str(number))
     assert run.code == 5, run.why()
-    assert "BenchmarkClient-1" in told(run) and re.search(r"its process has \d+ workload threads", told(run))
+    assert "BenchmarkClient-1" in printed(run) and re.search(r"its process has \d+ workload threads", printed(run))
     assert checkout.driver("copy-threads").code == 0
 
 
-def test_a_node_that_does_not_exist_or_is_in_the_asked_state(checkout, environment, addresses):
+def test_an_unknown_node_is_refused_and_a_running_node_left_alone(checkout, environment, addresses):
     before = processes(checkout)
     for action in ("stop-node", "kill-node", "restart-node", "remove-node"):
         run = checkout.driver(action, "9")
         assert run.code == 2, run.why()
-        assert "expected the index of a server node that exists: 1, 2, 3" in told(run)
+        assert "expected the index of a server node that exists: 1, 2, 3" in printed(run)
     run = checkout.driver("restart-node", "1")
-    assert run.code == 0 and run.end["changed"] == 0 and "already running" in told(run), run.why()
+    assert run.code == 0 and run.end["changed"] == 0 and "already running" in printed(run), run.why()
     assert processes(checkout) == before
 
 
-def test_a_killed_node_is_missed_and_brought_back(checkout, environment, addresses):
+def test_a_killed_node_is_reported_and_restarted(checkout, environment, addresses):
     run = checkout.driver("kill-node", "3")
     assert run.code == 0, run.why()
     server = addresses["server"][2]
@@ -339,26 +339,26 @@ def test_a_killed_node_is_missed_and_brought_back(checkout, environment, address
     assert set(state.split()) == {"Result=signal", "ExecMainStatus=9", "ActiveState=failed"}
     assert len({stable_key(address, 2) for address in addresses["server"][:2]}) == 1
     again = checkout.driver("kill-node", "3")
-    assert again.code == 0 and again.end["changed"] == 0 and "already stopped" in told(again), again.why()
+    assert again.code == 0 and again.end["changed"] == 0 and "already stopped" in printed(again), again.why()
 
     refused = checkout.driver("stop-node", "2")
-    assert refused.code != 0 and "2 of 3 nodes would be down" in told(refused), refused.why()
+    assert refused.code != 0 and "2 of 3 nodes would be down" in printed(refused), refused.why()
     assert info_value(addresses["server"][1], "build")
 
-    # The clients go on without it, and say so.
+    # The clients continue without it and report that.
     number = process(checkout, addresses["client"][0], "perseus")
     run = checkout.driver("rerun-clients")
     assert run.code == 0, run.why()
-    assert f"the database on {server} is stopped: skipped" in told(run)
+    assert f"the database on {server} is stopped: skipped" in printed(run)
     assert process(checkout, addresses["client"][0], "perseus") != number
 
-    # A setup brings it back.
+    # A setup restarts it.
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
     assert len({stable_key(address, SERVERS) for address in addresses["server"]}) == 1
 
 
-def test_force_stops_more_than_the_copies_survive(checkout, environment, addresses):
+def test_force_stops_more_nodes_than_there_are_spare_copies(checkout, environment, addresses):
     assert checkout.driver("stop-node", "3").code == 0
     run = checkout.driver("stop-node", "2", "--force")
     assert run.code == 0, run.why()
@@ -369,7 +369,7 @@ def test_force_stops_more_than_the_copies_survive(checkout, environment, address
     assert len({stable_key(address, SERVERS) for address in addresses["server"]}) == 1
 
 
-def test_a_grown_cluster_is_known_without_a_setup(checkout, environment, config):
+def test_added_nodes_are_used_without_a_setup(checkout, environment, config):
     before = processes(checkout)
     run = checkout.driver("add-nodes")
     assert run.code == 0, run.why()
@@ -378,47 +378,47 @@ def test_a_grown_cluster_is_known_without_a_setup(checkout, environment, config)
     servers = of_kind(checkout, "Benchmark")
     assert sorted(set(after) - set(before)) == ["Benchmark-4"] and len(servers) == SERVERS + 1
     assert len({stable_key(address, SERVERS + 1) for address in servers}) == 1
-    # Prometheus reads it, and the client that was there before uses it.
+    # Prometheus scrapes the new node, and the existing client uses it.
     health = scraped(checkout)
     assert health[f"{servers[3]}:9145"] == health[f"{servers[3]}:9100"] == "up"
     counted = operations(servers[3], config["pegasus_namespace"])
     until(lambda: operations(servers[3], config["pegasus_namespace"]) > counted + 20, 30, "the new node is used")
 
 
-@pytest.mark.follows("test_a_grown_cluster_is_known_without_a_setup")
-def test_a_setup_keeps_the_grown_cluster_and_restarts_nothing(checkout, environment):
+@pytest.mark.follows("test_added_nodes_are_used_without_a_setup")
+def test_a_setup_keeps_the_added_nodes_and_restarts_nothing(checkout, environment):
     before = processes(checkout)
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
-    assert "keeps its 4 nodes, although 3 were asked for" in told(run)
+    assert "keeps its 4 nodes, although 3 were asked for" in printed(run)
     assert run.end["report"]["cluster"]["size"] == SERVERS + 1
     assert processes(checkout) == before
     again = checkout.driver("setup")
     assert again.code == 0 and again.end["changed"] == 0, [r for r in again.records if r.get("status") == "changed"]
 
 
-@pytest.mark.follows("test_a_grown_cluster_is_known_without_a_setup")
-def test_a_removed_node_takes_no_record_with_it(checkout, environment, client):
+@pytest.mark.follows("test_added_nodes_are_used_without_a_setup")
+def test_a_removed_node_loses_no_record(checkout, environment, client):
     keys = [("Test", "removal", number) for number in range(500)]
     for key in keys:
         client.put(key, {"n": key[2]})
-    gone = instances()["Benchmark-4"]
+    removed = instances()["Benchmark-4"]
     run = checkout.driver("remove-node", "4")
     assert run.code == 0, run.why()
-    assert "quiesced" in told(run) and "no migration is left" in told(run)
+    assert "quiesced" in printed(run) and "no migration is left" in printed(run)
     assert "Benchmark-4" not in instances()
     servers = of_kind(checkout, "Benchmark")
     assert len(servers) == SERVERS and len({stable_key(address, SERVERS) for address in servers}) == 1
     assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(500))
-    until(lambda: not any(gone.address in target for target in scraped(checkout)), 40, "Prometheus forgets the node")
+    until(lambda: not any(removed.address in target for target in scraped(checkout)), 40, "Prometheus forgets the node")
 
     again = checkout.driver("remove-node", "4")
-    assert again.code == 0 and again.end["changed"] == 0 and "terminated already" in told(again), again.why()
+    assert again.code == 0 and again.end["changed"] == 0 and "terminated already" in printed(again), again.why()
     run = checkout.driver("restart-node", "4")
-    assert run.code == 2 and "is terminated; expected a node that exists" in told(run), run.why()
+    assert run.code == 2 and "is terminated; expected a node that exists" in printed(run), run.why()
 
 
-def test_the_clients_alone_follow_their_section_of_the_configuration(checkout, environment):
+def test_setup_clients_applies_the_configuration_of_the_clients(checkout, environment):
     before = processes(checkout)
     path = checkout.path / "group_vars/all/config.yml"
     edit(path, "perseus_client_record_size: 300 ", "perseus_client_record_size: 400 ")
@@ -437,23 +437,23 @@ def test_the_clients_alone_follow_their_section_of_the_configuration(checkout, e
     assert again.code == 0 and again.end["changed"] == 0, again.why()
 
 
-def test_a_build_that_fails_leaves_what_runs_and_shows_why(checkout, environment):
+def test_a_failed_build_is_reported_and_leaves_perseus_running(checkout, environment):
     addresses = of_kind(checkout, "BenchmarkClient")
     before = [process(checkout, address, "perseus") for address in addresses]
     sums = [on_host(checkout, address, "sha256sum", "/opt/perseus/perseus.jar") for address in addresses]
     command = """sh -c 'echo "[ERROR] Main.java:[3,7] cannot find symbol"; seq 100; exit 1'"""
     run = checkout.driver("rebuild-clients", "-e", json.dumps({"perseus_client_build_command": command}))
     assert run.code == 5, run.why()
-    assert "Main.java:[3,7] cannot find symbol" in told(run)
+    assert "Main.java:[3,7] cannot find symbol" in printed(run)
     assert [process(checkout, address, "perseus") for address in addresses] == before
     assert [on_host(checkout, address, "sha256sum", "/opt/perseus/perseus.jar") for address in addresses] == sums
 
 
-@pytest.mark.follows("test_the_clients_alone_follow_their_section_of_the_configuration")
-def test_perseus_is_built_once_handed_over_and_restarted(checkout, environment):
+@pytest.mark.follows("test_setup_clients_applies_the_configuration_of_the_clients")
+def test_perseus_is_built_once_copied_and_restarted(checkout, environment):
     addresses = of_kind(checkout, "BenchmarkClient")
     before = [process(checkout, address, "perseus") for address in addresses]
-    # Another command makes another program: the build leaves its mark in a place of its own on the host that builds.
+    # With another command, Perseus is built again. The build leaves a mark on the host that builds.
     command = "sh -c './build && echo x >> /var/tmp/builds'"
     changed = ["-e", json.dumps({"perseus_client_build_command": command})]
     run = checkout.driver("build-clients", *changed)
@@ -470,10 +470,10 @@ def test_perseus_is_built_once_handed_over_and_restarted(checkout, environment):
     assert run.code == 0, run.why()
     after = [process(checkout, address, "perseus") for address in addresses]
     assert all(after) and not set(after) & set(before)
-    assert on_host(checkout, addresses[0], "cat", "/var/tmp/builds") == "x\n"  # of this commit it was built already
+    assert on_host(checkout, addresses[0], "cat", "/var/tmp/builds") == "x\n"  # this commit was already built
 
 
-def test_the_end_is_moved_in_the_tag_and_in_the_instance(checkout, environment):
+def test_extend_changes_the_expiry_of_tag_and_instance(checkout, environment):
     def timer(address: str) -> str:
         return on_host(checkout, address, "systemctl", "show", "--property=ActiveState,UnitFileState",
                        "pegasus-expiry.timer")  # fmt: skip
@@ -481,43 +481,43 @@ def test_the_end_is_moved_in_the_tag_and_in_the_instance(checkout, environment):
     began = time.time()
     run = checkout.driver("extend", "2h")
     assert run.code == 0, run.why()
-    for one in instances().values():
-        end = datetime.strptime(one.expires, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    for instance in instances().values():
+        end = datetime.strptime(instance.expires, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         assert abs(end.timestamp() - began - 7200) < run.seconds + 5
-        unit = on_host(checkout, one.address, "cat", "/etc/systemd/system/pegasus-expiry.timer")
+        unit = on_host(checkout, instance.address, "cat", "/etc/systemd/system/pegasus-expiry.timer")
         assert f"OnCalendar={end:%Y-%m-%d %H:%M:%S} UTC" in unit
-        listed = on_host(checkout, one.address, "systemctl", "list-timers", "--no-pager", "pegasus-expiry.timer")
+        listed = on_host(checkout, instance.address, "systemctl", "list-timers", "--no-pager", "pegasus-expiry.timer")
         assert f"{end:%Y-%m-%d %H:%M:%S}" in listed
-        assert set(timer(one.address).split()) == {"ActiveState=active", "UnitFileState=enabled"}
+        assert set(timer(instance.address).split()) == {"ActiveState=active", "UnitFileState=enabled"}
     run = checkout.driver("extend", "0")
     assert run.code == 0, run.why()
-    for one in instances().values():
-        assert one.expires == "never"
-        assert set(timer(one.address).split()) == {"ActiveState=inactive", "UnitFileState=disabled"}
+    for instance in instances().values():
+        assert instance.expires == "never"
+        assert set(timer(instance.address).split()) == {"ActiveState=inactive", "UnitFileState=disabled"}
     assert checkout.driver("extend", "0").end["changed"] == 0
     assert checkout.driver("extend", "soon").code == 2
 
 
-def test_reaping_takes_what_is_past_its_end_and_names_what_it_cannot_read(checkout, environment):
-    there = instances()
+def test_reap_terminates_expired_instances_and_reports_an_invalid_expiry(checkout, environment):
+    before = instances()
     for name, text in (("BenchmarkClient-1", "2020-01-01T00:00:00Z"), ("BenchmarkGrafana-1", "tomorrow")):
-        ec2().create_tags(Resources=[there[name].id], Tags=[{"Key": "pegasus:expires", "Value": text}])
+        ec2().create_tags(Resources=[before[name].id], Tags=[{"Key": "pegasus:expires", "Value": text}])
     dry = checkout.driver("reap", "--dry-run")
-    assert dry.code == 0 and "BenchmarkClient-1" in told(dry), dry.why()
-    assert set(instances()) == set(there)
+    assert dry.code == 0 and "BenchmarkClient-1" in printed(dry), dry.why()
+    assert set(instances()) == set(before)
     run = checkout.driver("reap")
     assert run.code == 0, run.why()
-    assert "is 'tomorrow'" in told(run)
-    until(lambda: set(instances()) == set(there) - {"BenchmarkClient-1"}, 60, "one client is taken")
-    ec2().create_tags(Resources=[there["BenchmarkGrafana-1"].id], Tags=[{"Key": "pegasus:expires", "Value": "never"}])
+    assert "is 'tomorrow'" in printed(run)
+    until(lambda: set(instances()) == set(before) - {"BenchmarkClient-1"}, 60, "one client is terminated")
+    ec2().create_tags(Resources=[before["BenchmarkGrafana-1"].id], Tags=[{"Key": "pegasus:expires", "Value": "never"}])
     assert checkout.driver("reap").end["changed"] == 0
 
 
-@pytest.mark.follows("test_copy_threads_is_proven_by_perseus_itself")
-@pytest.mark.follows("test_a_killed_node_is_missed_and_brought_back")
-@pytest.mark.follows("test_a_removed_node_takes_no_record_with_it")
-def test_what_was_done_is_marked_in_grafana(checkout, addresses, config):
-    """Every action above, from its start to its end; the phases of a setup too."""
+@pytest.mark.follows("test_copy_threads_is_verified_in_the_rows_of_perseus")
+@pytest.mark.follows("test_a_killed_node_is_reported_and_restarted")
+@pytest.mark.follows("test_a_removed_node_loses_no_record")
+def test_every_action_has_an_annotation_in_grafana(checkout, addresses, config):
+    """Each action above has one, from its start to its end. So have the phases of a setup."""
 
     def marked(tag: str) -> list[dict[str, Any]]:
         url = f"http://{addresses['monitor'][0]}:3000/api/annotations?limit=5000&tags=Benchmark&tags={tag}"
@@ -542,8 +542,8 @@ def test_what_was_done_is_marked_in_grafana(checkout, addresses, config):
     assert not {"status", "validate"} & found.keys(), "nothing was changed"
 
 
-@pytest.mark.follows("test_the_clients_alone_follow_their_section_of_the_configuration")
-def test_a_stopped_instance_is_skipped_by_name_and_brought_back(checkout, environment):
+@pytest.mark.follows("test_setup_clients_applies_the_configuration_of_the_clients")
+def test_a_stopped_instance_is_skipped_and_started_by_setup(checkout, environment):
     run = checkout.driver("setup-clients")
     assert run.code == 0, run.why()
     stopped = instances()["BenchmarkClient-2"]
@@ -551,24 +551,24 @@ def test_a_stopped_instance_is_skipped_by_name_and_brought_back(checkout, enviro
     until(lambda: instances()["BenchmarkClient-2"].state == "stopped", 60, "a stopped client")
     run = checkout.driver("copy-threads")
     assert run.code == 0, run.why()
-    assert "BenchmarkClient-2 is skipped: its instance is stopped" in told(run)
+    assert "BenchmarkClient-2 is skipped: its instance is stopped" in printed(run)
     run = checkout.driver("setup-clients")
     assert run.code == 0, run.why()
     assert instances()["BenchmarkClient-2"].state == "running"
 
 
-def test_a_node_that_returns_with_blank_disks_is_prepared_again(checkout, environment):
-    """A stop and a start of its instance, as in the EC2 console: instance-store disks are blank then."""
+def test_a_node_with_blank_disks_is_prepared_again(checkout, environment):
+    """After a stop and start of an instance, as in the EC2 console, its instance-store disks are blank."""
     if not json.loads((checkout.state / "facts.json").read_text())["disks"]:
-        pytest.skip("the local cloud attaches no disks on this machine, so there is nothing on disk")
+        pytest.skip("the local cloud attaches no disks on this machine")
     before = processes(checkout)
     node = instances()["Benchmark-3"]
     ec2().stop_instances(InstanceIds=[node.id])
     until(lambda: instances()["Benchmark-3"].state == "stopped", 60, "a stopped node")
     run = checkout.driver("restart-node", "3")
-    assert run.code != 0 and "the instance of Benchmark-3 is stopped" in told(run), run.why()
+    assert run.code != 0 and "the instance of Benchmark-3 is stopped" in printed(run), run.why()
     ec2().start_instances(InstanceIds=[node.id])
-    until(lambda: instances()["Benchmark-3"].state == "running", 60, "a node that runs again")
+    until(lambda: instances()["Benchmark-3"].state == "running", 60, "a running node")
     address = instances()["Benchmark-3"].address
     until(lambda: reached(checkout, address), 60, "ssh")
     disks, partitions = "/dev/nvme[0-9]+n1", "/dev/nvme[0-9]+n1p[0-9]+"
@@ -576,29 +576,29 @@ def test_a_node_that_returns_with_blank_disks_is_prepared_again(checkout, enviro
     run = checkout.driver("restart-node", "3")
     assert run.code == 0, run.why()
     assert block_devices(checkout, address, partitions) == 5 * block_devices(checkout, address, disks) > 0
-    assert len({stable_key(one, SERVERS) for one in of_kind(checkout, "Benchmark")}) == 1
+    assert len({stable_key(server, SERVERS) for server in of_kind(checkout, "Benchmark")}) == 1
     after = processes(checkout)
     assert {name for name in before if before[name] != after[name]} == {"Benchmark-3"}
 
 
-def test_each_part_is_taken_and_made_alone(checkout, environment):
-    whole = instances()
+def test_each_part_is_destroyed_and_set_up_alone(checkout, environment):
+    existing = instances()
     for action, part in (("clients", "BenchmarkClient"), ("grafana", "BenchmarkGrafana"), ("cluster", "Benchmark")):
         run = checkout.driver(f"destroy-{action}")
         assert run.code == 0, run.why()
-        left = {name for name in whole if name.rpartition("-")[0] != part}
+        left = {name for name in existing if name.rpartition("-")[0] != part}
         assert set(instances()) == left
         again = checkout.driver(f"destroy-{action}")
-        assert again.code == 0 and again.end["changed"] == 0 and "nothing to destroy" in told(again), again.why()
+        assert again.code == 0 and again.end["changed"] == 0 and "nothing to destroy" in printed(again), again.why()
         run = checkout.driver(f"setup-{action}")
         assert run.code == 0, run.why()
         assert {name.rpartition("-")[0] for name in instances()} == {
             "Benchmark", "BenchmarkClient", "BenchmarkGrafana"
         }  # fmt: skip
-        whole = instances()
+        existing = instances()
     servers = of_kind(checkout, "Benchmark")
     assert len({stable_key(address, SERVERS) for address in servers}) == 1
-    # The cluster is another one, at other addresses perhaps: the clients are set up against it.
+    # The new cluster may have other addresses, so the clients must be set up for it.
     run = checkout.driver("setup-clients")
     assert run.code == 0, run.why()
     health = scraped(checkout)
@@ -623,14 +623,14 @@ def test_one_action_at_a_time(checkout, environment):
     try:
         assert first.stdout is not None and "Pegasus setup" in first.stdout.readline()  # it holds the environment
         run = checkout.driver("setup")
-        assert run.code == 2 and "has been running since" in told(run), run.why()
+        assert run.code == 2 and "has been running since" in printed(run), run.why()
     finally:
         text, _ = first.communicate(timeout=300)
     assert first.returncode == 0, text
 
 
-def test_no_secret_is_kept(checkout, environment):
-    """ansible-runner writes the environment of its process to disk; ours must not stay there."""
+def test_no_secret_is_left_in_the_run_folders(checkout, environment):
+    """ansible-runner writes the environment of its process to disk. It must be removed."""
     runs = checkout.path / ".pegasus/runs"
     assert runs.stat().st_mode & 0o077 == 0
     marker = "MARKER-OF-A-SECRET"
@@ -646,7 +646,7 @@ def test_no_secret_is_kept(checkout, environment):
 
 
 def test_ctrl_c_then_destroy_leaves_nothing(checkout, environment):
-    """Kills a setup in the middle of a rebuild; destroy takes what is there."""
+    """Interrupt a setup in the middle. Destroy removes everything."""
     assert checkout.driver("destroy").code == 0
     process = subprocess.Popen(
         [checkout.path / "pegasus-driver", "setup", "--output", "json"],
@@ -666,7 +666,7 @@ def test_ctrl_c_then_destroy_leaves_nothing(checkout, environment):
     assert not (checkout.kept("Benchmark") / "id_ed25519").exists()
 
 
-def test_destroying_nothing_says_so(checkout):
+def test_destroy_reports_that_nothing_exists(checkout):
     run = checkout.driver("destroy")
     assert run.code == 0
     assert "nothing to destroy" in run.end["message"]

@@ -35,12 +35,12 @@ class Monitored:
 
     def value(self, query: str) -> float:
         """Return the single sample of a query."""
-        (sample,) = panels.ask(self.prometheus, query)
+        (sample,) = panels.samples_of(self.prometheus, query)
         return float(sample["value"][1])
 
     def firing(self, alert: str, **labels: str) -> list[dict[str, str]]:
         """Return the labels of an alert that fires now with these labels."""
-        found = panels.ask(self.prometheus, f'ALERTS{{alertname="{alert}",alertstate="firing"}}')
+        found = panels.samples_of(self.prometheus, f'ALERTS{{alertname="{alert}",alertstate="firing"}}')
         return [sample["metric"] for sample in found if labels.items() <= sample["metric"].items()]
 
     def grafana_answers(self) -> bool:
@@ -70,7 +70,7 @@ class Monitored:
         assert run.code == 0, run.why()
 
 
-def heal(checkout: Checkout) -> str:
+def repair(checkout: Checkout) -> str:
     """Repair the environment after a failed test. Return why it can't be repaired, or ""."""
     run = checkout.driver("setup")
     return "" if run.code == 0 else f"setup failed: {run.why()}"
@@ -130,7 +130,7 @@ def test_every_rule_is_evaluated_and_no_critical_alert_fires(monitored: Monitore
     ]  # fmt: skip
     assert len(rules) > 15
     assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
-    until(lambda: not panels.ask(monitored.prometheus, 'ALERTS{alertstate="firing",severity="critical"}'), 60,
+    until(lambda: not panels.samples_of(monitored.prometheus, 'ALERTS{alertstate="firing",severity="critical"}'), 60,
           "no critical alert in a healthy environment")  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def test_log_rotation_loses_no_rows(monitored: Monitored) -> None:
 def test_an_alert_fires_an_hour_before_the_expiry(monitored: Monitored) -> None:
     """For one group, whose instance reports its own expiry. After `extend`, the alert ends."""
     where = {"instance": "BenchmarkGrafana-1"}
-    assert len(panels.ask(monitored.prometheus, "pegasus_expires_seconds")) == 2 + CLIENTS + 1
+    assert len(panels.samples_of(monitored.prometheus, "pegasus_expires_seconds")) == 2 + CLIENTS + 1
     assert not monitored.firing("ExpirySoon")
     run = monitored.clone.driver("extend", "30m", "--group", "monitors")
     assert run.code == 0, run.why()
@@ -267,5 +267,5 @@ def test_an_alert_fires_when_a_client_is_killed_and_ends_without_its_target(moni
     done = monitored.clone.playbook("playbooks/tell-prometheus.yml", "-e", "grafana_prometheus_ready_timeout=60")
     assert done.returncode == 0, done.stdout[-4000:]
     until(lambda: not monitored.firing("HostLost", **where), 60, "HostLost ends")
-    assert not panels.ask(monitored.prometheus, f'up{{instance="{victim["name"]}"}}')
+    assert not panels.samples_of(monitored.prometheus, f'up{{instance="{victim["name"]}"}}')
     assert started() == before, "Prometheus reads changed target files without a restart"

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 def stop_problem(nodes: int, left: int, copies: int, moving: int = 0) -> str:
     """Return why a cluster of ``nodes`` may not shrink to ``left`` running nodes, or an empty text.
 
-    All nodes that would be down count, not only those that are stopped now: the cluster may not have replaced their
-    copies yet.
+    All nodes that would be down count, also the nodes that were stopped before: the cluster may not have replaced
+    their copies yet.
 
     :param copies: copies of each record (the replication factor in effect)
     :param moving: partitions still to migrate: a node that came back empty gets its copies by migration
