@@ -1,11 +1,11 @@
-"""What hosts that are containers have to say when a test has failed."""
+"""Logs of hosts that are containers, for the report of a failed test."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable
 
-# Units that failed, the journal's end, and the end of each product's own log.
+# Failed units, the end of the journal, and the end of each product's log.
 COMMANDS = """
 systemctl --failed --no-legend --plain
 journalctl --no-pager --lines 60 --output short-precise
@@ -17,8 +17,8 @@ true
 
 
 def host_logs(containers: Iterable[str]) -> str:
-    """The logs of these containers, one after the other; of one that can't be asked, why not."""
-    told = []
+    """The logs of these containers, or the reason why a container's logs can't be read."""
+    logs = []
     for container in containers:
         try:
             done = subprocess.run(
@@ -28,12 +28,12 @@ def host_logs(containers: Iterable[str]) -> str:
             text = done.stdout + done.stderr
         except (OSError, subprocess.TimeoutExpired) as error:
             text = f"{error}\n"
-        told.append(f"=== {container}\n{text}")
-    return "".join(told)
+        logs.append(f"=== {container}\n{text}")
+    return "".join(logs)
 
 
 def containers_of(label: str) -> list[str]:
-    """Names of the running containers that carry a label, given as name=value."""
+    """The names of the running containers with a label, given as name=value."""
     try:
         done = subprocess.run(
             ["docker", "ps", "--filter", f"label={label}", "--format", "{{.Names}}"],

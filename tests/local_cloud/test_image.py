@@ -66,7 +66,7 @@ def test_an_interruption_stops_a_command_and_its_children(tmp_path, helpers):
         raise KeyboardInterrupt
     child = (tmp_path / "child").read_text().strip()
     helpers.wait_until(
-        lambda: subprocess.run(["ps", "-p", child], capture_output=True).returncode, "the child has exited", 10
+        lambda: subprocess.run(["ps", "-p", child], capture_output=True).returncode, "the child has exited"
     )
 
 
