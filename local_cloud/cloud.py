@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 
 from docker.errors import APIError
 
-from . import LocalCloudError
+from . import LocalCloudError, Say
 from . import image as instance_image
 from .disks.loops import detach_under, loops_under
 from .engine import Engine, EngineGone, connect, explanation
@@ -33,8 +33,6 @@ from .settings import Settings
 from .status import CloudStatus, Instance, daemon_pid, find, not_ours, query, status
 
 __all__ = ["CloudStatus", "Instance", "LocalCloudError", "image", "leftovers", "start", "status", "stop"]
-
-Say = Callable[[str], None]
 
 # Seconds for the daemon to become ready and to exit.
 _READY_TIMEOUT = 60

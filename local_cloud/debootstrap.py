@@ -29,7 +29,7 @@ _WORK_PREFIX = "pegasus-base-"
 _BUILD_ROOT = """
 set -eu
 if [ "$IN_MEMORY" = yes ]; then mount -t tmpfs -o mode=0755 pegasus-base "$ROOT"; fi
-# Without MIRROR debootstrap uses Debian's default. It writes the mirror that it used as the first source.
+# Without MIRROR debootstrap uses Debian's default mirror. It writes the mirror to sources.list.
 "$DEBOOTSTRAP" "$@" "$ROOT" ${MIRROR:+"$MIRROR"} >&2
 read -r _ mirror _ < "$ROOT/etc/apt/sources.list"
 security=${SECURITY:-${mirror%/*}/debian-security}

@@ -9,17 +9,15 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound
 
-from . import LocalCloudError, debootstrap
+from . import LocalCloudError, Say, debootstrap
 from .engine import Engine, EngineGone, explanation
 from .settings import Settings, debian_architecture
-
-Say = Callable[[str], None]
 
 SUITE = "bookworm"
 OFFICIAL_BASE = "debian:12"
