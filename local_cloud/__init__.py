@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pegasus_driver  # noqa: F401 - makes the collection importable
+
+# Prints a line about the progress.
+Say = Callable[[str], None]
 
 
 class LocalCloudError(Exception):

@@ -15,9 +15,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 
 from docker.errors import APIError
 
-from . import LocalCloudError
+from . import LocalCloudError, Say
 from . import image as instance_image
 from .disks.loops import detach_under, loops_under
 from .engine import Engine, EngineGone, connect, explanation
@@ -34,8 +33,6 @@ from .settings import Settings
 from .status import CloudStatus, Instance, daemon_pid, find, not_ours, query, status
 
 __all__ = ["CloudStatus", "Instance", "LocalCloudError", "image", "leftovers", "start", "status", "stop"]
-
-Say = Callable[[str], None]
 
 # Seconds for the daemon to become ready and to exit.
 _READY_TIMEOUT = 60
@@ -76,12 +73,10 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
         build = not instance_image.exists(engine, instance_image.tag())
         check_all(settings, engine, build)
         _create_state(settings)
-        mirror = _InThread(lambda: _build_mirror(settings, say))
-        try:
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            mirror = pool.submit(_build_mirror, settings, say)
             name = instance_image.ensure(engine, settings, say)
             _create_network(settings, engine)
-        finally:
-            mirror.wait()
         mirror.result()
         return query(settings, _spawn(settings, name))
 
@@ -116,7 +111,7 @@ def _create_network(settings: Settings, engine: Engine) -> None:
     except APIError as error:
         raise LocalCloudError(
             f"the container engine refused the network {settings.network}: {explanation(error)}",
-            "Set PEGASUS_LOCAL_NETWORK to a free private range with 16 bits, such as 10.201.0.0/16.",
+            "Set PEGASUS_LOCAL_NETWORK to a free private /16 network, such as 10.201.0.0/16.",
         ) from error
 
 
@@ -124,28 +119,6 @@ def _build_mirror(settings: Settings, say: Say) -> None:
     from .packages import build  # only needed here
 
     build.build_mirror(settings.root, settings.mirror, say)
-
-
-class _InThread:
-    """A call in another thread; result() raises its exception."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
-        self._thread.start()
-
-    def _run(self, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except BaseException as error:
-            self._error = error
-
-    def wait(self) -> None:
-        self._thread.join()
-
-    def result(self) -> None:
-        if self._error is not None:
-            raise self._error
 
 
 def _spawn(settings: Settings, image_name: str) -> int:

@@ -78,7 +78,7 @@ def check_network(settings: Settings, networks: Iterable[Mapping[str, Any]], rou
     :param routes: the text of /proc/net/route
     """
     requested = ipaddress.ip_network(settings.network)
-    advice = "Set PEGASUS_LOCAL_NETWORK to a free private range with 16 bits, such as 10.201.0.0/16."
+    advice = "Set PEGASUS_LOCAL_NETWORK to a free private /16 network, such as 10.201.0.0/16."
     bridges = set()
     for network in networks:
         ours = (network.get("Labels") or {}).get(LABEL) == str(settings.state)

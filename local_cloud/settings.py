@@ -142,7 +142,7 @@ def _network(text: str) -> str:
         network = None
     if not isinstance(network, ipaddress.IPv4Network) or network.prefixlen != 16 or not network.is_private:
         raise LocalCloudError(
-            f"PEGASUS_LOCAL_NETWORK is {text!r}; expected a private IPv4 network with 16 bits, like {DEFAULT_NETWORK}",
+            f"PEGASUS_LOCAL_NETWORK is {text!r}; expected a private IPv4 /16 network, like {DEFAULT_NETWORK}",
             f"Set it to a free network, such as 10.201.0.0/16, or unset it (default {DEFAULT_NETWORK}).",
         )
     return str(network)

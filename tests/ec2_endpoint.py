@@ -1,4 +1,4 @@
-"""EC2 for tests of what runs outside of their process: moto behind a port. Nothing runs behind its instances."""
+"""EC2 for processes that tests start: moto behind a port. Its instances are records without machines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 
-# As moto's own list has them.
+# In the format of moto's list.
 IMAGE = {
     "ami_id": "ami-0123456789abcdef0",
     "name": "debian-12-amd64-test",
@@ -21,10 +21,10 @@ IMAGE = {
 
 @contextlib.contextmanager
 def ec2_endpoint() -> Iterator[str]:
-    """Serve EC2 with one image on a free port of loopback; gives its URL.
+    """Serve EC2 with one image on a free port of loopback; yields its URL.
 
-    One call at a time, unlike moto's own server: two launches at once can break moto's generator of addresses, and
-    then one of them gets an answer that is no answer.
+    Unlike moto's own server it processes calls one at a time: concurrent launches can break moto's address generator,
+    and then one of them gets an invalid response.
     """
     from moto.ec2.models import amis, ec2_backends
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -35,8 +35,8 @@ def ec2_endpoint() -> Iterator[str]:
     placement_groups.install()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     before, amis.AMIS = amis.AMIS, [IMAGE]
-    # What an earlier test of this process left in moto has other images.
-    account = ec2_backends["123456789012"]  # moto's own
+    # Earlier tests in this process may have left resources in moto.
+    account = ec2_backends["123456789012"]  # moto's default account
     account.reset()
     server = make_server(
         "127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), request_handler=MotoRequestHandler

@@ -12,15 +12,14 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+
+from local_cloud import Say
 
 from . import exporter, grafana, perseus, server, sources
 from .deb import require_dpkg_deb
 
 MANIFEST = "SIMULATED.json"
-
-Say = Callable[[str], None]
 
 
 def build_mirror(root: Path, mirror: Path, say: Say) -> None:

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
+
+from local_cloud import Say
 
 from . import sources
 from .deb import EPOCH, PackageBuildError
@@ -23,7 +24,7 @@ TAG = "v1.0-SIMULATED"
 CLIENT_VERSION = "19.3.0"  # of `aerospike` on PyPI, as in requirements-dev.txt
 
 
-def client_wheel(cache: Path, say: Callable[[str], None], machine: str = "") -> Path:
+def client_wheel(cache: Path, say: Say, machine: str = "") -> Path:
     """Return the official client's wheel for the instances' Python 3.11, and download it from PyPI if necessary.
 
     :param machine: architecture as uname reports it; the default is this machine's, which the instances share

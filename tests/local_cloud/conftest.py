@@ -21,7 +21,7 @@ PORT = "4571"
 NETWORK = "172.30.0.0/16"
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     """Return the condition's value once it is true. Fails the test after `seconds`."""
     end = time.monotonic() + seconds
     while True:
@@ -62,8 +62,8 @@ class Cloud:
     def state(self, instance: str) -> str:
         return self.describe(instance)["State"]["Name"]
 
-    def wait_state(self, instance: str, state: str, seconds: float = 40) -> None:
-        wait_until(lambda: self.state(instance) == state, f"{instance} is {state} (see daemon.log)", seconds)
+    def wait_state(self, instance: str, state: str) -> None:
+        wait_until(lambda: self.state(instance) == state, f"{instance} is {state} (see daemon.log)")
 
     def ssh(self, instance: str, command: str, check: bool = True, stdin: str | None = None) -> str:
         """Run a command as admin; returns its output."""

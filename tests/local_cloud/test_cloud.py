@@ -207,7 +207,7 @@ def test_an_overlapping_network_is_reported(cloud_root, helpers):
 
 def test_a_start_with_other_settings_than_the_running_cloud_fails(cloud, monkeypatch):
     monkeypatch.setenv("PEGASUS_LOCAL_PORT", "4599")
-    with pytest.raises(LocalCloudError, match=r"runs at http://127\.0\.0\.1:4571"):
+    with pytest.raises(LocalCloudError, match=r"running at http://127\.0\.0\.1:4571"):
         local_cloud.start(cloud.root, print)
     # Status and stop use the running cloud's settings.
     assert local_cloud.status(cloud.root).endpoint_url == "http://127.0.0.1:4571"

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from local_cloud import LocalCloudError, image
 from local_cloud import cloud as local_cloud
+from local_cloud import image
 
 
 def test_the_tag_depends_on_the_files(tmp_path):
@@ -26,48 +26,6 @@ def test_the_tag_depends_on_the_files(tmp_path):
 def test_the_scripts_are_executable():
     for name in ("usr/local/lib/pegasus/run-user-data", "usr/lib/systemd/system-shutdown/pegasus"):
         assert (image.CONTEXT / "files" / name).stat().st_mode & 0o111 == 0o111
-
-
-def test_the_machines_debian_mirror_is_found(tmp_path):
-    (tmp_path / "sources.list.d").mkdir()
-    (tmp_path / "sources.list").write_text(
-        "# deb http://old.example/debian x main\ndeb http://ubuntu.example/ubuntu noble main\n"
-    )
-    assert image._host_mirror("debian", tmp_path) == ""
-    (tmp_path / "sources.list.d/debian.sources").write_text(
-        "Types: deb\nURIs: http://near.example/debian/\nSuites: bookworm\n\nTypes: deb\nURIs: http://near.example/debian-security\n"
-    )
-    assert image._host_mirror("debian", tmp_path) == "http://near.example/debian"
-    assert image._host_mirror("debian-security", tmp_path) == "http://near.example/debian-security"
-
-
-def test_a_failing_command_is_reported_with_its_last_lines(tmp_path):
-    with (
-        pytest.raises(LocalCloudError, match="no such suite"),
-        image._output_of(["sh", "-c", "echo no such suite >&2; exit 1"], {"PATH": "/bin:/usr/bin"}, tmp_path / "log"),
-    ):
-        pytest.fail("there is no output")
-    with (
-        pytest.raises(LocalCloudError, match="half"),
-        image._output_of(
-            ["sh", "-c", "echo x; echo half >&2; exit 2"], {"PATH": "/bin:/usr/bin"}, tmp_path / "log"
-        ) as pieces,
-    ):
-        list(pieces)
-
-
-def test_an_interruption_stops_a_command_and_its_children(tmp_path, helpers):
-    script = f"sleep 300 & echo $! > {tmp_path}/child; echo started; wait"
-    with (
-        pytest.raises(KeyboardInterrupt),
-        image._output_of(["sh", "-c", script], {"PATH": "/bin:/usr/bin"}, tmp_path / "log") as pieces,
-    ):
-        next(pieces)
-        raise KeyboardInterrupt
-    child = (tmp_path / "child").read_text().strip()
-    helpers.wait_until(
-        lambda: subprocess.run(["ps", "-p", child], capture_output=True).returncode, "the child has exited", 10
-    )
 
 
 @pytest.mark.docker

@@ -29,7 +29,6 @@ def _partition(cloud, helpers, instance, disk, count=3):
     helpers.wait_until(
         lambda: len(cloud.ssh(instance, f"ls {disk}-part* 2>/dev/null", check=False).split()) == count,
         "the partitions have links",
-        15,
     )
 
 

@@ -123,7 +123,7 @@ def run(monkeypatch, helpers):
         reconciler = Reconciler(state, engine, "image", None)
         reconciler.start()
         running.append(reconciler)
-        return lambda condition, what: helpers.wait_until(condition, what, 10)
+        return helpers.wait_until
 
     yield start
     for reconciler in running:
