@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pegasus_driver.run.progress import Progress
     from pegasus_driver.run.runner import Outcome, PlaybookRun
     from pegasus_driver.run.signals import Signals
-    from pegasus_driver.view.render import Recorder, Renderer
+    from pegasus_driver.view.live import Recorder, Renderer
 
     from .config import Config
 
@@ -84,7 +84,7 @@ def run_action(action: Action, arguments: argparse.Namespace, world: World) -> E
     from pegasus_driver.run.signals import Signals
 
     from . import config as configuration
-    from .view import render
+    from .view import live as render
 
     extra = extra_arguments(arguments.extra_vars, world.folder)
     # What a user's own playbook is given may be for it alone.
@@ -377,8 +377,8 @@ class _Run:
 
     def _finish(self, code: ExitCode, message: str, problems: Sequence[str], steps: Sequence[str]) -> None:
         from pegasus_driver.run.events import Stats
-        from pegasus_driver.view.render import Ending
-        from pegasus_driver.view.summary import next_steps
+        from pegasus_driver.view.live import Ending
+        from pegasus_driver.view.report import next_steps
 
         # Without the file, the commands that are named would be about another environment.
         options = f" --config {shlex.quote(self.arguments.config)}" if self.arguments.config else ""
@@ -490,7 +490,7 @@ def _unexpected(error: Exception, world: World) -> DriverError:
 def _tell(error: DriverError, argv: Sequence[str], world: World) -> ExitCode:
     """An error from before an action began, on stderr, or as the only JSON object."""
     if "--output=json" in argv or "--output json" in " ".join(argv):
-        from pegasus_driver.view.render import Ending, JsonRenderer
+        from pegasus_driver.view.live import Ending, JsonRenderer
 
         steps = [f"next: {error.next_step}"] if error.next_step else []
         named = argv[0] if not argv[0].startswith("-") else ""

@@ -14,7 +14,7 @@ from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.lock import holders
 from pegasus_driver.run.runner import RUN_MARKS
 from pegasus_driver.run.signals import Signals
-from pegasus_driver.view.summary import table
+from pegasus_driver.view.report import table
 
 if TYPE_CHECKING:
     from pegasus_driver.world import World

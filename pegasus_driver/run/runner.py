@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pegasus_driver.view.render import EVENTS
+from pegasus_driver.view.live import EVENTS
 
 from .lock import is_held, private_folder
 

@@ -28,8 +28,8 @@ from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, OF_ERROR_CLASS, ExitCo
 from pegasus_driver.parser import build_parser, split_rest, subcommands
 from pegasus_driver.run.lock import environment_lock, lock_path
 from pegasus_driver.run.runner import LOCK_VARIABLE
-from pegasus_driver.view.render import Beginning, Ending
-from pegasus_driver.view.summary import report_lines
+from pegasus_driver.view.live import Beginning, Ending
+from pegasus_driver.view.report import report_lines
 from tests.driver.fakes import (
     REPORT,
     FakeWorld,
@@ -662,7 +662,7 @@ def test_a_defect_in_the_view_does_not_leave_ansible_at_work(world: FakeWorld, m
             raise ValueError("defect")
 
     world.endless, world.events = True, GOOD
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.handle", handle)
+    monkeypatch.setattr("pegasus_driver.view.live.PlainRenderer.handle", handle)
     assert world.run("setup") == ExitCode.INTERNAL
     assert world.runs[0].killed
 
@@ -671,7 +671,7 @@ def test_a_terminal_that_goes_away(world: FakeWorld, monkeypatch: pytest.MonkeyP
     def gone(self: object, *arguments: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.handle", gone)
+    monkeypatch.setattr("pegasus_driver.view.live.PlainRenderer.handle", gone)
     world.events = GOOD
     assert world.run("setup") == 0
 
@@ -695,7 +695,7 @@ def test_interrupt_while_ansible_runs(
             seen.append(now)
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.live.PlainRenderer.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert world.runs[0].cancelled and not world.runs[0].killed
     assert "2 instances of the local cloud: Bench-1 (running), Bench-2 (pending)" in world.errors
@@ -712,7 +712,7 @@ def test_a_second_interrupt_kills(world: FakeWorld, monkeypatch: pytest.MonkeyPa
         if world.runs and not world.runs[0].killed:
             interrupt()
 
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.live.PlainRenderer.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert world.runs[0].killed
 
@@ -813,7 +813,7 @@ def test_where_nobody_can_be_asked_the_playbook_decides(world: FakeWorld, termin
 
 def test_a_live_view_leaves_the_terminal_to_the_question(tmp_path: Path) -> None:
     from pegasus_driver.run.events import Question
-    from pegasus_driver.view.render import LiveRenderer
+    from pegasus_driver.view.live import LiveRenderer
 
     class Terminal(io.StringIO):
         encoding = "utf-8"

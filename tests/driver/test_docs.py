@@ -22,8 +22,8 @@ from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.events import Event, HostStats, Stats, parse
 from pegasus_driver.run.outcome import Change, Failure
 from pegasus_driver.run.progress import Progress
+from pegasus_driver.view.live import RECORD_TYPES, Beginning, Ending, JsonRenderer
 from pegasus_driver.view.panes import Line
-from pegasus_driver.view.render import RECORD_TYPES, Beginning, Ending, JsonRenderer
 from tests.driver.fakes import REPORT, FakeWorld, began, failed, ok, play, raw, stats
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -12,8 +12,8 @@ import pytest
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.events import Event, HostResult, HostRetry, HostStats, Note, Stats, Warning, parse
 from pegasus_driver.run.progress import Progress
-from pegasus_driver.view.render import HEARTBEAT, Beginning, Ending, JsonRenderer, LiveRenderer, PlainRenderer
-from pegasus_driver.view.summary import duration, report_lines, table
+from pegasus_driver.view.live import HEARTBEAT, Beginning, Ending, JsonRenderer, LiveRenderer, PlainRenderer
+from pegasus_driver.view.report import duration, report_lines, table
 from tests.driver.fakes import REPORT, began, failed, ok, play, raw, stats
 
 OURS = "aerospike_community.pegasus."

@@ -209,7 +209,7 @@ def test_ctrl_c_on_the_whole_command(project: Path, world: FakeWorld, monkeypatc
             sent.append(1)
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.live.PlainRenderer.tick", tick)
     host = world.real()
     environ = {**os.environ, "PROJECT": str(project)}
     code = main(["setup"], World(**{**vars(host), "environ": environ, "run_factory": lambda: PlaybookRun}))

@@ -39,7 +39,7 @@ from pegasus_driver.run.events import (
 from pegasus_driver.run.outcome import Change, Failure
 from pegasus_driver.run.progress import Progress, RoleProgress, Stage
 
-from .summary import duration, failure_lines, how_to, plan_lines, report_lines
+from .report import duration, failure_lines, how_to, plan_lines, report_lines
 
 if TYPE_CHECKING:
     from rich.text import Text
