@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pegasus_driver.actions import Argument
+    from pegasus_driver.arguments import Argument
     from pegasus_driver.world import World
 
 SHELLS = ("bash", "zsh", "fish")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.run.runner import make_run_folder
-from pegasus_driver.view.live import Ending, Recorder
+from pegasus_driver.run.folder import make_run_folder
+from pegasus_driver.run.recorder import Recorder
+from pegasus_driver.run.state import Ending
 from tests.driver.fakes import FakeWorld, Instance, began, failed, ok, play, raw, stats
 
 MODULE = "aerospike_community.pegasus."
@@ -163,20 +164,18 @@ def test_an_interrupted_run_keeps_its_record_too(world: FakeWorld, monkeypatch: 
         if world.runs and not world.runs[0].cancelled:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("pegasus_driver.view.live.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.plain.PlainView.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert json.loads((folder_of(world) / "summary.json").read_text())["existing"] == [
-        "No instance exists. The local cloud runs."
+        "No instance exists. The local cloud is running."
     ]
 
 
 def test_a_record_that_can_not_be_written_is_no_failure(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object) -> int:
-        raise OSError(28, "No space left on device")
-
     world.events = CHANGES
-    monkeypatch.setattr("pegasus_driver.view.live.Recorder.write", full)
-    assert world.run("setup") == 0
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("pegasus_driver.run.recorder.private_file", lambda path: full)
+        assert world.run("setup") == 0
     assert "done in" in world.text
 
 
