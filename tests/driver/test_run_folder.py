@@ -7,6 +7,7 @@ import os
 import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -172,10 +173,12 @@ def test_an_interrupted_run_keeps_its_record_too(world: FakeWorld, monkeypatch: 
 
 
 def test_a_record_that_can_not_be_written_is_no_failure(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> TextIO:
+        return Path("/dev/full").open("w")
+
     world.events = CHANGES
-    with Path("/dev/full").open("w") as full:
-        monkeypatch.setattr("pegasus_driver.run.recorder.private_file", lambda path: full)
-        assert world.run("setup") == 0
+    monkeypatch.setattr("pegasus_driver.run.recorder.private_file", full)
+    assert world.run("setup") == 0
     assert "done in" in world.text
 
 
