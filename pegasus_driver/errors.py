@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import traceback
+from pathlib import Path
+
 from .exit_codes import ExitCode
 
 
 class DriverError(Exception):
     """Something the user can act on.
 
-    message says what was found and what was expected; next_step what to do. Both may have several lines.
+    message names what was found and what was expected, next_step what to do. Both may have several lines.
     """
 
     exit_code = ExitCode.INTERNAL
@@ -22,19 +27,19 @@ class DriverError(Exception):
 
 
 class UsageError(DriverError):
-    """The command line isn't understood, or what it needs isn't there."""
+    """The command line is wrong, or something that the command needs is missing."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigurationError(DriverError):
-    """config.yml, -e, or a file that they name, is wrong. The message holds one line per error."""
+    """config.yml, -e, or a file that they name, is wrong. The message has a line for each mistake."""
 
     exit_code = ExitCode.CONFIGURATION
 
 
 class LockedError(DriverError):
-    """Another action runs on the same environment."""
+    """Another action is running on the same environment."""
 
     exit_code = ExitCode.USAGE
 
@@ -43,3 +48,19 @@ class CloudError(DriverError):
     """The local cloud, or EC2, refused."""
 
     exit_code = ExitCode.EC2
+
+
+def unexpected(error: Exception, root: Path) -> DriverError:
+    """Turn an error that nothing foresaw into one line, and keep its traceback in a file for a bug report."""
+    log = root / ".pegasus" / "internal-error.log"
+    with contextlib.suppress(OSError):
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        log.chmod(0o600)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pegasus_driver"):
+        return DriverError(
+            f"the Python module {error.name} isn't installed in {sys.prefix}",
+            "Remove .venv and run ./pegasus-driver again: it reinstalls everything.",
+            ExitCode.USAGE,
+        )
+    return DriverError(f"internal error: {type(error).__name__}: {error}", f"Report it, with {log}")

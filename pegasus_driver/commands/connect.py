@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pegasus_driver import config as configuration
 from pegasus_driver import environment
+from pegasus_driver.browser import show
 from pegasus_driver.environment import Access, EnvironmentHost
 from pegasus_driver.errors import CloudError, UsageError
 from pegasus_driver.exit_codes import ExitCode
@@ -50,16 +50,3 @@ def open_grafana(arguments: argparse.Namespace, world: World) -> ExitCode:
     world.stdout.flush()
     show(url, world)
     return ExitCode.OK
-
-
-def show(url: str, world: World) -> None:
-    """Opens an address in the browser, on a desktop only; elsewhere the printed address has to do."""
-    if has_browser(world.environ) and not world.browse(url):
-        world.stderr.write("found no browser that could be started: open the address yourself\n")
-
-
-def has_browser(environ: Mapping[str, str]) -> bool:
-    """Whether a page would appear in front of the user: in the program that BROWSER names, which is the user's own word
-    (editors that work over ssh set it), or in a graphical session that isn't one over ssh."""
-    graphical = environ.get("WAYLAND_DISPLAY") or environ.get("DISPLAY")
-    return bool(environ.get("BROWSER") or (graphical and not environ.get("SSH_CONNECTION")))

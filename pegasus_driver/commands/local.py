@@ -8,13 +8,13 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from pegasus_driver.actions import cloud_errors
 from pegasus_driver.errors import LockedError
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.lock import holders
-from pegasus_driver.run.runner import RUN_MARKS
+from pegasus_driver.run.processes import RUN_MARKS
 from pegasus_driver.run.signals import Signals
-from pegasus_driver.view.summary import table
+from pegasus_driver.steps import cloud_errors
+from pegasus_driver.view.text import table
 
 if TYPE_CHECKING:
     from pegasus_driver.world import World

@@ -24,7 +24,7 @@ from pegasus_driver.mirror.arguments import ARCHITECTURES, UPSTREAM
 from pegasus_driver.mirror.download import Progress, Site, Store, place
 from pegasus_driver.mirror.parts import parts, repositories, wanted
 from pegasus_driver.run.signals import Signals
-from pegasus_driver.view.summary import table
+from pegasus_driver.view.text import table
 
 if TYPE_CHECKING:
     from pegasus_driver.world import World

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pegasus_driver.actions import Argument, Option, node_index
+from pegasus_driver.arguments import Argument, Option, node_index
 from pegasus_driver.exit_codes import ExitCode
 
 from .completion import SHELLS, script

@@ -42,7 +42,8 @@ def run_validate(arguments: argparse.Namespace, world: World) -> ExitCode:
 
 def _record(config: Any, code: ExitCode, unchecked: list[str], elapsed: float) -> dict[str, Any]:
     """The record that other commands end with, and each mistake in its parts."""
-    from pegasus_driver.view.render import Ending, end_record
+    from pegasus_driver.run.records import end_record
+    from pegasus_driver.run.state import Ending
 
     problems = config.report.problems
     name = str(config.report.values.get("pegasus_cluster_name", ""))

@@ -10,7 +10,6 @@ import contextlib
 import locale
 import os
 import queue
-import re
 import shlex
 import shutil
 import signal
@@ -20,28 +19,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pegasus_driver.view.render import EVENTS
+from .processes import RUN_VARIABLE, carries, kill_carriers, processes
 
-from .lock import is_held, private_folder
-
-RUNS_KEPT = 20
 # Seconds that Ansible gets after an interrupt to end its tasks on the hosts before it is killed.
 GRACE = 8.0
 # Seconds between two looks at "cancel?". ansible-runner's default of 5 would make Ctrl-C feel broken.
 POLL = 0.2
-# Marks the processes of a run that holds the environment's lock; its value is the lock's path.
-LOCK_VARIABLE = "PEGASUS_LOCK"
-# Marks the processes of one run: ansible-runner sets it to the run's artifact folder.
-RUN_VARIABLE = "AWX_ISOLATED_DATA_DIR"
-RUN_MARKS = (LOCK_VARIABLE, RUN_VARIABLE)
-
-_RUN_NAME = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+")
-# A process that the run may start and that outlives it on purpose.
-_DAEMON = "local_cloud.daemon"
 
 
 @dataclass(frozen=True)
@@ -64,27 +50,6 @@ class Outcome:
 
     rc: int | None
     error: str = ""
-
-
-def make_run_folder(root: Path, action: str, now: datetime) -> Path:
-    """Makes .pegasus/runs/<UTC time>-<action> (0700) and removes all but the newest RUNS_KEPT and those in use.
-
-    Raises OSError.
-    """
-    runs = private_folder(private_folder(root / ".pegasus") / "runs")
-    name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{action}"
-    for attempt in range(1, 100):
-        folder = runs / (name if attempt == 1 else f"{name}-{attempt}")
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-            break
-    else:
-        raise OSError(f"{runs} holds 99 runs of one second")
-    old = sorted(path for path in runs.iterdir() if _RUN_NAME.fullmatch(path.name) and path != folder)
-    for path in old[: -(RUNS_KEPT - 1)]:
-        if not is_held(path / EVENTS):
-            shutil.rmtree(path, ignore_errors=True)
-    return folder
 
 
 class PlaybookRun:
@@ -214,75 +179,14 @@ class PlaybookRun:
     def _own_children(self) -> list[int]:
         """The ansible-playbook process of this run: our child that carries this run's mark."""
         me = os.getpid()
-        return [pid for pid, parent in _processes().items() if parent == me and self._is_marked(pid)]
+        return [pid for pid, parent in processes().items() if parent == me and self._is_marked(pid)]
 
     def _is_marked(self, pid: int) -> bool:
         """True for processes of this run: they inherit the variable that names its artifact folder."""
-        return _carries(pid, f"{RUN_VARIABLE}={self._artifacts}")
+        return carries(pid, f"{RUN_VARIABLE}={self._artifacts}")
 
     def _kill_processes(self) -> None:
-        _kill_carriers(f"{RUN_VARIABLE}={self._artifacts}")
-
-
-def end_orphans(lock: Path) -> bool:
-    """Ends what a driver that was killed (kill -9, out of memory) left at work; True if there was something.
-
-    Only for the holder of the lock: every other process with its mark has lost its driver.
-    """
-    return _kill_carriers(f"{LOCK_VARIABLE}={lock}")
-
-
-def _carries(pid: int, assignment: str) -> bool:
-    """Whether a process began with this variable in its environment, as "NAME=value"."""
-    try:
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-    return os.fsencode(assignment) in environ.split(b"\0")
-
-
-def _kill_carriers(assignment: str) -> bool:
-    """Kills every process with the variable but ssh's shared masters, which end by themselves, and the local cloud.
-
-    Returns whether there was one. Gives up after 5 s on processes that the kernel doesn't let go.
-    """
-    found = False
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        others = (pid for pid in _processes() if pid != os.getpid())
-        left = [pid for pid in others if _carries(pid, assignment) and not _spared(pid)]
-        if not left:
-            break
-        found = True
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
-    return found
-
-
-def _processes() -> dict[int, int]:
-    """All live processes (no zombies): pid -> parent's pid."""
-    found = {}
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            state = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        fields = state.rpartition(")")[2].split()  # the name, in parentheses, may hold anything
-        if len(fields) > 1 and fields[0] not in ("Z", "X"):
-            found[int(entry.name)] = int(fields[1])
-    return found
-
-
-def _spared(pid: int) -> bool:
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-    except OSError:
-        return False
-    return _DAEMON in command or (command.startswith("ssh:") and "[mux]" in command)
+        kill_carriers(f"{RUN_VARIABLE}={self._artifacts}")
 
 
 def _utf8_locale() -> bool:

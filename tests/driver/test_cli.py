@@ -22,14 +22,15 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.er
 
 from local_cloud import LocalCloudError
 from pegasus_driver import ROOT
-from pegasus_driver.actions import ACTIONS, Action, Argument, Option
+from pegasus_driver.actions import ACTIONS, Action
+from pegasus_driver.arguments import Argument, Option
 from pegasus_driver.cli import main
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, OF_ERROR_CLASS, ExitCode
 from pegasus_driver.parser import build_parser, split_rest, subcommands
 from pegasus_driver.run.lock import environment_lock, lock_path
-from pegasus_driver.run.runner import LOCK_VARIABLE
-from pegasus_driver.view.render import Beginning, Ending
-from pegasus_driver.view.summary import report_lines
+from pegasus_driver.run.processes import LOCK_VARIABLE
+from pegasus_driver.run.state import Ending, RunState
+from pegasus_driver.view.report import report_lines
 from tests.driver.fakes import (
     REPORT,
     FakeWorld,
@@ -519,7 +520,7 @@ def test_a_modules_own_advice_is_shown(world: FakeWorld) -> None:
 
 def test_status(world: FakeWorld) -> None:
     assert world.run("status") == 0
-    assert "nothing runs" in world.text and not world.requests
+    assert "nothing is running" in world.text and not world.requests
     world.cloud.left = ["container pegasus-i-1"]
     assert world.run("status") == 0
     assert "container pegasus-i-1" in world.text and not world.requests
@@ -662,7 +663,7 @@ def test_a_defect_in_the_view_does_not_leave_ansible_at_work(world: FakeWorld, m
             raise ValueError("defect")
 
     world.endless, world.events = True, GOOD
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.handle", handle)
+    monkeypatch.setattr("pegasus_driver.view.plain.PlainView.handle", handle)
     assert world.run("setup") == ExitCode.INTERNAL
     assert world.runs[0].killed
 
@@ -671,7 +672,7 @@ def test_a_terminal_that_goes_away(world: FakeWorld, monkeypatch: pytest.MonkeyP
     def gone(self: object, *arguments: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.handle", gone)
+    monkeypatch.setattr("pegasus_driver.view.plain.PlainView.handle", gone)
     world.events = GOOD
     assert world.run("setup") == 0
 
@@ -695,11 +696,11 @@ def test_interrupt_while_ansible_runs(
             seen.append(now)
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.plain.PlainView.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert world.runs[0].cancelled and not world.runs[0].killed
     assert "2 instances of the local cloud: Bench-1 (running), Bench-2 (pending)" in world.errors
-    assert "go on:         ./pegasus-driver setup" in world.errors
+    assert "continue:      ./pegasus-driver setup" in world.errors
     assert "take it down:  ./pegasus-driver destroy" in world.errors
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -712,7 +713,7 @@ def test_a_second_interrupt_kills(world: FakeWorld, monkeypatch: pytest.MonkeyPa
         if world.runs and not world.runs[0].killed:
             interrupt()
 
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.plain.PlainView.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert world.runs[0].killed
 
@@ -725,7 +726,7 @@ def test_an_interrupted_command_names_itself_in_full(world: FakeWorld, monkeypat
 
     world.cloud.start = start  # type: ignore[method-assign,assignment]
     assert world.run("setup", "--config", "other.yml") == ExitCode.INTERRUPTED
-    assert "go on:         ./pegasus-driver setup --config other.yml\n" in world.errors
+    assert "continue:      ./pegasus-driver setup --config other.yml\n" in world.errors
 
 
 def test_interrupt_while_the_cloud_starts(world: FakeWorld) -> None:
@@ -785,9 +786,9 @@ def test_a_launch_that_was_declined_left_nothing(world: FakeWorld) -> None:
     world.terminal, world.answers = True, ["n"]
     world.events = [play("Launch"), asking(), failed("localhost", "Wait for the answer")]
     assert world.run("setup", *extra) == ExitCode.INTERRUPTED
-    assert "not confirmed, so nothing was changed" in world.errors and "Bench is as it was before" in world.errors
+    assert "not confirmed, so nothing was changed" in world.errors and "Bench is unchanged" in world.errors
     assert "may exist" not in world.errors and "take it down" not in world.errors
-    assert "go on:         ./pegasus-driver setup" in world.errors
+    assert "continue:      ./pegasus-driver setup" in world.errors
 
 
 @pytest.mark.parametrize("action", ["setup", "setup-cluster", "add-nodes", "destroy", "destroy-clients"])
@@ -813,7 +814,7 @@ def test_where_nobody_can_be_asked_the_playbook_decides(world: FakeWorld, termin
 
 def test_a_live_view_leaves_the_terminal_to_the_question(tmp_path: Path) -> None:
     from pegasus_driver.run.events import Question
-    from pegasus_driver.view.render import LiveRenderer
+    from pegasus_driver.view.live import LiveView
 
     class Terminal(io.StringIO):
         encoding = "utf-8"
@@ -822,8 +823,8 @@ def test_a_live_view_leaves_the_terminal_to_the_question(tmp_path: Path) -> None
             return True
 
     out = Terminal()
-    view = LiveRenderer(out, io.StringIO())
-    view.start(Beginning("destroy", "Bench", "local"), 0.0)
+    view = LiveView(RunState("destroy", "Bench", "local"), out, io.StringIO())
+    view.start(0.0)
     view.ask(Question("Destroy?", ("terminate Bench-1",)), 0.1)
     assert not view._live.is_started and "terminate Bench-1" in out.getvalue()
     view.tick(1.0)

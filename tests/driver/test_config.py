@@ -13,7 +13,7 @@ import pytest
 from pegasus_driver import config
 from pegasus_driver.errors import ConfigurationError
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.view.summary import how_to
+from pegasus_driver.view.report import how_to
 from tests.driver.fakes import PRESET, FakeWorld, failed, stats
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,9 +21,10 @@ from pegasus_driver.environment import EnvironmentHost
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.events import Event, HostStats, Stats, parse
 from pegasus_driver.run.outcome import Change, Failure
-from pegasus_driver.run.progress import Progress
+from pegasus_driver.run.records import RECORD_TYPES
+from pegasus_driver.run.state import Ending, RunState
+from pegasus_driver.view.ndjson import JsonView
 from pegasus_driver.view.panes import Line
-from pegasus_driver.view.render import RECORD_TYPES, Beginning, Ending, JsonRenderer
 from tests.driver.fakes import REPORT, FakeWorld, began, failed, ok, play, raw, stats
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -72,19 +73,19 @@ def fields(record: dict[str, Any], prefix: str = "") -> set[str]:
 def emitted(world: FakeWorld) -> dict[str, set[str]]:
     """Record type -> field names, from records of every type."""
     out = io.StringIO()
-    renderer = JsonRenderer(out, lambda: datetime(2026, 11, 24, tzinfo=UTC), verbose=True)
-    renderer.start(Beginning("setup", "Bench", "local"), 0.0)
-    renderer.say("m", 0.0)
-    progress = Progress()
+    state = RunState("setup", "Bench", "local")
+    view: Any = JsonView(state, out, lambda: datetime(2026, 11, 24, tzinfo=UTC), verbose=True)
+    view.start(0.0)
+    view.say("m", 0.0)
     for event in (parsed for one in STORY for parsed in parse(one)):
-        renderer.handle(event, 0.0)
-        progress.handle(event, 0.0)
+        state.add(event, 0.0)
+        view.handle(event, 0.0)
     ending = Ending(
         ExitCode.HOST, "setup", "Bench", 1.0,
         failures=[Failure("B-2", "t", "r", "m", ExitCode.HOST)], plan=[Change("B-1", "t", "r", ("wrote x",))],
-        stages=progress.stages, report=REPORT,
+        stages=state.progress.stages, report=REPORT,
     )  # fmt: skip
-    renderer.finish(ending, 1.0)
+    view.finish(ending, 1.0)
     host = world.real()
     host.root, host.stdout = DOCS.parent, out
     view = json_view([EnvironmentHost("C-1", "client", 1, "10.0.0.1", "running", "i-1")], host)

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from pegasus_driver import config as configuration
 from pegasus_driver import environment
-from pegasus_driver.commands.connect import has_browser
+from pegasus_driver.browser import has_browser
 from pegasus_driver.environment import Access
 from pegasus_driver.errors import CloudError, ConfigurationError
 from pegasus_driver.exit_codes import ExitCode

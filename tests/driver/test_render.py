@@ -12,20 +12,30 @@ import pytest
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.events import Event, HostResult, HostRetry, HostStats, Note, Stats, Warning, parse
 from pegasus_driver.run.progress import Progress
-from pegasus_driver.view.render import HEARTBEAT, Beginning, Ending, JsonRenderer, LiveRenderer, PlainRenderer
-from pegasus_driver.view.summary import duration, report_lines, table
+from pegasus_driver.run.state import Ending, RunState
+from pegasus_driver.view.base import View
+from pegasus_driver.view.live import LiveView
+from pegasus_driver.view.ndjson import JsonView
+from pegasus_driver.view.plain import HEARTBEAT, PlainView
+from pegasus_driver.view.report import report_lines
+from pegasus_driver.view.text import duration, table
 from tests.driver.fakes import REPORT, began, failed, ok, play, raw, stats
 
 OURS = "aerospike_community.pegasus."
 
 
-def feed(target: Progress | PlainRenderer | LiveRenderer, *events: tuple[float, dict]) -> None:
+def feed(target: Progress | View, *events: tuple[float, dict]) -> None:
     for now, event in events:
         for parsed in parse(event):
+            if isinstance(target, View):
+                target.state.add(parsed, now)
             target.handle(parsed, now)
 
 
-BEGINNING = Beginning("setup", "Bench", "local")
+def state() -> RunState:
+    return RunState("setup", "Bench", "local")
+
+
 STORY = [
     (0.0, play("Set up the hosts")),
     (0.1, began("B-1", "Prepare", "nvme", "ansible.builtin.include_role")),
@@ -65,9 +75,9 @@ def test_a_host_that_begins_nothing_more_counts_as_done_in_the_view() -> None:
 
 def test_plain_lines() -> None:
     out = io.StringIO()
-    renderer = PlainRenderer(out, io.StringIO())
-    renderer.start(BEGINNING, 0.0)
-    feed(renderer, *STORY, (61.0, play("Next")), (62.0, stats(ok={"B-1": 1})))
+    view = PlainView(state(), out, io.StringIO())
+    view.start(0.0)
+    feed(view, *STORY, (61.0, play("Next")), (62.0, stats(ok={"B-1": 1})))
     assert out.getvalue().splitlines() == [
         "Pegasus setup: Bench on local",
         "[ 0:00] Set up the hosts",
@@ -83,10 +93,10 @@ def test_plain_lines() -> None:
 def test_a_role_that_is_entered_again_is_told_again_in_plain_output() -> None:
     """What was told when it was left first isn't its end."""
     out = io.StringIO()
-    renderer = PlainRenderer(out, io.StringIO())
-    renderer.start(BEGINNING, 0.0)
+    view = PlainView(state(), out, io.StringIO())
+    view.start(0.0)
     feed(
-        renderer,
+        view,
         (0.0, play("p")),
         *((0.0, began("C-1", "Prepare", "client")), (1.0, ok("C-1", "Prepare", "client"))),
         *((1.0, began("C-1", "Serve", "exporter")), (2.0, ok("C-1", "Serve", "exporter"))),
@@ -99,13 +109,13 @@ def test_a_role_that_is_entered_again_is_told_again_in_plain_output() -> None:
 
 def test_plain_output_shows_that_it_is_alive() -> None:
     out = io.StringIO()
-    renderer = PlainRenderer(out, io.StringIO())
-    renderer.start(BEGINNING, 0.0)
-    feed(renderer, (1.0, play("p")), (2.0, began("B-1", "Wait for the cluster", "server")))
-    renderer.tick(HEARTBEAT - 1)
+    view = PlainView(state(), out, io.StringIO())
+    view.start(0.0)
+    feed(view, (1.0, play("p")), (2.0, began("B-1", "Wait for the cluster", "server")))
+    view.tick(HEARTBEAT - 1)
     assert "still" not in out.getvalue()
-    renderer.tick(HEARTBEAT + 2)
-    assert "still at work: B-1: Wait for the cluster, 30 s" in out.getvalue()
+    view.tick(HEARTBEAT + 2)
+    assert "still running: B-1: Wait for the cluster, 30 s" in out.getvalue()
 
 
 class Terminal(io.StringIO):
@@ -116,17 +126,18 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> LiveRenderer:
+def live(monkeypatch: pytest.MonkeyPatch) -> LiveView:
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("LINES", "30")
     monkeypatch.setenv("TERM", "xterm-256color")
-    return LiveRenderer(Terminal(), Terminal())
+    return LiveView(state(), Terminal(), Terminal())
 
 
-def test_the_live_view(live: LiveRenderer) -> None:
-    live.start(BEGINNING, 0.0)
+def test_the_live_view(live: LiveView) -> None:
+    live.start(0.0)
     feed(live, (0.0, play("Bring up the instances")), *STORY)
     retry: Event = HostRetry("B-2", "Install", "server", 2, 5)
+    live.state.add(retry, 8.0)
     live.handle(retry, 8.0)
     view = live.view(10.0).plain.splitlines()
     assert view[0].startswith("Pegasus setup: Bench on local") and view[0].endswith("10 s")
@@ -141,14 +152,14 @@ def test_the_live_view(live: LiveRenderer) -> None:
 
 def test_a_narrow_view_keeps_the_slowest_hosts_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    live = LiveRenderer(Terminal(), Terminal())
+    live = LiveView(state(), Terminal(), Terminal())
     task = "Prepare | Install the server and its tools from the archive"
     feed(live, (0.0, play("Set up the hosts")), (0.0, began("Benchmark-2", task, "aerospike_server")))
     (row,) = [line for line in live.view(12.0).plain.splitlines() if "aerospike_server" in line]
     assert "Benchmark-2 12 s: Pre" in row and len(row) <= 76
 
 
-def test_a_stage_counts_its_hosts(live: LiveRenderer) -> None:
+def test_a_stage_counts_its_hosts(live: LiveView) -> None:
     feed(live, (0.0, play("Set up the hosts")), *((0.0, began(f"B-{n}", "Wait", "")) for n in (1, 2, 3)))
     assert "0 of 3 hosts" in live.view(1.0).plain.splitlines()[2]
     feed(live, (2.0, ok("B-1", "Wait", "")), (2.0, failed("B-2", "Wait", "", msg="m")))
@@ -161,15 +172,15 @@ def test_a_stage_counts_its_hosts(live: LiveRenderer) -> None:
 def test_the_live_view_fits_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("LINES", "10")
-    live = LiveRenderer(Terminal(), Terminal())
+    live = LiveView(state(), Terminal(), Terminal())
     for number in range(30):
         feed(live, (float(number), play(f"play {number} " + "long " * 40)))
     view = live.view(31.0).plain.splitlines()
     assert len(view) <= 10 and "play 29" in view[-1] and all(len(line) <= 96 for line in view)
 
 
-def test_markup_in_messages_is_shown_as_it_is(live: LiveRenderer) -> None:
-    live.start(BEGINNING, 0.0)
+def test_markup_in_messages_is_shown_as_it_is(live: LiveView) -> None:
+    live.start(0.0)
     feed(live, (0.0, raw("warning", stdout="[WARNING]: found [/dev/sda] and [bold]x")))
     live.finish(Ending(ExitCode.INTERNAL, "setup", "Bench", 1.0, problems=["[red]problem[/]"]), 1.0)
     assert "found [/dev/sda] and [bold]x" in live._console.file.getvalue()  # type: ignore[attr-defined]
@@ -181,9 +192,9 @@ def test_a_reader_that_goes_away_silences_the_output() -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    renderer = PlainRenderer(Gone(), Gone())
-    renderer.start(BEGINNING, 0.0)
-    renderer.finish(Ending(ExitCode.OK, "setup", "Bench", 1.0), 1.0)
+    view = PlainView(state(), Gone(), Gone())
+    view.start(0.0)
+    view.finish(Ending(ExitCode.OK, "setup", "Bench", 1.0), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -256,8 +267,8 @@ def test_what_each_item_of_a_loop_says_is_told() -> None:
 
 def test_a_failure_says_why_when_it_happens() -> None:
     out = io.StringIO()
-    view = PlainRenderer(out, io.StringIO())
-    view.start(Beginning("setup", "Bench", "local"), 0.0)
+    view = PlainView(state(), out, io.StringIO())
+    view.start(0.0)
     for event in parse(failed("B-1", "t", "r", msg="expected a port, found none\nmore")):
         view.handle(event, 1.0)
     assert "failed: B-1: r: t\n" in out.getvalue() and "expected a port, found none" in out.getvalue()
@@ -299,10 +310,10 @@ def test_the_keys_of_other_collections_and_of_failures_mean_nothing(event: dict[
 def test_a_record_has_no_module_result() -> None:
     """It is large, and its keys are nobody's interface."""
     out = io.StringIO()
-    renderer = JsonRenderer(out, lambda: datetime(2026, 11, 25, tzinfo=UTC))
+    view = JsonView(state(), out, lambda: datetime(2026, 11, 25, tzinfo=UTC))
     for event in parse(failed("a", "Do it", "role", OURS + "ec2_node", msg="m", large=1, error_class="quota")):
-        renderer.handle(event, 0.0)
-    renderer.handle(Stats({"a": HostStats(ok=1)}), 0.0)
+        view.handle(event, 0.0)
+    view.handle(Stats({"a": HostStats(ok=1)}), 0.0)
     first, second = (json.loads(line) for line in out.getvalue().splitlines())
     assert (first["type"], first["host"], first["error_class"]) == ("host_result", "a", "quota")
     assert not {"result", "large"} & set(first)

@@ -7,12 +7,14 @@ import os
 import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.run.runner import make_run_folder
-from pegasus_driver.view.render import Ending, Recorder
+from pegasus_driver.run.folder import make_run_folder
+from pegasus_driver.run.recorder import Recorder
+from pegasus_driver.run.state import Ending
 from tests.driver.fakes import FakeWorld, Instance, began, failed, ok, play, raw, stats
 
 MODULE = "aerospike_community.pegasus."
@@ -163,19 +165,19 @@ def test_an_interrupted_run_keeps_its_record_too(world: FakeWorld, monkeypatch: 
         if world.runs and not world.runs[0].cancelled:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.plain.PlainView.tick", tick)
     assert world.run("setup") == ExitCode.INTERRUPTED
     assert json.loads((folder_of(world) / "summary.json").read_text())["existing"] == [
-        "No instance exists. The local cloud runs."
+        "No instance exists. The local cloud is running."
     ]
 
 
 def test_a_record_that_can_not_be_written_is_no_failure(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object) -> int:
-        raise OSError(28, "No space left on device")
+    def full(path: Path) -> TextIO:
+        return Path("/dev/full").open("w")
 
     world.events = CHANGES
-    monkeypatch.setattr("pegasus_driver.view.render.Recorder.write", full)
+    monkeypatch.setattr("pegasus_driver.run.recorder.private_file", full)
     assert world.run("setup") == 0
     assert "done in" in world.text
 

@@ -16,8 +16,10 @@ import pytest
 from pegasus_driver.cli import main
 from pegasus_driver.run import runner
 from pegasus_driver.run.events import HostResult, NoHosts, Problem, Stats, Warning, parse
+from pegasus_driver.run.folder import RUNS_KEPT, make_run_folder
 from pegasus_driver.run.outcome import Record, exit_code
-from pegasus_driver.run.runner import PlaybookRun, Request, make_run_folder
+from pegasus_driver.run.processes import processes
+from pegasus_driver.run.runner import PlaybookRun, Request
 from pegasus_driver.world import World
 from tests.driver.fakes import FakeWorld
 
@@ -173,7 +175,7 @@ def test_a_cancelled_run_leaves_no_process(project: Path, monkeypatch: pytest.Mo
     run.kill() if how == "kill" else run.cancel()
     finish(run)
     wait_until(lambda: gone(pid) and gone(ansible[0]), 1)
-    assert not [pid for pid in runner._processes() if pid != os.getpid() and run._is_marked(pid)]
+    assert not [pid for pid in processes() if pid != os.getpid() and run._is_marked(pid)]
 
 
 def test_the_newest_runs_are_kept(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_the_newest_runs_are_kept(tmp_path: Path) -> None:
     again = make_run_folder(tmp_path, "setup", first + timedelta(seconds=24))
     assert again != folders[-1] and again.is_dir()
     left = sorted(path.name for path in (tmp_path / ".pegasus/runs").iterdir())
-    assert len(left) == runner.RUNS_KEPT and {folders[-1].name, again.name} <= set(left)
+    assert len(left) == RUNS_KEPT and {folders[-1].name, again.name} <= set(left)
     # A clock that was set back doesn't cost the new run its folder.
     assert make_run_folder(tmp_path, "setup", first - timedelta(days=1)).is_dir()
 
@@ -209,10 +211,10 @@ def test_ctrl_c_on_the_whole_command(project: Path, world: FakeWorld, monkeypatc
             sent.append(1)
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("pegasus_driver.view.render.PlainRenderer.tick", tick)
+    monkeypatch.setattr("pegasus_driver.view.plain.PlainView.tick", tick)
     host = world.real()
     environ = {**os.environ, "PROJECT": str(project)}
     code = main(["setup"], World(**{**vars(host), "environ": environ, "run_factory": lambda: PlaybookRun}))
     assert code == 130
-    assert "Ansible ends what it is doing" in world.text and "interrupted after" in world.errors
+    assert "Ansible finishes its current tasks" in world.text and "interrupted after" in world.errors
     assert gone(pid_in(project))

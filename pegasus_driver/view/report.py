@@ -1,50 +1,65 @@
-"""The end of a run as lines of plain text: the environment, failures, how to go on. Pure."""
+"""The report at the end of a run as lines of plain text: environment, plan, failures, next steps. Pure."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.outcome import Change, Failure
+from pegasus_driver.run.state import Ending
+
+from .text import duration, table
 
 SIMULATED = "SIMULATED: stand-ins for Aerospike, Perseus and Grafana; numbers say nothing about the real products"
 
 
-def duration(seconds: float) -> str:
-    """3.4 -> "3.4 s", 83 -> "1:23 min", 3723 -> "1:02:03 h"."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}:{rest:02} min"
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
+def headline(ending: Ending) -> str:
+    """The last line of the report."""
+    subject = f"{ending.action} of {ending.environment}"
+    elapsed = duration(ending.elapsed)
+    if ending.message:
+        return f"{subject}: {ending.message}"
+    if ending.code is ExitCode.OK and ending.plan is not None:
+        found = f"{len(ending.plan)} change{'s' if len(ending.plan) != 1 else ''}" if ending.plan else "no change"
+        return f"{subject}: dry run, {found} found in {elapsed}; nothing was changed"
+    if ending.code is ExitCode.OK:
+        return f"{subject}: done in {elapsed}, changed={ending.changed}"
+    if ending.code is ExitCode.INTERRUPTED:
+        return f"{subject}: interrupted after {elapsed}"
+    return f"{subject}: failed after {elapsed} (exit code {ending.code.value})"
 
 
-def table(rows: Iterable[Sequence[Any]], indent: str = "  ") -> list[str]:
-    """Rows of cells as aligned columns; columns without any content are left out, numbers are on the right."""
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    if not cells:
-        return []
-    used = [column for column in range(len(cells[0])) if any(row[column] for row in cells[1:] or cells)]
-    widths = {column: max(len(row[column]) for row in cells) for column in used}
-    numeric = {
-        column
-        for column in used
-        if len(cells) > 1 and all(row[column].replace(",", "").replace(".", "").isdigit() for row in cells[1:])
-    }
-    return [
-        (indent + "  ".join((str.rjust if c in numeric else str.ljust)(row[c], widths[c]) for c in used)).rstrip()
-        for row in cells
-    ]
+def ending_lines(ending: Ending) -> tuple[list[str], list[str]]:
+    """The whole report.
+
+    :returns: lines for stdout (the environment and how to use it), lines for stderr (failures and next steps)
+    """
+    out: list[str] = []
+    if ending.plan:
+        out += ["", *plan_lines(ending.plan)]
+    if ending.report is not None:
+        out += ["", *report_lines(ending.report)]
+        if ending.not_ready and not ending.failures:
+            out += ["", "NOT READY", *(f"  {problem}" for problem in ending.not_ready)]
+        if ending.code is ExitCode.OK and ending.plan is None:
+            out += ["", *(f"  {line}" for line in how_to(ending.report, ending.options))]
+    error: list[str] = []
+    if ending.failures:
+        error += ["", *failure_lines(ending.failures)]
+    if ending.problems and not ending.failures:
+        error += ["", *(f"ERROR  {problem}" for problem in ending.problems)]
+    if ending.existing:
+        error += ["", *ending.existing]
+    if ending.next_steps:
+        error += ["", *ending.next_steps]
+    (out if ending.code is ExitCode.OK else error).extend(["", headline(ending)])
+    return out, error
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:
-    """The environment: nodes, cluster, load, monitoring, expiry. Copes with every part missing."""
+    """The environment: nodes, cluster, load, monitoring, expiry. Every part may be missing."""
     head = f"Environment {report.get('environment', '?')} on {report.get('backend', '?')}"
     lines = [head + (" (SIMULATED)" if report.get("simulated") else "")]
     if report.get("simulated"):
@@ -72,14 +87,14 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
 
 def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     cluster = report.get("cluster") or {}
-    if not cluster or cluster.get("size", "?") is None:  # None: nobody asked
+    if not cluster or cluster.get("size", "?") is None:  # None: it wasn't checked
         return []
     servers = sum(node.get("kind") == "server" for node in report.get("nodes") or [])
     parts = [f"{cluster.get('size', '?')} nodes", f"key {cluster.get('key') or '?'}"]
     if "stable" in cluster:
-        # Those that have one key are a stable cluster, though some may be missing.
-        whole = cluster["stable"] or not cluster.get("key") or cluster.get("size") == servers
-        parts.append(("stable" if cluster["stable"] else "NOT STABLE") if whole else f"stable, {servers} expected")
+        # Nodes that agree on a key are a stable cluster, even if nodes are missing.
+        complete = cluster["stable"] or not cluster.get("key") or cluster.get("size") == servers
+        parts.append(("stable" if cluster["stable"] else "NOT STABLE") if complete else f"stable, {servers} expected")
     parts.append(
         f"namespace {cluster.get('namespace', '?')}, replication factor {cluster.get('replication_factor', '?')}"
     )
@@ -92,7 +107,7 @@ def _load(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for client in report.get("clients") or []:
         rate, threads = client.get("rate", "no load"), client.get("threads")
-        if rate is None:  # nobody asked
+        if rate is None:  # it wasn't checked
             continue
         text = f"{rate:,.0f} operations/s" if isinstance(rate, int | float) else str(rate)
         if isinstance(threads, Mapping):
@@ -123,18 +138,18 @@ def _monitoring(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def how_to(report: Mapping[str, Any], options: str = "") -> list[str]:
-    """What a user does next with a running environment. options: " --config FILE", where it was made of one."""
+    """What a user does next with a running environment. options: " --config FILE", if it was built from one."""
     if not report.get("nodes"):
         return []
     return [
         f"change the load:  edit threads.yaml, then ./pegasus-driver copy-threads{options}",
-        f"look again:       ./pegasus-driver status{options}",
+        f"show its status:  ./pegasus-driver status{options}",
         f"take it down:     ./pegasus-driver destroy{options}",
     ]
 
 
 def plan_lines(changes: Sequence[Change]) -> list[str]:
-    """What a dry run found. Equal changes of several hosts are told once."""
+    """What a dry run found. Equal changes of several hosts are shown once."""
     groups: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for change in changes:
         groups.setdefault((change.role, change.task, change.lines), []).append(change.host)
@@ -146,7 +161,7 @@ def plan_lines(changes: Sequence[Change]) -> list[str]:
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
-    """Each failed host with its step and the module's message, word for word. Equal messages are told once."""
+    """Each failed host with its step and the module's message, verbatim. Equal messages are shown once."""
     groups: dict[tuple[str, str, str, str], list[str]] = {}
     for failure in failures:
         key = (failure.role, failure.task, failure.message, failure.next_step)
@@ -158,30 +173,4 @@ def failure_lines(failures: Sequence[Failure]) -> list[str]:
         lines += textwrap.indent(message, "  ", lambda line: True).splitlines()
         if advice and advice not in message:
             lines.append(f"  next: {advice}")
-    return lines
-
-
-NEXT_STEPS: dict[ExitCode, str] = {
-    ExitCode.INTERNAL: "This is a defect of Pegasus, or Ansible can't run here. Try again with --verbose.",
-    ExitCode.USAGE: "Correct what the message names, then run it again.",
-    ExitCode.CONFIGURATION: "Correct what the message names (most is in group_vars/all/config.yml), then run it again.",
-    ExitCode.EC2: "Correct what the message names, then run it again: it goes on where it stopped.",
-    ExitCode.SSH: "Check that the instance runs and that its security group lets this machine in "
-    "(./pegasus-driver status), then run it again.",
-    ExitCode.HOST: "Correct what the message names, then run it again: it goes on where it stopped.",
-    ExitCode.DATABASE: "Everything is installed. Look at the logs named above, then run it again.",
-}
-
-
-def next_steps(code: ExitCode, action: str, folder: str, options: str = "", *, declined: bool = False) -> list[str]:
-    """How to go on after a failure or an interruption. options: as for how_to; declined: the user said no to it."""
-    if code is ExitCode.OK:
-        return []
-    lines = [f"next: {NEXT_STEPS[code]}"] if code in NEXT_STEPS else []
-    if code is ExitCode.INTERRUPTED:
-        lines.append(f"go on:         ./pegasus-driver {action}{options}")
-    if action != "destroy" and not declined and code not in (ExitCode.USAGE, ExitCode.CONFIGURATION):
-        lines.append(f"take it down:  ./pegasus-driver destroy{options}")
-    if folder:
-        lines.append(f"full log:      {folder}")
     return lines

@@ -1,0 +1,48 @@
+"""The private folder of one playbook run: Ansible's artifacts, the event stream, the summary."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from .lock import is_held, private_folder
+
+RUNS_KEPT = 20
+# The event stream in a run's folder; locked while the run writes it.
+EVENTS = "events.ndjson"
+
+_RUN_NAME = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+")
+
+
+def make_run_folder(root: Path, action: str, now: datetime) -> Path:
+    """Create .pegasus/runs/<UTC time>-<action> (0700). Remove all but the newest RUNS_KEPT folders and those in use.
+
+    :raises OSError:
+    """
+    runs = private_folder(private_folder(root / ".pegasus") / "runs")
+    name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{action}"
+    for attempt in range(1, 100):
+        folder = runs / (name if attempt == 1 else f"{name}-{attempt}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            break
+    else:
+        raise OSError(f"{runs} holds 99 runs of one second")
+    old = sorted(path for path in runs.iterdir() if _RUN_NAME.fullmatch(path.name) and path != folder)
+    for path in old[: -(RUNS_KEPT - 1)]:
+        if not is_held(path / EVENTS):
+            shutil.rmtree(path, ignore_errors=True)
+    return folder
+
+
+def private_file(path: Path) -> TextIO:
+    """Open a new file that only its owner can read.
+
+    :raises OSError:
+    """
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")

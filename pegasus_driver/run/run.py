@@ -1,0 +1,152 @@
+"""One run in progress: what its steps work with, and where they report to."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pegasus_driver.actions import Action
+from pegasus_driver.steps import Session
+
+from .events import Event, PlayStarted, Question
+from .lock import environment_lock
+from .recorder import Recorder
+from .signals import Signals
+from .state import Ending, RunState
+
+if TYPE_CHECKING:
+    from pegasus_driver.config import Config
+    from pegasus_driver.world import World
+
+
+class View(Protocol):
+    """What shows a run to the user (pegasus_driver.view). Each event is in the state before the view gets it."""
+
+    def start(self, now: float) -> None: ...
+    def say(self, text: str, now: float) -> None: ...
+    def handle(self, event: Event, now: float) -> None: ...
+    def ask(self, question: Question, now: float) -> None: ...
+    def tick(self, now: float) -> None: ...
+    def finish(self, ending: Ending, now: float) -> None: ...
+
+
+class Run:
+    """One action in progress."""
+
+    def __init__(
+        self,
+        action: Action,
+        arguments: argparse.Namespace,
+        config: Config,
+        playbook: Path,
+        extra: Sequence[str],
+        world: World,
+        make_view: Callable[[RunState], View],
+    ) -> None:
+        """:param extra: arguments of ansible-playbook for -e"""
+        self.action, self.arguments, self.config, self.playbook = action, arguments, config, playbook
+        self.extra, self.world = list(extra), world
+        self.state = RunState(
+            action=action.command_line(arguments),
+            environment=config.environment,
+            backend=config.backend,
+            dry_run=action.locks and arguments.dry_run,
+            options=f" --config {shlex.quote(arguments.config)}" if arguments.config else "",
+            started=world.monotonic(),
+        )
+        self.signals = Signals()
+        self.recorder = Recorder(world.now)
+        self.answer_file: Path | None = None  # tells the playbook that the user confirmed, if a user can be asked
+        self.session = Session(world=world, config=config, say=self.say, begin=self.begin)
+        self._view = make_view(self.state)
+        self._view_lost = False
+        self._lock = threading.RLock()  # a second thread ticks while this one is busy
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the environment, for an action that changes it, and count the signals.
+
+        :raises LockedError: another action holds it
+        """
+        root, place = self.world.root, self.config.place
+        lock = environment_lock(root, place, self.action.name, self.world.now())
+        with self.signals, lock if self.action.locks else contextlib.nullcontext():
+            yield
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        with self._lock:
+            self.recorder.start(self.state)
+            self._show("start")
+
+    def say(self, text: str) -> None:
+        """Report what the driver itself does."""
+        with self._lock:
+            self.recorder.say(text)
+            self._show("say", text)
+
+    def begin(self, name: str) -> None:
+        """Begin a stage that isn't a play."""
+        self.handle(PlayStarted(name, time=self.world.now().isoformat()))
+
+    def handle(self, event: Event) -> None:
+        with self._lock:
+            self.state.add(event, self.world.monotonic())
+            self.recorder.handle(event)
+            self._show("handle", event)
+
+    def ask(self, question: Question) -> None:
+        """Show what a question is about, and leave the terminal to the question until the next call."""
+        with self._lock:
+            self._show("ask", question)
+
+    def tick(self) -> None:
+        with self._lock:
+            self._show("tick")
+
+    def finish(self, ending: Ending) -> None:
+        with self._lock:
+            self.recorder.finish(ending, self.world.monotonic())
+            self._show("finish", ending)
+
+    def _show(self, method: str, *arguments: Any) -> None:
+        """Call the view. A terminal that has closed silences it; the run continues, or ends by the SIGHUP."""
+        if self._view_lost:
+            return
+        try:
+            getattr(self._view, method)(*arguments, self.world.monotonic())
+        except OSError:
+            self._view_lost = True
+
+    @contextlib.contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Keep the view alive while this thread is busy in a step."""
+        over = threading.Event()
+
+        def tick() -> None:
+            while not over.wait(0.15):
+                self.tick()
+
+        thread = threading.Thread(target=tick, name="tick", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def shown_path(self, name: str = "") -> str:
+        """Return the run's folder, or a file in it, as the user can type it here; "" without a folder."""
+        if self.state.folder is None:
+            return ""
+        path = self.state.folder / name
+        try:
+            return str(path.relative_to(self.world.folder))
+        except ValueError:
+            return str(path)
