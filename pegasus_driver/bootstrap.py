@@ -1,8 +1,8 @@
-"""Makes .venv for ./pegasus-driver. Run by the wrapper with any Python >= 3.11: standard library only, no package.
+"""Builds .venv for ./pegasus-driver. The wrapper runs it with any Python >= 3.11: standard library only, no package.
 
-Safe to interrupt: the stamp, without which the wrapper doesn't use .venv, is written last; a mark that lies beside
-.venv while pip works tells the next start that packages may be half there, and it begins anew. Safe to start twice:
-the second one waits for the first.
+Safe to interrupt: the wrapper doesn't use .venv without the stamp, which is written last. A mark exists while pip runs:
+the next start after an interruption finds it and rebuilds .venv, because packages may be incomplete. Safe to start
+twice: the second process waits for the first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ try:
     import time
     from pathlib import Path
     from types import FrameType
-except KeyboardInterrupt:  # Ctrl-C before anything has begun
+except KeyboardInterrupt:  # Ctrl-C before anything has started
     sys.exit(130)
 
 # Exit codes of the driver (exit_codes.py can't be imported here).
@@ -29,7 +29,7 @@ INTERRUPTED = 130
 # The wheel of `ansible` unpacks to about 0.5 GB; pip unpacks beside it.
 SPACE_NEEDED = 1_300_000_000
 
-# What each action imports, in site-packages; of the rest, Python compiles what it meets.
+# What each action imports from site-packages; Python compiles the rest at its first import.
 COMPILED = (
     "ansible", "ansible_runner", "boto3", "botocore", "cryptography", "dateutil",
     "docker", "flask", "jinja2", "jmespath", "moto/core", "moto/ec2", "moto/moto_api", "moto/utilities", "packaging",
@@ -38,7 +38,7 @@ COMPILED = (
 
 
 class BootstrapError(Exception):
-    """message: what was found and expected; next_step: what to do."""
+    """message: what was found and expected; next_step: what the user should do."""
 
     def __init__(self, message: str, next_step: str) -> None:
         super().__init__(message)
@@ -47,18 +47,18 @@ class BootstrapError(Exception):
 
 
 def say(text: str) -> None:
-    """Progress goes to stderr: stdout belongs to the command that the user typed."""
+    """Print progress on stderr: stdout belongs to the user's command."""
     print(text, file=sys.stderr, flush=True)
 
 
 def stamp_text(root: Path) -> str:
-    """What the wrapper compares: requirements, interpreter, folder (scripts in .venv/bin hold absolute paths)."""
+    """Return what the wrapper compares: requirements, interpreter, folder (.venv/bin contains absolute paths)."""
     requirements = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()
     return f"{requirements} {(root / '.venv/bin/python').resolve()} {root}"
 
 
 class Installer:
-    """Brings root/.venv to the state that requirements.txt wants."""
+    """Installs requirements.txt into root/.venv."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -70,17 +70,20 @@ class Installer:
         self.log = self.state / "venv-install.log"
 
     def run(self) -> None:
-        """Raises BootstrapError."""
+        """Build or update .venv.
+
+        :raises BootstrapError: it can't be built
+        """
         self.state.mkdir(mode=0o700, exist_ok=True)
         with (self.state / "venv.lock").open("w") as lock:
-            self._take(lock.fileno())
+            self._lock(lock.fileno())
             if self._is_current():
-                return  # the other one did it
+                return  # another process has built it
             started = time.monotonic()
             interrupted = self.mark.exists()
             self.mark.touch()
             if interrupted:
-                say("An installation was interrupted: making .venv anew.")
+                say("An installation was interrupted: rebuilding .venv.")
             if interrupted or not self._is_usable():
                 self._make_venv()
             self._install()
@@ -90,11 +93,11 @@ class Installer:
             self.mark.unlink()
             say(f"Ready after {time.monotonic() - started:.0f} s.")
 
-    def _take(self, descriptor: int) -> None:
+    def _lock(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Another pegasus-driver is making .venv: waiting for it.")
+            say("Another pegasus-driver is building .venv: waiting for it.")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     def _is_current(self) -> bool:
@@ -104,16 +107,16 @@ class Installer:
             return False
 
     def _is_usable(self) -> bool:
-        """Whether .venv is a virtual environment of this place with a working pip of a Python that is new enough."""
+        """Whether .venv is a virtual environment of this folder with a working pip and a supported Python."""
         check = "import sys, pip; sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix)"
         try:
             done = subprocess.run([self.python, "-I", "-c", check], capture_output=True, timeout=60)
-            return done.returncode == 0 and self._is_of_this_place()
+            return done.returncode == 0 and self._belongs_to_this_folder()
         except (OSError, subprocess.SubprocessError):
             return False
 
-    def _is_of_this_place(self) -> bool:
-        """A moved checkout has scripts that name the old place in their first line."""
+    def _belongs_to_this_folder(self) -> bool:
+        """Whether the scripts name this folder in their first line; in a moved checkout they name the old one."""
         pip = self.venv / "bin" / "pip"
         try:
             return str(self.venv).encode() in pip.read_bytes()[:500]
@@ -122,13 +125,13 @@ class Installer:
 
     def _make_venv(self) -> None:
         try:
-            import ensurepip  # noqa: F401  Debian and Ubuntu package it apart
+            import ensurepip  # noqa: F401  Debian and Ubuntu package it separately
             import venv  # noqa: F401
         except ImportError:
             version = f"{sys.version_info.major}.{sys.version_info.minor}"
             raise BootstrapError(
-                f"found Python {version} ({sys.executable}) without the modules venv and ensurepip, "
-                "which make virtual environments",
+                f"found Python {version} ({sys.executable}) without the modules venv and ensurepip, expected both: "
+                "they build virtual environments",
                 f"sudo apt-get install python{version}-venv    (other systems: their package of Python's venv module)",
             ) from None
         free = shutil.disk_usage(self.root).free
@@ -138,22 +141,24 @@ class Installer:
                 "Free some space.",
             )
         version = ".".join(map(str, sys.version_info[:3]))
-        say(f"Making the virtual environment .venv with Python {version} (once)")
+        say(f"Building the virtual environment .venv with Python {version} (once)")
         if self.venv.is_symlink():
             self.venv.unlink()
         self._call([sys.executable, "-m", "venv", "--clear", str(self.venv)], "python -m venv")
 
     def _install(self) -> None:
-        say("Installing what requirements.txt names (once; one to three minutes, about 200 MB from PyPI)")
-        # --no-compile halves the work: of the 30,000 files of `ansible` a run imports a few hundred, see _compile.
+        say("Installing requirements.txt (once; one to three minutes, about 200 MB from PyPI)")
+        # --no-compile halves the time: a run imports a few hundred of the 30,000 files of `ansible`, see _compile.
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
         self._call([*pip, "--progress-bar", "off", "-r", str(self.root / "requirements.txt")], "pip install")
 
     def _compile(self) -> None:
-        """Compiles what each action imports, in 2 s. If Python is told to write no bytecode (PYTHONDONTWRITEBYTECODE),
-        or .venv is read-only to its user, every ansible-playbook would take 0.5 s longer."""
+        """Compile what each action imports, in 2 s. With PYTHONDONTWRITEBYTECODE, or a .venv that the user can't write
+        to, every ansible-playbook would otherwise take 0.5 s longer."""
         folders = [self._site_packages() / name for name in COMPILED]
-        present = [str(folder) for folder in folders if folder.is_dir()]  # none: it would compile all of sys.path
+        present = [
+            str(folder) for folder in folders if folder.is_dir()
+        ]  # with no folder, compileall compiles all of sys.path
         if present:
             subprocess.run(
                 [self.python, "-m", "compileall", "-q", "-j", "0", *present],
@@ -162,7 +167,7 @@ class Installer:
             )
 
     def _make_importable(self) -> None:
-        """`python -m pegasus_driver` then works from every folder, without a PYTHONPATH that everything inherits."""
+        """Make `python -m pegasus_driver` work from any folder without PYTHONPATH, which child processes inherit."""
         (self._site_packages() / "pegasus-driver.pth").write_text(f"{self.root}\n", encoding="utf-8")
 
     def _site_packages(self) -> Path:
@@ -171,7 +176,10 @@ class Installer:
         return Path(done.stdout.strip())
 
     def _call(self, command: list[str], name: str) -> None:
-        """Runs a command with its output in the log and what it works at on the terminal. Raises BootstrapError."""
+        """Run a command with its output in the log and its progress on the terminal.
+
+        :raises BootstrapError: the command fails
+        """
         environ = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
         with (
             self.log.open("w", encoding="utf-8") as log,
@@ -198,7 +206,7 @@ class Installer:
                 progress.clear()
         if process.returncode != 0:
             if name == "pip install":
-                self.mark.unlink(missing_ok=True)  # pip ended by itself: it downloads all before it installs anything
+                self.mark.unlink(missing_ok=True)  # pip exited on its own: it downloads everything before it installs
             raise BootstrapError(
                 f"{name} failed with exit code {process.returncode}. Its last lines:\n{self._tail()}", self._advice()
             )
@@ -223,15 +231,15 @@ class Installer:
             return f"Check the connection to PyPI (behind a proxy: HTTPS_PROXY, a mirror: PIP_INDEX_URL), {again}"
         if "No matching distribution" in text:
             return f"Check that the package index (PIP_INDEX_URL, pip.conf) has that version, {again}"
-        return f"Correct what the lines above name, {again}"
+        return f"Correct the problem shown above, {again}"
 
 
 class Progress:
-    """What pip works at: one line that is rewritten on a terminal, a sign of life each 20 s elsewhere."""
+    """pip's progress: a line that is rewritten on a terminal, a new line every 20 s elsewhere."""
 
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
-        self.started = self.told = time.monotonic()
+        self.started = self.shown = time.monotonic()
 
     def show(self, line: str) -> None:
         text = line.strip()
@@ -241,8 +249,8 @@ class Progress:
         text = text.split("(")[0].strip()[:66]
         if self.terminal:
             print(f"\r\033[K  {now - self.started:3.0f} s  {text}", end="", file=sys.stderr, flush=True)
-        elif now - self.told > 20 or text.startswith("Installing collected"):
-            self.told = now
+        elif now - self.shown > 20 or text.startswith("Installing collected"):
+            self.shown = now
             say(f"  {now - self.started:3.0f} s  {text}")
 
     def clear(self) -> None:
@@ -262,10 +270,13 @@ def main(root: Path) -> int:
         say(f"pegasus-driver: {error.message}\nnext: {error.next_step}")
         return USAGE
     except KeyboardInterrupt:
-        say("pegasus-driver: interrupted while making .venv; the next start makes it anew")
+        say("pegasus-driver: interrupted while building .venv; the next start rebuilds it")
         return INTERRUPTED
     except OSError as error:
-        say(f"pegasus-driver: {error}\nnext: Correct it (the folder {root} has to be writable), then run it again.")
+        say(
+            f"pegasus-driver: {error}\n"
+            f"next: Correct it (the folder {root} must be writable), then run the command again."
+        )
         return USAGE
     return 0
 

@@ -1,4 +1,4 @@
-"""The commands that reach the hosts of an environment: connect-cluster, connect-client, open."""
+"""The commands connect-cluster, connect-client and open, which need the hosts of an environment."""
 
 from __future__ import annotations
 
@@ -17,24 +17,28 @@ if TYPE_CHECKING:
 
 
 def reach(arguments: argparse.Namespace, world: World) -> tuple[Access, list[EnvironmentHost]]:
-    """The environment's access and hosts. Raises ConfigurationError, CloudError."""
+    """Return how to reach the environment, and its hosts.
+
+    :raises ConfigurationError: a value is wrong, or only Ansible can render it
+    :raises CloudError: EC2 refuses or doesn't answer
+    """
     config = configuration.load(world.root, configuration.configured(arguments, world.environ), world.folder)
     found = environment.access(world.root, config)
     return found, world.find_hosts(found)
 
 
 def connect(kind: str, arguments: argparse.Namespace, world: World) -> ExitCode:
-    """Becomes ssh: its exit status is that of the session."""
+    """Replace this process by ssh, whose exit status is that of the session."""
     access, hosts = reach(arguments, world)
     target = environment.pick(hosts, kind, arguments.node)
     if not access.private_key.is_file():
         raise UsageError(
-            f"{access.private_key} isn't there, expected the environment's private key",
+            f"found no {access.private_key}, expected the environment's private key",
             "Copy it from the machine that built the environment, mode 0600.",
         )
     command = environment.ssh_command(access, target, ["LogLevel=ERROR", "ServerAliveInterval=15"])
     if arguments.rest:
-        # ssh joins what it gets with blanks for the shell there, so this is what a plain `ssh host ...` does.
+        # ssh joins the words with blanks for the remote shell, as for a plain `ssh host ...`.
         command += (["-t"] if world.stdout.isatty() else []) + ["--", *arguments.rest]
     world.execute(command)
     raise AssertionError("execute returned")

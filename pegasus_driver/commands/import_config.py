@@ -1,8 +1,7 @@
-"""`pegasus-driver import-config`: reads the original tool's configure.sh and writes a config.yml. Never runs the file.
+"""`pegasus-driver import-config`: converts the original tool's configure.sh to a config.yml. Never runs the file.
 
-What it understands is what such files are made of: `NAME=value` with the shell's quotes, comments, `export`, `$NAME`
-and `${NAME}` of a name that was set before. Everything else (commands, substitutions, arithmetic) is reported and
-left out.
+It understands `NAME=value` with the shell's quotes, comments, `export`, and `$NAME` or `${NAME}` of an earlier
+assignment. It reports and skips everything else: commands, substitutions, arithmetic.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ def text(value: str) -> str:
 
 
 def word(value: str) -> str:
-    """MEMORY, None: ours are lower case."""
+    """Convert MEMORY, None: our values are lower case."""
     return value.strip().lower()
 
 
 def whole(value: str) -> int:
-    """A number as shells and programs take it: Python's int() takes 1_000 and other scripts' digits, too."""
+    """Convert a number as shells write it; int() would also accept 1_000 and digits of other scripts."""
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
         raise ValueError(value)
     return int(value.strip(), 10)
@@ -51,7 +50,7 @@ def boolean(value: str) -> bool:
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable of the original: our key, how its text becomes our value, and what it has to be."""
+    """One variable of the original: our key, the conversion of its text, and what it must be."""
 
     key: str
     read: Callable[[str], Any]
@@ -114,24 +113,24 @@ ORIGINAL: dict[str, Variable] = {
         NUMERIC_INDEX="perseus_client_numeric_index",
         GEO_SPATIAL_INDEX="perseus_client_geo_spatial_index",
         UDF_AGGREGATION="perseus_client_udf_aggregation",
-        UDF_AFFREGATION="perseus_client_udf_aggregation",  # the original's own spelling
+        UDF_AFFREGATION="perseus_client_udf_aggregation",  # the original's spelling
         RANGE_QUERY="perseus_client_range_query",
     ),
 }  # fmt: skip
-# Of earlier versions of the original, for features that it has no more.
-GONE = {"KEY_CACHE_CAPACITY", "KEY_CACHE_SAVE_RATIO"}
+# Variables of earlier versions of the original, for features that it has dropped.
+DROPPED = {"KEY_CACHE_CAPACITY", "KEY_CACHE_SAVE_RATIO"}
 
 _ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _NAME = re.compile(r"\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*)", re.ASCII)
 
 
 class ShellError(ValueError):
-    """A line holds more than an assignment of plain text."""
+    """A line contains more than an assignment of plain text."""
 
 
 @dataclass
 class Imported:
-    """What was read: our keys with the original name and line of each, and remarks (line, text)."""
+    """The result: our keys, the original name and line of each, and remarks (line, text)."""
 
     values: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -139,7 +138,7 @@ class Imported:
 
 
 def read_configure(content: str) -> Imported:
-    """Read a configure.sh. What isn't understood is in the remarks; nothing is run, nothing raises."""
+    """Read a configure.sh. Never runs or raises anything: the remarks report what was skipped."""
     found = Imported()
     shell: dict[str, str] = {}
     for number, line in _logical_lines(content):
@@ -148,13 +147,13 @@ def read_configure(content: str) -> Imported:
             continue
         match = _ASSIGNMENT.fullmatch(statement)
         if not match:
-            found.remarks.append((number, f"found the command {_short(statement)}, which isn't run; left out"))
+            found.remarks.append((number, f"found the command {_short(statement)}, expected NAME=value; skipped"))
             continue
         name, rest = match.groups()
         try:
             value = shell_value(rest, shell)
         except ShellError as error:
-            found.remarks.append((number, f"{name}: {error}; left out"))
+            found.remarks.append((number, f"{name}: {error}; skipped"))
             continue
         shell[name] = value
         _take(found, name, value, number)
@@ -165,31 +164,31 @@ def _take(found: Imported, name: str, value: str, line: int) -> None:
     if name not in ORIGINAL:
         from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.schema import nearest
 
-        near = "" if name in GONE else nearest(name.lower(), [known.lower() for known in ORIGINAL]).upper()
+        near = "" if name in DROPPED else nearest(name.lower(), [known.lower() for known in ORIGINAL]).upper()
         hint = f"; did you mean {near}?" if near else ""
-        reason = "a variable of an earlier version, which has no counterpart" if name in GONE else "an unknown variable"
-        found.remarks.append((line, f"{name}: found {reason}{hint}; left out"))
+        reason = "a variable of an earlier version without an equivalent" if name in DROPPED else "an unknown variable"
+        found.remarks.append((line, f"{name}: found {reason}{hint}; skipped"))
         return
     variable = ORIGINAL[name]
     try:
         made = variable.read(value)
     except (ValueError, KeyError):
-        found.remarks.append((line, f"{name}: found {_short(value)}, expected {variable.expected}; left out"))
+        found.remarks.append((line, f"{name}: found {_short(value)}, expected {variable.expected}; skipped"))
         return
     if variable.key in found.values:
         old, at = found.origin[variable.key]
-        found.remarks.append((line, f"{name}: found it again (line {at}: {old}); as in the shell, the last one counts"))
+        found.remarks.append((line, f"{name}: found it twice (line {at}: {old}); as in the shell, the last value wins"))
     found.values[variable.key] = made
     found.origin[variable.key] = (name, line)
 
 
 def _logical_lines(content: str) -> list[tuple[int, str]]:
-    """Lines with the number of their first, joined where a quote or a backslash goes on to the next."""
+    """Return the logical lines, joined over open quotes and escaped line breaks, each with its first line's number."""
     lines: list[tuple[int, str]] = []
     pending, start = "", 0
     for number, line in enumerate(content.removeprefix("\ufeff").splitlines(), start=1):
         pending, start = (f"{pending}\n{line}", start) if pending else (line, number)
-        if _goes_on(pending):
+        if _is_open(pending):
             continue
         lines.append((start, pending))
         pending = ""
@@ -198,7 +197,7 @@ def _logical_lines(content: str) -> list[tuple[int, str]]:
     return lines
 
 
-def _goes_on(text: str) -> bool:
+def _is_open(text: str) -> bool:
     """Whether a quote is open at the end, or the line break is escaped."""
     quote, escaped, blank = "", False, True
     for sign in text:
@@ -217,9 +216,9 @@ def _goes_on(text: str) -> bool:
 
 
 def shell_value(rest: str, known: dict[str, str]) -> str:
-    """The value of what stands after `NAME=`, as a POSIX shell makes it of quotes and names.
+    """Evaluate the text after `NAME=` as a POSIX shell does, with quotes and names.
 
-    Raises ShellError for what only a shell can make, and for names that aren't known.
+    :raises ShellError: only a shell could evaluate it, or a name is unknown
     """
     value: list[str] = []
     quote = ""
@@ -241,11 +240,11 @@ def shell_value(rest: str, known: dict[str, str]) -> str:
         elif sign in "'\"" and not quote:
             quote = sign
         elif sign == "`" or rest.startswith(("$(", "$["), position):
-            raise ShellError("found a command substitution, expected plain text (nothing of the file is run)")
+            raise ShellError("found a command substitution, expected plain text (nothing in the file is run)")
         elif sign == "$" and (match := _NAME.match(rest, position + 1)):
             name = match[1] or match[2]
             if name not in known:
-                raise ShellError(f"found ${{{name}}}, which isn't set before, expected a name that is")
+                raise ShellError(f"found ${{{name}}}, which isn't set yet, expected the name of an earlier variable")
             value.append(known[name])
             position = match.end() - 1
         elif rest.startswith("${", position):
@@ -256,12 +255,12 @@ def shell_value(rest: str, known: dict[str, str]) -> str:
             _only_comment(rest[position:])
             break
         elif sign in "&|<>()":
-            raise ShellError(f"found {sign!r}, expected plain text (nothing of the file is run)")
+            raise ShellError(f"found {sign!r}, expected plain text (nothing in the file is run)")
         else:
             value.append(sign)
         position += 1
     if quote:
-        raise ShellError(f"found a {quote} without its end")
+        raise ShellError(f"found an unclosed {quote}")
     return "".join(value)
 
 
@@ -272,7 +271,7 @@ def _only_comment(rest: str) -> None:
 
 
 def render_config(template: str, imported: Imported) -> str:
-    """Our config.yml with the imported values in place, comments and order kept."""
+    """Return our config.yml with the imported values, keeping comments and order."""
     import yaml
 
     values = {"pegasus_backend": "aws", **imported.values}
@@ -292,24 +291,24 @@ def render_config(template: str, imported: Imported) -> str:
 
 
 def run_import(arguments: argparse.Namespace, world: World) -> ExitCode:
-    """Writes the file, says on stderr what was left out, and what the checks say to it."""
+    """Write the file; report skipped lines, and mistakes in the result, on stderr."""
     path = world.folder / arguments.path
     imported = read_configure(_read(path))
     if not imported.values:
         raise UsageError(
-            f"{path}: found no variable of the original's configure.sh, expected lines such as VER=8.0.0.4",
+            f"{path}: found no variable of the original tool, expected lines such as VER=8.0.0.4",
             "Give the path of the original tool's configure.sh.",
         )
     made = render_config((world.root / TEMPLATE).read_text(encoding="utf-8"), imported)
     target = world.folder / arguments.to if arguments.to else None
     if target and target.exists():
-        raise UsageError(f"{target} exists", "Name a file that doesn't exist yet, or remove this one.")
+        raise UsageError(f"found the file {target}, expected no file", "Use another name, or remove the file.")
     if target:
         try:
             target.write_text(made, encoding="utf-8")
         except OSError as error:
             raise UsageError(
-                f"{target} can't be written: {error.strerror}", "Name a file in a folder of yours."
+                f"{target} can't be written: {error.strerror}", "Use a folder that you can write to."
             ) from None
     else:
         world.stdout.write(made)
@@ -318,9 +317,9 @@ def run_import(arguments: argparse.Namespace, world: World) -> ExitCode:
     mistakes = _mistakes(made, target, world)
     world.stderr.write("".join(f"{text}\n" for text in mistakes))
     world.stderr.write(
-        f"{len(imported.values)} settings imported, {len(imported.remarks)} remarks. pegasus_backend is aws, as for "
-        "the original: machines are paid by the hour. For this machine: pegasus_backend: local, without the instance "
-        "types.\n"
+        f"{len(imported.values)} settings imported, {len(imported.remarks)} remarks. pegasus_backend is aws, as in the "
+        "original tool: you pay for instances by the hour. To use this machine instead, set pegasus_backend: local and "
+        "remove the instance types.\n"
     )
     if target:
         world.stderr.write(f"next: ./pegasus-driver validate --config {arguments.to}\n")
@@ -335,12 +334,15 @@ def _read(path: Path) -> str:
             f"{path} can't be read: {error.strerror}", "Give the path of the original tool's configure.sh."
         ) from None
     if len(content) > LARGEST:
-        raise UsageError(f"{path} has {len(content)} bytes", "Give the path of the original's configure.sh.")
+        raise UsageError(
+            f"{path}: found {len(content)} bytes, expected at most {LARGEST}",
+            "Give the path of the original tool's configure.sh.",
+        )
     return content.decode("utf-8", errors="replace")
 
 
 def _mistakes(made: str, target: Path | None, world: World) -> list[str]:
-    """What the rules say to the new file, before anybody uses it."""
+    """Check the new file and return its mistakes."""
     import tempfile
 
     from pegasus_driver import config as configuration
@@ -351,8 +353,11 @@ def _mistakes(made: str, target: Path | None, world: World) -> list[str]:
             path.write_text(made, encoding="utf-8")
         environ = dict(world.environ) | {configuration.CONFIG_VARIABLE: str(path)}
         problems = configuration.examine(world.root, environ, world.folder).report.problems
-        # What went to stdout has no name yet.
-        return [(one if target or one.file != str(path) else replace(one, file="imported")).text for one in problems]
+        # The text on stdout has no file name yet.
+        return [
+            (problem if target or problem.file != str(path) else replace(problem, file="imported")).text
+            for problem in problems
+        ]
 
 
 def _short(text: str) -> str:

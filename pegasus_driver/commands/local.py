@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def run_local(arguments: argparse.Namespace, world: World) -> ExitCode:
-    """One verb. Progress goes to stderr; stdout has the result, which playbooks read ("started", "stopped")."""
+    """Run one verb. Progress goes to stderr; stdout has the result, which playbooks read ("started", "stopped")."""
     cloud = world.cloud()
 
     def say(text: str) -> None:
         world.stderr.write(text.rstrip("\n") + "\n")
         world.stderr.flush()
 
-    for mark in RUN_MARKS:  # the daemon outlives the playbook that starts it: it isn't a process of that run
+    for mark in RUN_MARKS:  # the daemon outlives the playbook that starts it and doesn't belong to that run
         os.environ.pop(mark, None)
     with Signals(), cloud_errors():
         if arguments.verb == "start":
@@ -41,7 +41,7 @@ def run_local(arguments: argparse.Namespace, world: World) -> ExitCode:
             if not arguments.if_empty:
                 _refuse_while_used(world)
             stopped = cloud.stop(world.root, say, if_empty=arguments.if_empty)
-            line = "local cloud: stopped, everything that it made is removed" if stopped else _kept(cloud, world)
+            line = "local cloud: stopped, everything that it created is removed" if stopped else _kept(cloud, world)
             _result(world, arguments, {"changed": bool(stopped)}, line)
         elif arguments.verb == "status":
             status = cloud.status(world.root)
@@ -55,11 +55,12 @@ def run_local(arguments: argparse.Namespace, world: World) -> ExitCode:
 
 
 def _refuse_while_used(world: World) -> None:
-    """An action under way would lose its instances without knowing why. Raises LockedError."""
+    """Raise LockedError while an action runs: it would lose its instances for no visible reason."""
     used = holders(world.root, "local", world.now())
     if used:
         raise LockedError(
-            "; ".join(used), "Stop it with Ctrl-C (or kill with its pid), or wait until it ends; then run this again."
+            "; ".join(used),
+            "Stop the action with Ctrl-C (or kill its pid), or wait for its end. Then run the command again.",
         )
 
 
@@ -76,7 +77,10 @@ def _status_lines(status: Any, left: list[str]) -> list[str]:
         keys = ("name", "id", "type", "state", "address", "container")
         lines += table([keys, *([instance.get(key) for key in keys] for instance in instances)])
     if left:
-        lines += ["left over from a crash (local start adopts it, local stop removes it):", *(f"  {x}" for x in left)]
+        lines += [
+            "left over from a crash (local start adopts it, local stop removes it):",
+            *(f"  {item}" for item in left),
+        ]
     return lines
 
 

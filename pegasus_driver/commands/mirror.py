@@ -1,4 +1,4 @@
-"""`pegasus-driver mirror fetch|list|serve`: a mirror of all parts, for sites that don't reach the download sites."""
+"""`pegasus-driver mirror fetch|list|serve`: an artifact mirror for networks that can't reach the download sites."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pegasus_driver.errors import DriverError
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.mirror.arguments import ARCHITECTURES, UPSTREAM
 from pegasus_driver.mirror.download import Progress, Site, Store, place
-from pegasus_driver.mirror.parts import parts, repositories, wanted
+from pegasus_driver.mirror.parts import parts, repositories, required_files
 from pegasus_driver.run.signals import Signals
 from pegasus_driver.view.text import table
 
@@ -33,7 +33,7 @@ GIT_SECONDS = 1800
 
 
 def run_mirror(arguments: argparse.Namespace, world: World) -> ExitCode:
-    """One verb. Progress goes to stderr, the result to stdout."""
+    """Run one verb. Progress goes to stderr, the result to stdout."""
     folder = arguments.mirror or world.root / ".cache" / "mirror"
     store = Store(folder if folder.is_absolute() else world.folder / folder)
     with Signals():
@@ -53,7 +53,7 @@ def _fetch(arguments: argparse.Namespace, world: World, store: Store) -> ExitCod
     try:
         with _progress(world) as bar:
             for part in parts(world.root, values, base):
-                files, absent = wanted(
+                files, absent = required_files(
                     part,
                     tuple(arguments.distribution or MIRRORED),
                     tuple(arguments.architecture or ARCHITECTURES),
@@ -66,38 +66,41 @@ def _fetch(arguments: argparse.Namespace, world: World, store: Store) -> ExitCod
                     try:
                         fresh = store.fetch(site, file.located.url, path, bar.of(file.located.file))
                     except NotFoundError as error:
-                        # A name without a wildcard is known to be there only when it is asked for.
+                        # Only the request shows whether a file name without a wildcard exists.
                         hosts = "any host" if part.optional else ", ".join(file.hosts)
                         missing.append(f"{file.package} for {hosts}: {error}")
                         continue
                     bar.done(file.located.file, fresh)
                     got, kept = got + fresh, kept + (not fresh)
                 if got + kept == had and not part.optional:
-                    raise ArtifactError(f"no host could have {part.package} {part.version}: {missing[-1]}")
+                    raise ArtifactError(f"found no {part.package} {part.version} for any host: {missing[-1]}")
             for address in repositories(world.root, values, base):
                 bar.say(f"git: {address}")
                 _fetch_repository(address, store.folder / place(address, base))
     except ArtifactError as error:
         raise DriverError(
             str(error),
-            "What was fetched stays: run the same command again and it goes on. A machine without access to the "
-            "download sites takes --from URL of another mirror.",
+            "Run the same command again: it keeps the files that are complete and resumes the rest. Without access to "
+            "the download sites, use another mirror: --from URL.",
             ExitCode.USAGE,
         ) from error
     for line in missing:
         world.stderr.write(f"not published: {line}\n")
     record = {"folder": str(store.folder), "fetched": got, "present": kept, "not_published": missing}
-    text = f"{store.folder}: {got} files fetched, {kept} were there, {len(missing)} aren't published for some hosts"
+    text = f"{store.folder}: {got} files fetched, {kept} already present, {len(missing)} not published for some hosts"
     _result(world, arguments, record, text)
     return ExitCode.OK
 
 
 def _fetch_repository(address: str, target: Path) -> None:
-    """A bare copy that git serves over plain HTTP. Raises ArtifactError."""
+    """Clone or update a bare repository that a plain HTTP server can serve.
+
+    :raises ArtifactError: git fails
+    """
     commands = (
         [["git", "clone", "--quiet", "--mirror", address, str(target)]]
         if not (target / "HEAD").exists()
-        # By address: git remembers the one that the copy was made from, which another --from need not be.
+        # With the address: git remembers the origin of the clone, which may differ from today's --from.
         else [["git", "-C", str(target), "fetch", "--quiet", "--prune", address, "+refs/*:refs/*"]]
     )
     commands.append(["git", "-C", str(target), "update-server-info"])
@@ -108,8 +111,8 @@ def _fetch_repository(address: str, target: Path) -> None:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ArtifactError(f"{address} can't be fetched: {error}") from error
         if done.returncode:
-            said = (done.stderr.strip() or "git said nothing").splitlines()[-1]
-            raise ArtifactError(f"{address} can't be fetched: {said}")
+            reason = (done.stderr.strip() or "git printed no reason").splitlines()[-1]
+            raise ArtifactError(f"{address} can't be fetched: {reason}")
 
 
 def _list(arguments: argparse.Namespace, world: World, store: Store) -> ExitCode:
@@ -124,7 +127,7 @@ def _list(arguments: argparse.Namespace, world: World, store: Store) -> ExitCode
         "checked": arguments.check,
     }
     if not files and not copies:
-        text = f"{store.folder} holds nothing that was fetched. Fill it: ./pegasus-driver mirror fetch"
+        text = f"{store.folder} has no fetched files. Fill it: ./pegasus-driver mirror fetch"
     else:
         rows = [
             (
@@ -137,7 +140,7 @@ def _list(arguments: argparse.Namespace, world: World, store: Store) -> ExitCode
         ]
         rows += [(path, "-", "-", "git") for path in copies]
         text = "\n".join(
-            [*table([("file", "size", "checksum", "sha256"), *rows]), *(f"DAMAGED {one}" for one in damaged)]
+            [*table([("file", "size", "checksum", "sha256"), *rows]), *(f"DAMAGED {file}" for file in damaged)]
         )
     _result(world, arguments, record, text)
     if damaged:
@@ -153,13 +156,17 @@ def _serve(arguments: argparse.Namespace, world: World, store: Store) -> ExitCod
     from local_cloud.mirror import Mirror
 
     if not store.folder.is_dir():
-        raise DriverError(f"{store.folder} isn't there", "Fill it: ./pegasus-driver mirror fetch", ExitCode.USAGE)
+        raise DriverError(
+            f"found no folder {store.folder}, expected the mirror",
+            "Fill it: ./pegasus-driver mirror fetch",
+            ExitCode.USAGE,
+        )
     try:
         mirror = Mirror(store.folder, arguments.address, arguments.port, wait=0)
     except OSError as error:
         raise DriverError(
             f"can't listen on {arguments.address}:{arguments.port}: {error.strerror or error}",
-            "Give another --port, or end what uses this one (ss -ltnp).",
+            "Use another --port, or stop the program that uses this port (ss -ltnp).",
             ExitCode.USAGE,
         ) from error
     address = "<this machine's address>" if arguments.address == "0.0.0.0" else arguments.address
@@ -176,12 +183,12 @@ def _serve(arguments: argparse.Namespace, world: World, store: Store) -> ExitCod
 
 
 def _until_interrupted() -> None:
-    """Ends with KeyboardInterrupt only."""
+    """Block until KeyboardInterrupt."""
     threading.Event().wait()
 
 
 class _Bar:
-    """Progress as lines: what a pipe or a log gets."""
+    """Progress as plain lines, for a pipe or a log."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -199,7 +206,7 @@ class _Bar:
 
 @contextmanager
 def _progress(world: World) -> Iterator[_Bar]:
-    """A bar per file on a terminal, lines elsewhere."""
+    """Show a bar per file on a terminal, plain lines elsewhere."""
     if not world.stderr.isatty():
         yield _Bar(world)
         return

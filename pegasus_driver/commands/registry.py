@@ -1,4 +1,4 @@
-"""The table of commands that run no playbook: they look at hosts, or help at the shell. Actions are in actions.py."""
+"""The table of commands that run no playbook. The actions, which do, are in actions.py."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Command:
-    """run does all of it and returns the exit code; it may raise DriverError.
+    """One command. run() does its work and returns the exit code; it may raise DriverError.
 
-    takes: options shared with others: "output", "config" (another environment's file), "settings" (that and -e).
-    rest: what may follow "--", as a usage line shows it; in arguments.rest.
+    takes: shared options: "output", "config" (another environment's file), "settings" (config and -e).
+    rest: what may follow "--", for the usage line; the words are in arguments.rest.
     """
 
     name: str
@@ -36,7 +36,9 @@ class Command:
 
     @property
     def usage_example(self) -> str:
-        return self.example or " ".join([self.name, *(one.example for one in self.arguments if one.example)])
+        return self.example or " ".join(
+            [self.name, *(argument.example for argument in self.arguments if argument.example)]
+        )
 
 
 def _connect(kind: str) -> Callable[[argparse.Namespace, World], ExitCode]:
@@ -84,39 +86,39 @@ def shell(text: str) -> str:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("tail", "show the rows of all clients side by side, as Perseus prints them", _tail,
-            arguments=(Argument("clients", node_index, "the clients' indexes; all clients if none is given", nargs="*",
+    Command("tail", "show the rows of all clients in parallel panes, as Perseus prints them", _tail,
+            arguments=(Argument("clients", node_index, "indexes of clients; default: all clients", nargs="*",
                                 example="1 2", complete="client"),),
             takes=("output", "config"),
-            details="A pane per client on a terminal, lines that begin with the client's name in a pipe. A lost "
-                    "connection is taken up again. Ctrl-C ends it."),
-    Command("connect-cluster", "log in to a server node, or run a command there", _connect("server"),
+            details="A pane per client on a terminal, lines that begin with the client's name in a pipe. Reconnects "
+                    "after a lost connection. Ctrl-C stops it."),
+    Command("connect-cluster", "log in to a server node, or run a command on it", _connect("server"),
             arguments=(Argument("node", node_index, "the server node's index, as status shows it", example="1",
                                 complete="server"),),
             takes=("config",), example="connect-cluster 1 -- journalctl -u aerospike -n 20", rest="COMMAND ...",
-            details="Becomes ssh, with the environment's own key and known hosts. The exit status is that of the "
-                    "session or of the command."),
-    Command("connect-client", "log in to a client, or run a command there", _connect("client"),
+            details="Runs ssh with the environment's key and known hosts. The exit status is that of the session or of "
+                    "the command."),
+    Command("connect-client", "log in to a client, or run a command on it", _connect("client"),
             arguments=(Argument("node", node_index, "the client's index, as status shows it", example="1",
                                 complete="client"),),
             takes=("config",), example="connect-client 1", rest="COMMAND ...",
-            details="Becomes ssh, with the environment's own key and known hosts. The exit status is that of the "
-                    "session or of the command."),
-    Command("open", "open Grafana in the browser (or what BROWSER names); without a desktop, print its address", _open,
+            details="Runs ssh with the environment's key and known hosts. The exit status is that of the session or of "
+                    "the command."),
+    Command("open", "open Grafana in the browser (or in BROWSER); without a desktop, print its address", _open,
             takes=("config",)),
-    Command("validate", "find every mistake in the configuration; starts nothing", _validate,
+    Command("validate", "report every mistake in the configuration; start nothing", _validate,
             takes=("output", "settings"),
-            details="Checks config.yml, -e, threads.yaml and the licence, and what EC2 and the artifact source say to "
-                    "it, where they can be asked."),
-    Command("import-config", "make a config.yml of the original tool's configure.sh", _import_config,
-            arguments=(Argument("path", str, "the original's configure.sh", example="configure.sh", complete="file"),),
-            options=(Option("--to", "where to write it; default: to the output", type=str, default="",
+            details="Checks config.yml, -e, threads.yaml and the licence, and if they are reachable, EC2 and the "
+                    "artifact source."),
+    Command("import-config", "convert the original tool's configure.sh to a config.yml", _import_config,
+            arguments=(Argument("path", str, "path of configure.sh", example="configure.sh", complete="file"),),
+            options=(Option("--to", "file to write; default: standard output", type=str, default="",
                             metavar="FILE"),),
-            example="import-config configure.sh --to other.yml", details="Reads the file, and never runs it."),
+            example="import-config configure.sh --to other.yml", details="Reads the file and never runs it."),
     Command("completion", "print the completion script of a shell", _completion,
             arguments=(Argument("shell", shell, "bash, zsh or fish", example="bash", complete="shell"),),
             details="bash: source <(./pegasus-driver completion bash)\n"
                     "zsh:  source <(./pegasus-driver completion zsh), after compinit\n"
                     "fish: ./pegasus-driver completion fish | source\n"
-                    "Put that line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish."),
+                    "Add that line to ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish."),
 )  # fmt: skip

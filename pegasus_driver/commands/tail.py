@@ -1,6 +1,6 @@
-"""`pegasus-driver tail`: what Perseus prints on all clients, side by side, for as long as the user looks.
+"""`pegasus-driver tail`: shows the rows of all clients in parallel panes until Ctrl-C.
 
-A thread per client follows its log over ssh and connects again when the connection is lost; all lines meet in a queue.
+A thread per client follows the log over ssh and reconnects after a lost connection. All lines go through one queue.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from pegasus_driver.world import World
 
 LOG = "/var/log/perseus/perseus.log"
-# Lines from before now, so that the table's head is among them: it comes again every 25 rows, of which some are errors.
+# Earlier lines to read, so that they contain the table's head, which Perseus repeats every 25 rows.
 BACK = 80
-# Seconds between two attempts to connect, doubled up to the second figure.
+# Seconds between two attempts to connect: the first wait, doubled up to the second figure.
 RETRY = (1.0, 8.0)
-# Seconds between two looks at what the user wants, and between two pictures.
+# Seconds between two redraws, and between two checks for Ctrl-C.
 TICK = 0.1
 
 
 class Follower:
-    """Follows one client's log until it is stopped. emit() is called from its thread."""
+    """Follows one client's log until stop(). Calls emit() from its own thread."""
 
     def __init__(
         self,
@@ -74,16 +74,16 @@ class Follower:
             if self._stop.is_set():
                 return
             if lines:
-                wait, back = RETRY[0], 0  # what was shown isn't shown again
+                wait, back = RETRY[0], 0  # don't repeat lines
             self._emit(Line(self._host.name, "lost", why))
             self._stop.wait(wait)
             wait = min(wait * 2, RETRY[1])
             with contextlib.suppress(DriverError):
-                # An instance that was stopped and started may have another address.
+                # A restarted instance may have another address.
                 self._host = self._look_up(self._host) or self._host
 
     def _follow(self, back: int) -> tuple[str, int]:
-        """One connection: (why it ended, number of lines that it gave)."""
+        """Follow the log over one connection; return the reason of its end and the number of lines."""
         lines, old = -1, 0  # the first line is the number of lines in the log
         try:
             self._process = subprocess.Popen(
@@ -94,7 +94,7 @@ class Follower:
                 text=True,
                 errors="replace",
                 env=self._environ,
-                start_new_session=True,  # Ctrl-C is ours to handle
+                start_new_session=True,  # keep Ctrl-C from ssh
             )
         except OSError as error:
             return f"ssh: {error.strerror}", 0
@@ -109,17 +109,20 @@ class Follower:
                     self._emit(Line(self._host.name, "connected"))
                 else:
                     self._emit(Line(self._host.name, "line", text.rstrip("\r\n"), old=lines <= old))
-            said = process.stderr.read().strip().splitlines()
-        return (said[-1] if said else f"ssh ended with {process.returncode}"), max(0, lines)
+            errors = process.stderr.read().strip().splitlines()
+        return (errors[-1] if errors else f"ssh exited with {process.returncode}"), max(0, lines)
 
 
 def run_tail(arguments: argparse.Namespace, world: World) -> ExitCode:
-    """Until Ctrl-C, which is its normal end. Raises DriverError for what is wrong before it starts."""
+    """Show rows until Ctrl-C, which is the normal end.
+
+    :raises DriverError: it can't start
+    """
     access, hosts = reach(arguments, world)
     clients = _clients(hosts, arguments.clients)
     if not access.private_key.is_file():
         raise UsageError(
-            f"{access.private_key} isn't there, expected the environment's private key",
+            f"found no {access.private_key}, expected the environment's private key",
             "Copy it from the machine that built the environment, mode 0600.",
         )
     lines: queue.Queue[Line] = queue.Queue()
@@ -134,7 +137,7 @@ def run_tail(arguments: argparse.Namespace, world: World) -> ExitCode:
             for follower in followers:
                 follower.start()
             while not signals.count and not view.gone:
-                _take(lines, view)
+                _drain(lines, view)
         finally:
             for follower in followers:
                 follower.stop()
@@ -145,10 +148,14 @@ def run_tail(arguments: argparse.Namespace, world: World) -> ExitCode:
 
 
 def _clients(hosts: Sequence[EnvironmentHost], indexes: Sequence[int]) -> list[EnvironmentHost]:
-    """The clients to follow. Raises UsageError for an index that isn't there, CloudError if none is."""
+    """Return the clients to follow.
+
+    :raises UsageError: an index doesn't exist
+    :raises CloudError: no client is running
+    """
     if indexes:
         return [environment.pick(hosts, "client", index) for index in dict.fromkeys(indexes)]
-    running = [one for one in environment.of_kind(hosts, "client") if one.state == "running" and one.address]
+    running = [host for host in environment.of_kind(hosts, "client") if host.state == "running" and host.address]
     if not running:
         raise CloudError("the environment has no running client", "Build it: ./pegasus-driver setup")
     return running
@@ -157,7 +164,7 @@ def _clients(hosts: Sequence[EnvironmentHost], indexes: Sequence[int]) -> list[E
 def _command(access: Access) -> Callable[[EnvironmentHost, int], list[str]]:
     def command(host: EnvironmentHost, back: int) -> list[str]:
         options = ["LogLevel=ERROR", "BatchMode=yes", "ServerAliveInterval=3", "ServerAliveCountMax=3"]
-        # --follow=name: the log is rotated.
+        # --follow=name, because the log is rotated.
         tail = f"wc -l < {LOG}; exec tail --lines={back} --follow=name --retry {LOG} 2>/dev/null"
         return [*environment.ssh_command(access, host, options), f"sudo -n sh -c '{tail}'"]
 
@@ -166,14 +173,14 @@ def _command(access: Access) -> Callable[[EnvironmentHost, int], list[str]]:
 
 def _look_up(access: Access, world: World) -> Callable[[EnvironmentHost], EnvironmentHost | None]:
     def look_up(known: EnvironmentHost) -> EnvironmentHost | None:
-        found = (one for one in world.find_hosts(access) if one.name == known.name)
-        return next((one for one in found if one.state == "running" and one.address), None)
+        found = (host for host in world.find_hosts(access) if host.name == known.name)
+        return next((host for host in found if host.state == "running" and host.address), None)
 
     return look_up
 
 
 class _Lines:
-    """Plain lines that begin with the client's name; for a pipe. The rows from before are left out."""
+    """Plain lines that begin with the client's name, for a pipe. Skips earlier rows."""
 
     def __init__(self, names: Sequence[str], world: World) -> None:
         self._out, self._err = world.stdout, world.stderr
@@ -185,7 +192,7 @@ class _Lines:
     def take(self, line: Line) -> None:
         name = f"{line.client:<{self._width}} |"
         if line.kind == "lost":
-            self._err.write(f"{name} connection lost, connecting again: {line.text}\n")
+            self._err.write(f"{name} connection lost, reconnecting: {line.text}\n")
         elif line.kind == "line" and not line.old:
             self._write(f"{name} {line.text}")
 
@@ -198,11 +205,11 @@ class _Lines:
             self._out.write(text + "\n")
             self._out.flush()
         except (BrokenPipeError, ValueError, OSError):
-            self.gone = True  # `| head` has enough
+            self.gone = True  # `| head` has exited
 
 
 class _Json(_Lines):
-    """Records as docs/events.md describes them."""
+    """JSON records, described in docs/events.md."""
 
     def __init__(self, names: Sequence[str], world: World) -> None:
         super().__init__(names, world)
@@ -240,8 +247,8 @@ def _view(output: str, clients: Sequence[EnvironmentHost], world: World) -> Any:
     return _Lines(names, world)
 
 
-def _take(lines: queue.Queue[Line], view: Any) -> None:
-    """Hands on what has come, then lets the view draw."""
+def _drain(lines: queue.Queue[Line], view: Any) -> None:
+    """Pass the queued lines to the view, then redraw it."""
     with contextlib.suppress(queue.Empty):
         view.take(lines.get(timeout=TICK))
         while True:

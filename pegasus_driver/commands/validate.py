@@ -1,4 +1,4 @@
-"""`pegasus-driver validate`: every mistake in the configuration, and what could not be checked. Starts nothing."""
+"""`pegasus-driver validate`: reports every mistake in the configuration, and rules that couldn't be checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run_validate(arguments: argparse.Namespace, world: World) -> ExitCode:
-    """Prints the result on stdout: it is what was asked for, with mistakes or without."""
+    """Print the result on stdout, with mistakes or without."""
     from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import preflight
 
     from pegasus_driver import config as configuration
@@ -27,7 +27,7 @@ def run_validate(arguments: argparse.Namespace, world: World) -> ExitCode:
         arguments.extra_vars,
         launching=True,
     )
-    unchecked = [one.text for one in preflight.check_remote(config.report, launching=False)]
+    unchecked = [rule.text for rule in preflight.check_remote(config.report, launching=False)]
     problems = config.report.problems
     code = ExitCode.CONFIGURATION if problems else ExitCode.OK
     if arguments.output == "json":
@@ -41,7 +41,7 @@ def run_validate(arguments: argparse.Namespace, world: World) -> ExitCode:
 
 
 def _record(config: Any, code: ExitCode, unchecked: list[str], elapsed: float) -> dict[str, Any]:
-    """The record that other commands end with, and each mistake in its parts."""
+    """Return the record that other commands end with, plus the parts of each mistake."""
     from pegasus_driver.run.records import end_record
     from pegasus_driver.run.state import Ending
 

@@ -1,4 +1,4 @@
-"""The command line of `pegasus-driver mirror`, apart from what it does: --help has to be quick."""
+"""The command line of `pegasus-driver mirror`, in a module that imports little: --help must be quick."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def declare(
     settings: argparse.ArgumentParser,
     example: Callable[[str], str],
 ) -> None:
-    """Declares the verbs on the parser of `mirror`; common and settings have the options that other commands have, too.
+    """Add the verbs to the parser of `mirror`.
 
-    example makes a help's last lines of a command line.
+    :param common: the shared option --output
+    :param settings: the shared options --config and -e
+    :param example: formats a command line as the last lines of a help
     """
     verbs = mirror.add_subparsers(dest="verb", metavar="VERB", required=True)
 
@@ -39,7 +41,7 @@ def declare(
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
-    # dest: `folder` is where the user stands, for every command.
+    # Not `folder`: that is the user's working folder in every command.
     folder: dict[str, Any] = {
         "dest": "mirror",
         "type": Path,
@@ -48,7 +50,7 @@ def declare(
     }
     fetch = verb(
         "fetch",
-        "download all parts of the configured versions; it goes on where it stopped",
+        "download all packages of the configured versions; resumes after an interruption",
         "fetch --distribution debian12 --architecture x86_64",
         settings,
     )
@@ -58,19 +60,19 @@ def declare(
         action="append",
         choices=MIRRORED,
         metavar="NAME",
-        help=f"hosts' distribution, may be given again (default: {', '.join(MIRRORED)})",
+        help=f"distribution of hosts; may be repeated (default: {', '.join(MIRRORED)})",
     )
     fetch.add_argument(
         "--architecture",
         action="append",
         choices=ARCHITECTURES,
         metavar="NAME",
-        help="hosts' architecture, may be given again (default: x86_64, aarch64)",
+        help="architecture of hosts; may be repeated (default: x86_64, aarch64)",
     )
     fetch.add_argument(
         "--from", dest="base", default=UPSTREAM, metavar="URL", help="another mirror instead of the download sites"
     )
-    listing = verb("list", "what the mirror holds", "list --check")
+    listing = verb("list", "list the files of the mirror", "list --check")
     listing.add_argument("--folder", **folder)
     listing.add_argument("--check", action="store_true", help="compare each file with its checksum")
     serve = verb("serve", "serve the mirror to instances until interrupted", f"serve --port {PORT}")

@@ -1,9 +1,9 @@
-"""Downloads of a mirror: resumable, checked, and written down.
+"""Downloads files to a mirror: resumable, verified, and recorded in a manifest.
 
-A file is downloaded beside its place as <name>.part and renamed when it is whole and its published SHA-256 is right.
-What tells its version (ETag or Last-Modified) is kept in <name>.part.version: a download that was cut off goes on only
-with the same version (If-Range), and begins anew where the site has another by now, or doesn't tell.
-MIRROR.json in the mirror's folder has the SHA-256, the size and the address of each file that was fetched.
+A file is downloaded to <name>.part and renamed once it is complete and matches its published SHA-256. Its version (ETag
+or Last-Modified) is stored in <name>.part.version: an interrupted download resumes only with the same version
+(If-Range), and restarts if the site has another version or none. MIRROR.json in the mirror's folder has the SHA-256,
+the size and the URL of each fetched file.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ TIMEOUT = 30  # seconds without an answer
 _ABSENT = (403, 404, 410)
 _PARTIAL, _RANGE_BEYOND = 206, 416
 
-# progress(bytes that are there, bytes in all; 0 = not known)
+# progress(bytes downloaded, total bytes; 0 = unknown)
 Progress = Callable[[int, int], None]
 
 
 def place(url: str, base: str) -> str:
-    """The path of a file in the mirror: its address after the base, `<site>/<path>`."""
+    """Return the path of a file in the mirror: its URL without the base, `<site>/<path>`."""
     return url.removeprefix(base).lstrip("/")
 
 
 class Partial:
-    """A download that may be cut off, and which version of its file it is of."""
+    """An incomplete download, and the version of its file."""
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(f"{target.name}.part")
         self._version = target.with_name(f"{target.name}.part.version")
 
     def begun(self) -> tuple[int, str]:
-        """How many bytes are there, and of which version; 0 bytes where it isn't known."""
+        """Return how many bytes exist and their version; 0 bytes if the version is unknown."""
         try:
             version = self._version.read_text()
             return (self.path.stat().st_size if version else 0), version
@@ -58,7 +58,7 @@ class Partial:
             return 0, ""
 
     def begin(self, version: str) -> None:
-        """Start anew. In this order, so that at no moment old bytes are there with a new version."""
+        """Restart. In this order, so that old bytes never have a new version."""
         self.path.write_bytes(b"")
         self._version.write_text(version)
 
@@ -72,9 +72,9 @@ class Partial:
 
 
 def version_of(headers: Message) -> str:
-    """What If-Range takes for a file's version (RFC 9110, section 13.1.5): a strong ETag, otherwise Last-Modified.
+    """Return a file's version for If-Range (RFC 9110, section 13.1.5): a strong ETag, otherwise Last-Modified.
 
-    Empty where there is neither: a time that was hardly over when the answer was made may be that of two versions.
+    '' without either. A time less than a second before the answer may belong to two versions.
     """
     if tag := headers.get("ETag", ""):
         return "" if tag.startswith("W/") else tag
@@ -93,7 +93,11 @@ class Site:
         self._pause = pause
 
     def text(self, url: str) -> str:
-        """A page's text. Raises NotFoundError, ArtifactError."""
+        """Return a page's text.
+
+        :raises NotFoundError: there is no such page
+        :raises ArtifactError: the site doesn't answer
+        """
         for attempt in range(1, TRIES + 1):
             try:
                 with urlopen(self._request(url), timeout=TIMEOUT) as answer:
@@ -103,15 +107,15 @@ class Site:
         raise AssertionError
 
     def file(self, url: str, part: Partial, progress: Progress) -> None:
-        """Download to `part`, going on after what is there. Raises NotFoundError, ArtifactError."""
+        """Download to `part`, after the bytes that it already has. Raises as text() does."""
         for attempt in range(1, TRIES + 1):
             try:
-                self._go_on(url, part, progress)
+                self._resume(url, part, progress)
                 return
             except (OSError, HTTPException) as error:
                 self._give_up_or_wait(url, error, attempt)
 
-    def _go_on(self, url: str, part: Partial, progress: Progress) -> None:
+    def _resume(self, url: str, part: Partial, progress: Progress) -> None:
         have, version = part.begun()
         headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
         try:
@@ -119,19 +123,19 @@ class Site:
         except HTTPError as error:
             if error.code != _RANGE_BEYOND:
                 raise
-            # All of it is there; or the site doesn't know If-Range, and has a shorter file by now.
+            # The file is complete; or the site ignores If-Range and has a shorter file now.
             if error.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
                 return
             part.discard()
-            raise OSError("the download that was begun doesn't fit the file; it begins anew") from error
+            raise OSError("the incomplete download doesn't match the file; restarting it") from error
         with answer:
             resumed = answer.status == _PARTIAL
             follows = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-            # A site that doesn't know If-Range may go on with another version.
+            # A site that ignores If-Range may continue with another version.
             tags = {version, answer.headers.get("ETag", version)} if version.startswith('"') else {version}
             if resumed and (not follows or len(tags) > 1):
                 part.discard()
-                raise OSError("the site's answer doesn't go on with the download that was begun; it begins anew")
+                raise OSError("the site's answer doesn't continue the incomplete download; restarting it")
             if not resumed:
                 part.begin(version_of(answer.headers))
             length = int(answer.headers.get("Content-Length") or 0)
@@ -148,7 +152,7 @@ class Site:
 
     def _request(self, url: str, headers: dict[str, str] | None = None) -> Request:
         if not url.startswith(("https://", "http://")):
-            raise ArtifactError(f"'{url}' is no address: expected http:// or https://")
+            raise ArtifactError(f"found the address '{url}', expected http:// or https://")
         return Request(url, headers={"User-Agent": "pegasus", **(headers or {})})
 
     def _give_up_or_wait(self, url: str, error: Exception, attempt: int) -> None:
@@ -167,7 +171,7 @@ class Store:
         self.folder = folder
 
     def files(self) -> dict[str, dict[str, Any]]:
-        """What was fetched: path -> sha256, size, url, verified."""
+        """Return the fetched files: path -> sha256, size, url, verified."""
         try:
             found = json.loads((self.folder / MANIFEST).read_text())["files"]
         except (OSError, ValueError, KeyError):
@@ -175,9 +179,11 @@ class Store:
         return found if isinstance(found, dict) else {}
 
     def fetch(self, site: Site, url: str, path: str, progress: Progress) -> bool:
-        """Have a file, checked; returns whether it was downloaded. Raises ArtifactError.
+        """Download and verify a file; return whether a download was needed.
 
-        A file that is there already is compared with the published SHA-256, or with what was written down of it.
+        An existing file is compared with the published SHA-256, or with the recorded one.
+
+        :raises ArtifactError: the site doesn't answer, or the file is damaged
         """
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +196,7 @@ class Store:
         if target.is_file() and (expected or known.get("sha256")):
             present = sha256_of(target)
             if present == (expected or known["sha256"]):
-                self._write_down(path, present, url, bool(expected))
+                self._record(path, present, url, bool(expected))
                 return False
         part = Partial(target)
         site.file(url, part, progress)
@@ -198,27 +204,27 @@ class Store:
         if expected and found != expected:
             part.discard()
             raise ArtifactError(
-                f"{url}: its SHA-256 is {found}, and {target.name}.sha256 says {expected}. The download was removed: "
-                "run this again; if it stays so, the site's file is damaged"
+                f"{url}: found the SHA-256 {found}, expected {expected} ({target.name}.sha256). The download was "
+                "removed. Run the command again; if the error persists, the site's file is damaged"
             )
         if published:
             target.with_name(f"{target.name}.sha256").write_text(published)
         part.finish(target)
-        self._write_down(path, found, url, bool(expected))
+        self._record(path, found, url, bool(expected))
         return True
 
     def damaged(self) -> list[str]:
-        """Files that are gone or have changed since they were fetched, each with what was found."""
+        """Find files that are missing or have changed since their download; return a message for each."""
         found = []
         for path, known in sorted(self.files().items()):
             file = self.folder / path
             if not file.is_file():
-                found.append(f"{path} is gone")
+                found.append(f"{path} is missing")
             elif sha256_of(file) != known["sha256"]:
-                found.append(f"{path} has changed since it was fetched")
+                found.append(f"{path} has changed since its download")
         return found
 
-    def _write_down(self, path: str, digest: str, url: str, verified: bool) -> None:
+    def _record(self, path: str, digest: str, url: str, verified: bool) -> None:
         size = (self.folder / path).stat().st_size
         files = {**self.files(), path: {"sha256": digest, "size": size, "url": url, "verified": verified}}
         fresh = self.folder / f".{MANIFEST}"

@@ -1,7 +1,7 @@
-"""What a mirror has to hold: every file that the roles install from a download site, for each kind of host.
+"""Finds the files that a mirror needs: everything that the roles install from a download site, for each kind of host.
 
-The roles themselves are read for it: each task with the modules artifact_package, grafana_archive and grafana_plugins,
-with the roles' defaults and config.yml. So a part that a role gains is mirrored without a change here.
+It reads the roles: each task with the module artifact_package, grafana_archive or grafana_plugins, with the roles'
+defaults and config.yml. A new part of a role is mirrored without a change here.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ ROLES = Path("collections/ansible_collections/aerospike_community/pegasus/roles"
 MODULE = "aerospike_community.pegasus.artifact_package"
 DASHBOARDS = "aerospike_community.pegasus.grafana_archive"
 PLUGINS = "aerospike_community.pegasus.grafana_plugins"
-# A repository isn't a file: git fetches it.
+# Git repositories, which git fetches.
 REPOSITORIES = ("perseus_client_repository",)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one task installs. `directory` and the names may hold {version}, {distribution} and so on.
+    """What one task installs. `directory` and the names may contain {version}, {distribution} and so on.
 
-    optional: the role does without it where the artifact source doesn't have it.
+    optional: the role works without it if the artifact source doesn't have it.
     """
 
     package: str
@@ -52,8 +52,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One file to have, and for which hosts (debian12 x86_64)."""
+class RequiredFile:
+    """One file that the mirror needs, and the hosts that need it (debian12 x86_64)."""
 
     package: str
     located: Located
@@ -61,7 +61,7 @@ class Wanted:
 
 
 def variables(root: Path, values: Mapping[str, Any], base: str) -> dict[str, Any]:
-    """The roles' defaults with config.yml over them, and `base` as the place of the download sites."""
+    """Return the roles' defaults, overridden by config.yml, with `base` as the address of the download sites."""
     found: dict[str, Any] = {}
     for defaults in sorted((root / ROLES).glob("*/defaults/main.yml")):
         found |= yaml.safe_load(defaults.read_text(encoding="utf-8")) or {}
@@ -69,7 +69,7 @@ def variables(root: Path, values: Mapping[str, Any], base: str) -> dict[str, Any
 
 
 def render(text: Any, known: Mapping[str, Any]) -> str:
-    """A value of a task or of a default, with its templates filled in; they may be nested a few levels deep."""
+    """Render a value of a task or a default; its templates may be nested a few levels deep."""
     environment = Environment(undefined=ChainableUndefined, autoescape=False)
     shown = str(text).strip()
     for _ in range(5):
@@ -80,7 +80,7 @@ def render(text: Any, known: Mapping[str, Any]) -> str:
 
 
 def parts(root: Path, values: Mapping[str, Any], base: str = UPSTREAM) -> list[Part]:
-    """What the roles install from download sites, without doubles."""
+    """Return what the roles install from download sites, without duplicates."""
     known = variables(root, values, base)
     found: dict[Part, None] = {}
     for path in sorted((root / ROLES).glob("*/tasks/*.yml")):
@@ -90,12 +90,12 @@ def parts(root: Path, values: Mapping[str, Any], base: str = UPSTREAM) -> list[P
 
 
 def _parts_of(task: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[Part]:
-    """What one task installs."""
+    """Yield what one task installs."""
     if isinstance(package := task.get(MODULE), dict):
         names = ("package", "version", "directory", "file", "file_rpm")
         title, version, directory, file, file_rpm = (render(package.get(name, ""), known) for name in names)
         yield Part(title, version, directory, file, file_rpm)
-    if isinstance(archive := task.get(DASHBOARDS), dict) and _wanted_by(task, known):
+    if isinstance(archive := task.get(DASHBOARDS), dict) and _runs(task, known):
         directory, _, file = render(archive["url"], known).rpartition("/")
         yield Part("dashboards", file, directory, file, optional=True)
     if isinstance(several := task.get(PLUGINS), dict):
@@ -106,25 +106,25 @@ def _parts_of(task: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[Par
             yield Part(str(name), str(version), directory, file, optional=True)
 
 
-def _wanted_by(task: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    """Whether a task's condition, a plain one, holds."""
+def _runs(task: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Evaluate a task's `when`, a plain expression."""
     return bool(_value("{{ " + str(task["when"]) + " }}", known)) if "when" in task else True
 
 
 def _value(template: str, known: Mapping[str, Any]) -> Any:
-    """What a template that is one expression stands for, in its own type."""
+    """Evaluate a template that is a single expression; keep the result's type."""
     expression = template.strip().removeprefix("{{").removesuffix("}}").strip()
     return Environment(undefined=ChainableUndefined, autoescape=False).compile_expression(expression)(**known)
 
 
 def repositories(root: Path, values: Mapping[str, Any], base: str = UPSTREAM) -> list[str]:
-    """Addresses of the git repositories that the roles build from."""
+    """Return the URLs of the git repositories that the roles build from."""
     known = variables(root, values, base)
     return [render(known[name], known) for name in REPOSITORIES if name in known]
 
 
 def _tasks(tasks: Any) -> Iterator[dict[str, Any]]:
-    """All tasks of a file, those in blocks too."""
+    """Yield all tasks of a file, including tasks in blocks."""
     for task in tasks or []:
         if isinstance(task, dict):
             yield task
@@ -132,15 +132,16 @@ def _tasks(tasks: Any) -> Iterator[dict[str, Any]]:
                 yield from _tasks(task.get(inner))
 
 
-def wanted(
+def required_files(
     part: Part,
     distributions: tuple[str, ...],
     architectures: tuple[str, ...],
     read: Callable[[str], str],
-) -> tuple[list[Wanted], list[str]]:
-    """The files of a part, and for which hosts the site has none (with its reason).
+) -> tuple[list[RequiredFile], list[str]]:
+    """Return the files of a part, and the hosts that the site has no file for, with the reason.
 
-    `read` returns the page at an address; each page is asked for once. Raises ArtifactError when there is no file.
+    :param read: returns the page of a URL; called once per page
+    :raises ArtifactError: there is no file for any host
     """
     pages: dict[str, str | ArtifactError] = {}
 
@@ -175,4 +176,4 @@ def wanted(
             found.setdefault(located.url, (located, []))[1].append(name)
     if not found and last is not None:
         raise last
-    return [Wanted(part.package, located, tuple(hosts)) for located, hosts in found.values()], missing
+    return [RequiredFile(part.package, located, tuple(hosts)) for located, hosts in found.values()], missing

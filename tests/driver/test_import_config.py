@@ -1,4 +1,4 @@
-"""import-config: the original tool's configure.sh becomes a config.yml, and is never run."""
+"""import-config converts the original tool's configure.sh to a config.yml and never runs it."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def test_every_variable_is_imported() -> None:
     }
     assert {key: found.values[key] for key in expected} == expected
     ((line, remark),) = found.remarks
-    assert CONFIGURE.splitlines()[line - 1].startswith("aerolab") and "isn't run" in remark
+    assert CONFIGURE.splitlines()[line - 1].startswith("aerolab") and "expected NAME=value" in remark
 
 
-def test_what_is_imported_validates(world: FakeWorld, tmp_path: Path) -> None:
+def test_the_imported_file_is_valid(world: FakeWorld, tmp_path: Path) -> None:
     (tmp_path / "configure.sh").write_text(CONFIGURE)
     shipped = (ROOT / "group_vars/all/config.yml").read_text()
     (tmp_path / "other.yml").write_text(render_config(shipped, read_configure(CONFIGURE)))
@@ -135,7 +135,7 @@ def test_every_original_name_has_a_known_key() -> None:
         ("$", "$"),
     ],
 )
-def test_quotes_and_names_are_the_shells(rest: str, value: str) -> None:
+def test_quotes_and_names_work_as_in_a_shell(rest: str, value: str) -> None:
     assert shell_value(rest, {"X": "x", "X_1": "named"}) == value
 
 
@@ -146,7 +146,7 @@ def test_quotes_and_names_are_the_shells(rest: str, value: str) -> None:
         *("a; reboot", "a reboot", "a | b", "a && b", "'open", "(1 2)"),
     ],
 )
-def test_what_only_a_shell_can_make_is_refused(rest: str) -> None:
+def test_shell_expansions_are_refused(rest: str) -> None:
     with pytest.raises(ShellError):
         shell_value(rest, {"X": "x"})
 
@@ -161,7 +161,7 @@ def test_nothing_is_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "text"),
     [
         ("CLUSTER_NUMBR_OF_NODES=3", "an unknown variable; did you mean CLUSTER_NUMBER_OF_NODES?"),
         ("KEY_CACHE_CAPACITY=1000", "of an earlier version"),
@@ -169,12 +169,12 @@ def test_nothing_is_run(tmp_path: Path) -> None:
         ("TRUNCATE_SET=maybe", "expected True or False"),
     ],
 )
-def test_remarks_name_the_line(line: str, said: str) -> None:
+def test_remarks_name_the_line(line: str, text: str) -> None:
     ((number, remark),) = read_configure(f"VER=8.0.0.4\n\n{line}\n").remarks
-    assert number == 3 and said in remark
+    assert number == 3 and text in remark
 
 
-def test_the_last_of_two_counts_and_both_spellings_are_one() -> None:
+def test_the_last_value_wins_and_both_spellings_are_the_same_variable() -> None:
     found = read_configure("UDF_AFFREGATION=True\nUDF_AGGREGATION=False\n")
     assert found.values == {"perseus_client_udf_aggregation": False}
     assert "line 1: UDF_AFFREGATION" in found.remarks[0][1]
@@ -201,10 +201,10 @@ def test_the_command_writes_a_file_once(world: FakeWorld) -> None:
     assert "next: ./pegasus-driver validate --config new.yml" in world.errors
     assert yaml.safe_load((world.root / "new.yml").read_text())["pegasus_cluster_name"] == "Load"
     assert world.run("import-config", "configure.sh", "--to", "new.yml") == ExitCode.USAGE
-    assert "exists" in world.errors
+    assert "expected no file" in world.errors
 
 
-def test_the_command_prints_and_tells_mistakes(world: FakeWorld) -> None:
+def test_the_command_prints_the_file_and_reports_mistakes(world: FakeWorld) -> None:
     (world.root / "configure.sh").write_text(CONFIGURE.replace("RECORD_SIZE=1024", "RECORD_SIZE=100"))
     assert world.run("import-config", "configure.sh") == ExitCode.CONFIGURATION
     assert yaml.safe_load(world.text)["perseus_client_record_size"] == 100
@@ -212,20 +212,20 @@ def test_the_command_prints_and_tells_mistakes(world: FakeWorld) -> None:
 
 
 @pytest.mark.parametrize(("name", "content"), [("nowhere.sh", None), ("empty.sh", ""), ("other.sh", "echo hello\n")])
-def test_files_that_are_no_configure(world: FakeWorld, name: str, content: str | None) -> None:
+def test_files_that_arent_a_configure_script(world: FakeWorld, name: str, content: str | None) -> None:
     if content is not None:
         (world.root / name).write_text(content)
     assert world.run("import-config", name) == ExitCode.USAGE
     assert "configure.sh" in world.errors and not world.text
 
 
-def test_what_only_python_takes_for_a_number_is_left_out() -> None:
+def test_numbers_that_only_python_accepts_are_skipped() -> None:
     found = read_configure("RECORD_SIZE=1_000\nBATCH_READ_SIZE=\u0663\nMAX_RANGE=+100\nNORMAL_RANGE=' 10 '\n")
     assert found.values == {"perseus_client_max_time_range": 100, "perseus_client_normal_time_range": 10}
     assert [line for line, _ in found.remarks] == [1, 2]
 
 
-def test_a_place_that_cant_be_written_and_a_file_without_a_name(world: FakeWorld) -> None:
+def test_a_folder_that_cant_be_written(world: FakeWorld) -> None:
     (world.root / "configure.sh").write_text("CLUSTER_NAME=a/b\n")
     assert world.run("import-config", "configure.sh", "--to", "nowhere/new.yml") == ExitCode.USAGE
     assert "nowhere/new.yml can't be written: No such file or directory" in world.errors

@@ -1,4 +1,4 @@
-"""What `logs` collects: each file and each service that the roles set up, and no licence."""
+"""`logs` collects each file and each service that the roles install, and no licence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCES = [
 
 
 def of_a_service(path: str) -> bool:
-    """Unit files and what is laid over them are collected with the service."""
+    """Unit files and their drop-ins are collected with the service."""
     return any(path.startswith(f"/etc/systemd/system/{service}.service") for service in SERVICES)
 
 

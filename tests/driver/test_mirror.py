@@ -1,4 +1,4 @@
-"""The mirror commands, against a loopback server that behaves as the download sites do: listings, ranges, checksums."""
+"""The mirror commands against a loopback server that behaves like the download sites: listings, ranges, checksums."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ EXPORTER = "download.aerospike.com/artifacts/aerospike-prometheus-exporter"
 CONFIGURED = CONFIG + "aerospike_server_version: 8.0.0.4\n"
 
 
-# From long ago: a time that is hardly over tells no version.
+# Long ago: a time in the current second doesn't identify a version.
 MODIFIED = {b"old": "Sat, 01 Jan 2000 00:00:00 GMT", b"new": "Sun, 02 Jan 2000 00:00:00 GMT"}
 
 
 class Upstream:
-    """A download site in a folder. `cut` ends the connection of the next answers after so many bytes.
+    """A download site in a folder. `cut` closes the connection of the next answers after so many bytes.
 
-    tells: what it tells a file's version with: ETag, weak (a weak ETag), Last-Modified or nothing.
+    version_header: what it version_header a file's version with: ETag, weak (a weak ETag), Last-Modified or nothing.
     if_range: whether it knows that header.
     """
 
-    tells = "ETag"
+    version_header = "ETag"
     if_range = True
 
     def __init__(self, folder: Path) -> None:
@@ -61,31 +61,31 @@ class Upstream:
             def log_message(self, *_: object) -> None: ...
 
             def do_GET(self) -> None:
-                wanted = self.headers.get("Range", "")
-                upstream.asked.append((self.path, wanted))
+                byte_range = self.headers.get("Range", "")
+                upstream.asked.append((self.path, byte_range))
                 file = folder / self.path.lstrip("/")
                 if file.is_dir() or not file.exists() or file.suffix == ".sha256" or ".git" in self.path:
                     super().do_GET()
                     return
                 content = file.read_bytes()
                 version = f'"{hashlib.sha256(content).hexdigest()[:8]}"'
-                if upstream.tells == "Last-Modified":
+                if upstream.version_header == "Last-Modified":
                     version = MODIFIED[content[:3]]
                 if upstream.if_range and self.headers.get("If-Range", version) != version:
-                    wanted = ""
-                start = int(wanted.removeprefix("bytes=").removesuffix("-") or 0) if wanted else 0
+                    byte_range = ""
+                start = int(byte_range.removeprefix("bytes=").removesuffix("-") or 0) if byte_range else 0
                 if start >= len(content):
                     self.send_response(416)
                     self.send_header("Content-Range", f"bytes */{len(content)}")
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
-                self.send_response(206 if wanted else 200)
-                if wanted:
+                self.send_response(206 if byte_range else 200)
+                if byte_range:
                     self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-                if upstream.tells != "nothing":
-                    weak = upstream.tells == "weak"
-                    self.send_header("ETag" if weak else upstream.tells, f"W/{version}" if weak else version)
+                if upstream.version_header != "nothing":
+                    weak = upstream.version_header == "weak"
+                    self.send_header("ETag" if weak else upstream.version_header, f"W/{version}" if weak else version)
                 self.send_header("Content-Length", str(len(content) - start))
                 self.end_headers()
                 limit = upstream.cut.pop(0) if upstream.cut else len(content)
@@ -135,7 +135,7 @@ def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstre
 
 @pytest.fixture
 def project_with_roles(project: Path) -> Path:
-    """The project has the real roles: what they install is what is mirrored."""
+    """A project with the real roles, whose packages are mirrored."""
     (project / "group_vars/all/config.yml").write_text(CONFIGURED)
     shutil.copytree(ROOT / ROLES, project / ROLES)
     tasks = project / ROLES / "grafana_prometheus/tasks"
@@ -148,7 +148,7 @@ def fetch(world: FakeWorld, upstream: Upstream, *more: str) -> int:
     return world.run("mirror", "fetch", "--from", upstream.url, "--architecture", "x86_64", *more)
 
 
-def test_what_the_roles_install_is_what_a_mirror_holds() -> None:
+def test_a_mirror_contains_what_the_roles_install() -> None:
     found = {part.package: part for part in parts(ROOT, {"aerospike_server_edition": "community"})}
     assert {"aerospike-server-community", "aerospike-prometheus-exporter", "grafana"} <= set(found)
     server = found["aerospike-server-community"]
@@ -180,7 +180,7 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
         DASHBOARDS,
         PLUGIN,
     }
-    # A listing is read once for all kinds of hosts.
+    # A listing is read once for all hosts.
     assert [path for path, _ in upstream.asked].count(f"/{SERVER}/8.0.0.4/") == 1
     assert "not published: aerospike-server-enterprise 8.0.0.4 for debian13 x86_64" in world.err.getvalue()
     recorded = Store(mirror).files()
@@ -195,9 +195,7 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
     assert not [path for path, _ in upstream.asked if path.endswith((".tgz", ".deb", ".rpm", ".gz", "/download"))]
 
 
-def test_another_configuration_than_config_yml_can_be_mirrored(
-    project_with_roles: Path, world: FakeWorld, upstream: Upstream
-) -> None:
+def test_another_configuration_can_be_mirrored(project_with_roles: Path, world: FakeWorld, upstream: Upstream) -> None:
     (project_with_roles / "other.yml").write_text(CONFIG + "aerospike_server_version: 8.1.0.3\n")
     for version in ("8.1.0.3", "8.1.0.4"):
         upstream.put(
@@ -210,25 +208,25 @@ def test_another_configuration_than_config_yml_can_be_mirrored(
     assert {one.name for one in mirrored.iterdir()} == {"8.1.0.3", "8.1.0.4"}
 
 
-def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, upstream: Upstream) -> None:
+def test_an_interrupted_download_resumes(tmp_path: Path, upstream: Upstream) -> None:
     content = bytes(range(256)) * 400
     upstream.put("site/file.tgz", content)
     upstream.cut = [1000, 5000]
-    said: list[tuple[int, int]] = []
+    states: list[tuple[int, int]] = []
     store = Store(tmp_path / "mirror")
     fresh = store.fetch(
-        Site(pause=0.01), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *state: said.append(state)
+        Site(pause=0.01), f"{upstream.url}/site/file.tgz", "site/file.tgz", lambda *state: states.append(state)
     )
     assert fresh
     assert (tmp_path / "mirror/site/file.tgz").read_bytes() == content
-    ranges = [wanted for path, wanted in upstream.asked if path == "/site/file.tgz"]
+    ranges = [byte_range for path, byte_range in upstream.asked if path == "/site/file.tgz"]
     assert ranges == ["", "bytes=1000-", "bytes=6000-"]
-    assert said[-1] == (len(content), len(content))
+    assert states[-1] == (len(content), len(content))
     assert not list((tmp_path / "mirror").rglob("*.part"))
 
 
 def cut_off(tmp_path: Path, upstream: Upstream, content: bytes, after: int, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A mirror whose download of site/file.tgz was cut off, as by a killed process."""
+    """A mirror whose download of site/file.tgz was interrupted, as by a killed process."""
     monkeypatch.setattr(mirror_download, "TRIES", 1)
     upstream.put("site/file.tgz", content, checksum=False)
     upstream.cut = [after]
@@ -241,7 +239,7 @@ def cut_off(tmp_path: Path, upstream: Upstream, content: bytes, after: int, monk
 
 
 @pytest.mark.parametrize(
-    ("tells", "if_range", "goes_on"),
+    ("version_header", "if_range", "goes_on"),
     [
         ("ETag", True, True),
         ("ETag", False, True),
@@ -252,17 +250,17 @@ def cut_off(tmp_path: Path, upstream: Upstream, content: bytes, after: int, monk
     ],
 )
 @pytest.mark.parametrize("changes", [True, False])
-def test_a_download_goes_on_with_the_version_that_was_begun_only(
+def test_a_download_resumes_only_with_the_same_version(
     tmp_path: Path,
     upstream: Upstream,
     monkeypatch: pytest.MonkeyPatch,
-    tells: str,
+    version_header: str,
     if_range: bool,
     goes_on: bool,
     changes: bool,
 ) -> None:
-    """Without a published checksum, which would tell: the two versions are of one size."""
-    upstream.tells, upstream.if_range = tells, if_range
+    """Without a published checksum, which would show the difference: both versions have the same size."""
+    upstream.version_header, upstream.if_range = version_header, if_range
     old, new = b"old" * 1000, b"new" * 1000
     store = cut_off(tmp_path, upstream, old, 1200, monkeypatch)
     expected = new if changes else old
@@ -274,9 +272,7 @@ def test_a_download_goes_on_with_the_version_that_was_begun_only(
     assert {path.name for path in (store.folder / "site").iterdir()} == {"file.tgz"}
 
 
-def test_a_part_that_is_whole_already_is_only_checked(
-    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_complete_part_is_only_verified(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     store = cut_off(tmp_path, upstream, b"whole", 3, monkeypatch)
     with (store.folder / "site/file.tgz.part").open("ab") as part:
         part.write(b"le")
@@ -285,7 +281,7 @@ def test_a_part_that_is_whole_already_is_only_checked(
     assert upstream.served == 0
 
 
-def test_a_part_that_is_longer_than_the_file_is_thrown_away(
+def test_a_part_longer_than_the_file_is_discarded(
     tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.if_range = False
@@ -295,7 +291,7 @@ def test_a_part_that_is_longer_than_the_file_is_thrown_away(
     assert (store.folder / "site/file.tgz").read_bytes() == b"short"
 
 
-def test_a_time_that_is_hardly_over_tells_no_version() -> None:
+def test_a_time_in_the_current_second_isnt_a_version() -> None:
     def version(**headers: str) -> str:
         message = Message()
         for name, value in headers.items():
@@ -308,7 +304,7 @@ def test_a_time_that_is_hardly_over_tells_no_version() -> None:
     assert version(Last_Modified=at) == version(Last_Modified="x", Date=at) == version() == ""
 
 
-def test_fetch_goes_on_from_a_mirror_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_can_use_another_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror_download, "TRIES", 1)
     content = bytes(range(256)) * 4000
     (tmp_path / "first").mkdir()
@@ -331,13 +327,13 @@ def test_fetch_goes_on_from_a_mirror_of_ones_own(tmp_path: Path, monkeypatch: py
         store.fetch(Site(0), url, "file.tgz", lambda *_: None)
     finally:
         mirror.close()
-    # The second begins with what the first has got.
+    # The second mirror is filled from the first.
     assert seen == [(0, len(content)), (100_000, len(content)), (100_000, len(content))]
     assert (store.folder / "file.tgz").read_bytes() == content
 
 
-def test_a_repository_is_fetched_from_where_the_mirror_is_filled_from_now(tmp_path: Path, upstream: Upstream) -> None:
-    """git remembers where a copy came from: a later --from names another mirror."""
+def test_a_repository_is_fetched_from_the_current_source(tmp_path: Path, upstream: Upstream) -> None:
+    """git remembers the origin of a clone, but a later --from may name another mirror."""
     name = "github.com/aerospike-community/aerospike-perseus.git"
     target = tmp_path / "copy.git"
     mirror_commands._fetch_repository(f"{upstream.url}/{name}", target)
@@ -356,19 +352,19 @@ def test_a_wrong_checksum_is_refused_and_leaves_nothing(
 ) -> None:
     upstream.put(f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter_1.34.0-1_amd64.deb", b"damaged", checksum="0" * 64)
     assert fetch(world, upstream, "--distribution", "debian12") == 2
-    said = world.err.getvalue()
-    assert "its SHA-256 is" in said and "0000000000000000" in said and "run this again" in said
+    errors = world.err.getvalue()
+    assert "found the SHA-256" in errors and "0000000000000000" in errors and "Run the command again" in errors
     assert not list((project_with_roles / ".cache/mirror").rglob("*exporter_*"))
 
 
-def test_what_no_host_can_have_is_an_error(project_with_roles: Path, world: FakeWorld, upstream: Upstream) -> None:
+def test_a_package_without_any_file_is_an_error(project_with_roles: Path, world: FakeWorld, upstream: Upstream) -> None:
     shutil.rmtree(upstream.folder / SERVER)
     (upstream.folder / SERVER / "8.1.0.3").mkdir(parents=True)
     assert fetch(world, upstream) == 2
     assert "the site has 8.1.0.3" in world.err.getvalue()
 
 
-def test_a_file_that_is_missing_for_some_hosts_only_is_named(
+def test_a_file_that_is_missing_for_some_hosts_is_reported(
     project_with_roles: Path, world: FakeWorld, upstream: Upstream
 ) -> None:
     (upstream.folder / f"{EXPORTER}/1.34.0/aerospike-prometheus-exporter-1.34.0-1.x86_64.rpm").unlink()
@@ -377,21 +373,21 @@ def test_a_file_that_is_missing_for_some_hosts_only_is_named(
     (upstream.folder / "dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb").unlink()
     shutil.rmtree(project_with_roles / ".cache")
     assert fetch(world, upstream) == 2
-    assert "no host could have grafana 12.4.3" in world.err.getvalue()
+    assert "found no grafana 12.4.3 for any host" in world.err.getvalue()
 
 
-def test_what_the_roles_can_do_without_is_named_and_no_error(
+def test_a_missing_optional_part_is_reported_without_an_error(
     project_with_roles: Path, world: FakeWorld, upstream: Upstream
 ) -> None:
     (upstream.folder / DASHBOARDS).unlink()
     (upstream.folder / PLUGIN).unlink()
     assert fetch(world, upstream, "--distribution", "debian12") == 0
-    said = world.err.getvalue()
-    assert "not published: dashboards for any host: found nothing" in said
-    assert "not published: grafana-polystat-panel for any host: found nothing" in said
+    errors = world.err.getvalue()
+    assert "not published: dashboards for any host: found nothing" in errors
+    assert "not published: grafana-polystat-panel for any host: found nothing" in errors
 
 
-def test_what_config_yml_does_without_is_not_fetched() -> None:
+def test_parts_that_config_yml_disables_arent_fetched() -> None:
     def names(**values: Any) -> set[str]:
         return {part.package for part in parts(ROOT, values) if part.optional}
 
@@ -404,7 +400,7 @@ def test_what_config_yml_does_without_is_not_fetched() -> None:
     assert pinned.file == "v3.17.0.tar.gz"
 
 
-def test_a_site_that_fails_is_tried_again_then_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_site_is_retried_then_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror_download, "TRIES", 2)
     with pytest.raises(mirror_download.ArtifactError, match=r"http://127.0.0.1:9/x can't be read: .*\(2 tries\)"):
         Site(pause=0).text("http://127.0.0.1:9/x")
@@ -412,7 +408,7 @@ def test_a_site_that_fails_is_tried_again_then_named(tmp_path: Path, monkeypatch
 
 def test_list_shows_and_checks(project_with_roles: Path, world: FakeWorld, upstream: Upstream) -> None:
     assert world.run("mirror", "list") == 0
-    assert "holds nothing" in world.out.getvalue()
+    assert "has no fetched files" in world.out.getvalue()
     assert fetch(world, upstream, "--distribution", "debian12") == 0
     assert world.run("mirror", "list", "--check", "--output", "json") == 0
     record = json.loads(world.out.getvalue().splitlines()[-1])
@@ -421,13 +417,13 @@ def test_list_shows_and_checks(project_with_roles: Path, world: FakeWorld, upstr
     grafana = project_with_roles / ".cache/mirror/dl.grafana.com/oss/release/grafana_12.4.3_amd64.deb"
     grafana.write_bytes(b"changed")
     assert world.run("mirror", "list", "--check") == 2
-    assert "has changed since it was fetched" in world.out.getvalue()
+    assert "has changed since its download" in world.out.getvalue()
     assert "  github.com/aerospike-community/aerospike-perseus.git" in world.out.getvalue()
     assert fetch(world, upstream, "--distribution", "debian12") == 0
     assert grafana.read_bytes() == b"grafana " * 500
 
 
-def test_serve_offers_what_was_fetched(
+def test_serve_offers_the_fetched_files(
     project_with_roles: Path, world: FakeWorld, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     documented = objects()
@@ -448,6 +444,6 @@ def test_serve_offers_what_was_fetched(
     assert b"debian12_x86_64.tgz" in seen[0]
 
 
-def test_serve_without_a_mirror_says_what_to_do(world: FakeWorld) -> None:
+def test_serve_without_a_mirror_names_the_next_step(world: FakeWorld) -> None:
     assert world.run("mirror", "serve") == 2
     assert "mirror fetch" in world.err.getvalue()

@@ -1,4 +1,4 @@
-"""tail against an ssh of ours: rows, loss and return of a connection, panes."""
+"""tail against a fake ssh: rows, a lost and restored connection, panes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAD = (
     "| Threads:    | 1           | 2           | 0           | 0           |                |",
     "==========",
 )
-# Stands for ssh: says how many lines the log has, prints them, and what comes. A second connection goes on.
+# A fake ssh: prints the log's number of lines, the lines, then new lines. A second connection continues.
 SSH = """\
 #!/bin/sh
 for word; do target=$before; before=$word; done
@@ -50,7 +50,7 @@ exec sleep 60
 
 @pytest.fixture
 def ssh(reachable: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
-    """A world whose PATH begins with our ssh; a lost connection is taken up quickly."""
+    """A world with the fake ssh in PATH; it reconnects quickly."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "ssh").write_text(SSH)
@@ -64,7 +64,7 @@ def ssh(reachable: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
-    """Presses Ctrl-C as soon as the condition holds, or after 40 s, which fails the test's own assertions."""
+    """Presses Ctrl-C once the condition holds, or after 40 s, when the test's assertions fail."""
 
     def main() -> None:
         deadline = time.monotonic() + 40
@@ -89,7 +89,7 @@ def test_lines_with_the_clients_names_and_a_lost_connection(ssh: FakeWorld) -> N
             "Cluster is empty",
             "| 4 | 31 | 41 | 0 | 0 | 72 |",
         ], "what was in the log before isn't shown, and nothing twice"
-        assert f"{name} | connection lost, connecting again: Connection reset by peer" in ssh.errors
+        assert f"{name} | connection lost, reconnecting: Connection reset by peer" in ssh.errors
     calls = (Path(ssh.environ["LOG_FOLDER"]) / "calls").read_text()
     assert calls.count("--lines=80") == 2 and calls.count("--lines=0") == 2
     assert "admin@172.31.0.12" in calls and "admin@172.31.0.13" in calls
@@ -132,7 +132,7 @@ def test_rows_as_records(ssh: FakeWorld) -> None:
     assert first["threads"] == {"write": 1, "read": 2, "udf": 0, "batchRead": 0}
 
 
-def test_a_reader_that_has_enough_ends_it(ssh: FakeWorld) -> None:
+def test_a_closed_pipe_ends_it(ssh: FakeWorld) -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError
@@ -175,7 +175,7 @@ def panes(monkeypatch: pytest.MonkeyPatch, *some: Pane) -> Panes:
     return Panes(some, io.StringIO(), time.monotonic)
 
 
-def test_a_pane_shows_what_does_something(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pane_shows_busy_workloads(monkeypatch: pytest.MonkeyPatch) -> None:
     one = pane("C-1", "| 1 | 1,234 | 20 | 0 | 0 | 1,254 |", "Cluster is empty", "| 2 | 8 | 9 | 0 | 0 | 17 |")
     lines = one.lines(50, 6)
     assert [kind for _, kind in lines] == ["head", "threads", "row", "message", "row", "empty"]
@@ -187,7 +187,7 @@ def test_a_pane_shows_what_does_something(monkeypatch: pytest.MonkeyPatch) -> No
     assert ("lost, connecting again: timed out", "lost") in one.lines(50, 6)
 
 
-def test_panes_stand_side_by_side_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_panes_fill_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
     some = [pane(f"C-{number}", f"| 1 | {number} | 2 | 0 | 0 | 3 |") for number in range(1, 5)]
     wide = panes(monkeypatch, *some).view(200, 12).plain.splitlines()
     assert all(f" C-{number} " in wide[0] for number in range(1, 5)) and len(wide) == 12
@@ -199,7 +199,7 @@ def test_panes_stand_side_by_side_as_far_as_there_is_room(monkeypatch: pytest.Mo
     assert [index for index, line in enumerate(single) if "C-" in line] == [0, 6, 12, 18]
 
 
-def test_what_has_no_room_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_panes_without_room_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = [pane(f"C-{number}", "| 1 | 1 | 2 | 3 | 4 | 10 |") for number in range(1, 14)]
     assert busy[0].lines(36, 6)[0][0].split() == ["write", "read", "total"]
     lines = panes(monkeypatch, *busy).view(80, 24).plain.splitlines()

@@ -50,14 +50,14 @@ def test_first_use_later_uses_and_changed_requirements(copy: Path, tmp_path: Pat
     first = run(link, "setup", "two words", "-e", "x=*", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert f"ran ['setup', 'two words', '-e', 'x=*'] {tmp_path} {copy}/.venv" in first.stdout
-    assert "Making the virtual environment" in first.stderr and "Ready after" in first.stderr
+    assert "Building the virtual environment" in first.stderr and "Ready after" in first.stderr
     assert (copy / ".pegasus").stat().st_mode & 0o777 == 0o700
-    # A folder of the user's with a like name doesn't come first.
+    # A folder of the same name in the working folder isn't imported.
     (tmp_path / "pegasus_driver").mkdir()
     (tmp_path / "pegasus_driver" / "__main__.py").write_text("print('wrong')")
     second = run(copy / "pegasus-driver", cwd=tmp_path)
     assert (second.returncode, second.stderr) == (0, "") and "ran []" in second.stdout
-    # Changed requirements are installed into what is there; a failure is told with pip's words and is not forgotten.
+    # Changed requirements are installed into the existing .venv; a failure shows pip's output and is retried.
     (copy / "requirements.txt").write_text("pegasus-has-no-such-package==1\n")
     third = run(copy / "pegasus-driver")
     assert third.returncode == 2 and "ran" not in third.stdout
@@ -67,17 +67,17 @@ def test_first_use_later_uses_and_changed_requirements(copy: Path, tmp_path: Pat
     assert "Traceback" not in third.stderr
     (copy / "requirements.txt").write_text("# nothing again\n")
     fourth = run(copy / "pegasus-driver")
-    assert fourth.returncode == 0 and "Making the virtual" not in fourth.stderr, "the environment was good"
-    # A checkout that was moved gets an environment that knows its new place.
+    assert fourth.returncode == 0 and "Building the virtual" not in fourth.stderr, "the environment was good"
+    # A moved checkout gets a new environment with the new paths.
     moved = tmp_path / "moved"
     copy.rename(moved)
     fifth = run(moved / "pegasus-driver")
-    assert f"{moved}/.venv" in fifth.stdout and "Making the virtual environment" in fifth.stderr, fifth.stderr
+    assert f"{moved}/.venv" in fifth.stdout and "Building the virtual environment" in fifth.stderr, fifth.stderr
     assert str(moved) in (moved / ".venv/bin/pip").read_text()
 
 
 @pytest.mark.slow
-def test_an_interrupted_installation_is_made_anew(copy: Path) -> None:
+def test_an_interrupted_installation_is_repeated(copy: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as index:  # accepts pip and never answers
         (copy / "requirements.txt").write_text("anything==1\n")
         process = subprocess.Popen(
@@ -88,7 +88,7 @@ def test_an_interrupted_installation_is_made_anew(copy: Path) -> None:
             start_new_session=True,
         )
         index.settimeout(60)
-        connection, _ = index.accept()  # pip is at work
+        connection, _ = index.accept()  # pip is running
         os.killpg(process.pid, signal.SIGTERM)
         _, error = process.communicate(timeout=30)
         connection.close()
@@ -112,7 +112,7 @@ def test_two_first_uses_at_once(copy: Path) -> None:
     results = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
     errors = "".join(error for _, error in results)
-    assert errors.count("Making the virtual environment") == 1, errors
+    assert errors.count("Building the virtual environment") == 1, errors
     assert all("ran" in out for out, _ in results)
 
 
@@ -140,7 +140,9 @@ def test_missing_venv_names_the_package(
     assert f"sudo apt-get install python{version}-venv" in error and "without the modules venv and ensurepip" in error
 
 
-def test_a_full_disk_is_told_before(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_full_disk_is_reported_before_the_installation(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
     assert bootstrap.main(copy) == 2
     assert "0.0 GB free" in capsys.readouterr().err
@@ -152,7 +154,7 @@ def test_a_full_disk_is_told_before(copy: Path, monkeypatch: pytest.MonkeyPatch,
         ("OSError: [Errno 28] No space left on device", "Free some space"),
         ("Temporary failure in name resolution", "Check the connection to PyPI"),
         ("ERROR: No matching distribution found for x", "Check that the package index"),
-        ("something else", "Correct what the lines above name"),
+        ("something else", "Correct the problem shown above"),
     ],
 )
 def test_advice_after_pip(tmp_path: Path, log: str, advice: str) -> None:
@@ -164,7 +166,7 @@ def test_advice_after_pip(tmp_path: Path, log: str, advice: str) -> None:
 
 @pytest.mark.slow
 def test_what_each_action_imports_is_compiled(copy: Path) -> None:
-    """Also where Python is told to write no bytecode: each ansible-playbook would compile hundreds of files anew."""
+    """Even with PYTHONDONTWRITEBYTECODE: each ansible-playbook would otherwise compile hundreds of files again."""
     installer = bootstrap.Installer(copy)
     installer.state.mkdir()
     installer._make_venv()
@@ -175,6 +177,6 @@ def test_what_each_action_imports_is_compiled(copy: Path) -> None:
     assert [path.name.split(".")[0] for path in package.glob("__pycache__/*.pyc")] == ["reader"]
 
 
-def test_the_compiled_packages_are_there() -> None:
+def test_the_compiled_packages_exist() -> None:
     site_packages = Path(pytest.__file__).parents[1]
     assert [name for name in bootstrap.COMPILED if not (site_packages / name).is_dir()] == []
