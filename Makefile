@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Hundreds of processes import the same files: let them share the compiled ones, whatever the caller's shell says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: test test-fast test-interrupt lint image unit molecule e2e dev clean
+.PHONY: test test-fast test-interrupt lint image unit molecule e2e dev release clean
 
 # Tests with hosts mostly wait, so environments (two streams) and molecule run in parallel; each prints its output at its
 # end. The other tests need both processors and include clusters with heartbeats: they run alone.
@@ -54,6 +54,10 @@ test-interrupt: dev
 		$(PY) -m pytest -s -m e2e tests/e2e/test_interrupt.py; \
 		code=$$?; cat .pegasus/interrupt-report.txt; exit $$code
 
+# Builds the collection's archive in dist/, if the version is the same in all files and has a section in CHANGELOG.md.
+release: dev
+	$(PY) .ci/release.py
+
 clean:
 	-./pegasus-driver local stop
-	rm -rf .venv .cache .pegasus
+	rm -rf .venv .cache .pegasus dist
