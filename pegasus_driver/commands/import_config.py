@@ -156,11 +156,11 @@ def read_configure(content: str) -> Imported:
             found.remarks.append((number, f"{name}: {error}; skipped"))
             continue
         shell[name] = value
-        _take(found, name, value, number)
+        _add(found, name, value, number)
     return found
 
 
-def _take(found: Imported, name: str, value: str, line: int) -> None:
+def _add(found: Imported, name: str, value: str, line: int) -> None:
     if name not in ORIGINAL:
         from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.schema import nearest
 
@@ -171,14 +171,14 @@ def _take(found: Imported, name: str, value: str, line: int) -> None:
         return
     variable = ORIGINAL[name]
     try:
-        made = variable.read(value)
+        result = variable.read(value)
     except (ValueError, KeyError):
         found.remarks.append((line, f"{name}: found {_short(value)}, expected {variable.expected}; skipped"))
         return
     if variable.key in found.values:
         old, at = found.origin[variable.key]
         found.remarks.append((line, f"{name}: found it twice (line {at}: {old}); as in the shell, the last value wins"))
-    found.values[variable.key] = made
+    found.values[variable.key] = result
     found.origin[variable.key] = (name, line)
 
 
@@ -299,22 +299,22 @@ def run_import(arguments: argparse.Namespace, world: World) -> ExitCode:
             f"{path}: found no variable of the original tool, expected lines such as VER=8.0.0.4",
             "Give the path of the original tool's configure.sh.",
         )
-    made = render_config((world.root / TEMPLATE).read_text(encoding="utf-8"), imported)
+    result = render_config((world.root / TEMPLATE).read_text(encoding="utf-8"), imported)
     target = world.folder / arguments.to if arguments.to else None
     if target and target.exists():
         raise UsageError(f"found the file {target}, expected no file", "Use another name, or remove the file.")
     if target:
         try:
-            target.write_text(made, encoding="utf-8")
+            target.write_text(result, encoding="utf-8")
         except OSError as error:
             raise UsageError(
                 f"{target} can't be written: {error.strerror}", "Use a folder that you can write to."
             ) from None
     else:
-        world.stdout.write(made)
+        world.stdout.write(result)
     for line, remark in imported.remarks:
         world.stderr.write(f"{path}:{line}: {remark}\n")
-    mistakes = _mistakes(made, target, world)
+    mistakes = _mistakes(result, target, world)
     world.stderr.write("".join(f"{text}\n" for text in mistakes))
     world.stderr.write(
         f"{len(imported.values)} settings imported, {len(imported.remarks)} remarks. pegasus_backend is aws, as in the "
@@ -341,7 +341,7 @@ def _read(path: Path) -> str:
     return content.decode("utf-8", errors="replace")
 
 
-def _mistakes(made: str, target: Path | None, world: World) -> list[str]:
+def _mistakes(result: str, target: Path | None, world: World) -> list[str]:
     """Check the new file and return its mistakes."""
     import tempfile
 
@@ -350,7 +350,7 @@ def _mistakes(made: str, target: Path | None, world: World) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="pegasus-") as folder:
         path = target or Path(folder) / "config.yml"
         if not target:
-            path.write_text(made, encoding="utf-8")
+            path.write_text(result, encoding="utf-8")
         environ = dict(world.environ) | {configuration.CONFIG_VARIABLE: str(path)}
         problems = configuration.examine(world.root, environ, world.folder).report.problems
         # The text on stdout has no file name yet.

@@ -17,6 +17,11 @@ SOURCES = [
     *COLLECTION.glob("roles/*/tasks/*.yml"),
     *COLLECTION.glob("plugins/filter/*.py"),
 ]
+TEMPLATES = {
+    f"/{path.relative_to(folder).with_suffix('')}"
+    for folder in COLLECTION.glob("roles/*/templates")
+    for path in folder.rglob("*.j2")
+}
 
 
 def of_a_service(path: str) -> bool:
@@ -27,14 +32,16 @@ def of_a_service(path: str) -> bool:
 def test_every_file_that_a_role_writes_is_collected() -> None:
     text = "\n".join(path.read_text() for path in SOURCES)
     written = {*re.findall(r"(/etc/[\w./-]+\.(?:conf|ini|json|service|timer|toml|yaml|yml))\b", text)}
+    # A template's path in the role is the file's path on the host.
+    written |= TEMPLATES
     assert len(written) > 10
-    taken = {path for path in written if any(fnmatch(path, one) for one in WIRING["pegasus_logs_files"])}
-    assert {path for path in written - taken if not of_a_service(path)} == {"/etc/aerospike/features.conf"}
+    collected = {path for path in written if any(fnmatch(path, pattern) for pattern in WIRING["pegasus_logs_files"])}
+    assert {path for path in written - collected if not of_a_service(path)} == {"/etc/aerospike/features.conf"}
 
 
 def test_every_service_that_a_role_runs_is_collected() -> None:
     text = "\n".join(path.read_text() for path in SOURCES)
-    units = {*re.findall(r"/etc/systemd/system/([\w-]+)\.service", text)}
+    units = {*re.findall(r"/etc/systemd/system/([\w-]+)\.service", "\n".join([text, *TEMPLATES]))}
     units |= {*re.findall(r"^ +services:\n +- name: ([a-z-]+)$", text, re.MULTILINE)}
     units |= {*re.findall(r"_exporter: ([a-z-]+)$", text, re.MULTILINE)}
     assert len(units) > 4 and units <= set(SERVICES)

@@ -203,9 +203,9 @@ def test_another_configuration_can_be_mirrored(project_with_roles: Path, world: 
         )
     mirrored = project_with_roles / ".cache/mirror" / SERVER
     assert fetch(world, upstream, "--config", "other.yml", "--distribution", "debian12") == 0, world.err.getvalue()
-    assert [one.name for one in mirrored.iterdir()] == ["8.1.0.3"]
+    assert [path.name for path in mirrored.iterdir()] == ["8.1.0.3"]
     assert fetch(world, upstream, "-e", "aerospike_server_version=8.1.0.4", "--distribution", "debian12") == 0
-    assert {one.name for one in mirrored.iterdir()} == {"8.1.0.3", "8.1.0.4"}
+    assert {path.name for path in mirrored.iterdir()} == {"8.1.0.3", "8.1.0.4"}
 
 
 def test_an_interrupted_download_resumes(tmp_path: Path, upstream: Upstream) -> None:
