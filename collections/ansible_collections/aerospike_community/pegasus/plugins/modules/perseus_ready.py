@@ -117,7 +117,7 @@ class Watch:
     def run(self) -> tuple[Verdict, list[Row]]:
         """Return the verdict and the rows of the first window that proves the load.
 
-        :raises NotReadyError: no window did in time, or the service doesn't run
+        :raises NotReadyError: no window proves it in time, or the service doesn't run
         """
         before: Sample | None = None
         rows: list[Row] = []

@@ -90,8 +90,8 @@ class Exporter:
     def poll(self) -> None:
         """Read what Perseus has printed since the last call."""
         with self._lock:
-            self.meter.take(self._follower.lines(), self._clock())
-            self.meter.take_errors(self._errors.lines())
+            self.meter.read(self._follower.lines(), self._clock())
+            self.meter.read_errors(self._errors.lines())
             self._service.state(self._clock())
 
     def page(self) -> str:

@@ -72,7 +72,7 @@ class Meter:
         if self.table.headers:
             self.header_at = last_written
 
-    def take(self, lines: Iterable[str], now: float) -> None:
+    def read(self, lines: Iterable[str], now: float) -> None:
         """Count new lines."""
         for line in lines:
             if not belongs_to_table(line):
@@ -84,7 +84,7 @@ class Meter:
             if row:
                 self._count_row(row, now)
 
-    def take_errors(self, lines: Iterable[str]) -> None:
+    def read_errors(self, lines: Iterable[str]) -> None:
         """Count new lines of stderr, which has stack traces and no table."""
         for line in lines:
             if line.strip():

@@ -26,7 +26,7 @@ ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 def exported() -> set[str]:
     """The names of all metrics of the Perseus exporter."""
     meter = Meter(0.0)
-    meter.take(["| Test Cases: | Write | Total TPS |", "|  |  |  |", "| Threads: | 1 |  |", "| 1 | 5 | 5 |"], 1.0)
+    meter.read(["| Test Cases: | Write | Total TPS |", "|  |  |  |", "| Threads: | 1 |  |", "| 1 | 5 | 5 |"], 1.0)
     text = meter.render(1.0, Service(True, 0), {"write": 1}, True)
     return set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
 

@@ -55,18 +55,18 @@ def running(found: dict) -> dict[str, float]:
 def test_rows_that_are_read_at_once_still_took_their_intervals() -> None:
     """A starved exporter reported 83,492 for a real Perseus at 3,000 writes per second."""
     meter = Meter(0.0)
-    meter.take([*header(1, 2), row(1, 100, 100)], 10.0)
-    meter.take([row(number, 100, 100) for number in range(2, 5)], 14.0)
-    meter.take([row(number, 100, 100) for number in range(5, 10)], 14.25)
+    meter.read([*header(1, 2), row(1, 100, 100)], 10.0)
+    meter.read([row(number, 100, 100) for number in range(2, 5)], 14.0)
+    meter.read([row(number, 100, 100) for number in range(5, 10)], 14.25)
     assert page(meter, 14.25)['perseus_operations_per_second{workload="write"}'] == 100
 
 
 def test_a_rate_is_the_count_over_the_time_it_took() -> None:
     meter = Meter(0.0)
-    meter.take([*header(1, 2), row(1, 100, "1,200")], 10.0)
+    meter.read([*header(1, 2), row(1, 100, "1,200")], 10.0)
     assert page(meter, 10.0)['perseus_operations_per_second{workload="read"}'] == 1200
     # A cell is the count since the last row, so a late row has a higher count.
-    meter.take([row(2, 300, "3,600")], 13.0)
+    meter.read([row(2, 300, "3,600")], 13.0)
     found = page(meter, 13.5)
     assert found['perseus_operations_per_second{workload="write"}'] == 100
     assert found['perseus_operations_per_second{workload="read"}'] == 1200
@@ -77,7 +77,7 @@ def test_a_rate_is_the_count_over_the_time_it_took() -> None:
 
 def test_a_batch_counts_once_as_operation_and_with_all_its_records() -> None:
     meter = Meter(0.0)
-    meter.take([*header(0, 0, 1), row(1, 0, 0, 7)], 1.0)
+    meter.read([*header(0, 0, 1), row(1, 0, 0, 7)], 1.0)
     found = page(meter, 1.0)
     assert found['perseus_operations_total{workload="batchWrite"}'] == 7
     assert found['perseus_records_total{workload="batchWrite"}'] == 350
@@ -85,8 +85,8 @@ def test_a_batch_counts_once_as_operation_and_with_all_its_records() -> None:
 
 def test_rows_and_error_lines_read_at_once() -> None:
     meter = Meter(0.0)
-    meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
-    meter.take(["Error -8: Cluster is empty", row(2, 5, 5), "Server memory error", "Connection refused", "",
+    meter.read([*header(1, 1), row(1, 5, 5)], 1.0)
+    meter.read(["Error -8: Cluster is empty", row(2, 5, 5), "Server memory error", "Connection refused", "",
                 row(3, 5, 5)], 3.0)  # fmt: skip
     found = page(meter, 3.0)
     assert found['perseus_operations_per_second{workload="write"}'] == 5
@@ -97,13 +97,13 @@ def test_rows_and_error_lines_read_at_once() -> None:
 
 def test_columns_change_with_the_configuration() -> None:
     meter = Meter(0.0)
-    meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
+    meter.read([*header(1, 1), row(1, 5, 5)], 1.0)
     other = [
         line("Test Cases:", "Write", "Numeric", "Total TPS"),
         line("", "", "Search", ""),
         line("Threads:", 1, 3, ""),
     ]
-    meter.take([*other, line(1, 4, 2, 6)], 2.0)
+    meter.read([*other, line(1, 4, 2, 6)], 2.0)
     found = page(meter, 2.0)
     assert found['perseus_operations_per_second{workload="numericSearch"}'] == 2
     assert 'perseus_operations_per_second{workload="read"}' not in found
@@ -113,7 +113,7 @@ def test_columns_change_with_the_configuration() -> None:
 
 def test_an_unknown_column_keeps_its_title() -> None:
     meter = Meter(0.0)
-    meter.take(
+    meter.read(
         [line("Test Cases:", 'New "x"', "Total TPS"), line("", "", ""), line("Threads:", 1, ""), line(1, 4, 4)], 1
     )
     assert page(meter, 1.0)['perseus_operations_per_second{workload="New \\"x\\""}'] == 4
@@ -121,7 +121,7 @@ def test_an_unknown_column_keeps_its_title() -> None:
 
 def test_a_row_that_does_not_match_its_header_is_ignored() -> None:
     meter = Meter(0.0)
-    meter.take([*header(1, 1), line(1, 2, 3)], 1.0)
+    meter.read([*header(1, 1), line(1, 2, 3)], 1.0)
     assert page(meter, 1.0)["perseus_rows_total"] == 0
 
 
@@ -129,10 +129,10 @@ def test_the_newest_header_has_the_running_threads() -> None:
     meter = Meter(0.0)
     assert running(page(meter, 0.5)) == {}, "unknown before the first header"
     assert 'perseus_threads_running{workload="write"}' not in page(meter, 0.5)
-    meter.take(header(1, 2), 1.0)
-    meter.take([row(number, 1, 1) for number in range(1, 11)], 11.0)
+    meter.read(header(1, 2), 1.0)
+    meter.read([row(number, 1, 1) for number in range(1, 11)], 11.0)
     assert page(meter, 11.0)["perseus_threads_running_age_seconds"] == 10
-    meter.take(header(0, 2), 12.0)
+    meter.read(header(0, 2), 12.0)
     found = page(meter, 12.0)
     assert running(found) == {"read": 2}
     assert found["perseus_threads_running_age_seconds"] == 0
@@ -142,17 +142,17 @@ def test_the_newest_header_has_the_running_threads() -> None:
 def test_an_outage_and_the_recovery() -> None:
     """All servers are down: Perseus keeps running, counts failed operations, and recovers at once."""
     meter = Meter(0.0)
-    meter.take([*header(1, 1), row(1, 900, 900)], 1.0)
-    meter.take(["Cluster is empty", row(2, 3, 2), "Cluster is empty", row(3, 1, 4)], 3.0)
+    meter.read([*header(1, 1), row(1, 900, 900)], 1.0)
+    meter.read(["Cluster is empty", row(2, 3, 2), "Cluster is empty", row(3, 1, 4)], 3.0)
     assert page(meter, 3.0)['perseus_operations_per_second{workload="write"}'] == 2, "small but not 0"
-    meter.take([row(4 + number, 900, 900) for number in range(5)], 8.0)
+    meter.read([row(4 + number, 900, 900) for number in range(5)], 8.0)
     assert page(meter, 8.0)['perseus_operations_per_second{workload="write"}'] == 900
 
 
 def test_a_new_run_counts_its_rows_from_one() -> None:
     meter = Meter(0.0)
-    meter.take([*header(1, 1), row(1, 10, 0), row(2, 10, 0)], 2.0)
-    meter.take([*header(1, 1), row(1, 4, 0)], 60.0)
+    meter.read([*header(1, 1), row(1, 10, 0), row(2, 10, 0)], 2.0)
+    meter.read([*header(1, 1), row(1, 4, 0)], 60.0)
     found = page(meter, 60.0)
     assert found['perseus_operations_per_second{workload="write"}'] == 4, "no rate over the gap"
     assert found['perseus_operations_total{workload="write"}'] == 24
@@ -165,7 +165,7 @@ def test_earlier_output_names_the_columns_and_counts_nothing() -> None:
     assert found["perseus_rows_total"] == 0 and found['perseus_error_lines_total{kind="cluster_empty"}'] == 0
     assert found["perseus_seconds_since_last_row"] == 1
     assert running(found) == {"write": 1, "read": 2}
-    meter.take([row(9, 5, 5)], 100.5)
+    meter.read([row(9, 5, 5)], 100.5)
     assert page(meter, 100.5)['perseus_operations_total{workload="write"}'] == 5
 
 
@@ -199,7 +199,7 @@ def test_error_lines_have_a_kind(text: str, kind: str) -> None:
 
 def test_a_stack_trace_counts_once() -> None:
     meter = Meter(0.0)
-    meter.take(
+    meter.read(
         ["java.lang.NullPointerException: x", "\tat com.Main.run(Main.java:3)", "Caused by: java.io.IOException",
          "... 12 more", '  File "a.py", line 3', "Traceback (most recent call last):"], 1.0
     )  # fmt: skip
@@ -211,15 +211,15 @@ def test_a_stack_trace_counts_once() -> None:
 
 def test_without_a_configuration_perseus_truncates_first_and_rows_come_late() -> None:
     meter = Meter(0.0)
-    meter.take(["Truncating the set: test in namespace: test!"], 1.0)
+    meter.read(["Truncating the set: test in namespace: test!"], 1.0)
     assert page(meter, 13.0)["perseus_seconds_since_last_row"] == 13
-    meter.take([*header(5, 0), row(1, 10, 0)], 13.7)
+    meter.read([*header(5, 0), row(1, 10, 0)], 13.7)
     assert page(meter, 13.7)["perseus_seconds_since_last_row"] == 0
 
 
 def test_a_refused_configuration_is_a_dead_process() -> None:
     meter = Meter(0.0)
-    meter.take(['Exception in thread "main" java.lang.NullPointerException', "\tat com.Main"], 1.0)
+    meter.read(['Exception in thread "main" java.lang.NullPointerException', "\tat com.Main"], 1.0)
     found = page(meter, 1.0, DEAD)
     assert found["perseus_up"] == 0
     assert found['perseus_threads_running{workload="write"}'] == 0
@@ -228,7 +228,7 @@ def test_a_refused_configuration_is_a_dead_process() -> None:
 
 def test_a_dead_process_has_no_rate_and_no_threads() -> None:
     meter = Meter(0.0)
-    meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
+    meter.read([*header(1, 1), row(1, 5, 5)], 1.0)
     found = page(meter, 1.1, DEAD)
     assert not [name for name in found if name.startswith("perseus_operations_per_second")]
     assert running(found) == {}
@@ -238,14 +238,14 @@ def test_a_dead_process_has_no_rate_and_no_threads() -> None:
 def test_a_hang_is_a_running_process_without_rows() -> None:
     """Without outputWindowConfiguration, columnWidth, readHitRatio or the range query, or with an interval of 0."""
     meter = Meter(0.0)
-    meter.take(['Exception in thread "main" java.lang.NullPointerException'], 1.0)
+    meter.read(['Exception in thread "main" java.lang.NullPointerException'], 1.0)
     found = page(meter, 300.0)
     assert (found["perseus_up"], found["perseus_seconds_since_last_row"]) == (1, 300)
 
 
 def test_a_hang_after_rows_stops_the_rate() -> None:
     meter = Meter(0.0)
-    meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
+    meter.read([*header(1, 1), row(1, 5, 5)], 1.0)
     found = page(meter, 1.5 + STALE_SECONDS)
     assert found['perseus_operations_per_second{workload="write"}'] == 0
     assert found["perseus_seconds_since_last_row"] == 0.5 + STALE_SECONDS
@@ -254,14 +254,14 @@ def test_a_hang_after_rows_stops_the_rate() -> None:
 def test_rows_without_a_header_are_ignored() -> None:
     """With 1 line before the header, Perseus never prints the header."""
     meter = Meter(0.0)
-    meter.take([row(number, 5, 5) for number in range(1, 20)], 19.0)
+    meter.read([row(number, 5, 5) for number in range(1, 20)], 19.0)
     found = page(meter, 19.0)
     assert (found["perseus_rows_total"], found["perseus_seconds_since_last_row"]) == (0, 19)
 
 
 def test_a_wrong_namespace_prints_rows_of_zero() -> None:
     meter = Meter(0.0)
-    meter.take([*header(1, 1), "Namespace not found in partition map", row(1, 0, 0), row(2, 0, 0)], 2.0)
+    meter.read([*header(1, 1), "Namespace not found in partition map", row(1, 0, 0), row(2, 0, 0)], 2.0)
     found = page(meter, 2.0)
     assert found["perseus_seconds_since_last_row"] == 0
     assert found['perseus_operations_per_second{workload="write"}'] == 0
@@ -273,7 +273,7 @@ def test_a_wrong_namespace_prints_rows_of_zero() -> None:
 
 def test_after_a_dead_reload_requested_and_running_threads_differ() -> None:
     meter = Meter(0.0)
-    meter.take([*header(1, 1), row(1, 5, 5)], 1.0)
+    meter.read([*header(1, 1), row(1, 5, 5)], 1.0)
     found = page(meter, 1.0, requested={"write": 4, "read": 1})
     assert found['perseus_threads_requested{workload="write"}'] == 4
     assert running(found) == {"write": 1, "read": 1}
@@ -281,7 +281,7 @@ def test_after_a_dead_reload_requested_and_running_threads_differ() -> None:
 
 def test_after_an_exception_no_threads_run() -> None:
     meter = Meter(0.0)
-    meter.take([*header(0, 1), row(11, 1, 5)], 1.0)
+    meter.read([*header(0, 1), row(11, 1, 5)], 1.0)
     found = page(meter, 1.0, requested={"write": 1, "read": 1})
     assert found['perseus_threads_running{workload="write"}'] == 0
     assert found['perseus_threads_requested{workload="write"}'] == 1
