@@ -3,8 +3,8 @@
 """The licence (features file) of the Enterprise Edition: whether it is valid, and for how many nodes.
 
 Each line is a name and a value. Before a launch, only `valid-until-date` (2026-12-31) and `asdb-cluster-nodes-limit` (a
-whole number, 0: no limit) matter. Messages show no other value, because the file is a secret. A missing name is no
-problem. A malformed value is one, because the server would refuse the file.
+whole number, 0: no limit) matter. Messages show no other value, because the file is a secret. A missing name is
+fine. A malformed value is a problem, because the server would refuse the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-MAX_BYTES = 1_000_000  # bytes
+MAX_BYTES = 1_000_000
 MAX_SHOWN = 32  # characters of a value
 EXPIRY, LIMIT = "valid-until-date", "asdb-cluster-nodes-limit"
 

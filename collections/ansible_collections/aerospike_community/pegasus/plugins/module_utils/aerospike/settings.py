@@ -69,7 +69,7 @@ class Settings:
     namespace: str
     replication_factor: int = 2
     default_ttl: int = 0  # seconds
-    nsup_period: int = 0  # seconds; 0: DEFAULT_NSUP_SECONDS where default_ttl needs one, otherwise none
+    nsup_period: int = 0  # seconds; 0: a default if default_ttl needs it, otherwise none
     compression: str = "none"
     partition_tree_sprigs: int = 256
     primary_index_storage: str = "memory"

@@ -1,15 +1,8 @@
-"""Which faults would lose data, and queries of several nodes in parallel."""
+"""Which faults would lose data, and which operations are those of clients."""
 
 from __future__ import annotations
 
 import pytest
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster as cluster_watch
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
-    ClusterError,
-    answering,
-    wait_until_stable,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.data_loss import (
     client_operations,
     removal_problem,
@@ -45,48 +38,6 @@ def test_a_node_may_have_the_only_copy_while_partitions_move() -> None:
     assert stop_problem(3, 2, 2, 0) == ""
     assert "still migrates partitions (812 to go)" in stop_problem(3, 2, 2, 812)
     assert "2 of 3 nodes would be down" in stop_problem(3, 1, 2, 812)
-
-
-def test_the_partitions_to_move_of_all_answering_nodes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = {"a": {"migrate_partitions_remaining": "3"}, "b": {"migrate_partitions_remaining": "4"}, "old": {}}
-
-    def ask(host: str, *_: object, **__: object) -> dict[str, str]:
-        if host == "down":
-            raise InfoError("refused")
-        return left[host]
-
-    monkeypatch.setattr(cluster_watch, "info_pairs", ask)
-    assert cluster_watch.partitions_to_move(["a", "b", "old", "down"], 3000) == 7
-
-
-def test_a_cluster_is_stable_if_all_nodes_report_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = {"a": iter(["K1", "K2", "K2"]), "b": iter(["K0", "K2", "K2"])}
-    monkeypatch.setattr(cluster_watch, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(cluster_watch, "cluster_stable", lambda host, size, **_: next(keys[host]))
-    assert wait_until_stable(["a", "b"], 3000, 10) == "K2"
-
-
-def test_an_unstable_cluster_is_reported_node_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(host: str, size: int, **_: object) -> str:
-        if host == "b":
-            raise InfoError("b:3000 answers with ERROR::unstable-cluster")
-        return "K1"
-
-    monkeypatch.setattr(cluster_watch, "cluster_stable", ask)
-    with pytest.raises(ClusterError, match="expected 2 nodes with one cluster key") as caught:
-        wait_until_stable(["a", "b"], 3000, 0)
-    assert caught.value.answers == {"a": "K1", "b": "b:3000 answers with ERROR::unstable-cluster"}
-
-
-def test_the_answering_nodes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(host: str, *_: str, **__: object) -> dict[str, str]:
-        if host == "b":
-            raise InfoError("refused")
-        return {"node": "BB1"}
-
-    monkeypatch.setattr(cluster_watch, "info", ask)
-    assert answering(["a", "b", "c"], 3000) == ["a", "c"]
-    assert answering([], 3000) == []
 
 
 @pytest.mark.parametrize(
