@@ -1,4 +1,4 @@
-"""A node's state: configuration, records, peers and partition tables. What runs requests or moves data works on it."""
+"""A node's state: configuration, records, peers and partition tables. Requests, migrations and info commands work on it."""
 
 import asyncio
 import secrets
