@@ -659,13 +659,16 @@ def test_truncation_is_announced(work: Path, fake_client: dict[str, str]) -> Non
         run.next(lambda line: line == "TRUNCATED test KeyRanges 0")
 
 
-def test_a_host_without_the_client_gets_an_error(work: Path) -> None:
-    write_config(work)
-    # Without site-packages, but with PyYAML, which an instance's Python has.
+def client_host(work: Path) -> dict[str, str]:
+    """An environment for `python -S` as on a client: no site-packages, but PyYAML and the sources of Perseus."""
     (work / "lib").mkdir()
     (work / "lib/yaml").symlink_to(Path(yaml.__file__).parent)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{work / 'lib'}"}
-    with perseus(work, environment, "-S", "-m", "perseus_simulated") as run:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{work / 'lib'}"}
+
+
+def test_a_host_without_the_client_gets_an_error(work: Path) -> None:
+    write_config(work)
+    with perseus(work, client_host(work), "-S", "-m", "perseus_simulated") as run:
         assert run.process.wait(timeout=TIMEOUT) == 1
     assert "the official client `aerospike` can't be loaded" in (work / "stderr").read_text()
 
@@ -690,7 +693,7 @@ def jar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
 def test_the_client_is_unpacked_from_the_program(jar: Path, work: Path) -> None:
     write_config(work, lambda c: c["aerospikeConfiguration"].update(hosts=[{"ip": "127.0.0.1", "port": 9}]))
-    with perseus(work, os.environ.copy(), str(jar)) as run:
+    with perseus(work, client_host(work), "-S", str(jar)) as run:
         assert run.process.wait(timeout=TIMEOUT) == 1
     assert "Failed to connect" in (work / "stderr").read_text()
     unpacked = list(work.glob(".aerospike-client-*"))
@@ -723,7 +726,7 @@ def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster:
 
     write_config(work, change)
     set_threads(work)
-    with perseus(work, os.environ.copy(), str(jar)) as run:
+    with perseus(work, client_host(work), "-S", str(jar)) as run:
         idle = lambda row: row["Total TPS"] == 0  # noqa: E731
         run.row(idle)
         before, begin = counters(cluster), time.monotonic()
@@ -783,7 +786,7 @@ def test_updates_that_a_full_server_refuses_are_counted(
 
     write_config(work, change)
     set_threads(work, batchWrite=1)
-    with perseus(work, os.environ.copy(), str(jar)) as run:
+    with perseus(work, client_host(work), "-S", str(jar)) as run:
         run.row(lambda _: int(node.stats()["data_used_pct"]) >= 1)
         set_threads(work, update=2)
         run.row(lambda row: row["Update"] > 10 and not row["Batch Write Size: 10"])
@@ -810,7 +813,7 @@ def test_load_survives_a_nodes_stop_and_return(jar: Path, work: Path, simulated_
     write_config(work, change)
     set_threads(work, write=1, read=1)
     busy = lambda row: row["Write"] > 20 and row["Read HitRate %80"] > 20  # noqa: E731
-    with perseus(work, os.environ.copy(), str(jar)) as run:
+    with perseus(work, client_host(work), "-S", str(jar)) as run:
         run.row(busy)
         cluster.nodes[2].stop()
         cluster.wait_stable(ignore_migrations=True)
