@@ -1,4 +1,4 @@
-"""Fixtures of the contract tests: the simulated server's package is importable, and clusters of it can be made."""
+"""Fixtures of the contract tests: clusters of simulated servers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,17 +13,17 @@ ClusterFactory = Callable[..., SimulatedCluster]
 
 @pytest.fixture(scope="module")
 def simulated_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFactory]:
-    """Makes clusters: `simulated_cluster(nodes=3, replication_factor=2, namespace="Test", start=True, ...)`.
+    """Starts clusters: `simulated_cluster(nodes=3, replication_factor=2, namespace="Test", start=True, ...)`.
 
     Other options: cluster_name, storage and namespace_lines (text for the namespace section). Waits until the cluster
-    is stable with its migrations done. All clusters of a module end with it.
+    is stable and its migrations are done. A module's clusters are stopped after its last test.
     """
-    made: list[SimulatedCluster] = []
+    clusters: list[SimulatedCluster] = []
 
     def make(nodes: int = 3, start: bool = True, **options: Any) -> SimulatedCluster:
         folder: Path = tmp_path_factory.mktemp("cluster")
         cluster = make_cluster(folder, nodes, **options)
-        made.append(cluster)
+        clusters.append(cluster)
         if start:
             for node in cluster.nodes:
                 node.start()
@@ -31,5 +31,5 @@ def simulated_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clus
         return cluster
 
     yield make
-    for cluster in made:
+    for cluster in clusters:
         cluster.stop()

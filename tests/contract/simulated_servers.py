@@ -13,7 +13,7 @@ from typing import Any
 
 SERVER = Path(__file__).resolve().parents[2] / "local_cloud/simulators/server"
 INFO_SECONDS = 10.0
-# No test is about this time: it only ends a wait that would last forever.
+# Seconds. It only ends a wait that would otherwise last forever: no test measures this time.
 TIMEOUT = 60.0
 
 
@@ -31,7 +31,7 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below the range that outgoing connections take theirs from."""
+    """Ports without a listener, below the range of ports for outgoing connections."""
     found: list[int] = []
     first = 10000 + os.getpid() * 37 % 15000
     for port in range(first, first + 5000):
@@ -48,7 +48,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def info(port: int, command: str, host: str = "127.0.0.1") -> str:
-    """The answer to one info command, over the wire. Raises OSError when there's none."""
+    """The answer to one info command, over the wire.
+
+    :raises OSError: there is no answer
+    """
     with socket.create_connection((host, port), timeout=INFO_SECONDS) as connection:
         body = f"{command}\n".encode()
         connection.sendall((2 << 56 | 1 << 48 | len(body)).to_bytes(8, "big") + body)
@@ -135,7 +138,7 @@ mod-lua {{
         return path
 
     def start(self) -> None:
-        """Starts the process; doesn't wait for it."""
+        """Start the process without waiting for it."""
         config = self.write_config()
         errors = (self.folder / "stderr").open("ab")
         with errors:
@@ -148,7 +151,10 @@ mod-lua {{
             )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends the signal and waits for the end. Returns the exit code, negative for a signal."""
+        """Send the signal and wait for the exit.
+
+        :returns: the exit code, negative for a signal
+        """
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
@@ -165,7 +171,7 @@ mod-lua {{
         return self.process is not None and self.process.poll() is None
 
     def info(self, command: str) -> str:
-        """An info command's answer; "" when the node doesn't answer."""
+        """An info command's answer, "" if the node doesn't answer."""
         try:
             return info(self.port, command)
         except OSError:
@@ -191,7 +197,7 @@ class SimulatedCluster:
         return [node for node in self.nodes if node.running]
 
     def stable_key(self, ignore_migrations: bool = False) -> str:
-        """The key that all running nodes agree on, "" when they don't."""
+        """The key that all running nodes agree on, "" if they don't."""
         command = f"cluster-stable:size={len(self.running)};ignore-migrations={str(ignore_migrations).lower()}"
         keys = {node.info(command) for node in self.running}
         key = keys.pop() if len(keys) == 1 else ""
@@ -218,6 +224,6 @@ def make_cluster(folder: Path, nodes: int, **options: Any) -> SimulatedCluster:
     for index, own in enumerate(triples, 1):
         (folder / f"node{index}").mkdir()
         cluster.nodes.append(
-            SimulatedNode(index, folder / f"node{index}", own, [one["heartbeat"] for one in triples], options)
+            SimulatedNode(index, folder / f"node{index}", own, [ports["heartbeat"] for ports in triples], options)
         )
     return cluster

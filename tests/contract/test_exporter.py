@@ -1,4 +1,4 @@
-"""The simulated exporter: names and labels as the real one's, from the info protocol of a server."""
+"""The simulated exporter: the names and labels of the real exporter, from a server's info protocol."""
 
 import contextlib
 import os
@@ -91,7 +91,7 @@ def get(url: str, **headers: str) -> str:
 
 
 def samples(text: str) -> dict[str, float]:
-    """`name{labels}` -> value; refuses what isn't Prometheus's text format."""
+    """`name{labels}` -> value; fails for anything that isn't Prometheus's text format."""
     found = {}
     for line in text.splitlines():
         if line.startswith("#"):
@@ -166,7 +166,7 @@ def test_latencies_are_cumulative_buckets() -> None:
     assert 'le="2"' not in few
 
 
-def test_lists_choose_metrics() -> None:
+def test_allowlist_and_blocklist_filter_metrics() -> None:
     filters = {
         "namespace": config.Filter(allow=("client_*", "objects"), block=("objects",)),
         "node": config.Filter(block=("*",)),
@@ -190,7 +190,7 @@ def test_server_that_is_down_is_a_metric_not_an_error(tmp_path: Path) -> None:
         assert found == {"aerospike_node_ticks": 1, down: 0}
 
 
-def test_password_is_wanted_for_metrics_only(tmp_path: Path) -> None:
+def test_only_metrics_require_the_password(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("p:w\n")
     text = (
         '[Agent]\nbind = "127.0.0.1:0"\nbasic_auth_username = "prom"\n'
@@ -251,7 +251,7 @@ def test_version_says_simulated() -> None:
     assert "SIMULATED" in done.stdout
 
 
-def test_what_is_not_the_info_protocol_is_refused() -> None:
+def test_another_protocol_is_refused() -> None:
     class Web(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             self.wfile.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

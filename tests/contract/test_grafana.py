@@ -34,7 +34,7 @@ ADMIN = basic("admin", "pa:ss wörd")
 
 
 class Folder:
-    """A provisioning folder, and what is in it."""
+    """A provisioning folder and its content."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -76,7 +76,7 @@ def call(api: Api, target: str, method: str = "GET", content: Any = None, login:
 # --- settings ---
 
 
-def test_settings_are_read_as_the_real_one_reads_them(tmp_path: Path) -> None:
+def test_settings_are_read_as_in_the_real_grafana(tmp_path: Path) -> None:
     path = tmp_path / "grafana.ini"
     path.write_text(
         "app_mode = production\n[server]\nhttp_port = 3001 ; a comment\n;http_addr = 1.2.3.4\n"
@@ -132,7 +132,7 @@ def test_dashboards_follow_their_files(folder: Folder) -> None:
     assert [item.title for item in api.dashboards()] == ["Changed title", "Nodes & <more>"]
 
 
-def test_broken_dashboards_are_left_out(folder: Folder) -> None:
+def test_broken_dashboards_are_skipped(folder: Folder) -> None:
     (folder.dashboards / "broken.json").write_text("{")
     (folder.dashboards / "list.json").write_text("[]")
     folder.dashboard("untitled.json", uid="x")
@@ -140,7 +140,7 @@ def test_broken_dashboards_are_left_out(folder: Folder) -> None:
     assert [item.title for item in folder.api().dashboards()] == ["Load", "Nodes & <more>"]
 
 
-def test_data_sources_are_read_again_when_asked(folder: Folder) -> None:
+def test_reload_reads_data_sources_again(folder: Folder) -> None:
     api = folder.api()
     folder.sources("- {name: Other, type: prometheus, url: 'http://127.0.0.1:9'}")
     assert call(api, "/api/datasources")[1][0]["name"] == "Prometheus"
@@ -170,7 +170,7 @@ def test_health_needs_no_login_and_says_simulated(folder: Folder) -> None:
         (ADMIN, 200, None),
     ],
 )
-def test_login_is_wanted(folder: Folder, login: str, status: int, message: str | None) -> None:
+def test_the_api_requires_a_login(folder: Folder, login: str, status: int, message: str | None) -> None:
     found, content = call(folder.api(), "/api/user", login=login)
     assert found == status
     assert content.get("message") == message
@@ -223,12 +223,12 @@ def test_data_sources(folder: Folder) -> None:
     assert call(api, "/api/datasources/name/none")[0] == 404
 
 
-def test_data_source_health_asks_the_data_source(folder: Folder) -> None:
-    asked: list[str] = []
+def test_data_source_health_queries_the_data_source(folder: Folder) -> None:
+    targets: list[str] = []
 
     class Prometheus(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            targets.append(self.path)
             body = b'{"status": "success", "data": {"resultType": "scalar", "result": [0, "2"]}}'
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -248,13 +248,13 @@ def test_data_source_health_asks_the_data_source(folder: Folder) -> None:
         status, content = call(api, "/api/datasources/uid/up/health")
         server.shutdown()
     assert (status, content["status"]) == (200, "OK")
-    assert asked == ["/api/v1/query?query=1%2B1"]
+    assert targets == ["/api/v1/query?query=1%2B1"]
     status, content = call(api, "/api/datasources/uid/down/health")
     assert (status, content["status"]) == (400, "ERROR")
     assert "127.0.0.1:9" in content["message"]
 
 
-def test_annotations_live_through_a_restart(folder: Folder) -> None:
+def test_annotations_survive_a_restart(folder: Folder) -> None:
     api = folder.api()
     status, content = call(
         api, "/api/annotations", "POST", {"text": "node 2 stopped", "tags": ["chaos", "stop"], "time": 1000}
@@ -291,7 +291,7 @@ def test_unknown_annotation(folder: Folder) -> None:
     assert call(folder.api(), "/api/annotations/7", "PATCH", {"text": "x"})[0] == 404
 
 
-def test_login_page_leads_home_and_login_is_checked(folder: Folder) -> None:
+def test_login_page_redirects_home_and_login_is_checked(folder: Folder) -> None:
     api = folder.api()
     answer = api.answer(Request("GET", "/login"))
     assert (answer.status, answer.location) == (302, "/")
@@ -299,7 +299,7 @@ def test_login_page_leads_home_and_login_is_checked(folder: Folder) -> None:
     assert call(api, "/login", "POST", {"user": "admin", "password": "no"}, login="")[0] == 401
 
 
-def test_the_password_of_the_configuration_counts_at_the_first_start_only(
+def test_the_configured_password_applies_at_the_first_start_only(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = folder.path / "grafana.ini"
@@ -343,16 +343,16 @@ def test_pages_list_what_was_provisioned_and_say_simulated(folder: Folder) -> No
 
 
 class Prometheus:
-    """Answers range queries: a series that rises, or what a test sets."""
+    """Answers range queries: with a rising series, or with a test's answer."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, list[str]]] = []
+        self.queries: list[dict[str, list[str]]] = []
         self.labels, self.values = {"instance": "<A-1>"}, [[1000.0, "1"], [1010.0, "NaN"], [1020.0, "4000000"]]
         prometheus = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                prometheus.asked.append(urllib.parse.parse_qs(self.path.partition("?")[2]))
+                prometheus.queries.append(urllib.parse.parse_qs(self.path.partition("?")[2]))
                 result = [{"metric": prometheus.labels, "values": prometheus.values}]
                 body = json.dumps({"data": {"result": result}}).encode()
                 self.send_response(200)
@@ -361,7 +361,7 @@ class Prometheus:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """No log."""
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever)
@@ -390,15 +390,15 @@ def test_a_dashboards_data_is_drawn_with_its_actions() -> None:
         drawn = drawing.panels(model, prometheus.url, 1020.0, [{"time": 500_000, "timeEnd": 1_010_000}])
     finally:
         prometheus.end()
-    assert {asked["query"][0] for asked in prometheus.asked} == {"y", 'rate(x{i=~".*"}[40s])'}
+    assert {query["query"][0] for query in prometheus.queries} == {"y", 'rate(x{i=~".*"}[40s])'}
     assert '<h2 class="row">Load</h2>' in drawn and "TPS &amp; more" in drawn
-    assert "<b>4,000 k/s</b>" in drawn, "the last value, as people read it"
+    assert "<b>4,000 k/s</b>" in drawn, "the last value, with its unit"
     assert "at &lt;A-1&gt;" in drawn and "<A-1>" not in drawn
     assert drawn.count("<polyline") == 1 and "nan" not in drawn.lower()
     assert 'fill="#d9c3f0"' in drawn, "the action is marked"
 
 
-def test_a_data_source_that_does_not_answer_is_told(folder: Folder) -> None:
+def test_a_data_source_that_does_not_answer_is_reported(folder: Folder) -> None:
     status, page = call(folder.api(), "/d/nodes/any-slug", login="")
     assert status == 200 and "can't be queried" in page
 
@@ -433,7 +433,7 @@ def server(folder: Folder) -> Iterator[tuple[subprocess.Popen[str], str, Folder]
         if match := re.search(r"address=(127\.0\.0\.1:\d+)", line):
             address = match[1]
             break
-    assert address, "the program ended before it listened"
+    assert address, "the program exited before it listened"
     try:
         yield process, f"http://{address}", folder
     finally:
@@ -442,7 +442,7 @@ def server(folder: Folder) -> Iterator[tuple[subprocess.Popen[str], str, Folder]
         process.stderr.close()
 
 
-def test_program_serves_and_ends(server: tuple[subprocess.Popen[str], str, Folder]) -> None:
+def test_program_serves_and_exits(server: tuple[subprocess.Popen[str], str, Folder]) -> None:
     process, url, _ = server
     with urllib.request.urlopen(f"{url}/api/health", timeout=TIMEOUT) as reply:
         assert json.load(reply)["database"] == "ok"

@@ -1,4 +1,4 @@
-"""The simulated Perseus: its two files, its table, its habits (facts from runs of the real one), its counts."""
+"""The simulated Perseus: its two files, its table, its behaviour (facts from runs of the real Perseus), its counts."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ GOOD = yaml.safe_load(configuration.DEFAULT)
 
 
 def write_config(folder: Path, change: Callable[[dict], object] = lambda content: None) -> None:
-    """A configuration of a test: the default without truncation, a small batch, changed as asked."""
+    """Write a test's configuration: the default without truncation, with the changes of `change`."""
     content = yaml.safe_load(configuration.DEFAULT)
     content["aerospikeConfiguration"]["truncateSet"] = False
     content["testConfiguration"]["perseusId"] = 1
@@ -80,13 +80,13 @@ def test_unknown_keys_and_wrong_types_are_refused(tmp_path: Path, change: Callab
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "- a", "~"])
-def test_files_that_are_no_configuration_are_refused(tmp_path: Path, text: str) -> None:
+def test_files_without_a_configuration_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "configuration.yaml").write_text(text)
     with pytest.raises(configuration.ConfigurationError):
         configuration.load(tmp_path)
 
 
-def test_a_whole_hit_ratio_and_quoted_numbers_are_accepted(tmp_path: Path) -> None:
+def test_an_integer_hit_ratio_and_quoted_numbers_are_accepted(tmp_path: Path) -> None:
     write_config(tmp_path, lambda c: c["testConfiguration"].update(readHitRatio=1, recordSize="300"))
     test = configuration.load(tmp_path).testConfiguration
     assert test is not None
@@ -97,7 +97,7 @@ def test_a_whole_hit_ratio_and_quoted_numbers_are_accepted(tmp_path: Path) -> No
 
 
 def applied(folder: Path, text: str | None) -> dict[str, int]:
-    """What one reading of threads.yaml sets."""
+    """The thread counts that one reading of threads.yaml sets."""
     found: dict[str, int] = {}
     if text is not None:
         (folder / "threads.yaml").write_text(text)
@@ -111,9 +111,9 @@ def applied(folder: Path, text: str | None) -> dict[str, int]:
     [
         ("write: 3\nbatchRead: 2\n", {"write": 3, "batchread": 2}),
         ("unknown: x\nwrite: 3\n", {"write": 3}),
-        ("numericSearch: x\nwrite: 3\n", {"write": 3}),  # not among the columns: as good as unknown
+        ("numericSearch: x\nwrite: 3\n", {"write": 3}),  # a workload without a column, so an unknown name
         ("write: 010\n", {"write": 8}),
-        ("batchRead: 4\n", {"batchread": 4}),  # what is missing keeps its value
+        ("batchRead: 4\n", {"batchread": 4}),  # a missing workload keeps its count
         ("", {}),
         ("a: [", {}),
         ("- write\n", {}),
@@ -124,12 +124,12 @@ def test_threads_file(tmp_path: Path, text: str, expected: dict[str, int]) -> No
 
 
 @pytest.mark.parametrize("value", ['"3"', "2.5", "true", "", "99999999999", "{a: 1}", "[1]"])
-def test_a_value_of_the_wrong_type_ends_the_reloading(tmp_path: Path, value: str) -> None:
+def test_a_value_of_the_wrong_type_stops_the_reloading(tmp_path: Path, value: str) -> None:
     with pytest.raises(threads.ReloadDied):
         applied(tmp_path, f"write: {value}\n")
 
 
-def test_a_null_document_ends_the_reloading(tmp_path: Path) -> None:
+def test_a_null_document_stops_the_reloading(tmp_path: Path) -> None:
     with pytest.raises(threads.ReloadDied):
         applied(tmp_path, "~\n")
 
@@ -144,7 +144,7 @@ def test_a_deleted_file_comes_back_with_one_thread_for_most(tmp_path: Path) -> N
 # --- the table ---
 
 
-def test_table_has_the_real_ones_form() -> None:
+def test_table_has_the_format_of_the_real_perseus() -> None:
     table = Table((("Write", " "), ("Read", "HitRate %80"), ("Batch Write", "Size: 50")), 11, 25)
     assert [*table.header([1, 1, 0]), table.row(1, [18215, 12157, 0], 30467)] == [
         "==========================================================================",
@@ -157,7 +157,7 @@ def test_table_has_the_real_ones_form() -> None:
     ]
 
 
-def test_table_is_read_by_the_parser_for_the_real_one() -> None:
+def test_pegasus_parses_the_table() -> None:
     table = Table((("Write", " "), ("Read", "HitRate %80"), ("Batch Write", "Size: 50"), ("Range", "Query ")), 11, 25)
     reader = TableReader()
     rows = reader.feed_all([*table.header([3, 1, 0, 0]), "Cluster is empty", table.row(1, [1215, 7, 2, 0], 1224)])
@@ -167,7 +167,7 @@ def test_table_is_read_by_the_parser_for_the_real_one() -> None:
     assert reader.others == ["Cluster is empty"]
 
 
-def test_header_comes_again() -> None:
+def test_header_is_repeated() -> None:
     def rows(every: int) -> list[int]:
         table = Table((), 11, every)
         return [row for row in range(1, 10) if table.header_due(row)]
@@ -222,7 +222,7 @@ def test_keys_are_distinct_between_instances_and_threads() -> None:
     assert any(key < 2 * 10**13 for key in seen)
 
 
-def test_a_restart_goes_on_where_it_was() -> None:
+def test_a_restart_continues_its_range() -> None:
     store = FakeStore()
     ranges = ranges_of(store, 3)
     made = [ranges.new() for _ in range(5)]
@@ -232,7 +232,7 @@ def test_a_restart_goes_on_where_it_was() -> None:
     assert again.new() == made[-1] + 1
 
 
-def test_a_missing_database_is_said_and_makes_no_keys() -> None:
+def test_without_a_database_an_error_is_printed_and_no_key_generated() -> None:
     store, said = FakeStore(), list[str]()
     store.broken = True
     ranges = ranges_of(store, 0, said)
@@ -254,7 +254,7 @@ def test_hit_ratio() -> None:
     assert all(ranges.maybe_existing(1.0) in existing for _ in range(500))
 
 
-def test_records_have_about_the_asked_size() -> None:
+def test_records_have_about_the_configured_size() -> None:
     sizes = [len(database.filler(1000)) for _ in range(500)]
     assert 980 < sum(sizes) / len(sizes) < 1020
     assert len(set(sizes)) > 50
@@ -264,7 +264,7 @@ def test_records_have_about_the_asked_size() -> None:
 # --- workloads ---
 
 
-def test_every_operation_counts_failed_ones_too_and_stop_the_workload(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_operations_count_too_and_stop_the_workload(capsys: pytest.CaptureFixture[str]) -> None:
     total, done = workloads.Counter(), workloads.Counter()
 
     def execute(task: object) -> None:
@@ -303,7 +303,7 @@ def test_threads_are_bounded() -> None:
     ("duration", "operations"), [(0.0, 50), (0.01, 50), (0.04, 25)], ids=["instant", "quick", "slower than the pace"]
 )
 def test_a_thread_is_paced(monkeypatch: pytest.MonkeyPatch, duration: float, operations: int) -> None:
-    """On a clock of the test: operations of one thread in a second, by how long each takes."""
+    """On a fake clock: operations of one thread per second, by the duration of an operation."""
     now = 0.0
     monkeypatch.setattr(workloads, "time", types.SimpleNamespace(monotonic=lambda: now))
 
@@ -330,7 +330,7 @@ def test_batches_are_paced_by_their_records(size: int, seconds: float) -> None:
     assert workloads.batch_interval(size) == seconds
 
 
-def test_workloads_without_a_simulation_say_so_and_count_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_workloads_that_are_not_simulated_print_a_line_and_count_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     total = workloads.Counter()
     workload = workloads.NotSimulated("udf", ("UDF (Lua)", " "), total, lambda: None, lambda _: None)
     workload.set_threads(2)
@@ -342,8 +342,8 @@ def test_workloads_without_a_simulation_say_so_and_count_nothing(capsys: pytest.
 
 
 @pytest.mark.parametrize("kind", [workloads.Workload, workloads.NotSimulated])
-def test_the_kernel_shows_the_workload_threads_by_javas_names(kind: type[workloads.Workload]) -> None:
-    """The real one's are Thread-0, Thread-1, ... (seen with JDK 17), and end when the load falls."""
+def test_the_kernel_shows_the_workload_threads_under_javas_names(kind: type[workloads.Workload]) -> None:
+    """In the real Perseus they are Thread-0, Thread-1, ... (seen with JDK 17), and exit when the load falls."""
 
     def shown() -> set[str]:
         tasks = list(Path("/proc/self/task").iterdir())
@@ -356,7 +356,7 @@ def test_the_kernel_shows_the_workload_threads_by_javas_names(kind: type[workloa
         wait_for(lambda count=count: len(shown() - others) == count, f"{count} threads in /proc")
 
 
-# --- the program, with a client that is made up ---
+# --- the program, with a fake client ---
 
 FAKE_CLIENT = """
 import os, pathlib
@@ -400,7 +400,7 @@ def client(config):
 
 @pytest.fixture
 def fake_client(tmp_path: Path) -> dict[str, str]:
-    """An environment in which `import aerospike` finds a client that needs no server."""
+    """An environment in which `import aerospike` finds a client without a server."""
     library = tmp_path / "library"
     helpers = library / "aerospike_helpers"
     for folder in (helpers / "batch", helpers / "operations", library / "aerospike"):
@@ -432,23 +432,23 @@ class Run:
             self._queue.put(line.rstrip("\n"))
         self._queue.put(None)
 
-    def next(self, wanted: Callable[[str], object], seconds: float = TIMEOUT) -> str:
-        """The next line that is wanted."""
+    def next(self, matches: Callable[[str], object], seconds: float = TIMEOUT) -> str:
+        """The next line for which `matches` is true."""
         end = time.monotonic() + seconds
         while True:
             try:
                 line = self._queue.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(f"no such line in {seconds} s; the lines were {self.lines}") from None
-            assert line is not None, f"Perseus ended; its lines were {self.lines}"
+            assert line is not None, f"Perseus exited; its lines were {self.lines}"
             self.lines.append(line)
-            if wanted(line):
+            if matches(line):
                 return line
 
     def row(
-        self, wanted: Callable[[dict[str, int]], object] = lambda row: True, seconds: float = TIMEOUT
+        self, matches: Callable[[dict[str, int]], object] = lambda row: True, seconds: float = TIMEOUT
     ) -> dict[str, int]:
-        """The next row that is wanted: column -> count."""
+        """The next row for which `matches` is true: column -> count."""
         found: dict[str, int] = {}
 
         def check(line: str) -> bool:
@@ -456,7 +456,7 @@ class Run:
                 return False
             found.clear()
             found.update(self._parse(line))
-            return bool(wanted(found))
+            return bool(matches(found))
 
         self.next(check)
         return found
@@ -474,7 +474,7 @@ class Run:
 
 @contextlib.contextmanager
 def perseus(folder: Path, environment: dict[str, str], *program: str) -> Iterator[Run]:
-    """Perseus in `folder`; ended afterwards."""
+    """Run Perseus in `folder`; it is killed afterwards."""
     command = [sys.executable, *(program or ("-m", "perseus_simulated"))]
     with (folder / "stderr").open("w") as errors:
         process = subprocess.Popen(
@@ -488,7 +488,7 @@ def perseus(folder: Path, environment: dict[str, str], *program: str) -> Iterato
 
 
 def set_threads(folder: Path, **counts: int) -> None:
-    """All others 0, replaced atomically."""
+    """Replace threads.yaml atomically; workloads that aren't named get 0 threads."""
     content = dict.fromkeys(threads.NAMES, 0) | counts
     (folder / "threads.yaml.new").write_text(yaml.safe_dump(content, sort_keys=False))
     (folder / "threads.yaml.new").replace(folder / "threads.yaml")
@@ -502,7 +502,7 @@ def work(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_from_banner_to_end(work: Path, fake_client: dict[str, str]) -> None:
+def test_a_run_from_banner_to_exit(work: Path, fake_client: dict[str, str]) -> None:
     write_config(work, lambda c: c["outputWindowConfiguration"].update(numberOfLinesBeforeReprintingTheHeader=3))
     set_threads(work, write=2, read=1, udf=1)
     with perseus(work, fake_client) as run:
@@ -534,9 +534,9 @@ def test_a_run_from_banner_to_end(work: Path, fake_client: dict[str, str]) -> No
 
 
 @pytest.mark.slow
-def test_a_row_comes_in_pieces_as_the_real_ones_does(work: Path, fake_client: dict[str, str]) -> None:
-    """Each write(2) of the real one is a cell or less (seen by strace, 2026-11-25), so stderr in the same file tears
-    rows apart. A packet socket as stdout keeps writes apart."""
+def test_a_row_is_written_in_pieces_as_in_the_real_perseus(work: Path, fake_client: dict[str, str]) -> None:
+    """Each write(2) of the real Perseus is a cell or less (strace, 2026-11-25), so stderr in the same file splits rows.
+    A packet socket as stdout keeps the writes separate."""
     write_config(work)
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-m", "perseus_simulated"]
@@ -571,10 +571,10 @@ def test_an_outage_is_printed_and_survived(work: Path, fake_client: dict[str, st
 
 
 @pytest.mark.slow
-def test_wrong_namespace_prints_its_line_and_rows_of_nothing(work: Path, fake_client: dict[str, str]) -> None:
+def test_wrong_namespace_prints_an_error_and_rows_of_zeros(work: Path, fake_client: dict[str, str]) -> None:
     def change(config: dict[str, Any]) -> None:
         config["aerospikeConfiguration"]["namespace"] = "none"
-        # As measured. Below 1 some reads need no known key: they are sent, fail and count.
+        # As measured. With a ratio below 1, some reads need no known key: they are sent, fail and count.
         config["testConfiguration"]["readHitRatio"] = 1
 
     write_config(work, change)
@@ -587,7 +587,7 @@ def test_wrong_namespace_prints_its_line_and_rows_of_nothing(work: Path, fake_cl
 
 
 @pytest.mark.slow
-def test_a_wrong_value_ends_the_reloading_until_the_restart(work: Path, fake_client: dict[str, str]) -> None:
+def test_a_wrong_value_stops_the_reloading_until_the_restart(work: Path, fake_client: dict[str, str]) -> None:
     write_config(work)
     set_threads(work, read=1)
     with perseus(work, fake_client) as run:
@@ -610,7 +610,7 @@ def test_a_wrong_value_ends_the_reloading_until_the_restart(work: Path, fake_cli
         lambda c: c["testConfiguration"].pop("rangeQueryConfiguration"),
     ],
 )
-def test_what_hangs_the_real_one_hangs(
+def test_configurations_that_hang_the_real_perseus_hang(
     work: Path, fake_client: dict[str, str], change: Callable[[dict], object]
 ) -> None:
     write_config(work, change)
@@ -659,13 +659,16 @@ def test_truncation_is_announced(work: Path, fake_client: dict[str, str]) -> Non
         run.next(lambda line: line == "TRUNCATED test KeyRanges 0")
 
 
-def test_a_host_without_the_client_is_told_so(work: Path) -> None:
-    write_config(work)
-    # Without site-packages, but with PyYAML, which an instance's Python has.
+def client_host(work: Path) -> dict[str, str]:
+    """An environment for `python -S` as on a client: no site-packages, but PyYAML and the sources of Perseus."""
     (work / "lib").mkdir()
     (work / "lib/yaml").symlink_to(Path(yaml.__file__).parent)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{work / 'lib'}"}
-    with perseus(work, environment, "-S", "-m", "perseus_simulated") as run:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{work / 'lib'}"}
+
+
+def test_a_host_without_the_client_gets_an_error(work: Path) -> None:
+    write_config(work)
+    with perseus(work, client_host(work), "-S", "-m", "perseus_simulated") as run:
         assert run.process.wait(timeout=TIMEOUT) == 1
     assert "the official client `aerospike` can't be loaded" in (work / "stderr").read_text()
 
@@ -675,7 +678,7 @@ def test_a_host_without_the_client_is_told_so(work: Path) -> None:
 
 @pytest.fixture(scope="module")
 def jar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as on an instance, with the client inside when the cache has it."""
+    """The program, built as on an instance, with the client inside."""
     from local_cloud.packages.perseus import client_wheel
 
     folder = tmp_path_factory.mktemp("perseus") / "source"
@@ -688,9 +691,9 @@ def jar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
-def test_the_client_comes_out_of_the_program(jar: Path, work: Path) -> None:
+def test_the_client_is_unpacked_from_the_program(jar: Path, work: Path) -> None:
     write_config(work, lambda c: c["aerospikeConfiguration"].update(hosts=[{"ip": "127.0.0.1", "port": 9}]))
-    with perseus(work, os.environ.copy(), str(jar)) as run:
+    with perseus(work, client_host(work), "-S", str(jar)) as run:
         assert run.process.wait(timeout=TIMEOUT) == 1
     assert "Failed to connect" in (work / "stderr").read_text()
     unpacked = list(work.glob(".aerospike-client-*"))
@@ -713,7 +716,7 @@ def counters(cluster: Any) -> dict[str, int]:
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
 @pytest.mark.slow
 def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster: Callable[..., Any]) -> None:
-    """All eight workloads, with the official client: what the rows say is what the servers did."""
+    """All eight workloads, with the official client: the rows show what the servers did."""
     cluster = simulated_cluster(nodes=3, replication_factor=2)
 
     def change(content: dict) -> None:
@@ -723,7 +726,7 @@ def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster:
 
     write_config(work, change)
     set_threads(work)
-    with perseus(work, os.environ.copy(), str(jar)) as run:
+    with perseus(work, client_host(work), "-S", str(jar)) as run:
         idle = lambda row: row["Total TPS"] == 0  # noqa: E731
         run.row(idle)
         before, begin = counters(cluster), time.monotonic()
@@ -743,7 +746,7 @@ def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster:
         after, elapsed = counters(cluster), time.monotonic() - begin
         done = {name: after[name] - before[name] for name in after}
         # Each second Perseus also reads and writes the record with its range of keys. The client sends a batch's part
-        # for one node as a plain operation when it holds one record only: hence plain and batch counters together.
+        # for one node as a single operation if it has only one record, so the counters of both kinds are added.
         own = int(elapsed) + 3
         writes = sums["Write"] + sums["Update"] + sums["Expression Write"] + 5 * sums["Batch Write Size: 5"]
         assert 0 <= done["client_write_success"] + done["batch_sub_write_success"] - writes <= own
@@ -766,10 +769,10 @@ def test_counts_are_the_servers_counts(jar: Path, work: Path, simulated_cluster:
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
 @pytest.mark.slow
-def test_updates_that_a_full_server_refuses_are_counted_all_the_same(
+def test_updates_that_a_full_server_refuses_are_counted(
     jar: Path, work: Path, simulated_cluster: Callable[..., Any]
 ) -> None:
-    """What the alert PerseusCountsUnanswered is for: rows at the full rate, of which the server did nothing."""
+    """The case for the alert PerseusCountsUnanswered: rows at the full rate while the server refuses every update."""
     storage = "storage-engine memory {\n data-size 256M\nstop-writes-used-pct 0\n}"
     (node,) = simulated_cluster(1, replication_factor=1, storage=storage).nodes
 
@@ -783,7 +786,7 @@ def test_updates_that_a_full_server_refuses_are_counted_all_the_same(
 
     write_config(work, change)
     set_threads(work, batchWrite=1)
-    with perseus(work, os.environ.copy(), str(jar)) as run:
+    with perseus(work, client_host(work), "-S", str(jar)) as run:
         run.row(lambda _: int(node.stats()["data_used_pct"]) >= 1)
         set_threads(work, update=2)
         run.row(lambda row: row["Update"] > 10 and not row["Batch Write Size: 10"])
@@ -793,7 +796,7 @@ def test_updates_that_a_full_server_refuses_are_counted_all_the_same(
         success, error = written("success"), written("error")
         counted = sum(run.row()["Update"] for _ in range(3))
         assert counted > 30
-        assert written("success") == success, "not one was done"
+        assert written("success") == success, "no update succeeded"
         wait_for(lambda: written("error") - error >= counted * 0.75, "refused writes as many as counted")
         assert node.stats()["stop_writes"] == "true"
 
@@ -810,7 +813,7 @@ def test_load_survives_a_nodes_stop_and_return(jar: Path, work: Path, simulated_
     write_config(work, change)
     set_threads(work, write=1, read=1)
     busy = lambda row: row["Write"] > 20 and row["Read HitRate %80"] > 20  # noqa: E731
-    with perseus(work, os.environ.copy(), str(jar)) as run:
+    with perseus(work, client_host(work), "-S", str(jar)) as run:
         run.row(busy)
         cluster.nodes[2].stop()
         cluster.wait_stable(ignore_migrations=True)

@@ -1,4 +1,4 @@
-"""Clusters of simulated servers: forming, losing nodes and getting them back, without losing records."""
+"""Clusters of simulated servers: they form, lose nodes and get them back, without losing records."""
 
 import re
 import signal
@@ -32,7 +32,7 @@ def fill(client, count: int = RECORDS) -> list[tuple[str, str, int]]:
 
 
 def lost(client, keys) -> list[int]:
-    """The numbers of the records that aren't there or aren't right."""
+    """The numbers of the records that are missing or wrong."""
     records = []
     for at in range(0, len(keys), 500):
         records += client.batch_read(keys[at : at + 500]).batch_records
@@ -56,8 +56,8 @@ def client(cluster):
 
 
 @pytest.fixture(autouse=True)
-def whole_again(request) -> Iterator[None]:
-    """Each test leaves the shared cluster as it found it, even when it fails."""
+def complete_again(request) -> Iterator[None]:
+    """Each test leaves the shared cluster complete, even if it fails."""
     yield
     if "cluster" in request.fixturenames:
         shared = request.getfixturevalue("cluster")
@@ -73,13 +73,13 @@ def test_a_cluster_forms_and_agrees(simulated_cluster):
         node.start()
     key = made.wait_stable(ignore_migrations=True)
     facts = [values(node.info("statistics")) for node in made.nodes]
-    assert {one["cluster_key"] for one in facts} == {key}
-    assert {one["cluster_size"] for one in facts} == {"3"}
-    assert len({one["cluster_principal"] for one in facts}) == 1
+    assert {statistics["cluster_key"] for statistics in facts} == {key}
+    assert {statistics["cluster_size"] for statistics in facts} == {"3"}
+    assert len({statistics["cluster_principal"] for statistics in facts}) == 1
     made.stop()
 
 
-def test_cluster_stable_says_what_is_wrong(cluster):
+def test_cluster_stable_reports_what_is_wrong(cluster):
     node = cluster.nodes[0]
     assert node.info("cluster-stable:size=4") == "ERROR:7:cluster not specified size"
     assert node.info("cluster-stable:size=x") == "ERROR:4:bad size"
@@ -104,20 +104,20 @@ def test_stopping_any_node_loses_no_record(cluster, client, index, how):
     node = cluster.nodes[index]
     begin = time.monotonic()
     assert node.stop(how) == (0 if how == signal.SIGTERM else -9)
-    assert not lost(client, keys)  # the client goes on with what is left, before the cluster has noticed
+    assert not lost(client, keys)  # the client continues with the other nodes before the cluster has noticed
     cluster.wait_stable(ignore_migrations=True)
-    assert time.monotonic() - begin > 1.0  # it waits for heartbeats that don't come
+    assert time.monotonic() - begin > 1.0  # the heartbeat timeout
     cluster.wait_stable()
     assert not lost(client, keys)
     assert len(set(objects(cluster))) == 1  # two nodes, two copies: each has everything
     node.start()
     cluster.wait_stable()
     assert not lost(client, keys)
-    assert all(int(one.stats()["master_objects"]) > RECORDS / 5 for one in cluster.nodes)
-    assert not any(int(one.stats()["non_replica_objects"]) for one in cluster.nodes)
+    assert all(int(node.stats()["master_objects"]) > RECORDS / 5 for node in cluster.nodes)
+    assert not any(int(node.stats()["non_replica_objects"]) for node in cluster.nodes)
 
 
-def test_a_rolling_stop_with_writes_going_on_loses_nothing(cluster, client):
+def test_a_rolling_restart_during_writes_loses_nothing(cluster, client):
     keys = fill(client, 500)
     with writing(client) as written:
         for node in cluster.nodes:
@@ -134,7 +134,7 @@ def test_a_rolling_stop_with_writes_going_on_loses_nothing(cluster, client):
 
 
 class Writing:
-    """What a thread that writes all the time has had confirmed."""
+    """The confirmed writes of a thread that writes continuously."""
 
     def __init__(self) -> None:
         self.keys: list[tuple[str, str, int]] = []
@@ -179,7 +179,7 @@ def test_a_restart_faster_than_the_heartbeats_notice_loses_nothing(cluster, clie
         assert not lost(client, keys)
 
 
-def test_writes_while_a_node_is_away_reach_it_when_it_is_back(cluster, client):
+def test_writes_while_a_node_is_down_reach_it_after_its_return(cluster, client):
     keys = fill(client, 600)
     cluster.nodes[1].kill()
     cluster.wait_stable()
@@ -201,7 +201,7 @@ def test_a_node_that_was_paused_is_merged_again(cluster, client):
     assert node.process is not None
     node.process.send_signal(signal.SIGSTOP)
     others = cluster.nodes[:2]
-    wait_for(lambda: all(one.info("cluster-stable:size=2").isalnum() for one in others), "two nodes stable")
+    wait_for(lambda: all(node.info("cluster-stable:size=2").isalnum() for node in others), "two nodes stable")
     for key in keys[:300]:
         client.put(key, {"n": key[2], "late": 1})
     node.process.send_signal(signal.SIGCONT)
@@ -214,11 +214,11 @@ def test_a_quiesced_node_hands_over_and_is_then_stopped_without_an_error(cluster
     keys = fill(client, 600)
     node = cluster.nodes[1]
     assert node.info("quiesce:") == "ok"
-    assert {one.info("recluster:") for one in cluster.nodes} == {"ok", "ignored-by-non-principal"}
+    assert {node.info("recluster:") for node in cluster.nodes} == {"ok", "ignored-by-non-principal"}
     wait_for(lambda: node.stats()["effective_is_quiesced"] == "true", "quiesced")
     cluster.wait_stable()
-    wait_for(lambda: objects(cluster)[1] == 0, "its data moved away")
-    wait_for(lambda: quiet(node), "clients gone")
+    wait_for(lambda: objects(cluster)[1] == 0, "its data has moved")
+    wait_for(lambda: quiet(node), "no more clients")
     plain = aerospike.client({"hosts": [("127.0.0.1", cluster.nodes[0].port)]}).connect()
     node.stop()
     for key in keys:
@@ -229,7 +229,7 @@ def test_a_quiesced_node_hands_over_and_is_then_stopped_without_an_error(cluster
 
 
 def quiet(node: SimulatedNode) -> bool:
-    """No client operation in a while."""
+    """Whether no client operation runs within 0.2 s."""
 
     def done() -> int:
         return sum(int(value) for name, value in node.stats().items() if re.fullmatch("client_.*_success", name))
@@ -253,7 +253,7 @@ def test_replication_factor_one_loses_what_the_stopped_node_had(simulated_cluste
     made.stop()
 
 
-def test_clusters_of_different_names_keep_apart(simulated_cluster):
+def test_clusters_of_different_names_stay_separate(simulated_cluster):
     one = simulated_cluster(1, cluster_name="one")
     other = simulated_cluster(1, start=False, cluster_name="other")
     other.nodes[0].seeds.append(one.nodes[0].ports["heartbeat"])
@@ -273,7 +273,7 @@ def test_a_node_that_knows_one_seed_finds_all(simulated_cluster):
         node.start()
     made.wait_stable()
     assert all(int(values(node.info("statistics"))["heartbeat_connections"]) == 3 for node in made.nodes)
-    made.nodes[0].stop()  # the others don't need the seed any more
+    made.nodes[0].stop()  # the others no longer need the seed
     made.wait_stable()
     made.stop()
 

@@ -40,10 +40,13 @@ HOST: dict[str, Any] = {
 
 
 def read(text: str, release: Release, folder: Path) -> Config:
-    """Have the simulated server of a release read a configuration. Raises its ConfigError."""
+    """Parse a configuration as the simulated server of a release does.
+
+    :raises ConfigError: the server refuses it
+    """
     (folder / "smd").mkdir(exist_ok=True)
     path = folder / "aerospike.conf"
-    # Its work folders are there once the package is installed.
+    # The package creates the server's folders; here they are in `folder`.
     own = text.replace("service {", f"service {{\n    work-directory {folder}", 1)
     path.write_text(f"{own}\nmod-lua {{\n    user-path {folder}\n}}\n")
     config = load_config(path, release)
@@ -56,7 +59,7 @@ def read(text: str, release: Release, folder: Path) -> Config:
 @pytest.mark.parametrize(("primary", "secondary", "data"), STORAGES)
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 @pytest.mark.parametrize("rack_id", [0, 2])
-def test_every_legal_combination_is_read_and_every_other_is_refused_before(
+def test_the_server_accepts_every_legal_combination_and_pegasus_refuses_every_other(
     version: str,
     edition: str,
     primary: str,
@@ -104,7 +107,7 @@ def test_every_legal_combination_is_read_and_every_other_is_refused_before(
     )
 
 
-# Values that are mostly legal: a case with one that isn't says nothing here.
+# Mostly legal values: a case with an illegal value proves nothing here.
 names = st.text(
     st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=";:,\"'{}#"), min_size=1, max_size=32
 )
@@ -136,7 +139,7 @@ SPACE = ("memory", "disk")
         }
     )
 )
-def test_what_the_rules_accept_the_server_reads(
+def test_the_server_accepts_what_the_rules_accept(
     values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     settings = Settings.read({**HOST, **values})
@@ -144,12 +147,12 @@ def test_what_the_rules_accept_the_server_reads(
         return
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit != resource.RLIM_INFINITY and settings.proto_fd_max > limit:
-        return  # of this machine; on a host the unit raises it
+        return  # the limit of this machine; on a host the unit raises it
     read(render(build(settings)), Release(settings.version, settings.edition), tmp_path_factory.mktemp("conf"))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_applied_without_a_restart_is_what_the_release_takes(version: str) -> None:
+def test_parameters_applied_without_a_restart_are_dynamic_in_the_release(version: str) -> None:
     numbers = tuple(int(part) for part in version.split("."))
     ours = conf_changes._dynamic(release_of(version))
     theirs = dynamic(numbers)
@@ -160,7 +163,7 @@ def test_what_is_applied_without_a_restart_is_what_the_release_takes(version: st
     assert theirs["service"] - ours["service"] <= left_out | {"downgrading"}
     unprefixed = {name.partition(".")[2] for name in conf_changes.FLAT_BEFORE_7}
     missing = theirs["namespace"] - ours["namespace"] - left_out - unprefixed
-    # Nothing that stands in a configuration is left out: these exist only as commands.
+    # No parameter of a configuration is left out: these exist only as commands.
     assert missing <= {"force-long-queries", "check-single-bin", "convert-single-bin"}
 
 

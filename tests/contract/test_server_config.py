@@ -1,4 +1,4 @@
-"""aerospike.conf: what the simulated server refuses, and in which words."""
+"""aerospike.conf: what the simulated server refuses, and its messages."""
 
 import re
 from pathlib import Path
@@ -39,7 +39,7 @@ def namespace(lines: str = MEMORY, name: str = "Test") -> str:
     return f"namespace {name} {{\n{lines}\n}}\n"
 
 
-def whole(extra: str = "", space: str = "", service: str = SERVICE, network: str = NETWORK) -> str:
+def full(extra: str = "", space: str = "", service: str = SERVICE, network: str = NETWORK) -> str:
     return service + network + (space or namespace()) + MOD_LUA + extra
 
 
@@ -73,7 +73,7 @@ def device(lines: str = "") -> str:
 
 def test_a_full_configuration(parse):
     config = parse(
-        whole(
+        full(
             space=namespace(
                 "replication-factor 3 # copies\ndefault-ttl 2d\nnsup-period 120\npartition-tree-sprigs 1K\n"
                 "index-type flash {\nmount /mnt/a\nmount /mnt/b\nmounts-budget 8G\n}\n"
@@ -123,13 +123,13 @@ def test_unknown_names_at_every_level(refused, place):
         "network {\n service {\n tls-port 4333\n}\n}\n",
     ],
 )
-def test_what_the_community_edition_refuses_whatever_its_value(refused, text):
+def test_the_community_edition_refuses_enterprise_parameters_with_any_value(refused, text):
     assert re.fullmatch(r"line \d+ :: '[\w-]+' is enterprise-only", refused(text, COMMUNITY))
 
 
-def test_features_file_and_shmem_are_fine_in_enterprise(parse):
+def test_features_file_and_shmem_are_valid_in_enterprise(parse):
     parse(
-        whole(
+        full(
             space=namespace("index-type shmem\nrack-id 0\n" + MEMORY),
             service=SERVICE.replace("}", "feature-key-file /etc/aerospike/features.conf\n}"),
         )
@@ -137,7 +137,7 @@ def test_features_file_and_shmem_are_fine_in_enterprise(parse):
 
 
 def test_shmem_opens_no_context(refused):
-    text = whole(space=namespace("index-type shmem {\n}\n" + MEMORY))
+    text = full(space=namespace("index-type shmem {\n}\n" + MEMORY))
     assert "must configure 'storage-engine'" in refused(text)
 
 
@@ -181,7 +181,7 @@ def test_bad_values_in_a_namespace(refused, lines, text):
     ],
 )
 def test_data_size(parse, refused, value, release, good):
-    text = whole(space=namespace(f"storage-engine memory {{\n data-size {value}\n}}\n"))
+    text = full(space=namespace(f"storage-engine memory {{\n data-size {value}\n}}\n"))
     if good:
         parse(text, release)
     else:
@@ -210,22 +210,22 @@ def test_data_size(parse, refused, value, release, good):
         ),
     ],
 )
-def test_what_must_fit_together_in_a_namespace(refused, lines, text):
+def test_rules_across_a_namespaces_parameters(refused, lines, text):
     assert text in refused(namespace(lines))
 
 
 def test_names_and_numbers_of_namespaces(parse, refused):
-    parse(whole(space=namespace(name="n" * 31)))
+    parse(full(space=namespace(name="n" * 31)))
     assert "namespace name too long (max length is 31)" in refused(namespace(name="n" * 32))
     assert "duplicate namespace" in refused(namespace() * 2)
     three = "".join(namespace(name=name) for name in "abc")
-    parse(whole(space=three))
+    parse(full(space=three))
     assert refused(three, COMMUNITY) == "too many namespaces (max is 2)"
 
 
 def test_replication_factor_by_edition(parse, refused):
-    parse(whole(space=namespace("replication-factor 9\n" + MEMORY)))
-    parse(whole(space=namespace("replication-factor 8\n" + MEMORY)), COMMUNITY)
+    parse(full(space=namespace("replication-factor 9\n" + MEMORY)))
+    parse(full(space=namespace("replication-factor 8\n" + MEMORY)), COMMUNITY)
     assert "must be >= 1 and <= 8, not 9" in refused(namespace("replication-factor 9\n" + MEMORY), COMMUNITY)
 
 
@@ -234,46 +234,46 @@ def test_heartbeat_rules(parse, refused):
         return NETWORK.replace("    mode mesh\n", f"    mode mesh\n{lines}\n")
 
     assert refused(network("connect-timeout-ms 501")) == "'connect-timeout-ms' must be <= 'interval' * 'timeout' / 3"
-    parse(whole(network=network("connect-timeout-ms 500")))
+    parse(full(network=network("connect-timeout-ms 500")))
     assert "interval must be >= 50" in refused(network("interval 40"))
     assert "timeout must be >= 3" in refused(network("timeout 2"))
     assert "mode has unknown value 'ring'" in refused(NETWORK.replace("mode mesh", "mode ring"))
     assert "must be >= 1024 and <= 65535, not 80" in refused(NETWORK.replace("port 3002", "port 80"))
 
 
-def test_form(parse, refused):
-    assert refused(whole() + namespace("set x {}\n" + MEMORY, "b")).startswith("line ")  # the set is never closed
+def test_syntax(parse, refused):
+    assert refused(full() + namespace("set x {}\n" + MEMORY, "b")).startswith("line ")  # the set is never closed
     assert refused("service {\n") == "parsing - final context missing '}'?"
     assert "unknown config parameter name '}'" in refused("}\n")
-    parse(whole(service=SERVICE.replace("}", "ticker-interval 5 and what follows\nticker-interval 6\n}")))
+    parse(full(service=SERVICE.replace("}", "ticker-interval 5 and what follows\nticker-interval 6\n}")))
     long_line = "# " + "x" * 1100
     assert "unknown config parameter name 'xxx" in refused(SERVICE.replace("}", f"{long_line}\n}}"))
-    parse(whole(service=SERVICE.replace("}", "# " + "x" * 1000 + "\n}")))
+    parse(full(service=SERVICE.replace("}", "# " + "x" * 1000 + "\n}")))
 
 
-def test_what_is_checked_once_the_log_is_open(refused):
-    assert refused(whole(service=SERVICE.replace("  cluster-name c\n", ""))) == "must configure 'cluster-name'"
+def test_checks_once_the_log_is_open(refused):
+    assert refused(full(service=SERVICE.replace("  cluster-name c\n", ""))) == "must configure 'cluster-name'"
     assert refused(SERVICE + NETWORK + MOD_LUA) == "must configure at least one namespace"
     assert "system file descriptors not enough, config specified 2000000" in refused(
-        whole(service=SERVICE.replace("1024", "2000000"))
+        full(service=SERVICE.replace("1024", "2000000"))
     )
     assert "work directory '/nowhere' is not set up properly" in refused(
-        whole(service=SERVICE.replace("WORK", "/nowhere"))
+        full(service=SERVICE.replace("WORK", "/nowhere"))
     )
-    assert refused(whole(network=NETWORK.replace("port 3001", "send-threads 8"))) == "no fabric ports configured"
+    assert refused(full(network=NETWORK.replace("port 3001", "send-threads 8"))) == "no fabric ports configured"
 
 
 def test_release_8_1(parse, refused):
     admin = NETWORK.replace("  fabric {", "  admin {\n    port 3008\n  }\n  fabric {")
-    assert "unknown config parameter name 'admin'" in refused(whole(network=admin), ENTERPRISE)
-    assert parse(whole(network=admin), NEWER).warnings == []
-    assert ("admin-port", "admin section is not configured") in failed(parse(whole(), NEWER), NEWER)
-    assert "admin-port" not in dict(failed(parse(whole(network=admin), NEWER), NEWER))
+    assert "unknown config parameter name 'admin'" in refused(full(network=admin), ENTERPRISE)
+    assert parse(full(network=admin), NEWER).warnings == []
+    assert ("admin-port", "admin section is not configured") in failed(parse(full(), NEWER), NEWER)
+    assert "admin-port" not in dict(failed(parse(full(network=admin), NEWER), NEWER))
     info = NETWORK.replace("  fabric {", "  info {\n    port 3003\n  }\n  fabric {")
-    parse(whole(network=info), ENTERPRISE)
-    assert "unknown config parameter name 'port'" in refused(whole(network=info), NEWER_COMMUNITY)
+    parse(full(network=info), ENTERPRISE)
+    assert "unknown config parameter name 'port'" in refused(full(network=info), NEWER_COMMUNITY)
     empty = NETWORK.replace("  fabric {", "  info {\n  }\n  fabric {")
-    assert "info service is obsolete - ignoring" in parse(whole(network=empty), NEWER).warnings
+    assert "info service is obsolete - ignoring" in parse(full(network=empty), NEWER).warnings
 
 
 def test_best_practices_are_read_from_the_host(parse, tmp_path: Path):
@@ -282,7 +282,7 @@ def test_best_practices_are_read_from_the_host(parse, tmp_path: Path):
             path = tmp_path / name.replace("__", "/")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(value)
-        return [name for name, _ in failed(parse(whole()), ENTERPRISE, tmp_path)]
+        return [name for name, _ in failed(parse(full()), ENTERPRISE, tmp_path)]
 
     good = {
         "proc__sys__vm__max_map_count": "262144\n",
@@ -306,9 +306,9 @@ def test_best_practices_are_read_from_the_host(parse, tmp_path: Path):
 
 def test_best_practices_can_be_enforced(parse, monkeypatch):
     monkeypatch.setattr("asd_simulated.best_practices.failed", lambda *_: [("swappiness", "swappiness not set to 0")])
-    config = parse(whole())
+    config = parse(full())
     check(config, ENTERPRISE, Log())
     assert config.bad_practices == ["swappiness"]
-    config = parse(whole(service=SERVICE.replace("cluster-name c", "cluster-name c\n  enforce-best-practices true")))
+    config = parse(full(service=SERVICE.replace("cluster-name c", "cluster-name c\n  enforce-best-practices true")))
     with pytest.raises(ConfigError, match="failed best-practices checks"):
         check(config, ENTERPRISE, Log())

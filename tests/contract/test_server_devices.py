@@ -1,4 +1,4 @@
-"""What devices hold survives the server's restart, as with the real one. Files stand for devices, which need rights."""
+"""Data on devices survives the server's restart, as in the real server. Tested on files: devices need privileges."""
 
 import signal
 from pathlib import Path
@@ -29,7 +29,7 @@ def one_node(simulated_cluster, path: Path, lines: str = ""):
 
 
 def beginning(path: Path) -> bytes:
-    """What is behind a device's header."""
+    """The first data behind a device's header."""
     with path.open("rb") as stream:
         stream.seek(HEADER_SIZE)
         return stream.read(2**20)
@@ -44,7 +44,7 @@ def again(cluster, number: int = signal.SIGTERM) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_what_was_written_is_there_after_a_restart(simulated_cluster, tmp_path, number):
+def test_writes_survive_a_restart(simulated_cluster, tmp_path, number):
     cluster = one_node(simulated_cluster, tmp_path)
     client = client_of(cluster)
     for key in range(300):
@@ -67,8 +67,8 @@ def test_what_was_written_is_there_after_a_restart(simulated_cluster, tmp_path, 
     client.close()
 
 
-def test_a_whole_cluster_that_was_stopped_has_its_records_again(simulated_cluster):
-    """In memory all is lost then; each node may come back first."""
+def test_a_cluster_that_was_stopped_completely_has_its_records_again(simulated_cluster):
+    """In memory everything would be lost. Any node may return first."""
     cluster = simulated_cluster(3, start=False)
     for node in cluster.nodes:
         node.options = {**node.options, "storage": FILES.format(path=node.folder, lines="")}
@@ -78,7 +78,7 @@ def test_a_whole_cluster_that_was_stopped_has_its_records_again(simulated_cluste
     keys = [("Test", "set", number) for number in range(600)]
     for key in keys:
         client.put(key, {"n": key[2]})
-    cluster.nodes[0].stop()  # what is written now, it doesn't have
+    cluster.nodes[0].stop()  # it misses the next writes
     cluster.wait_stable()
     for key in keys[:200]:
         client.put(key, {"late": key[2]})
@@ -96,7 +96,7 @@ def test_a_whole_cluster_that_was_stopped_has_its_records_again(simulated_cluste
     assert found[200:] == [{"n": number} for number in range(200, 600)]
 
 
-def test_a_truncated_set_stays_empty_and_cold_start_empty_forgets(simulated_cluster, tmp_path):
+def test_a_truncated_set_stays_empty_and_cold_start_empty_discards_all(simulated_cluster, tmp_path):
     cluster = one_node(simulated_cluster, tmp_path)
     node, client = cluster.nodes[0], client_of(cluster)
     for key in range(50):
@@ -128,17 +128,17 @@ def record(generation: int) -> Record:
 
 
 def digests(count: int) -> list[bytes]:
-    """Of different partitions, one after another on the two devices."""
+    """Digests of different partitions, alternating between the two devices."""
     return [bytes([number]) + bytes(18) + bytes([number]) for number in range(count)]
 
 
 def content(namespace: Namespace) -> dict[bytes, int]:
-    return {digest: one.generation for partition in namespace.partitions for digest, one in partition.items()}
+    return {digest: record.generation for partition in namespace.partitions for digest, record in partition.items()}
 
 
-def test_a_full_device_is_written_anew_with_what_is_left(tmp_path):
+def test_a_full_device_is_rewritten_with_its_live_records(tmp_path):
     namespace = space(tmp_path, 20_000)
-    for generation in range(1, 40):  # 40 records of about 150 bytes, 39 times: five times what there is room for
+    for generation in range(1, 40):  # 40 records of about 150 bytes, 39 times: five times the devices' capacity
         for digest in digests(40):
             namespace.put(digest, record(generation))
     namespace.remove(digests(3)[2])
@@ -148,7 +148,7 @@ def test_a_full_device_is_written_anew_with_what_is_left(tmp_path):
     assert content(namespace) == expected == content(space(tmp_path, 20_000))
 
 
-def test_a_dropped_partition_stays_dropped_and_what_came_later_stays(tmp_path):
+def test_a_dropped_partition_stays_dropped_and_later_writes_stay(tmp_path):
     namespace = space(tmp_path, 100_000)
     same = [bytes([1, 0, *[0] * 14, *number.to_bytes(4, "big")]) for number in range(6)]  # one partition, both devices
     for digest in same:
@@ -160,7 +160,7 @@ def test_a_dropped_partition_stays_dropped_and_what_came_later_stays(tmp_path):
     assert content(space(tmp_path, 100_000)) == {same[0]: 2, same[1]: 2}
 
 
-def test_an_entry_that_is_not_whole_ends_the_reading_and_is_written_over(tmp_path):
+def test_a_damaged_entry_ends_the_reading_and_is_overwritten(tmp_path):
     namespace = space(tmp_path, 100_000)
     for digest in digests(8):
         namespace.put(digest, record(1))
@@ -171,7 +171,7 @@ def test_an_entry_that_is_not_whole_ends_the_reading_and_is_written_over(tmp_pat
     data[HEADER_SIZE + ENTRY.size + size + ENTRY.size + 5] ^= 0xFF  # in the second entry's payload
     path.write_bytes(data)
     namespace = space(tmp_path, 100_000)
-    assert len(content(namespace)) == 5, "four of the other device and the first of this one"
+    assert len(content(namespace)) == 5, "four on the other device and the first on this device"
     for digest in digests(8):
         namespace.put(digest, record(2))
     namespace.flush()

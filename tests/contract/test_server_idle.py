@@ -1,4 +1,4 @@
-"""What idle servers do, counted on a clock of the test's own: three servers in one event loop, without waiting."""
+"""Idle servers, on a fake clock: three servers in one event loop, without waiting."""
 
 import asyncio
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asd_simulated import clustering, fabric, heartbeat, node, server
+from asd_simulated import clustering, fabric, heartbeat, node
+from asd_simulated import server as periods
 from asd_simulated.config.parser import load_config
 from asd_simulated.log import Log
 from asd_simulated.release import Release
@@ -19,11 +20,11 @@ from asd_simulated.server import Server
 from tests.contract.simulated_servers import make_cluster
 
 INTERVAL = 0.15  # seconds between two heartbeats, in the configuration of simulated_servers.py
-IDLE = 30.0  # seconds on the test's clock
+IDLE = 30.0  # seconds on the fake clock
 
 
 class Selector(selectors.DefaultSelector):
-    """Never waits: where nothing is ready, the time that the loop would have waited passes at once."""
+    """Never waits: if nothing is ready, the clock advances by the time that the loop would have waited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class Loop(asyncio.SelectorEventLoop):
 def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
     """An event loop whose clock is also the servers' clock."""
     loop = Loop()
-    for module in (clustering, heartbeat, node, server):
+    for module in (clustering, heartbeat, node, periods):
         monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=loop.time))
     yield loop
     loop.close()
@@ -64,7 +65,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
 
 @pytest.fixture
 def servers(loop: Loop, tmp_path: Path) -> Iterator[list[Server]]:
-    """Three servers that aren't started."""
+    """Three servers, not started."""
 
     async def build() -> list[Server]:
         return [
@@ -74,24 +75,24 @@ def servers(loop: Loop, tmp_path: Path) -> Iterator[list[Server]]:
 
     built = loop.run_until_complete(build())
     yield built
-    for one in built:
-        one.stop()
+    for server in built:
+        server.stop()
     loop.run_until_complete(asyncio.sleep(0))
     for task in asyncio.all_tasks(loop):
         task.cancel()
     loop.run_until_complete(asyncio.sleep(0))
 
 
-def ask(one: Server, command: str) -> str:
-    answer = one.info.run(f"{command}\n".encode())
+def ask(server: Server, command: str) -> str:
+    answer = server.info.run(f"{command}\n".encode())
     assert isinstance(answer, bytes)
     return answer.decode().rstrip("\n").split("\t", 1)[1]
 
 
 async def form(servers: list[Server]) -> None:
-    for one in servers:
-        await one.start()
-    while len({ask(one, "cluster-stable:size=3") for one in servers}) > 1 or "ERROR" in ask(
+    for server in servers:
+        await server.start()
+    while len({ask(server, "cluster-stable:size=3") for server in servers}) > 1 or "ERROR" in ask(
         servers[0], "cluster-stable:"
     ):
         await asyncio.sleep(INTERVAL)
@@ -118,28 +119,28 @@ def test_idle_servers_exchange_heartbeats_and_nothing_else(
     monkeypatch.setattr(
         heartbeat, "json", types.SimpleNamespace(loads=counted(json.loads, calls, "parsed"), dumps=json.dumps)
     )
-    monkeypatch.setattr(fabric.Reader, "message", counted(lambda *_: None, calls, "messages"))
-    before = {one.node.node_id: one.node.heartbeat.received for one in servers}
+    monkeypatch.setattr(fabric.Reader, "send", counted(fabric.Reader.send, calls, "messages"))
+    before = {server.node.node_id: server.node.heartbeat.received for server in servers}
     loop.run_until_complete(asyncio.sleep(IDLE))
     beats = IDLE / INTERVAL
-    for one in servers:
-        received = one.node.heartbeat.received - before[one.node.node_id]
-        assert abs(received - 2 * beats) <= 4, "one beat per interval from each of the two peers"
-    assert calls["messages"] == 0, "no server asks another one for anything"
-    assert calls["parsed"] == 0, "a beat that equals the one before is not parsed"
+    for server in servers:
+        received = server.node.heartbeat.received - before[server.node.node_id]
+        assert abs(received - 2 * beats) <= 4, "one heartbeat per interval from each of the two peers"
+    assert calls["messages"] == 0, "no server sends another server a request"
+    assert calls["parsed"] == 0, "a heartbeat that equals the previous one is not parsed"
 
 
 def test_idle_servers_wake_up_for_their_periodic_work_only(loop: Loop, servers: list[Server]) -> None:
     loop.run_until_complete(form(servers))
     before = loop.timers
     loop.run_until_complete(asyncio.sleep(IDLE))
-    periods = (
+    seconds = (
         INTERVAL,
         clustering.TICK_SECONDS,
         heartbeat.DIAL_SECONDS,
-        server.NSUP_SECONDS,
-        server.FLUSH_SECONDS,
-        server.TICKER_SECONDS,
+        periods.NSUP_SECONDS,
+        periods.FLUSH_SECONDS,
+        periods.TICKER_SECONDS,
     )
-    expected = len(servers) * sum(IDLE / period for period in periods)
-    assert abs(loop.timers - before - expected) <= len(servers) * len(periods)
+    expected = len(servers) * sum(IDLE / period for period in seconds)
+    assert abs(loop.timers - before - expected) <= len(servers) * len(seconds)

@@ -1,4 +1,4 @@
-"""Answers of the info protocol, compared with those of a real Community Edition 8.0.0.15 on 2026-11-25."""
+"""Answers of the info protocol, compared with a real Community Edition 8.0.0.15 on 2026-11-25."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def community(simulated_cluster, tmp_path_factory):
         ("set-config:context=namespace;id=Test;set=s;enable-index=true", "ok"),
     ],
 )
-def test_answers_as_the_real_server_gives_them(community, command: str, answer: str) -> None:
+def test_answers_equal_those_of_the_real_server(community, command: str, answer: str) -> None:
     assert community.info(command) == answer
 
 
-def test_what_was_set_shows(community) -> None:
+def test_get_config_shows_what_was_set(community) -> None:
     community.info("set-config:context=namespace;id=Test;default-ttl=30d")
     community.info("set-config:context=namespace;id=Test;stop-writes-used-pct=71")
     community.info("set-config:context=network;heartbeat.interval=170")
-    shown = dict(one.split("=", 1) for one in community.info("get-config:context=namespace;id=Test").split(";"))
+    shown = dict(value.split("=", 1) for value in community.info("get-config:context=namespace;id=Test").split(";"))
     assert shown["default-ttl"] == "2592000"
     assert shown["storage-engine.stop-writes-used-pct"] == "71"
     assert shown["index-type"] == shown["sindex-type"] == "mem"
-    network = dict(one.split("=", 1) for one in community.info("get-config:context=network").split(";"))
+    network = dict(value.split("=", 1) for value in community.info("get-config:context=network").split(";"))
     assert network["heartbeat.interval"] == "170"
 
 
@@ -70,6 +70,6 @@ def test_the_statistics_begin_with_the_best_practices(community) -> None:
     practices = community.info("best-practices").removeprefix("failed_best_practices=")
     assert first == f"failed_best_practices={'false' if practices == 'none' else 'true'}"
     namespace = community.info("namespace/Test")
-    # The real one has these only with a budget for indexes, and on devices.
+    # The real server has these only with a budget for indexes, or on devices.
     assert "indexes_memory_used_pct" not in namespace and "cache_read_pct" not in namespace
     assert community.info("replicas-all").startswith("Test:1,")

@@ -44,7 +44,7 @@ def test_release_file(tmp_path):
 
 
 def test_another_release_and_edition(simulated_cluster, tmp_path):
-    """As the deb has it: release.json beside the package decides."""
+    """As in the deb, release.json beside the package determines both."""
     server = tmp_path / "server"
     shutil.copytree(SERVER, server, ignore=shutil.ignore_patterns("__pycache__"))
     (server / "release.json").write_text(json.dumps({"version": "8.1.0.3", "edition": "community"}))
@@ -64,7 +64,7 @@ def test_another_release_and_edition(simulated_cluster, tmp_path):
 def test_a_refusal_is_on_stderr_with_exit_code_1(tmp_path):
     config = tmp_path / "bad.conf"
     config.write_text("service {\n  replication-facter 2\n}\n")
-    for mode in (["--foreground"], []):  # errors of parsing come before the process goes to the background
+    for mode in (["--foreground"], []):  # parse errors come before the process goes to the background
         done = run("--config-file", str(config), *mode)
         assert done.returncode == 1
         assert re.search(
@@ -83,15 +83,17 @@ def test_in_the_background_later_refusals_are_in_the_log_only(simulated_cluster)
     config.write_text(config.read_text().replace("cluster-name contract", ""))
     done = run("--config-file", str(config))
     assert (done.returncode, done.stderr) == (0, "")
-    wait_for(lambda: "CRITICAL (config): (cfg.c:4386) must configure 'cluster-name'" in node.log, "the log's line")
+    wait_for(
+        lambda: "CRITICAL (config): (cfg.c:4386) must configure 'cluster-name'" in node.log, "the refusal in the log"
+    )
     done = run("--config-file", str(config), "--foreground")
     assert (done.returncode, done.stderr) == (1, "")  # the configuration has no console sink
 
 
-def test_a_taken_port_is_named(simulated_cluster):
+def test_a_port_in_use_is_named(simulated_cluster):
     node = simulated_cluster(1, start=False).nodes[0]
     with socket.socket() as taken:
-        # As the server's own: the port may have connections of an earlier test in TIME_WAIT.
+        # As in the server: the port may have connections of an earlier test in TIME_WAIT.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", node.port))
         taken.listen()
@@ -143,7 +145,7 @@ def test_garbage_from_a_client_closes_its_connection_only(simulated_cluster):
     assert int(values(node.info("statistics"))["demarshal_error"]) >= 4
 
 
-# --- Devices: a loop device needs rights, so their checks are tested on what they read -------------------------------
+# --- Devices: a loop device needs privileges, so the checks are tested on headers -------------------------------------
 
 
 def test_a_regular_file_as_device_is_refused(tmp_path):
@@ -181,7 +183,7 @@ def loop_device(tmp_path):
     subprocess.run(["losetup", "--detach", done.stdout.strip()], check=True)
 
 
-def test_a_device_is_marked_and_taken_again_by_the_same_namespace_only(loop_device):
+def test_a_device_is_marked_and_accepted_by_the_same_namespace_only(loop_device):
     space = NamespaceConfig("Test", engine="device", storage={"device": [loop_device]})
     assert devices.capacity(space, devices.open_devices(space, Log())) == 56 * 2**20
     assert devices.capacity(space, devices.open_devices(space, Log())) == 56 * 2**20

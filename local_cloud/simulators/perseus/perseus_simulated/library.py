@@ -1,4 +1,4 @@
-"""Finds the official client: the wheel inside the program's file, or the installed package.
+"""Finds the official client: the installed package, or the wheel inside the program's file.
 
 A wheel holds shared libraries, which can't be loaded from a zip. It is unpacked once, into the working
 directory.
@@ -12,6 +12,7 @@ import io
 import os
 import platform
 import shutil
+import site
 import sys
 import tempfile
 import zipfile
@@ -27,8 +28,7 @@ def load(archive: Path, work: Path) -> ModuleType:
     """The module `aerospike`. `archive` is the program's own zip, or a folder when it runs from its sources."""
     name = _wheel(archive)
     if name is not None:
-        # The start command is `python3 <file>`. Only the program knows the folder that it unpacks to.
-        sys.path.insert(0, str(_unpack(archive, name, work)))
+        site.addsitedir(str(_unpack(archive, name, work)))
     try:
         return importlib.import_module("aerospike")
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""A node's state: configuration, records, peers and partition tables. What runs requests or moves data works on it."""
+"""A node's state: configuration, records, peers, partition tables. Requests, migrations and info commands use it."""
 
 import asyncio
 import secrets

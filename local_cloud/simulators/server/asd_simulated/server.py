@@ -1,4 +1,4 @@
-"""The server: a node with what answers its clients, moves its copies and keeps house."""
+"""The server: a node with its ports, its migrations and its periodic work."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from .storage import PARTITIONS
 from .transactions import Transactions
 
 NSUP_SECONDS = 1.0
-NSUP_PIECE = 256  # partitions that are swept before others get their turn
+NSUP_PIECE = 256  # partitions per step; other tasks run between two steps
 TOMBSTONE_SECONDS_MAX = 600
 TICKER_SECONDS = 10
 
@@ -40,7 +40,7 @@ class Server:
     async def start(self) -> None:
         """Open the ports and start looking for a cluster.
 
-        :raises OSError: a port is taken.
+        :raises OSError: a port is in use
         """
         loop = asyncio.get_running_loop()
         network, node = self.config.network, self.node

@@ -127,7 +127,7 @@ class Namespace:
         self.tombstones = 0
         self.set_objects: Counter[bytes] = Counter()
         self.stats: Counter[str] = Counter()
-        # Truncation times by set (b"": the whole namespace), milliseconds since 2010.
+        # Truncation times by set (b"": all of the namespace), milliseconds since 2010.
         self.truncated: dict[bytes, int] = {}
         self._set_names: dict[bytes, bytes] = {}
         self._journal: Journal | None = None
@@ -215,7 +215,7 @@ class Namespace:
     def truncate(self, set_name: bytes, before: int) -> int:
         """Remove records last updated up to `before`.
 
-        :param set_name: b"" for the whole namespace
+        :param set_name: b"" for all sets
         :param before: milliseconds since 2010
         :returns: how many were removed
         """

@@ -1,4 +1,6 @@
-"""The vocabulary of aerospike.conf: every parameter, by context, with its type and limits. A table, hence its length.
+"""The vocabulary of aerospike.conf: every parameter, by context, with its type and limits.
+
+Long because it is one table with a line per parameter.
 
 One line per parameter: `name type [limits] [E] [since=8.1] [until=8.1]`. `E` marks what the Community Edition refuses.
 Types: bool, flag (a bool whose missing value means true), str, text N (shorter than N characters), u64, u32, u16, u8,
