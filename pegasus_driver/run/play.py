@@ -74,7 +74,7 @@ def _limits(run: Run) -> list[str]:
 
 
 def _confirmation(run: Run) -> dict[str, Any]:
-    """Variables for the playbook's question: confirmed by --yes, or the file that will say so."""
+    """Variables for the playbook's question: confirmed by --yes, or the file that the confirmation creates."""
     if not hasattr(run.arguments, "yes"):
         return {}
     if run.arguments.yes:

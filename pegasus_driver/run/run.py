@@ -61,7 +61,7 @@ class Run:
         )
         self.signals = Signals()
         self.recorder = Recorder(world.now)
-        self.answer_file: Path | None = None  # tells the playbook that the user confirmed, if a user can be asked
+        self.answer_file: Path | None = None  # to create once the user confirms; None if no user can be asked
         self.session = Session(world=world, config=config, say=self.say, begin=self.begin)
         self._view = make_view(self.state)
         self._view_lost = False
