@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.extra_vars import extra_values
+
 from .errors import ConfigurationError, UsageError
+from .templates import resolver
 
 CONFIG_VARIABLE = "PEGASUS_CONFIG"
 
@@ -18,7 +22,7 @@ class Config:
     """The checked configuration. `report` is the result of the check, with the effective values."""
 
     path: Path
-    report: Any  # module_utils.config.check.Report
+    report: check.Report
     explicit: bool = False  # named by --config or PEGASUS_CONFIG, so Ansible needs its path
 
     @property
@@ -49,11 +53,6 @@ def examine(
     :param folder: where relative paths start
     :param launching: whether to check threads.yaml and the licence too
     """
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.extra_vars import extra_values
-
-    from .templates import resolver
-
     named = environ.get(CONFIG_VARIABLE, "")
     path = (folder / named).resolve() if named else root / check.CONFIG
     report = check.examine(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pegasus_driver.actions import OWN
 from pegasus_driver.config import CONFIG_VARIABLE
@@ -13,10 +13,7 @@ from .folder import make_run_folder
 from .lock import lock_path
 from .processes import LOCK_VARIABLE
 from .run import Run
-from .runner import Outcome, Request
-
-if TYPE_CHECKING:
-    from .runner import PlaybookRun
+from .runner import Outcome, PlaybookRun, Request
 
 
 def play(run: Run) -> Outcome:
