@@ -1,4 +1,4 @@
-"""The driver of Pegasus: one command per action on a test environment. Importing it imports nothing heavy."""
+"""The driver of Pegasus: one command per action on a test environment. Importing this package is cheap."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTION = ROOT / "collections" / "ansible_collections" / "aerospike_community" / "pegasus"
 
-# The rules of a configuration live in the collection, for the driver and for Ansible alike. First in the path: the
-# wheel of `ansible` has a package of the same name. Nothing of Ansible itself is imported by that.
+# The driver uses the collection's module_utils, which don't import Ansible. Its path comes first, because the wheel of
+# `ansible` has a package of the same name.
 if str(ROOT / "collections") not in sys.path:
     sys.path.insert(0, str(ROOT / "collections"))

@@ -4,7 +4,7 @@ import sys
 
 try:
     from .cli import main
-except KeyboardInterrupt:  # Ctrl-C before anything has begun
+except KeyboardInterrupt:  # Ctrl-C during the import
     raise SystemExit(130) from None
 
 if __name__ == "__main__":

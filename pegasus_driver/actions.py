@@ -129,7 +129,7 @@ ACTIONS: tuple[Action, ...] = (
            "setup-grafana.yml", options=(YES, NO_OPEN), launches=True, shows=True, prepare=before_setup),
     Action("destroy-grafana", "terminate the instance of Prometheus and Grafana, and nothing else",
            "destroy-grafana.yml", options=(CONFIRMED,), prepare=need_cloud),
-    Action("extend", "let all instances expire DURATION from now", "extend.yml", arguments=(DURATION,),
+    Action("extend", "set the expiry of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),
            options=(GROUP,), variables=extend_variables, prepare=need_cloud),
     Action("allow-me", "allow this machine's address again after it has changed: ssh, Grafana, Prometheus",
            "allow-me.yml", prepare=need_cloud),

@@ -1,4 +1,4 @@
-"""Reads and checks the configuration before anything starts. The rules are the collection's (configuration.py)."""
+"""Reads and checks the configuration before anything starts. The rules are the collection's (module_utils/config)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.extra_vars import extra_values
+
 from .errors import ConfigurationError, UsageError
+from .templates import resolver
 
 CONFIG_VARIABLE = "PEGASUS_CONFIG"
 
 
 @dataclass(frozen=True)
 class Config:
-    """The configuration, checked. `report` is what the check said, with the values that count."""
+    """The checked configuration. `report` is the result of the check, with the effective values."""
 
     path: Path
-    report: Any  # module_utils.configuration.Report
-    explicit: bool = False  # named by --config or PEGASUS_CONFIG: Ansible has to be told to read it
+    report: check.Report
+    explicit: bool = False  # named by --config or PEGASUS_CONFIG, so Ansible needs its path
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -35,22 +39,20 @@ class Config:
 
     @property
     def place(self) -> Path:
-        """What names the environment on this machine, as a relative path: in another region its name is another's."""
+        """The environment's key on this machine, as a relative path: a name is unique only within a region."""
         return Path(self.backend, str(self.values["pegasus_region"]), self.environment)
 
 
 def examine(
     root: Path, environ: Mapping[str, str], folder: Path, extra: Sequence[str] = (), *, launching: bool = False
 ) -> Config:
-    """Checks config.yml, or the file that PEGASUS_CONFIG names (from `folder`) over it, with the values of -e.
+    """Check config.yml, overridden by the file that PEGASUS_CONFIG names and by the values of -e.
 
-    launching: threads.yaml and the licence too. Mistakes are in the report: the result may have no values.
+    Mistakes are in the report; with mistakes the result may have no values.
+
+    :param folder: where relative paths start
+    :param launching: whether to check threads.yaml and the licence too
     """
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.extra_vars import extra_values
-
-    from .templates import resolver
-
     named = environ.get(CONFIG_VARIABLE, "")
     path = (folder / named).resolve() if named else root / check.CONFIG
     report = check.examine(
@@ -66,7 +68,10 @@ def examine(
 def load(
     root: Path, environ: Mapping[str, str], folder: Path, extra: Sequence[str] = (), *, launching: bool = False
 ) -> Config:
-    """The same, for a configuration that has to be right. Raises ConfigurationError with every mistake at once."""
+    """Do the same as examine() for a configuration that must be correct.
+
+    :raises ConfigurationError: with all mistakes at once
+    """
     config = examine(root, environ, folder, extra, launching=launching)
     if config.report.problems:
         raise ConfigurationError(
@@ -77,7 +82,7 @@ def load(
 
 
 def problems_text(problems: Sequence[Any]) -> str:
-    """All mistakes, one a line."""
+    """List all mistakes, one per line."""
     count = f"{len(problems)} mistake{'s' if len(problems) != 1 else ''}"
     return "\n".join([f"the configuration has {count}:", *(f"  {problem.text}" for problem in problems)])
 

@@ -6,21 +6,21 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the exit status says.
+    """The exit status.
 
-    0    OK: the action is done and verified.
-    1    INTERNAL: a defect of Pegasus, or Ansible itself couldn't run.
-    2    USAGE: the command line, the Python environment, another action that runs on the same environment, or a node, a
-         key or a file that a command needs and that isn't there. As argparse has it.
-    3    EC2: AWS (credentials, quota, capacity, permission, endpoint) or the local cloud (engine,
-         port, network, disk space) refused.
+    0    OK: the action is done, and its effect is verified.
+    1    INTERNAL: a defect of Pegasus, or Ansible couldn't run.
+    2    USAGE: a wrong command line (as with argparse) or Python environment, another action that is running on the
+         same environment, or a missing node, key or file that the command needs.
+    3    EC2: an error of AWS (credentials, quota, capacity, permission, endpoint) or of the local cloud (engine, port,
+         network, disk space).
     4    SSH: a host can't be reached.
     5    HOST: a step failed on a host.
     6    DATABASE: everything is installed, but the cluster, the load or the monitoring isn't ready.
-    7    CONFIGURATION: config.yml, a file of --config, a value of -e, threads.yaml or the licence is wrong, by itself
-         or for what is there. Whoever finds it, the driver or a play.
-    130  INTERRUPTED: Ctrl-C or SIGTERM, or a question that wasn't answered with yes; what exists stays, and the action
-         can be run again.
+    7    CONFIGURATION: config.yml, a file of --config, a value of -e, threads.yaml or the licence is wrong, or doesn't
+         fit the environment that exists; found by the driver or by a play.
+    130  INTERRUPTED: Ctrl-C or SIGTERM, or the user didn't confirm; what exists is kept, and the action can be run
+         again.
     """
 
     OK = 0
@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-# Of several failures the first of these counts: it is nearest to the cause (a host that failed makes the database not
+# Of several failures the first in this order counts: it is nearest to the cause (a failed host makes the database not
 # ready).
 BY_CAUSE = (
     ExitCode.INTERNAL,
@@ -63,18 +63,18 @@ OF_ERROR_CLASS: dict[str, ExitCode] = {
 }
 
 MEANINGS: dict[ExitCode, str] = {
-    ExitCode.OK: "done and verified",
-    ExitCode.INTERNAL: "internal error, or Ansible itself couldn't run",
-    ExitCode.USAGE: "usage, the Python environment, another action is running, or what the command needs isn't there",
+    ExitCode.OK: "success: done and verified",
+    ExitCode.INTERNAL: "internal error, or Ansible couldn't run",
+    ExitCode.USAGE: "wrong command line or Python environment, another action is running, or a missing prerequisite",
     ExitCode.EC2: "EC2 (credentials, quota, capacity, permission) or the local cloud (engine, port, network, space)",
     ExitCode.SSH: "a host can't be reached by ssh",
     ExitCode.HOST: "a step failed on a host",
     ExitCode.DATABASE: "the cluster, the load or the monitoring isn't ready",
     ExitCode.CONFIGURATION: "config.yml, --config, -e, threads.yaml or the licence is wrong",
-    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM, or a question wasn't answered with yes",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM, or not confirmed",
 }
 
 
 def epilog() -> str:
-    """The table of exit codes for --help."""
+    """Return the table of exit codes for --help."""
     return "exit codes:\n" + "\n".join(f"  {code.value:<4} {MEANINGS[code]}" for code in ExitCode)

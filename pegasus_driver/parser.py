@@ -99,7 +99,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
         metavar="FILE",
         default="",
         action=_Once,
-        help="settings of another environment; they override config.yml; also PEGASUS_CONFIG",
+        help="settings of another environment, which override config.yml (or set PEGASUS_CONFIG)",
     )
     settings = Parser(add_help=False, parents=[config])
     settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],

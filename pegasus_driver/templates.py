@@ -1,8 +1,7 @@
-"""Makes the values of the presets' templates without Ansible, whose import alone takes longer than a check may.
+"""Renders the templates of the presets without Ansible, whose import alone takes too long for a check.
 
-It knows what Pegasus's own presets and wiring use: `lookup` of env and file, the filters default and from_json. What
-it can't make is left to the first play of the playbook, which has Ansible's own templating; nothing is guessed.
-Templates that users write aren't made here.
+It supports what Pegasus's presets and wiring use: `lookup` of env and file, the filters default and from_json. Other
+templates, which users may write, are left to the playbook's first play, which has Ansible's own templating.
 """
 
 from __future__ import annotations
@@ -19,7 +18,11 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def resolver(root: Path, environ: Mapping[str, str]) -> Callable[[Mapping[str, Any]], Callable[[str], Any]]:
-    """What configuration.examine() takes. root: the project's folder; environ: what lookup('env', ...) reads."""
+    """Return what configuration.examine() needs to render values.
+
+    :param root: the project's folder
+    :param environ: what lookup('env', ...) reads
+    """
     return lambda raw: _Resolver(raw, root, environ).value
 
 
@@ -27,30 +30,33 @@ class _Resolver:
     def __init__(self, raw: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> None:
         self.raw = dict(raw) | {"pegasus_root": str(root)}
         self.environ = environ
-        self.made: dict[str, Any] = {}
-        self.at_work: set[str] = set()
+        self.rendered: dict[str, Any] = {}
+        self.in_progress: set[str] = set()
         self._environment: Any = None
 
     def value(self, key: str) -> Any:
-        """The value of a variable. Raises LookupError when it is unknown, or can't be made here."""
-        if key in self.made:
-            return self.made[key]
-        if key not in self.raw or key in self.at_work:
-            raise LookupError(key)
-        self.at_work.add(key)
-        try:
-            self.made[key] = self._make(self.raw[key])
-        finally:
-            self.at_work.discard(key)
-        return self.made[key]
+        """Return the value of a variable.
 
-    def _make(self, value: Any) -> Any:
+        :raises LookupError: it is unknown, or can't be rendered here
+        """
+        if key in self.rendered:
+            return self.rendered[key]
+        if key not in self.raw or key in self.in_progress:
+            raise LookupError(key)
+        self.in_progress.add(key)
+        try:
+            self.rendered[key] = self._value_of(self.raw[key])
+        finally:
+            self.in_progress.discard(key)
+        return self.rendered[key]
+
+    def _value_of(self, value: Any) -> Any:
         if not is_template(value):
             return value
         if isinstance(value, list):
-            return [self._make(element) for element in value]
+            return [self._value_of(element) for element in value]
         if isinstance(value, dict):
-            return {name: self._make(element) for name, element in value.items()}
+            return {name: self._value_of(element) for name, element in value.items()}
         if isinstance(value, Template):
             raise LookupError(value)
         return self._render(value)
@@ -60,16 +66,16 @@ class _Resolver:
 
         names = {}
         for name in set(_WORD.findall(text)) & set(self.raw):
-            # A name that can't be made may still have a default in the template.
+            # The template may have a default for a name that can't be rendered.
             try:
                 names[name] = self.value(name)
             except LookupError:
                 continue
         try:
-            made = self._jinja().from_string(text).render(names)
-            if isinstance(made, jinja2.Undefined):
+            value = self._jinja().from_string(text).render(names)
+            if isinstance(value, jinja2.Undefined):
                 raise LookupError(text)
-            return made
+            return value
         except (jinja2.TemplateError, ValueError, TypeError, OSError) as error:
             raise LookupError(text) from error
 
@@ -89,4 +95,4 @@ class _Resolver:
         if kind == "file":
             path = Path(name)
             return path.read_text(encoding="utf-8") if errors == "strict" or path.is_file() else ""
-        raise ValueError(f"lookup {kind!r} isn't known here")
+        raise ValueError(f"lookup {kind!r} isn't supported here")

@@ -14,7 +14,7 @@ Status = Literal["ok", "changed", "failed", "unreachable", "skipped"]
 
 @dataclass(frozen=True)
 class Event:
-    """time is ISO 8601 in UTC, as Ansible stamped it ("" when it didn't)."""
+    """time is Ansible's, ISO 8601 in UTC; "" if there is none."""
 
     time: str = field(default="", kw_only=True)
 
@@ -68,7 +68,7 @@ class HostRetry(Event):
 
 @dataclass(frozen=True)
 class Warning(Event):
-    """text is one line. deprecation: of interest to the developers of Pegasus only."""
+    """text is one line. A deprecation interests only the developers of Pegasus."""
 
     text: str
     deprecation: bool = False
@@ -76,21 +76,21 @@ class Warning(Event):
 
 @dataclass(frozen=True)
 class Problem(Event):
-    """Ansible itself complains: a playbook or an inventory that it can't use."""
+    """An error of Ansible itself: a playbook or an inventory that it can't use."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Note(Event):
-    """What a playbook has to say: a debug task's message, or what a fault did."""
+    """Lines for the user: a debug task's message, or a module's note."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Question(Event):
-    """A task wants a yes before the play goes on. lines: what it is about."""
+    """A task needs a confirmation before the play continues. lines: what it is about."""
 
     text: str
     lines: tuple[str, ...]
@@ -98,9 +98,9 @@ class Question(Event):
 
 @dataclass(frozen=True)
 class Report(Event):
-    """The environment as the module environment_report sees it; its shape is that module's documentation.
+    """The environment's report; the documentation of the module environment_report has its shape.
 
-    problems: why it isn't ready.
+    lines is the same as text; problems are why the environment isn't ready.
     """
 
     report: Mapping[str, Any]
@@ -135,7 +135,7 @@ class Stats(Event):
 
 @dataclass(frozen=True)
 class Output(Event):
-    """Ansible's own text, for --verbose."""
+    """Text that Ansible printed, for --verbose."""
 
     text: str
 
@@ -146,7 +146,7 @@ _RESULTS: dict[str, Status] = {
     "runner_on_unreachable": "unreachable",
     "runner_on_skipped": "skipped",
 }
-# A difference of a file is cut after so many lines.
+# The diff of a file is cut after so many lines.
 DIFF_LINES = 60
 _WARNINGS = ("warning", "system_warning", "deprecated")
 
@@ -162,7 +162,7 @@ GENERIC_ERROR_CLASSES = {
 
 
 def parse(raw: Mapping[str, Any]) -> Iterator[Event]:
-    """The typed records of one raw event: usually one or two, none for kinds that nothing here needs."""
+    """Parse one raw event: usually into one or two typed events, none for kinds that the driver doesn't need."""
     kind = str(raw.get("event", ""))
     data = raw.get("event_data") or {}
     time = str(raw.get("created", ""))
@@ -203,7 +203,7 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
         yield Report(result["report"], lines, problems, time=time)
     if ours and result.get("question") and not failed:
         yield Question(str(result["question"]), tuple(_lines(result.get("message"))), time=time)
-    for warning in _lines(result.get("warnings")):  # a module's own; Ansible makes no event of it
+    for warning in _lines(result.get("warnings")):  # of the module; Ansible has no event for it
         yield Warning(warning, time=time)
     key = "note" if ours else "msg" if _action(data) == "debug" else ""
     if key and status in ("ok", "changed"):
@@ -249,11 +249,11 @@ def change_lines(result: Mapping[str, Any], *, ours: bool) -> list[str]:
 
 
 def _difference(diff: Mapping[str, Any]) -> list[str]:
-    """One of Ansible's diffs as a unified one, cut after DIFF_LINES."""
+    """Render one of Ansible's diffs as a unified diff, cut after DIFF_LINES."""
     if "prepared" in diff:
         lines = str(diff["prepared"]).splitlines()
     else:
-        # Some modules give a mapping instead of text.
+        # Some modules return a mapping instead of text.
         before, after = (_diff_text(diff.get(side)) for side in ("before", "after"))
         names = (str(diff.get("before_header") or "before"), str(diff.get("after_header") or "after"))
         lines = [line.rstrip("\n") for line in difflib.unified_diff(before, after, *names, n=1)]
@@ -267,10 +267,10 @@ def _diff_text(value: Any) -> Sequence[str]:
 
 
 def failure_message(result: Mapping[str, Any]) -> str:
-    """Why a task failed, from what its module returned.
+    """Return why a task failed.
 
-    A module's own msg is kept word for word. What Ansible's generic modules return beside a poor msg is added: a
-    command's return code and last lines, an assertion's condition, a loop's failed items, a specification's errors.
+    A module's msg is kept verbatim. Ansible's generic modules return more than their msg, which is added: a command's
+    return code and last lines, an assertion's condition, a loop's failed items, a specification's errors.
     """
     if "censored" in result:
         return str(result["censored"])
@@ -292,7 +292,7 @@ def failure_message(result: Mapping[str, Any]) -> str:
             if tail:
                 parts += [f"last lines of {stream.removeprefix('module_')}:", *(f"  {line}" for line in tail)]
                 break
-    return "\n".join(parts) or "the module gave no message"
+    return "\n".join(parts) or "the module returned no message"
 
 
 def _task(data: Mapping[str, Any]) -> str:

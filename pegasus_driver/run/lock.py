@@ -1,6 +1,6 @@
-"""One action at a time per environment: an flock, which the kernel releases however its holder ends.
+"""One action at a time per environment: an flock, which the kernel releases even if its holder is killed.
 
-The file isn't inside the environment's state folder, because destroy removes that while it holds the lock.
+The lock file isn't in the environment's state folder, because destroy removes that folder while it holds the lock.
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ from pegasus_driver.errors import LockedError
 
 
 def private_folder(path: Path) -> Path:
-    """Makes the folder, readable by its owner only, and returns it. Raises OSError."""
+    """Create a folder that only its owner can read, and return it.
+
+    :raises OSError:
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 
 def lock_path(root: Path, place: Path) -> Path:
-    """The lock of the environment at a place (Config.place)."""
+    """Return the lock file of the environment at a place (Config.place)."""
     return root / ".pegasus" / "locks" / place.parent / f"{place.name}.lock"
 
 
 @contextmanager
 def environment_lock(root: Path, place: Path, action: str, now: datetime) -> Iterator[None]:
-    """Holds the environment for one action. Raises LockedError, at once, if another process holds it.
+    """Hold the environment for one action.
 
-    The descriptor isn't inherited by programs that the action starts (Python's default), so an ssh master or the
-    local cloud's daemon that outlives the action doesn't keep the lock.
+    Programs that the action starts don't inherit the descriptor (Python's default), so an ssh master or the local
+    cloud's daemon that outlives the action doesn't keep the lock.
+
+    :raises LockedError: another process holds it; doesn't wait
     """
     path = lock_path(root, place)
     private_folder(root / ".pegasus")
@@ -44,7 +49,7 @@ def environment_lock(root: Path, place: Path, action: str, now: datetime) -> Ite
         except BlockingIOError:
             raise LockedError(
                 _describe(os.pread(descriptor, 4096, 0), place.name, now),
-                "Wait until it ends, or stop it with Ctrl-C (or kill with its pid), then run this again.",
+                "Wait until it ends, or stop it with Ctrl-C (or kill and its pid), then run this again.",
             ) from None
         holder = {"action": action, "pid": os.getpid(), "since": now.astimezone(UTC).isoformat()}
         os.ftruncate(descriptor, 0)
@@ -52,20 +57,20 @@ def environment_lock(root: Path, place: Path, action: str, now: datetime) -> Ite
         try:
             yield
         finally:
-            # An empty file says nothing wrong; removing it would let two holders lock two files of the same name.
+            # An empty file names no holder. Removing it would let two holders lock two files of the same name.
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
 
 def holders(root: Path, backend: str, now: datetime) -> list[str]:
-    """The actions that hold an environment of this backend now, a sentence each."""
+    """Return a sentence for each action that holds an environment of this backend now."""
     found = []
     for path in sorted((root / ".pegasus" / "locks" / backend).glob("*/*.lock")):
         with path.open("rb") as file:
             content = file.read(4096)
             if not content:
-                continue  # nobody holds it; not tried, so that an action that is just starting isn't refused
+                continue  # not held; trying the lock could make an action fail that is just starting
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -74,7 +79,7 @@ def holders(root: Path, backend: str, now: datetime) -> list[str]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process has a lock on this file."""
+    """Whether a process has a lock on this file."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,7 +91,7 @@ def is_held(path: Path) -> bool:
 
 
 def _describe(content: bytes, environment: str, now: datetime) -> str:
-    """Who holds the lock, from the lock file's content, which may be half-written."""
+    """Name the holder from the lock file's content, which may be incomplete."""
     try:
         holder = json.loads(content)
         since = datetime.fromisoformat(holder["since"]).astimezone()

@@ -1,4 +1,4 @@
-"""Judges a run: which hosts failed, of what class, and which exit code that makes. Pure."""
+"""Judges a run: which hosts failed, with which class, and the exit code that follows. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .events import Event, HostResult, HostStats, NoHosts, Problem, Report, Stat
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a host failed: its last failed task, and the class of what made it fail."""
+    """Why a host failed: its last failed task, and the class of the cause."""
 
     host: str
     task: str
     role: str
     message: str
     code: ExitCode
-    next_step: str = ""  # the module's own advice
+    next_step: str = ""  # the module's advice
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Change:
 
 @dataclass
 class Record:
-    """What a run's events add up to."""
+    """The facts of a run, collected from its events."""
 
-    results: dict[str, list[HostResult]] = field(default_factory=dict)  # failed ones by host, in order
+    results: dict[str, list[HostResult]] = field(default_factory=dict)  # failed results by host, in order
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     stats: dict[str, HostStats] | None = None
@@ -71,10 +71,10 @@ class Record:
             self.add(event)
 
     def failures(self) -> list[Failure]:
-        """One per failed host, in the order of the first failure.
+        """Return a failure for each failed host, in the order of the first failures.
 
-        A failure inside a block that was rescued looks like any other in the events; Ansible's final counts decide.
-        Without counts (the run was killed), every failure counts.
+        In the events, a failure in a block that was rescued looks like any other. Ansible's final counts decide;
+        without counts (the run was killed), every failure counts.
         """
         failures = []
         for host, results in self.results.items():
@@ -83,7 +83,7 @@ class Record:
                 if not counts.failed and not counts.unreachable:
                     continue
             last = results[-1]
-            # A rescue gathers evidence and fails again with a plain `fail`: the class is that of the failure before.
+            # A rescue collects evidence and fails again with `fail`: the class is that of the failure before.
             cause = next((result for result in reversed(results) if result.action != "fail"), last)
             code = classify(cause)
             failures.append(Failure(host, last.task, last.role, last.message, code, last.next_step))
@@ -91,14 +91,17 @@ class Record:
 
 
 def classify(result: HostResult) -> ExitCode:
-    """The class of one failed task."""
+    """Return the class of one failed task."""
     if result.status == "unreachable":
         return ExitCode.SSH
     return OF_ERROR_CLASS.get(result.error_class, ExitCode.HOST)
 
 
 def exit_code(record: Record, rc: int | None) -> ExitCode:
-    """The action's exit code, from what happened and from ansible-playbook's own return code (None: none)."""
+    """Return the action's exit code.
+
+    :param rc: ansible-playbook's return code, None if there is none
+    """
     failures = record.failures()
     if failures:
         return min((failure.code for failure in failures), key=BY_CAUSE.index)

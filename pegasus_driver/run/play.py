@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pegasus_driver.actions import OWN
 from pegasus_driver.config import CONFIG_VARIABLE
@@ -13,10 +13,7 @@ from .folder import make_run_folder
 from .lock import lock_path
 from .processes import LOCK_VARIABLE
 from .run import Run
-from .runner import Outcome, Request
-
-if TYPE_CHECKING:
-    from .runner import PlaybookRun
+from .runner import Outcome, PlaybookRun, Request
 
 
 def play(run: Run) -> Outcome:
@@ -74,7 +71,7 @@ def _limits(run: Run) -> list[str]:
 
 
 def _confirmation(run: Run) -> dict[str, Any]:
-    """Variables for the playbook's question: confirmed by --yes, or the file that will say so."""
+    """Variables for the playbook's question: confirmed by --yes, or the file that the confirmation creates."""
     if not hasattr(run.arguments, "yes"):
         return {}
     if run.arguments.yes:

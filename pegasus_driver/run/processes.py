@@ -18,15 +18,17 @@ _DAEMON = "local_cloud.daemon"
 
 
 def end_orphans(lock: Path) -> bool:
-    """Ends what a driver that was killed (kill -9, out of memory) left at work; True if there was something.
+    """Kill the processes of an earlier driver that was killed itself (kill -9, out of memory).
 
-    Only for the holder of the lock: every other process with its mark has lost its driver.
+    Only the holder of the lock may do this: every other process with the lock's mark has lost its driver.
+
+    :returns: whether there were any
     """
     return kill_carriers(f"{LOCK_VARIABLE}={lock}")
 
 
 def carries(pid: int, assignment: str) -> bool:
-    """Whether a process began with this variable in its environment, as "NAME=value"."""
+    """Whether a process was started with this variable in its environment, as "NAME=value"."""
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -35,9 +37,11 @@ def carries(pid: int, assignment: str) -> bool:
 
 
 def kill_carriers(assignment: str) -> bool:
-    """Kills every process with the variable but ssh's shared masters, which end by themselves, and the local cloud.
+    """Kill every process with the variable except the local cloud and ssh's shared masters, which end on their own.
 
-    Returns whether there was one. Gives up after 5 s on processes that the kernel doesn't let go.
+    Gives up after 5 s on processes that the kernel doesn't end.
+
+    :returns: whether there were any
     """
     found = False
     deadline = time.monotonic() + 5
@@ -55,7 +59,7 @@ def kill_carriers(assignment: str) -> bool:
 
 
 def processes() -> dict[int, int]:
-    """All live processes (no zombies): pid -> parent's pid."""
+    """Return all processes except zombies: pid -> parent's pid."""
     found = {}
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():

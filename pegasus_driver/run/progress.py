@@ -1,4 +1,4 @@
-"""What a run is doing right now, from its events: stages (plays), roles, hosts. Pure; times come from the caller."""
+"""What a run is doing now, from its events: stages (plays), roles, hosts. Pure: times come from the caller."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from dataclasses import dataclass, field
 
 from .events import Event, HostResult, HostRetry, HostStarted, NoHosts, PlayStarted, Stats
 
-# Tasks that only bring other tasks: a host that runs one hasn't entered the role yet.
+# Tasks that only load other tasks: a host that runs one hasn't entered the role yet.
 _INCLUDES = ("include_role", "include_tasks", "import_role", "import_tasks", "meta")
 
-# A host that begins no task for so many seconds has probably done its part of the play.
+# A host that has begun no task for so many seconds has probably done its part of the play.
 IDLE = 1.5
 
 
 @dataclass
 class HostProgress:
-    """One host within a play. since: when its current task began, or its last one ended when it isn't busy
-    (seconds of the caller's clock)."""
+    """One host in a play."""
 
     role: str = ""
     task: str = ""
-    since: float = 0.0
+    since: float = 0.0  # when the current task began, or the last task ended if the host isn't busy
     busy: bool = False
     failed: bool = False
     retry: str = ""
@@ -28,18 +27,15 @@ class HostProgress:
 
 @dataclass
 class RoleProgress:
-    """Which hosts are in a role, and which are through. `ended` is set when the last one left.
-
-    active: when something last happened in it.
-    """
+    """Which hosts have entered a role, and which have left it."""
 
     started: float
-    active: float
+    active: float  # when something last happened in it
     entered: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     changed: int = 0
-    ended: float | None = None
+    ended: float | None = None  # when the last host left
 
     @property
     def done(self) -> bool:
@@ -64,17 +60,17 @@ class Stage:
         return any(host.failed for host in self.hosts.values())
 
     def done(self, now: float) -> int:
-        """Number of hosts that are through, or seem to be: no event says that a host has done its part of a play."""
+        """Number of hosts that are done, or seem to be: no event reports that a host has done its part of a play."""
         idle = (host for host in self.hosts.values() if not host.failed and not host.busy)
         return sum(1 for host in idle if self.ended is not None or now - host.since > IDLE)
 
     def slowest(self) -> tuple[str, HostProgress] | None:
-        """The host whose current task runs longest."""
+        """Return the host whose current task has been running longest."""
         busy = [(name, host) for name, host in self.hosts.items() if host.busy and not host.failed]
         return min(busy, key=lambda item: (item[1].since, item[0]), default=None)
 
     def idle_in(self, role: str, now: float) -> int:
-        """Number of hosts that seem to be through: no event says that a host's last role is over but the play's end."""
+        """Number of hosts that seem to be done with a role: only the end of the play ends a host's last role."""
         waiting = self.roles[role].entered - self.roles[role].left - self.roles[role].failed
         return sum(1 for name in waiting if not self.hosts[name].busy and now - self.hosts[name].since > IDLE)
 
@@ -84,7 +80,7 @@ class Stage:
 
 
 class Progress:
-    """Follows a run's events. `stages` are the plays that began, in order."""
+    """Follows a run's events. `stages` are the plays that have begun, in order."""
 
     def __init__(self) -> None:
         self.stages: list[Stage] = []
@@ -111,7 +107,7 @@ class Progress:
                 host.retry = f"try {event.attempt} of {event.retries}" if event.retries else f"try {event.attempt}"
 
     def interrupt(self, now: float) -> None:
-        """The run is over though nothing said so."""
+        """End the current stage, because the run is over."""
         stage = self.current
         if stage:
             stage.ended, stage.interrupted = now, True
@@ -143,7 +139,7 @@ class Progress:
             role = stage.roles.setdefault(event.role, RoleProgress(now, now))
             role.active = now
             role.entered.add(event.host)
-            role.left.discard(event.host)  # a role may be entered twice
+            role.left.discard(event.host)  # a host may enter a role twice
             role.ended = None
 
     @staticmethod
@@ -162,6 +158,6 @@ class Progress:
             if role:
                 role.failed.add(event.host)
         elif host.failed:
-            host.failed = False  # rescued: the host goes on
+            host.failed = False  # rescued
             for any_role in stage.roles.values():
                 any_role.failed.discard(event.host)

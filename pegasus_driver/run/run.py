@@ -8,7 +8,7 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pegasus_driver.actions import Action
 from pegasus_driver.steps import Session
@@ -61,7 +61,7 @@ class Run:
         )
         self.signals = Signals()
         self.recorder = Recorder(world.now)
-        self.answer_file: Path | None = None  # tells the playbook that the user confirmed, if a user can be asked
+        self.answer_file: Path | None = None  # to create once the user confirms; None if no user can be asked
         self.session = Session(world=world, config=config, say=self.say, begin=self.begin)
         self._view = make_view(self.state)
         self._view_lost = False
@@ -83,13 +83,13 @@ class Run:
     def start(self) -> None:
         with self._lock:
             self.recorder.start(self.state)
-            self._show("start")
+            self._show(self._view.start)
 
     def say(self, text: str) -> None:
         """Report what the driver itself does."""
         with self._lock:
             self.recorder.say(text)
-            self._show("say", text)
+            self._show(self._view.say, text)
 
     def begin(self, name: str) -> None:
         """Begin a stage that isn't a play."""
@@ -99,28 +99,28 @@ class Run:
         with self._lock:
             self.state.add(event, self.world.monotonic())
             self.recorder.handle(event)
-            self._show("handle", event)
+            self._show(self._view.handle, event)
 
     def ask(self, question: Question) -> None:
         """Show what a question is about, and leave the terminal to the question until the next call."""
         with self._lock:
-            self._show("ask", question)
+            self._show(self._view.ask, question)
 
     def tick(self) -> None:
         with self._lock:
-            self._show("tick")
+            self._show(self._view.tick)
 
     def finish(self, ending: Ending) -> None:
         with self._lock:
             self.recorder.finish(ending, self.world.monotonic())
-            self._show("finish", ending)
+            self._show(self._view.finish, ending)
 
-    def _show(self, method: str, *arguments: Any) -> None:
+    def _show(self, method: Callable[..., None], *arguments: object) -> None:
         """Call the view. A terminal that has closed silences it; the run continues, or ends by the SIGHUP."""
         if self._view_lost:
             return
         try:
-            getattr(self._view, method)(*arguments, self.world.monotonic())
+            method(*arguments, self.world.monotonic())
         except OSError:
             self._view_lost = True
 

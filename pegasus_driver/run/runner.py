@@ -1,7 +1,6 @@
 """Runs one playbook in a private folder. The only importer of ansible_runner.
 
-The run has a thread of its own, which does nothing but feed a queue: a slow reader can't disturb ansible-runner.
-Everything here needs Linux's /proc, as the local cloud does.
+The run has its own thread, which only feeds a queue: a slow reader can't block ansible-runner. Needs Linux's /proc.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from typing import Any
 
 from .processes import RUN_VARIABLE, carries, kill_carriers, processes
 
-# Seconds that Ansible gets after an interrupt to end its tasks on the hosts before it is killed.
+# Seconds that Ansible has after an interrupt to end its tasks on the hosts. Then it is killed.
 GRACE = 8.0
-# Seconds between two looks at "cancel?". ansible-runner's default of 5 would make Ctrl-C feel broken.
+# Seconds between two checks for a cancellation. With ansible-runner's default of 5, Ctrl-C would seem broken.
 POLL = 0.2
 
 
 @dataclass(frozen=True)
 class Request:
-    """One playbook run. arguments are further command line arguments of ansible-playbook, as in a shell."""
+    """One playbook run. arguments are more command line arguments of ansible-playbook, as in a shell."""
 
     root: Path
     playbook: Path
@@ -53,9 +52,9 @@ class Outcome:
 
 
 class PlaybookRun:
-    """A playbook in flight.
+    """A running playbook.
 
-    `events` gives ansible-runner's raw events, then None when it is over; `outcome` is set by then.
+    `events` has ansible-runner's raw events, then None at the end. `outcome` is set before that.
     """
 
     def __init__(self, request: Request) -> None:
@@ -72,22 +71,22 @@ class PlaybookRun:
         self._thread.start()
 
     def cancel(self) -> None:
-        """Asks Ansible to stop; it is killed if it hasn't within GRACE seconds."""
+        """Ask Ansible to stop. It is killed if it hasn't stopped within GRACE seconds."""
         if self._cancelled_at is None:
             self._cancelled_at = time.monotonic()
 
     def kill(self) -> None:
-        """Ends Ansible and everything that it started, now."""
+        """Kill Ansible and everything that it started, now."""
         self._kill = True
         self.cancel()
         self._kill_processes()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Waits for the end; False if the time (seconds) is over before."""
+        """Wait for the end, at most timeout seconds. Return whether it has ended."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    # --- in the run's own thread -------------------------------------------------------------------------------------
+    # --- in the run's thread -----------------------------------------------------------------------------------------
 
     def _main(self) -> None:
         try:
@@ -100,7 +99,7 @@ class PlaybookRun:
             self.events.put(None)
 
     def _run(self) -> Outcome:
-        import ansible_runner  # 0.3 s: only when something runs
+        import ansible_runner  # takes 0.3 s, so only when a playbook runs
         import pexpect
 
         arguments = list(self.request.arguments)
@@ -126,22 +125,22 @@ class PlaybookRun:
                 )
                 runner.run()
             except pexpect.TIMEOUT:
-                # Ansible has ended, but something that it started still holds its terminal. The events are complete.
-                return Outcome(None, "Ansible's terminal was held open by a process that it started")
+                # Ansible has ended, but a process that it started keeps its terminal open. The events are complete.
+                return Outcome(None, "a process that Ansible started kept its terminal open")
         if runner.rc == 127 and not shutil.which("ansible-playbook", path=self._environment()["PATH"]):
-            return Outcome(None, "ansible-playbook isn't installed beside this Python")
+            return Outcome(None, "ansible-playbook isn't installed with this Python")
         return Outcome(runner.rc)
 
     def _on_event(self, raw: dict[str, Any]) -> bool:
-        """ansible-runner's event handler: enqueue, and True, without which it writes no events."""
+        """ansible-runner's event handler. It returns True, because otherwise ansible-runner doesn't write the event."""
         self.events.put(raw)
         return True
 
     def _should_kill(self) -> bool:
-        """ansible-runner's cancel_callback, called each POLL seconds; True makes it kill Ansible's process group.
+        """ansible-runner's cancel_callback, called every POLL seconds. On True it kills Ansible's process group.
 
-        That alone would leave Ansible's workers, which have sessions of their own. So Ansible gets an interrupt first,
-        which it hands on, and what is left after GRACE seconds is found and killed.
+        That alone would leave Ansible's workers, which have their own sessions. So Ansible gets an interrupt first and
+        passes it on to them; the processes that are left after GRACE seconds are killed.
         """
         if self._cancelled_at is None:
             return False
@@ -156,13 +155,13 @@ class PlaybookRun:
         return False
 
     def _environment(self) -> dict[str, str]:
-        """What ansible-playbook gets beside this process's environment."""
+        """Return the environment variables of ansible-playbook."""
         environ = dict(self.request.environ)
         binaries = str(Path(sys.executable).parent)  # not resolved: .venv/bin
         ours = {
             "PATH": os.pathsep.join(filter(None, (binaries, environ.get("PATH", os.defpath)))),
             "ANSIBLE_CONFIG": str(self.request.root / "ansible.cfg"),
-            # ansible-runner would switch it off.
+            # ansible-runner disables it by default.
             "ANSIBLE_HOST_KEY_CHECKING": "True",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_FORCE_COLOR": "0",
@@ -170,19 +169,19 @@ class PlaybookRun:
             "ANSIBLE_RETRY_FILES_ENABLED": "False",
         }
         if not _utf8_locale():
-            # Ansible refuses to start in a locale that isn't UTF-8 or that isn't installed (ssh hands LANG on).
+            # Ansible refuses to start in a locale that isn't UTF-8 or isn't installed (ssh passes LANG on).
             ours |= {"LC_ALL": "C.UTF-8"}
         return environ | ours
 
     # --- processes ---------------------------------------------------------------------------------------------------
 
     def _own_children(self) -> list[int]:
-        """The ansible-playbook process of this run: our child that carries this run's mark."""
+        """Return the ansible-playbook process of this run: the child of ours with this run's mark."""
         me = os.getpid()
         return [pid for pid, parent in processes().items() if parent == me and self._is_marked(pid)]
 
     def _is_marked(self, pid: int) -> bool:
-        """True for processes of this run: they inherit the variable that names its artifact folder."""
+        """Whether a process is of this run: it inherits the variable with the artifact folder."""
         return carries(pid, f"{RUN_VARIABLE}={self._artifacts}")
 
     def _kill_processes(self) -> None:
@@ -190,7 +189,7 @@ class PlaybookRun:
 
 
 def _utf8_locale() -> bool:
-    """Whether the user's locale works and is UTF-8. Leaves this process's own locale as it was."""
+    """Whether the user's locale is installed and UTF-8. Doesn't change this process's locale."""
     before = locale.setlocale(locale.LC_ALL)
     try:
         locale.setlocale(locale.LC_ALL, "")
@@ -203,10 +202,10 @@ def _utf8_locale() -> bool:
 
 
 class _discarded:
-    """While active, what is written to `path` goes nowhere.
+    """While active, discards what is written to `path`.
 
-    ansible-runner writes its whole environment, AWS keys included, to artifacts/<id>/command, even with
-    suppress_env_files. A named pipe with a reader that forgets takes it: no secret is ever on the disk.
+    ansible-runner writes its whole environment, including AWS keys, to artifacts/<id>/command, even with
+    suppress_env_files. Here that file is a named pipe whose reader drops everything, so that no secret is on the disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -216,7 +215,7 @@ class _discarded:
         for folder in reversed(self.path.parents[:2]):
             folder.mkdir(mode=0o700, exist_ok=True)
         os.mkfifo(self.path, 0o600)
-        # Read-write: opening doesn't wait for a writer, and a writer that closes is no end of file.
+        # Read-write, so that opening doesn't wait for a writer, and a writer that closes doesn't end the stream.
         self._descriptor = os.open(self.path, os.O_RDWR)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._drain, name="discard", daemon=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second means it."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first stops the run cleanly, the second at once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """A context in which the signals are counted.
+    """A context that counts the signals.
 
-    While `raising`, they also raise KeyboardInterrupt, which ends whatever Python code runs. Outside the main thread
-    (a test) nothing is installed.
+    While `raising` is set they also raise KeyboardInterrupt, which ends the Python code that is running. Outside the
+    main thread (in a test) no handler is installed.
     """
 
     def __init__(self) -> None:

@@ -25,12 +25,12 @@ class LiveView(View):
 
     def __init__(self, state: RunState, stdout: TextIO, stderr: TextIO) -> None:
         super().__init__(state)
-        from rich.console import Console  # 0.1 s: not for --help or pipes
+        from rich.console import Console  # takes 0.1 s, so not for --help or pipes
         from rich.live import Live
 
         self._console = Console(file=stdout, highlight=False, emoji=False, markup=False)
         self._errors = Console(file=stderr, highlight=False, emoji=False, markup=False, soft_wrap=True)
-        # We redraw ourselves, in tick: no second thread draws while events are handled.
+        # Redrawn in tick(), so that no other thread draws while events are handled.
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._message = ""
         self._started = self._drawn = 0.0
@@ -81,7 +81,7 @@ class LiveView(View):
         self._live.update(self.view(now), refresh=True)
 
     def view(self, now: float) -> Text:
-        """The picture, as wide as the terminal at most and as high at most: the newest stages win."""
+        """Return the picture, at most as large as the terminal: the oldest stages give way."""
         from rich.text import Text
 
         width = max(40, self._console.width - 4)  # room for the ^C that a terminal echoes
@@ -143,9 +143,9 @@ class LiveView(View):
 
 
 def _slow(item: tuple[str, Any] | None, now: float, always: bool = False) -> str:
-    """ "Benchmark-2 12 s: Start the service", once it takes long enough to be of interest.
+    """Return "Benchmark-2 12 s: Start the service" if the task is slow.
 
-    The name of the task is last, because a narrow terminal cuts it.
+    The task's name comes last, because a narrow terminal cuts the end.
     """
     if item is None or (not always and now - item[1].since < SLOW):
         return ""

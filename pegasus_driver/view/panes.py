@@ -1,4 +1,4 @@
-"""The panes of `pegasus-driver tail`: one per client, in its colour, as many side by side as there is room for."""
+"""The panes of `pegasus-driver tail`: one per client, each in its colour, side by side as far as the width allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_red", "bright_cyan", "bright_green")
-# Characters: the narrowest pane that is still of use, a column of counts, the column of row numbers.
+# Characters: the narrowest useful pane, a column of counts, the column of row numbers.
 NARROWEST, COLUMN, NUMBER = 36, 10, 6
 # Lines: a title, the names, the threads, a row.
 LOWEST = 4
@@ -42,7 +42,7 @@ class Line:
 
 @dataclass
 class Pane:
-    """One client: its last rows and messages. An item is a row, or a text that stood between rows."""
+    """One client: its last rows and messages. An item is a row, or a text between rows."""
 
     name: str
     reader: Any
@@ -53,7 +53,7 @@ class Pane:
         if line.kind == "connected":
             self.state = ""
         elif line.kind == "lost":
-            self.state = f"lost, connecting again: {line.text}"
+            self.state = f"connection lost, reconnecting: {line.text}"
         else:
             row = self.reader.feed(line.text)
             if row:
@@ -62,9 +62,9 @@ class Pane:
                 self.items.append(line.text)
 
     def columns(self, width: int) -> tuple[list[str], int]:
-        """The workloads to show, those that do something, as many as there is room for, and the total.
+        """Choose the workloads to show: the active ones first, as far as the width allows, and the total.
 
-        Also how many do something and have no column, for want of room.
+        :returns: names of columns, number of active workloads without a column
         """
         rows = [item for item in self.items if not isinstance(item, str)]
         known = list(rows[-1].counts) if rows else ["total"]
@@ -73,12 +73,12 @@ class Pane:
             name for name in known if self.reader.threads.get(name) or any(row.counts.get(name) for row in rows[-5:])
         }
         names = [name for name in known if name != "total"]
-        at_work = [name for name in names if name in busy]
-        chosen = at_work[: room - 1] or names[: room - 1]
-        return [*chosen, "total"], max(0, len(at_work) - len(chosen))
+        active = [name for name in names if name in busy]
+        chosen = active[: room - 1] or names[: room - 1]
+        return [*chosen, "total"], max(0, len(active) - len(chosen))
 
     def lines(self, width: int, height: int) -> list[tuple[str, str]]:
-        """(text, kind) from top to bottom; kind is head, threads, row, message, lost or empty."""
+        """Return (text, kind) from top to bottom; kind is head, threads, row, message, lost or empty."""
         columns, _ = self.columns(width)
         threads = self.reader.threads
 
@@ -105,7 +105,7 @@ STYLES = {"head": "bold", "threads": "dim", "message": "red", "lost": "bold red"
 
 
 class Panes:
-    """The whole terminal, redrawn when something came."""
+    """The whole terminal, redrawn when a line has come or the size has changed."""
 
     def __init__(self, panes: Sequence[Pane], stdout: TextIO, monotonic: Callable[[], float]) -> None:
         from rich.console import Console
@@ -141,13 +141,13 @@ class Panes:
         self._live.stop()
 
     def view(self, width: int, height: int) -> Text:
-        """The picture: panes in rows of as many as fit side by side. What has no room is counted."""
+        """Return the picture: rows of panes, as many side by side as fit. Clients without a pane are counted."""
         from rich.text import Text
 
         across = max(1, min(len(self.panes), (width + 3) // (NARROWEST + 3)))
         shown = self.panes
         if len(shown) > across * (height // LOWEST):
-            height = max(LOWEST, height - 1)  # for the line that says so
+            height = max(LOWEST, height - 1)  # for the line with their number
             shown = shown[: across * (height // LOWEST)]
         down = -(-len(shown) // across)
         each = (width - 3 * (across - 1)) // across
@@ -171,6 +171,6 @@ class Panes:
                 if first + across < len(shown) or row < tall - 1:
                     text.append("\n")
         if len(shown) < len(self.panes):
-            more = f"{len(self.panes) - len(shown)} more clients: enlarge the terminal, or name some: tail 1 2"
+            more = f"{len(self.panes) - len(shown)} more clients: enlarge the terminal, or choose clients: tail 1 2"
             text.append(f"\n{more}"[: width + 1], "bold yellow")
         return text

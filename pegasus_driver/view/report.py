@@ -143,7 +143,7 @@ def how_to(report: Mapping[str, Any], options: str = "") -> list[str]:
         return []
     return [
         f"change the load:  edit threads.yaml, then ./pegasus-driver copy-threads{options}",
-        f"show its status:  ./pegasus-driver status{options}",
+        f"show status:      ./pegasus-driver status{options}",
         f"take it down:     ./pegasus-driver destroy{options}",
     ]
 

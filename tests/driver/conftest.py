@@ -1,4 +1,4 @@
-"""A small project folder, and the world around a command."""
+"""Fixtures: a small project folder and the fake world of a command."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Raw events, a clock, a cloud and a playbook run that tests control."""
+"""Fakes that tests control: raw events, a clock, a local cloud, a playbook run, the world."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import queue
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -29,12 +30,12 @@ pegasus_data_storage: memory
 pegasus_primary_index_storage: memory
 pegasus_secondary_index_storage: memory
 """
-# What a backend's preset gives.
+# What the preset of a backend contains.
 PRESET = """\
 pegasus_artifact_source: upstream
 pegasus_connect_address: public
 """
-# What group_vars/all/wiring.yml gives: keys that have to have a value.
+# What group_vars/all/wiring.yml contains: keys that must have a value.
 WIRING = """\
 pegasus_state_dir: "{{ pegasus_root }}/state"
 pegasus_owner: me
@@ -44,6 +45,9 @@ ec2_provision_endpoint_url: ""
 ec2_provision_access_key: ""
 ec2_provision_secret_key: ""
 """
+
+# The prefix of a module of the collection.
+MODULE = "aerospike_community.pegasus."
 
 REPORT: dict[str, Any] = {
     "environment": "Bench",
@@ -72,7 +76,7 @@ HOSTS = [
 
 
 def raw(event: str, stdout: str = "", **data: Any) -> dict[str, Any]:
-    """A raw event, as ansible-runner gives it."""
+    """A raw event of ansible-runner."""
     return {"event": event, "event_data": data, "stdout": stdout, "created": "2026-11-24T03:00:00+00:00"}
 
 
@@ -104,6 +108,24 @@ def stats(**counts: dict[str, int]) -> dict[str, Any]:
     return raw("playbook_on_stats", **counts)
 
 
+# A setup without a failure.
+GOOD = [
+    play("Set up the hosts"),
+    began("Bench-1", "Install", "aerospike_server"),
+    ok("Bench-1", "Install", "aerospike_server", changed=True),
+    play("Prove that the environment is ready"),
+    ok(
+        "localhost",
+        "Report",
+        action="aerospike_community.pegasus.environment_report",
+        report=REPORT,
+        lines=["shown once"],
+    ),
+    ok("localhost", "Show", action="ansible.builtin.debug", msg=["shown once"]),
+    stats(ok={"Bench-1": 1, "localhost": 2}, changed={"Bench-1": 1}),
+]
+
+
 @dataclasses.dataclass
 class Instance:
     id: str = "i-1"
@@ -123,7 +145,7 @@ class CloudStatus:
 
 
 class FakeCloud:
-    """Stands for the module local_cloud.cloud."""
+    """Replaces the module local_cloud.cloud."""
 
     def __init__(self) -> None:
         self.running = False
@@ -162,7 +184,7 @@ class FakeCloud:
 
 
 class FakeRun:
-    """A playbook run with given raw events. A callable among them is called when its turn comes."""
+    """A playbook run with given raw events."""
 
     def __init__(self, world: FakeWorld, request: Request) -> None:
         self.world, self.request = world, request
@@ -233,7 +255,7 @@ class FakeWorld:
         )
 
     def _execute(self, command: Sequence[str]) -> None:
-        """Ends the command, as becoming another program does."""
+        """End the command, as replacing the process does."""
         self.executed.append(list(command))
         raise SystemExit(0)
 
@@ -252,6 +274,11 @@ class FakeWorld:
         self.out.seek(0), self.out.truncate()
         self.err.seek(0), self.err.truncate()
         return main(list(argv), self.real())
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What --output json printed."""
+        return [json.loads(line) for line in self.text.splitlines()]
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""config.yml: what the driver checks before anything starts. The rules themselves: the collection's unit tests."""
+"""config.yml: what the driver checks before anything starts. The collection's unit tests cover the rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.driver.fakes import PRESET, FakeWorld, failed, stats
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_shipped_configuration_is_right() -> None:
+def test_the_shipped_configuration_is_valid() -> None:
     loaded = config.load(ROOT, {}, Path.cwd(), launching=True)
     assert loaded.environment and loaded.backend in ("local", "aws")
 
@@ -53,8 +53,8 @@ def test_config_names_another_environment(world: FakeWorld) -> None:
     assert request.environ["PEGASUS_CONFIG"] == str(world.root / "other.yml")
 
 
-def test_the_commands_that_are_named_are_about_the_same_environment(world: FakeWorld) -> None:
-    """`destroy` without the file would take another one down."""
+def test_suggested_commands_name_the_same_environment(world: FakeWorld) -> None:
+    """`destroy` without the file would remove another environment."""
     text = (world.root / "group_vars/all/config.yml").read_text()
     (world.root / "other.yml").write_text(text.replace("Bench\n", "Other\n"))
     world.rc = 2
@@ -72,14 +72,14 @@ def test_the_commands_that_are_named_are_about_the_same_environment(world: FakeW
         ("perseus_client_record_size=10", "expected a whole number, 178 to"),
     ],
 )
-def test_mistakes_in_e_stop_every_action_before_anything(world: FakeWorld, argument: str, said: str) -> None:
+def test_mistakes_in_extra_vars_stop_every_action_before_it_starts(world: FakeWorld, argument: str, said: str) -> None:
     for action in (["setup"], ["destroy"], ["status"], ["copy-threads"], ["stop-node", "1"]):
         assert world.run(*action, "-e", argument) == ExitCode.CONFIGURATION
         assert said in world.errors and "Nothing was started" in world.errors
     assert not world.requests and not world.cloud.calls
 
 
-def test_wrong_threads_stop_what_needs_them_and_nothing_else(world: FakeWorld) -> None:
+def test_wrong_threads_stop_only_the_actions_that_need_them(world: FakeWorld) -> None:
     threads = world.root / "threads.yaml"
     threads.write_text(threads.read_text().replace("stringSearch: 0", "stringSearch: 1"))
     for action in ("setup", "copy-threads"):
@@ -101,8 +101,8 @@ def test_validate_names_mistakes_and_starts_nothing(world: FakeWorld) -> None:
 
 
 @pytest.mark.slow
-def test_a_wrong_configuration_has_a_class_of_its_own(world: FakeWorld) -> None:
-    """A script can tell it from a misspelled command and from another action at work."""
+def test_a_wrong_configuration_has_its_own_class(world: FakeWorld) -> None:
+    """A script can distinguish it from a misspelled command and from another running action."""
     (world.root / "other.yml").write_text("pegasus_cluster_nodes: x\n")
     threads = (world.root / "threads.yaml").read_text()
     for wrong in (["--config", "other.yml"], ["--config", "nowhere.yml"], ["-e", "pegasus_cluster_nodes=0"]):
@@ -114,8 +114,8 @@ def test_a_wrong_configuration_has_a_class_of_its_own(world: FakeWorld) -> None:
     assert world.run("validate", "--confg", "other.yml") == world.run("validate", "-e", "x") == ExitCode.USAGE == 2
 
 
-def test_validate_says_what_it_could_not_check(world: FakeWorld) -> None:
-    """The small project's local preset is empty: its instance types have defaults, its endpoint isn't there."""
+def test_validate_reports_what_it_could_not_check(world: FakeWorld) -> None:
+    """The small project's local preset is empty: instance types have defaults, the endpoint doesn't exist."""
     preset = world.root / "inventories/local/group_vars"
     (preset / "all.yml").write_text(PRESET + 'ec2_provision_cluster_instance_type: "{{ unknown.type }}"\n')
     wiring = world.root / "group_vars/all/wiring.yml"
@@ -144,8 +144,8 @@ def test_validate_with_an_unreadable_file_as_json(world: FakeWorld) -> None:
     assert json.loads(world.text)["mistakes"][0]["line"] == 2
 
 
-def test_validate_imports_nothing_of_ansible_and_prints_what_it_takes() -> None:
-    """An honest figure, not a limit: the machine that runs this test may be busy."""
+def test_validate_imports_nothing_of_ansible() -> None:
+    """The time is printed but has no limit: the machine that runs this test may be busy."""
     code = (
         "import sys, time; from pegasus_driver.cli import main; "
         "code = main(['validate', '-e', 'pegasus_cluster_nodes=0', '-e', 'pegasus_cluster_node=0']); "
@@ -177,8 +177,8 @@ def test_every_playbook_begins_with_the_check() -> None:
 
 
 @pytest.mark.slow
-def test_ansible_makes_the_values_that_the_artifact_source_is_asked_with() -> None:
-    """The specifications' defaults are templates; Ansible makes those only that it is told to trust."""
+def test_ansible_renders_the_values_that_query_the_artifact_source() -> None:
+    """The defaults of the specifications are templates; Ansible renders only trusted ones."""
     arguments = ["-e", "pegasus_artifact_source=http://127.0.0.1:1"]
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "playbooks/validate.yml", *arguments],
@@ -220,7 +220,7 @@ def test_ansible_finds_the_same_mistakes() -> None:
     )
     text = done.stdout + done.stderr
     assert done.returncode == 2, text
-    # Without the preset, whose inventory isn't given, its own keys are missing too.
+    # Without the inventory its preset isn't loaded, so the preset's keys are missing too.
     assert "-e: nvme_partition_count: found 200, expected a whole number, 1 to 128" in text
     assert "-e: pegasus_cluster_node: found an unknown key" in text
     assert "pegasus_replication_factor: found 2, expected at most the number of nodes" in text
@@ -229,7 +229,7 @@ def test_ansible_finds_the_same_mistakes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", ["x", "1.5"])
-def test_a_number_of_nodes_that_is_none_is_refused_without_the_driver_too(count: str) -> None:
+def test_an_invalid_number_of_nodes_is_refused_without_the_driver_too(count: str) -> None:
     arguments = ["-i", "localhost,", "--start-at-task", "Check how many nodes to add", "-e", f"add_nodes_count={count}"]
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "playbooks/add-nodes.yml", *arguments],

@@ -1,4 +1,4 @@
-"""docs/events.md and docs/actions.md say what the driver does, all of it and nothing else."""
+"""docs/events.md and docs/actions.md describe what the driver does, completely and nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.driver.fakes import REPORT, FakeWorld, began, failed, ok, play, raw, 
 
 DOCS = Path(__file__).parents[2] / "docs"
 ONE_OBJECT = "\n## Commands that print one object\n"
-# What stands in these is described elsewhere.
+# The contents of these fields are described elsewhere.
 OPAQUE = ("report", "hosts", "counts", "threads")
 STORY = [
     play("p"),
@@ -59,7 +59,7 @@ def documented() -> dict[str, set[str]]:
 
 
 def fields(record: dict[str, Any], prefix: str = "") -> set[str]:
-    """Names of a record's fields, those of nested records too."""
+    """Names of a record's fields and of the fields of nested records."""
     names = set()
     for key, value in record.items():
         names.add(prefix + key)
@@ -77,7 +77,7 @@ def emitted(world: FakeWorld) -> dict[str, set[str]]:
     view: Any = JsonView(state, out, lambda: datetime(2026, 11, 24, tzinfo=UTC), verbose=True)
     view.start(0.0)
     view.say("m", 0.0)
-    for event in (parsed for one in STORY for parsed in parse(one)):
+    for event in (parsed for raw_event in STORY for parsed in parse(raw_event)):
         state.add(event, 0.0)
         view.handle(event, 0.0)
     ending = Ending(
@@ -91,7 +91,7 @@ def emitted(world: FakeWorld) -> dict[str, set[str]]:
     view = json_view([EnvironmentHost("C-1", "client", 1, "10.0.0.1", "running", "i-1")], host)
     for text in TABLE:
         view.take(Line("C-1", "line", text))
-    view.take(Line("C-1", "lost", "gone"))
+    view.take(Line("C-1", "lost", "closed"))
     records = [json.loads(line) for line in out.getvalue().splitlines()]
     assert all(record["time"] for record in records)
     found: dict[str, set[str]] = {}
@@ -114,10 +114,10 @@ def test_every_record_is_documented_and_every_documented_record_exists(world: Fa
 
 
 def test_every_kind_of_event_is_in_the_story() -> None:
-    """Or the test above would miss one."""
-    kinds: set[type[Event]] = {type(event) for one in STORY for event in parse(one)}
+    """Otherwise the test above would miss a kind."""
+    kinds: set[type[Event]] = {type(event) for raw_event in STORY for event in parse(raw_event)}
     assert kinds == set(RECORD_TYPES)
-    assert {one for one in Event.__subclasses__() if one is not Event} == set(RECORD_TYPES)
+    assert set(Event.__subclasses__()) == set(RECORD_TYPES)
     assert HostStats() in Stats({"B-1": HostStats()}).hosts.values()
 
 
@@ -139,13 +139,13 @@ def test_the_page_of_actions_is_current(capsys: pytest.CaptureFixture[str], monk
     assert "docs/actions.md is stale" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("action", [one for one in ACTIONS if one.playbook], ids=lambda action: action.name)
+@pytest.mark.parametrize("action", [action for action in ACTIONS if action.playbook], ids=lambda action: action.name)
 def test_every_action_is_a_playbook(action: Any) -> None:
     assert (DOCS.parent / "playbooks" / action.playbook).is_file()
 
 
 def objects() -> dict[str, set[str]]:
-    """Command -> field names, of those that print one object."""
+    """Command -> field names, for commands that print one object."""
     _, _, page = (DOCS / "events.md").read_text().partition(ONE_OBJECT)
     found = {}
     for part in page.split("\n#### ")[1:]:
@@ -161,7 +161,7 @@ def printed(world: FakeWorld, *words: str) -> dict[str, Any]:
     return record
 
 
-def test_what_other_commands_print_is_documented(world: FakeWorld, tmp_path: Path) -> None:
+def test_the_output_of_other_commands_is_documented(world: FakeWorld, tmp_path: Path) -> None:
     world.cloud.status = lambda root: CloudStatus(False)  # type: ignore[method-assign,assignment,return-value]
     wanted = objects()
     end = {name for name in documented()["end"] if "[]" not in name} | {"time", "type"}
@@ -171,7 +171,7 @@ def test_what_other_commands_print_is_documented(world: FakeWorld, tmp_path: Pat
     for verb in ("stop", "status", "image"):
         assert set(printed(world, "local", verb)) == wanted.pop(f"local {verb}")
     assert set(printed(world, "mirror", "list")) == wanted.pop("mirror list")
-    assert set(wanted) == {"mirror fetch", "mirror serve"}  # tests/driver/test_mirror.py asks those
+    assert set(wanted) == {"mirror fetch", "mirror serve"}  # tests/driver/test_mirror.py covers these
 
 
 def test_every_mistake_has_the_documented_parts(world: FakeWorld) -> None:

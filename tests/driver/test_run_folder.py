@@ -1,4 +1,4 @@
-"""Dry runs, one's own playbooks, logs, and what a run keeps."""
+"""Dry runs, a user's playbook, logs, and what a run keeps in its folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.folder import make_run_folder
 from pegasus_driver.run.recorder import Recorder
 from pegasus_driver.run.state import Ending
-from tests.driver.fakes import FakeWorld, Instance, began, failed, ok, play, raw, stats
+from tests.driver.fakes import MODULE, FakeWorld, Instance, began, failed, ok, play, raw, stats
 
-MODULE = "aerospike_community.pegasus."
 CHANGES = [
-    play("Bring up the instances"),
-    ok("localhost", "Bring the environment", "ec2_provision", MODULE + "ec2_environment", changed=True,
+    play("Launch"),
+    ok("localhost", "Launch the instances", "ec2_provision", MODULE + "ec2_environment", changed=True,
        changes=["launch 3 x i4i.large as Bench-1 to Bench-3 (server)"]),
     play("Set up the hosts"),
     began("Bench-1", "Configure", "server"),
@@ -43,7 +42,7 @@ def lines(path: Path) -> list[dict]:
 # --- dry runs -------------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_shows_the_plan_and_leaves_the_cloud_as_it_was(world: FakeWorld) -> None:
+def test_a_dry_run_shows_the_plan_and_restores_the_cloud(world: FakeWorld) -> None:
     world.events = CHANGES
     assert world.run("setup", "--dry-run") == 0
     assert list(world.requests[0].arguments) == ["--check", "--diff"]
@@ -57,7 +56,7 @@ def test_a_dry_run_shows_the_plan_and_leaves_the_cloud_as_it_was(world: FakeWorl
     assert world.cloud.calls == ["start", "stop --if-empty"] and not world.cloud.running
 
 
-def test_a_dry_run_keeps_a_cloud_that_ran(world: FakeWorld) -> None:
+def test_a_dry_run_keeps_a_running_cloud(world: FakeWorld) -> None:
     world.cloud.running, world.cloud.instances = True, [Instance()]
     for action in ("setup", "destroy"):
         assert world.run(action, "--dry-run") == 0
@@ -70,7 +69,7 @@ def test_a_dry_run_that_is_interrupted_or_fails_stops_the_cloud_too(world: FakeW
     assert world.cloud.calls == ["start", "stop --if-empty"]
 
 
-def test_a_dry_run_does_not_take_up_what_a_crash_left(world: FakeWorld) -> None:
+def test_a_dry_run_does_not_adopt_what_a_crash_left(world: FakeWorld) -> None:
     world.cloud.left = ["container pegasus-i-1"]
     for action in (["setup"], ["destroy"], ["stop-node", "1"]):
         assert world.run(*action, "--dry-run") == 0
@@ -84,7 +83,7 @@ def test_a_dry_run_as_records(world: FakeWorld) -> None:
     records = [json.loads(line) for line in world.text.splitlines()]
     assert records[0]["type"] == "start" and records[0]["dry_run"] is True
     assert records[-1]["plan"][0] == {
-        "host": "localhost", "task": "Bring the environment", "role": "ec2_provision",
+        "host": "localhost", "task": "Launch the instances", "role": "ec2_provision",
         "lines": ["launch 3 x i4i.large as Bench-1 to Bench-3 (server)"],
     }  # fmt: skip
     assert world.run("setup", "--output", "json") == 0
@@ -92,7 +91,7 @@ def test_a_dry_run_as_records(world: FakeWorld) -> None:
 
 
 @pytest.mark.parametrize("action", ["status", "logs"])
-def test_what_changes_nothing_has_no_dry_run(world: FakeWorld, action: str) -> None:
+def test_actions_that_change_nothing_have_no_dry_run(world: FakeWorld, action: str) -> None:
     assert world.run(action, "--dry-run") == ExitCode.USAGE
     assert "--dry-run" in world.errors
 
@@ -123,8 +122,8 @@ def test_every_run_keeps_its_events_and_a_summary(world: FakeWorld) -> None:
     for name in ("events.ndjson", "summary.json"):
         assert (folder / name).stat().st_mode & 0o777 == 0o600
     records = lines(folder / "events.ndjson")
-    assert [one["type"] for one in records[:3]] == ["start", "play_started", "message"], "from the very first"
-    assert {one["type"] for one in records} >= {"host_result", "stats", "end"}
+    assert [record["type"] for record in records[:3]] == ["start", "play_started", "message"], "from the start"
+    assert {record["type"] for record in records} >= {"host_result", "stats", "end"}
     assert "Ansible's text" not in (folder / "events.ndjson").read_text()
     summary = json.loads((folder / "summary.json").read_text())
     assert {**records[-1], "time": None} == {**summary, "time": None}
@@ -142,7 +141,7 @@ def test_timings_of_stages_and_roles(world: FakeWorld) -> None:
     assert world.run("setup", "--output", "json") == 0
     stages = json.loads(world.text.splitlines()[-1])["stages"]
     assert [stage["name"] for stage in stages] == [
-        "Start the local cloud", "Start Ansible", "Bring up the instances", "Set up the hosts",
+        "Start the local cloud", "Start Ansible", "Launch", "Set up the hosts",
     ]  # fmt: skip
     last = stages[-1]
     assert (last["hosts"], last["changed"], last["failed"]) == (2, 2, 0) and last["seconds"] >= 0
@@ -182,8 +181,8 @@ def test_a_record_that_can_not_be_written_is_no_failure(world: FakeWorld, monkey
     assert "done in" in world.text
 
 
-def test_a_run_that_goes_on_keeps_its_folder(tmp_path: Path) -> None:
-    """A status each minute beside a long setup makes more folders than are kept."""
+def test_the_folder_of_a_run_in_progress_is_kept(tmp_path: Path) -> None:
+    """A status every minute during a long setup creates more folders than are kept."""
     first = datetime(2026, 11, 24, tzinfo=UTC)
     folder, other = (make_run_folder(tmp_path, "setup", first + timedelta(seconds=number)) for number in range(2))
     recorder = Recorder(lambda: first)
@@ -196,10 +195,10 @@ def test_a_run_that_goes_on_keeps_its_folder(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-# --- one's own playbook, logs ---------------------------------------------------------------------------------------
+# --- a user's playbook, logs ----------------------------------------------------------------------------------------
 
 
-def test_ones_own_playbook(world: FakeWorld) -> None:
+def test_a_users_playbook(world: FakeWorld) -> None:
     world.cloud.running, world.events = True, CHANGES
     (world.root / "mine").mkdir()
     (world.root / "mine/own.yml").write_text("[]\n")

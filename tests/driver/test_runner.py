@@ -56,7 +56,7 @@ MIXED = """\
 def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "the condition didn't come true"
+        assert time.monotonic() < deadline, "the condition was never met"
         time.sleep(0.02)
 
 
@@ -108,7 +108,7 @@ def test_a_run_gives_typed_events_and_leaves_no_secret(project: Path) -> None:
     record.add_all(events)
     (failure,) = record.failures()
     assert failure.task == "Loop" and exit_code(record, 2) == 5
-    # The environment is in no file, nor is the secret of a no_log task.
+    # No file contains the environment variables or the secret of a no_log task.
     folder = run.request.folder
     assert folder.stat().st_mode & 0o777 == 0o700
     assert list((folder / "artifacts/run/job_events").iterdir()), "events are kept as evidence"
@@ -125,7 +125,7 @@ def test_a_playbook_that_ansible_refuses(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_locale_that_is_not_installed_is_no_obstacle(project: Path) -> None:
+def test_a_locale_that_is_not_installed_is_replaced(project: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.driver.test_runner import start, finish\n"
         "run = start(Path(sys.argv[1]), '- hosts: localhost\\n  tasks: [{ansible.builtin.debug: {msg: hello}}]\\n')\n"
@@ -150,7 +150,7 @@ SLOW = """\
 """
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
@@ -174,7 +174,7 @@ def test_a_cancelled_run_leaves_no_process(project: Path, monkeypatch: pytest.Mo
     assert len(ansible) == 1
     run.kill() if how == "kill" else run.cancel()
     finish(run)
-    wait_until(lambda: gone(pid) and gone(ansible[0]), 1)
+    wait_until(lambda: has_ended(pid) and has_ended(ansible[0]), 1)
     assert not [pid for pid in processes() if pid != os.getpid() and run._is_marked(pid)]
 
 
@@ -185,7 +185,7 @@ def test_the_newest_runs_are_kept(tmp_path: Path) -> None:
     assert again != folders[-1] and again.is_dir()
     left = sorted(path.name for path in (tmp_path / ".pegasus/runs").iterdir())
     assert len(left) == RUNS_KEPT and {folders[-1].name, again.name} <= set(left)
-    # A clock that was set back doesn't cost the new run its folder.
+    # The new run keeps its folder even if the clock was set back.
     assert make_run_folder(tmp_path, "setup", first - timedelta(days=1)).is_dir()
 
 
@@ -217,4 +217,4 @@ def test_ctrl_c_on_the_whole_command(project: Path, world: FakeWorld, monkeypatc
     code = main(["setup"], World(**{**vars(host), "environ": environ, "run_factory": lambda: PlaybookRun}))
     assert code == 130
     assert "Ansible finishes its current tasks" in world.text and "interrupted after" in world.errors
-    assert gone(pid_in(project))
+    assert has_ended(pid_in(project))

@@ -610,7 +610,7 @@ def test_the_local_cloud_survives_a_crash(checkout, environment):
     pid = json.loads((checkout.state / "facts.json").read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
     run = checkout.driver("status")
-    assert run.code == 0 and any("setup takes it up again" in json.dumps(record) for record in run.records), run.records
+    assert run.code == 0 and any("setup adopts it" in json.dumps(record) for record in run.records), run.records
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
     assert run.end["changed"] == 0, [r for r in run.records if r.get("status") == "changed"]

@@ -1,4 +1,4 @@
-"""Progress, the plain and the live view, summaries: all from events and given times."""
+"""Progress, plain view, live view and report, from given events and times."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from pegasus_driver.view.ndjson import JsonView
 from pegasus_driver.view.plain import HEARTBEAT, PlainView
 from pegasus_driver.view.report import report_lines
 from pegasus_driver.view.text import duration, table
-from tests.driver.fakes import REPORT, began, failed, ok, play, raw, stats
-
-OURS = "aerospike_community.pegasus."
+from tests.driver.fakes import MODULE, REPORT, began, failed, ok, play, raw, stats
 
 
 def feed(target: Progress | View, *events: tuple[float, dict]) -> None:
@@ -52,7 +50,7 @@ def test_roles_count_the_hosts_that_left() -> None:
     progress = Progress()
     feed(progress, *STORY)
     (stage,) = progress.stages
-    assert set(stage.roles) == {"server", "client", "exporter"}, "an include isn't the role's work"
+    assert set(stage.roles) == {"server", "client", "exporter"}, "an include is no task of the role"
     server = stage.roles["server"]
     assert (server.entered, server.left, server.changed) == ({"B-1", "B-2"}, {"B-1"}, 1)
     assert stage.roles["client"].failed == {"C-1"} and stage.failed
@@ -66,7 +64,7 @@ def test_a_rescued_host_is_not_failed() -> None:
     assert not progress.stages[0].failed and not progress.stages[0].roles["client"].failed
 
 
-def test_a_host_that_begins_nothing_more_counts_as_done_in_the_view() -> None:
+def test_an_idle_host_counts_as_done_in_the_view() -> None:
     progress = Progress()
     feed(progress, (0.0, play("p")), (0.0, began("B-1", "t", "server")), (1.0, ok("B-1", "t", "server")))
     stage = progress.stages[0]
@@ -90,8 +88,8 @@ def test_plain_lines() -> None:
     ]
 
 
-def test_a_role_that_is_entered_again_is_told_again_in_plain_output() -> None:
-    """What was told when it was left first isn't its end."""
+def test_a_role_that_is_entered_again_is_reported_again() -> None:
+    """The first report of the role wasn't its end."""
     out = io.StringIO()
     view = PlainView(state(), out, io.StringIO())
     view.start(0.0)
@@ -107,7 +105,7 @@ def test_a_role_that_is_entered_again_is_told_again_in_plain_output() -> None:
     assert lines == ["[ 0:01]   client: 1 of 1 host", "[ 0:10]   client: 1 of 1 host, changed 1"]
 
 
-def test_plain_output_shows_that_it_is_alive() -> None:
+def test_plain_output_shows_that_the_run_is_still_running() -> None:
     out = io.StringIO()
     view = PlainView(state(), out, io.StringIO())
     view.start(0.0)
@@ -163,7 +161,7 @@ def test_a_stage_counts_its_hosts(live: LiveView) -> None:
     feed(live, (0.0, play("Set up the hosts")), *((0.0, began(f"B-{n}", "Wait", "")) for n in (1, 2, 3)))
     assert "0 of 3 hosts" in live.view(1.0).plain.splitlines()[2]
     feed(live, (2.0, ok("B-1", "Wait", "")), (2.0, failed("B-2", "Wait", "", msg="m")))
-    assert "0 of 3 hosts" in live.view(2.5).plain.splitlines()[2], "it may be about to begin another task"
+    assert "0 of 3 hosts" in live.view(2.5).plain.splitlines()[2], "it may begin another task"
     assert "1 of 3 hosts" in live.view(5.0).plain.splitlines()[2], "a failed host isn't done"
     feed(live, (6.0, ok("B-3", "Wait", "")), (6.0, stats(ok={"B-1": 1})))
     assert "2 of 3 hosts" in live.view(6.0).plain.splitlines()[2]
@@ -187,7 +185,7 @@ def test_markup_in_messages_is_shown_as_it_is(live: LiveView) -> None:
     assert "[red]problem[/]" in live._errors.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_a_reader_that_goes_away_silences_the_output() -> None:
+def test_a_closed_pipe_silences_the_output() -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError
@@ -215,7 +213,7 @@ def test_a_report_with_a_part_missing(part: str | None) -> None:
     assert report_lines({**REPORT, **({part: None} if part else {})})
 
 
-def test_public_addresses_are_shown_where_hosts_are_reached_at_them() -> None:
+def test_public_addresses_are_shown_if_hosts_are_reached_by_them() -> None:
     assert "public" not in "\n".join(report_lines(REPORT))
     nodes = [{**node, "public_address": "203.0.113.7"} for node in REPORT["nodes"]]
     text = "\n".join(report_lines({**REPORT, "nodes": nodes}))
@@ -227,45 +225,45 @@ def test_simulated_is_shown_clearly() -> None:
     assert "SIMULATED" not in "\n".join(report_lines({**REPORT, "simulated": False}))
 
 
-def test_what_nobody_asked_is_left_out() -> None:
-    """setup-cluster doesn't ask the clients, setup-clients not the servers: no load of 0, no cluster of 0 nodes."""
+def test_what_was_not_checked_is_left_out() -> None:
+    """setup-cluster doesn't check the clients: the report has no load of 0. setup-clients doesn't check the servers."""
     text = "\n".join(report_lines({**REPORT, "clients": [{"name": "C-1", "rate": None, "rates": {}, "threads": {}}]}))
     assert "load" not in text and "operations" not in text and "cluster  " in text
     text = "\n".join(report_lines({**REPORT, "cluster": {"size": None, "key": "", "stable": None}}))
     assert "cluster  " not in text and "operations/s" in text
 
 
-def test_a_cluster_that_lacks_nodes_is_told_apart_from_one_that_is_not_stable() -> None:
-    """stop-node says that the others are a stable cluster, so status can't say that they are not."""
+def test_a_cluster_with_missing_nodes_is_shown_as_stable_if_the_others_are() -> None:
+    """stop-node reports the other nodes as a stable cluster, so status must too."""
     nodes = [{"name": f"B-{index}", "index": index, "kind": "server"} for index in (1, 2, 3)]
     rest = {"stable": False, "namespace": "Test", "replication_factor": 2}
 
-    def told(size: int, key: str) -> str:
+    def shown(size: int, key: str) -> str:
         return "\n".join(report_lines({**REPORT, "nodes": nodes, "cluster": {"size": size, "key": key, **rest}}))
 
-    assert "2 nodes, key ABC, stable, 3 expected, namespace" in told(2, "ABC")
-    assert "3 nodes, key ABC, NOT STABLE" in told(3, "ABC")
-    assert "2 nodes, key ?, NOT STABLE" in told(2, "")
+    assert "2 nodes, key ABC, stable, 3 expected, namespace" in shown(2, "ABC")
+    assert "3 nodes, key ABC, NOT STABLE" in shown(3, "ABC")
+    assert "2 nodes, key ?, NOT STABLE" in shown(2, "")
 
 
-def test_how_much_room_for_data_there_is_is_shown() -> None:
-    """The size of data in memory is computed from the hosts' memory: the user sees what came out."""
+def test_the_space_for_data_is_shown() -> None:
+    """The size of data in memory is computed from the hosts' memory, so the user sees the result."""
 
-    def told(size: int) -> str:
+    def shown(size: int) -> str:
         return "\n".join(report_lines({**REPORT, "cluster": {**REPORT["cluster"], "data_bytes": size}}))
 
-    assert "replication factor 2, 1,433.6 GiB for data on all nodes" in told(1433 * 2**30 + 6 * 2**30 // 10)
-    assert "for data" not in told(0)
+    assert "replication factor 2, 1,433.6 GiB for data on all nodes" in shown(1433 * 2**30 + 6 * 2**30 // 10)
+    assert "for data" not in shown(0)
 
 
-def test_what_each_item_of_a_loop_says_is_told() -> None:
-    items = [{"msg": "one is skipped"}, {"skipped": True}, {"msg": "two is skipped"}]
+def test_each_item_of_a_loop_has_its_message_in_the_note() -> None:
+    items = [{"msg": "B-1 is skipped"}, {"skipped": True}, {"msg": "B-2 is skipped"}]
     looped = ok("localhost", action="ansible.builtin.debug", msg="All items completed", results=items)
     (note,) = [event for event in parse(looped) if isinstance(event, Note)]
-    assert note.lines == ("one is skipped", "two is skipped")
+    assert note.lines == ("B-1 is skipped", "B-2 is skipped")
 
 
-def test_a_failure_says_why_when_it_happens() -> None:
+def test_the_reason_of_a_failure_is_shown_when_it_happens() -> None:
     out = io.StringIO()
     view = PlainView(state(), out, io.StringIO())
     view.start(0.0)
@@ -275,17 +273,19 @@ def test_a_failure_says_why_when_it_happens() -> None:
     assert "more" not in out.getvalue()
 
 
-def test_a_modules_warning_is_told() -> None:
-    looked = ok("C-1", "t", "r", action="a.b.perseus_ready", warnings=["the database on 10.0.0.3 is stopped: skipped"])
-    assert [one.text for one in parse(looked) if isinstance(one, Warning)] == looked["event_data"]["res"]["warnings"]
+def test_a_modules_warning_is_shown() -> None:
+    checked = ok("C-1", "t", "r", action="a.b.perseus_ready", warnings=["the database on 10.0.0.3 is stopped: skipped"])
+    assert [event.text for event in parse(checked) if isinstance(event, Warning)] == checked["event_data"]["res"][
+        "warnings"
+    ]
 
 
 @pytest.mark.parametrize(
     ("event", "lines"),
     [
-        (ok("C-2", action=OURS + "perseus_threads", note="C-2: the load runs", changed=True), ["C-2: the load runs"]),
-        (ok("B-1", action=OURS + "node_drain", note=["quiesced", "migrated"]), ["quiesced", "migrated"]),
-        (ok("B-1", action=OURS + "chaos_node", results=[{"note": "a"}, {"note": "b"}]), ["a", "b"]),
+        (ok("C-2", action=MODULE + "perseus_threads", note="C-2: the load runs", changed=True), ["C-2: the load runs"]),
+        (ok("B-1", action=MODULE + "node_drain", note=["quiesced", "migrated"]), ["quiesced", "migrated"]),
+        (ok("B-1", action=MODULE + "chaos_node", results=[{"note": "a"}, {"note": "b"}]), ["a", "b"]),
         (ok("B-1", action="ansible.builtin.debug", msg=["a", "b"]), ["a", "b"]),
     ],
 )  # fmt: skip
@@ -298,23 +298,31 @@ def test_notes_come_from_every_module_of_the_collection(event: dict[str, Any], l
     "event",
     [
         ok("B-1", action="community.general.other", note="a", question="b?", report={}, message="c", changed=True),
-        failed("B-1", action=OURS + "chaos_node", note="a", question="b?", msg="m"),
-        ok("B-1", action=OURS + "chaos_node", msg="of no interest"),
+        failed("B-1", action=MODULE + "chaos_node", note="a", question="b?", msg="m"),
+        ok("B-1", action=MODULE + "chaos_node", msg="of no interest"),
     ],
 )
-def test_the_keys_of_other_collections_and_of_failures_mean_nothing(event: dict[str, Any]) -> None:
+def test_the_keys_of_other_collections_and_of_failures_are_ignored(event: dict[str, Any]) -> None:
     (result,) = parse(event)
     assert isinstance(result, HostResult) and result.changes == ()
 
 
 def test_a_record_has_no_module_result() -> None:
-    """It is large, and its keys are nobody's interface."""
+    """The result is large, and its keys are no interface."""
     out = io.StringIO()
     view = JsonView(state(), out, lambda: datetime(2026, 11, 25, tzinfo=UTC))
-    for event in parse(failed("a", "Do it", "role", OURS + "ec2_node", msg="m", large=1, error_class="quota")):
+    for event in parse(failed("a", "Do it", "role", MODULE + "ec2_node", msg="m", large=1, error_class="quota")):
         view.handle(event, 0.0)
     view.handle(Stats({"a": HostStats(ok=1)}), 0.0)
     first, second = (json.loads(line) for line in out.getvalue().splitlines())
     assert (first["type"], first["host"], first["error_class"]) == ("host_result", "a", "quota")
     assert not {"result", "large"} & set(first)
     assert second["hosts"]["a"]["ok"] == 1
+
+
+def test_the_report_shows_cost_and_a_near_expiry() -> None:
+    cost = {"text": "12.00 USD so far", "unknown": ["t3.large: AccessDenied"]}
+    lines = report_lines({**REPORT, "cost": cost, "expiry_warnings": ["Bench-1 ends in 42 min"]})
+    assert any(line.split() == ["cost", "12.00", "USD", "so", "far"] for line in lines)
+    assert "price unknown: t3.large: AccessDenied" in "\n".join(lines)
+    assert lines[-1] == "WARNING  Bench-1 ends in 42 min"
