@@ -14,7 +14,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durati
     format_duration,
     parse_duration,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import launch as ec2_launch
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import request as ec2_request
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import placement as ec2_place
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem, explain
@@ -442,11 +442,11 @@ def test_the_newest_image_is_taken():
 
 # --- the launch request -----------------------------------------------------------------------------------------------
 
-AROUND = ec2_launch.Surroundings("Bench", "me", "pegasus-Bench", "sg-1", 50, 100, 3600, {"team": "a"})
+AROUND = ec2_request.Surroundings("Bench", "me", "pegasus-Bench", "sg-1", 50, 100, 3600, {"team": "a"})
 
 
 def request(indexes=(1, 2, 3), around=AROUND):
-    return ec2_launch.run_request(Launch(SERVERS, indexes, "subnet-a", "a"), around, "ami-1", "/dev/xvda")
+    return ec2_request.run_request(Launch(SERVERS, indexes, "subnet-a", "a"), around, "ami-1", "/dev/xvda")
 
 
 @pytest.mark.parametrize(("wish", "associate"), [("always", True), ("never", False)])
@@ -464,7 +464,7 @@ def test_a_placement_group_holds_the_roles_that_it_is_for(placement, kinds):
     placed = [
         kind
         for kind in ec2_plan.KINDS
-        if ec2_launch.run_request(Launch(replace(SERVERS, kind=kind), (1,)), around, "ami-1", "/dev/xvda").get(
+        if ec2_request.run_request(Launch(replace(SERVERS, kind=kind), (1,)), around, "ami-1", "/dev/xvda").get(
             "Placement"
         )
     ]
@@ -472,7 +472,7 @@ def test_a_placement_group_holds_the_roles_that_it_is_for(placement, kinds):
 
 
 def test_a_spot_request_is_the_same_but_for_the_market():
-    asked = ec2_launch.as_spot(request())
+    asked = ec2_request.as_spot(request())
     market = asked.pop("InstanceMarketOptions")
     assert market["MarketType"] == "spot"
     assert market["SpotOptions"]["InstanceInterruptionBehavior"] == "terminate"
@@ -502,7 +502,7 @@ def test_the_request_is_all_or_nothing_and_safe():
 def test_the_monitor_has_a_volume_of_its_own_size():
     def size(kind):
         launch = Launch(replace(SERVERS, kind=kind), (1,))
-        asked = ec2_launch.run_request(launch, AROUND, "ami-1", "/dev/xvda")
+        asked = ec2_request.run_request(launch, AROUND, "ami-1", "/dev/xvda")
         return asked["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"]
 
     assert [size(kind) for kind in ("server", "client", "monitor")] == [50, 50, 100]
@@ -510,21 +510,21 @@ def test_the_monitor_has_a_volume_of_its_own_size():
 
 def test_the_token_is_the_same_for_the_same_launch_only():
     gone = node(1, state="terminated")
-    token = ec2_launch.client_token(request(), [])
-    assert token == ec2_launch.client_token(request(), [])
+    token = ec2_request.client_token(request(), [])
+    assert token == ec2_request.client_token(request(), [])
     assert len(token) <= 64
     others = [
-        ec2_launch.client_token(request(), [gone]),
-        ec2_launch.client_token(request(), [], attempt=1),
-        ec2_launch.client_token(request((2, 3)), []),
-        ec2_launch.client_token(request(around=ec2_launch.Surroundings(**(vars(AROUND) | {"group_id": "sg-2"}))), []),
+        ec2_request.client_token(request(), [gone]),
+        ec2_request.client_token(request(), [], attempt=1),
+        ec2_request.client_token(request((2, 3)), []),
+        ec2_request.client_token(request(around=ec2_request.Surroundings(**(vars(AROUND) | {"group_id": "sg-2"}))), []),
     ]
     assert len({token, *others}) == 5
 
 
 def test_the_user_data_sets_a_timer(tmp_path: Path):
     """Run the script with a systemctl that only writes down what it is asked."""
-    script = ec2_launch.user_data(3600)
+    script = ec2_request.user_data(3600)
     units = tmp_path / "units"
     units.mkdir()
     systemctl = tmp_path / "systemctl"
@@ -546,7 +546,7 @@ def test_the_user_data_sets_a_timer(tmp_path: Path):
 
 
 def test_without_an_expiry_there_is_no_timer():
-    around = ec2_launch.Surroundings(**(vars(AROUND) | {"expiry_seconds": 0}))
+    around = ec2_request.Surroundings(**(vars(AROUND) | {"expiry_seconds": 0}))
     assert "UserData" not in request(around=around)
     assert ec2_plan.end_of_life(NOW, 0) == "never"
 
