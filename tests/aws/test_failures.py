@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import lifecycle as ec2_lifecycle
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import launch as ec2_launch
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import removal as ec2_removal
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
@@ -58,7 +58,7 @@ def gone(server: Ec2Server) -> ec2_removal.Removal:
     return ec2_removal.remove(next_client(server), 30, check=False)
 
 
-def again(project: Checkout, server: Ec2Server) -> ec2_lifecycle.Outcome:
+def again(project: Checkout, server: Ec2Server) -> ec2_launch.Outcome:
     """What the module does for the next setup, without Ansible around it."""
     defaults = {key: one["default"] for key, one in ec2_environment.ARGUMENTS.items() if "default" in one}
     group = {key: one.get("default") for key, one in ec2_environment.ARGUMENTS["groups"]["options"].items()}
@@ -66,7 +66,7 @@ def again(project: Checkout, server: Ec2Server) -> ec2_lifecycle.Outcome:
     key = str(project.path / ".pegasus/aws/us-east-1/Bench/id_ed25519")
     asked = defaults | {"environment": "Bench", "groups": groups, "private_key_file": key}
     wish = ec2_environment.wish_from(asked | {"allowed_cidrs": ["127.0.0.0/8"], "timeout": 30})
-    return ec2_lifecycle.present(next_client(server), wish, check=False)
+    return ec2_launch.present(next_client(server), wish, check=False)
 
 
 def converges_and_goes(project: Checkout, server: Ec2Server, live: Live) -> None:

@@ -304,7 +304,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import lifecycle as ec2_lifecycle
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import launch as ec2_launch
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import removal as ec2_removal
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
@@ -373,7 +373,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
+def wish_from(asked: dict[str, Any]) -> ec2_launch.Wish:
     """Turn the module's parameters into a Wish; raises Ec2Problem with everything that is wrong with them at once."""
     groups = [
         ec2_plan.Group(
@@ -412,7 +412,7 @@ def wish_from(asked: dict[str, Any]) -> ec2_lifecycle.Wish:
     )
     if wrong:
         raise joined([*before, Ec2Problem(CONFIGURATION, "\n".join(wrong))])
-    return ec2_lifecycle.Wish(
+    return ec2_launch.Wish(
         environment=asked["environment"],
         groups=groups,
         owner=asked["owner"],
@@ -474,7 +474,7 @@ def main() -> None:
                 ec2, asked["timeout"], asked["kinds"], check=module.check_mode, unprotected=asked["unprotected"]
             )
             return _removed(asked, removal, ec2, check=module.check_mode)
-        outcome = ec2_lifecycle.present(ec2, wish, check=module.check_mode)
+        outcome = ec2_launch.present(ec2, wish, check=module.check_mode)
         return {
             "changed": bool(outcome.changes),
             "instances": outcome.instances,

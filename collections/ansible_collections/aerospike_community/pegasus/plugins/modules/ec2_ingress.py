@@ -49,7 +49,7 @@ next_step: {description: What to do about the failure., type: str, returned: fai
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import lifecycle as ec2_lifecycle
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import launch as ec2_launch
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import CONFIGURATION, Ec2Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import (
@@ -74,7 +74,7 @@ def main() -> None:
             given = [ec2_plan.normal_cidr(one) for one in asked["allowed_cidrs"]]
         except ValueError as error:
             raise Ec2Problem(CONFIGURATION, f"ec2_provision_allowed_cidrs: {error}") from error
-        changes, cidrs = ec2_lifecycle.allow(connect(asked), given, check=module.check_mode)
+        changes, cidrs = ec2_launch.allow(connect(asked), given, check=module.check_mode)
         why = "ec2_provision_allowed_cidrs" if given else "this machine's public address"
         ports = ", ".join(map(str, ec2_plan.OPEN_PORTS))
         said = f"ports {ports} are open to {', '.join(cidrs)} ({why}) and to nobody else"

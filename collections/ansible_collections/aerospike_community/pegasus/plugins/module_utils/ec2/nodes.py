@@ -13,8 +13,8 @@ from . import plan as ec2_plan
 from . import removal as ec2_removal
 from .api import Ec2, in_parallel
 from .errors import OTHER, PERMISSION, USAGE, Ec2Problem
-from .request import tag_list
 from .plan import Instance
+from .request import tag_list
 
 # --- By index ---------------------------------------------------------------------------------------------------------
 

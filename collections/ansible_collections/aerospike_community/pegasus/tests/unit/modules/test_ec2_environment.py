@@ -216,7 +216,7 @@ def test_ingress_is_reconciled(ec2, run):
 
 
 def test_without_networks_the_own_address_is_allowed(ec2, run, monkeypatch):
-    monkeypatch.setattr(ec2_environment.ec2_lifecycle, "own_address", lambda: "192.0.2.9/32")
+    monkeypatch.setattr(ec2_environment.ec2_launch, "own_address", lambda: "192.0.2.9/32")
     assert "allow port 22 from 192.0.2.9/32" in run(allowed_cidrs=[])["changes"]
 
 

@@ -17,7 +17,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.aerospike_community.pegasus.plugins.inventory import ec2 as inventory_ec2
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import api as ec2_api
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import keys as ec2_keys
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import lifecycle as ec2_lifecycle
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import launch as ec2_launch
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import preflight as ec2_preflight
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_ingress
@@ -651,7 +651,7 @@ def allow(tmp_path, capsys):
 
 def test_a_machine_whose_address_changed_lets_itself_in(ec2, run, allow, monkeypatch):
     run(allowed_cidrs=["203.0.113.7"])
-    monkeypatch.setattr(ec2_lifecycle, "own_address", lambda: "198.51.100.9/32")
+    monkeypatch.setattr(ec2_launch, "own_address", lambda: "198.51.100.9/32")
     planned = allow(check=True)
     result = allow()
     assert (

@@ -14,9 +14,9 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durati
     format_duration,
     parse_duration,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import request as ec2_request
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import placement as ec2_place
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import request as ec2_request
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem, explain
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Group, Instance, Launch, Rule
 

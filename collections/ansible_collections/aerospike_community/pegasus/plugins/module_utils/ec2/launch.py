@@ -17,8 +17,8 @@ from . import plan as ec2_plan
 from . import preflight as ec2_preflight
 from .api import Ec2, Found, in_parallel, own_address
 from .errors import CAPACITY, CONFIGURATION, OTHER, QUOTA, Ec2Problem, error_code, joined
-from .request import Surroundings, as_spot, client_token, run_request, shared_tags, tag_list
 from .plan import Group, Instance, Launch
+from .request import Surroundings, as_spot, client_token, run_request, shared_tags, tag_list
 
 T = TypeVar("T")
 
