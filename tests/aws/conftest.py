@@ -27,7 +27,7 @@ def checkout(tmp_path: Path, server: Ec2Server) -> Callable[..., Checkout]:
 @pytest.fixture
 def live(server: Ec2Server) -> Callable[[], dict[str, Any]]:
     """Name -> instance of everything that runs, or would cost."""
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
 
     def look() -> dict[str, Any]:
         found = [

@@ -11,9 +11,10 @@ from ansible.errors import AnsibleParserError
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.template import trust_as_template
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.spec import check_environment
 
 DOCUMENTATION = r"""
 name: ec2
@@ -85,7 +86,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         try:
             asked = {key: self._text(key) for key in ("region", "endpoint_url", "access_key", "secret_key")}
             environment = self._text("environment")
-            wrong = ec2_plan.check_environment(environment)
+            wrong = check_environment(environment)
             if wrong:
                 raise AnsibleParserError(wrong)
             described = Ec2(environment, **asked).describe_instances()
@@ -93,7 +94,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             raise AnsibleParserError(str(problem)) from problem
         self.inventory.add_group(GROUP)
         for found in described:
-            instance = ec2_plan.Instance.from_description(found)
+            instance = Instance.from_description(found)
             if instance.live and instance.name:
                 self._add(instance, host_variables(found, instance))
         # What is there by now stays: Ansible's forks and its end needn't look for garbage in it.
@@ -103,7 +104,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         """An option's value, made by Ansible's templating: the file is the user's own."""
         return str(self.templar.template(trust_as_template(str(self.get_option(key) or ""))))
 
-    def _add(self, instance: ec2_plan.Instance, variables: dict[str, Any]) -> None:
+    def _add(self, instance: Instance, variables: dict[str, Any]) -> None:
         name = self.inventory.add_host(instance.name, group=GROUP)
         for key, value in variables.items():
             self.inventory.set_variable(name, key, value)
@@ -113,7 +114,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
 
 
-def host_variables(found: dict[str, Any], instance: ec2_plan.Instance) -> dict[str, Any]:
+def host_variables(found: dict[str, Any], instance: Instance) -> dict[str, Any]:
     """Everything that EC2 says of an instance, as variables with the prefix ec2_."""
     described = {key: value for key, value in found.items() if key != "Tags"}
     variables = camel_dict_to_snake_dict(described)

@@ -1,4 +1,6 @@
-"""What a RunInstances call says: tags, user data, client token. Pure functions."""
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The parameters of RunInstances: tags, user data, client token. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,27 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from .expiry import METRIC_FILE, METRIC_PATH, SERVICE_PATH, SERVICE_UNIT, TIMER, TIMER_PATH, TIMER_UNIT
-from .plan import (
-    TAG_ENVIRONMENT,
-    TAG_FIXED,
-    TAG_KIND,
-    TAG_LAUNCH,
-    TAG_NAME,
-    TAG_OWNER,
-    Instance,
-    Launch,
-    format_indexes,
-)
+from .instances import Instance
+from .plan import Launch
+from .spec import Spec
+from .tags import TAG_FIXED, TAG_KIND, TAG_LAUNCH, TAG_NAME, format_indexes, tag_list
 
-# Which nodes a placement group holds: near each other, or each on hardware of its own. The monitor isn't among them:
-# burstable types can't be in a group of the strategy cluster.
+# The kinds that a placement group holds, by its strategy. The monitor is never in it: burstable types can't be in a
+# group with the strategy cluster.
 PLACED_KINDS = {"cluster": ("server", "client"), "spread": ("server",)}
 
-# The script knows a length of time only: the same launch, asked for twice, has to be the same to the letter (see
-# client_token).
+# The script holds a duration and no time, because a repeated request must be identical (see client_token).
 EXPIRY_SCRIPT = f"""\
 #!/bin/sh
-# Pegasus: this instance ends itself. Look: systemctl list-timers {TIMER}
+# Pegasus: this instance powers itself off at its expiry. See: systemctl list-timers {TIMER}
 set -eu
 seconds=$(($(date +%s) + @SECONDS@))
 end=$(date -u -d "@$seconds" '+%Y-%m-%d %H:%M:%S UTC')
@@ -47,107 +41,98 @@ echo "Pegasus: this instance powers itself off at $end"
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What all launches of a run share."""
+class LaunchContext:
+    """What all launches of a run share. Names and ids are '' while the resource doesn't exist."""
 
-    environment: str
-    owner: str
-    key_name: str
-    group_id: str
-    root_volume_gb: int
-    monitoring_volume_gb: int  # the monitor's, which holds the samples
-    expiry_seconds: int
-    extra_tags: dict[str, str]
-    root_volume_type: str = "gp3"
-    # Whether instances get a public address: always, never, or (subnet) as their subnet is set up.
-    public_address: str = "subnet"
-    # A placement group, and its strategy (cluster, spread); '' for none.
+    spec: Spec
+    subnets: list[dict[str, Any]]  # those to use (as many as spec.zone_count), then those to fall back on
+    images: dict[str, dict[str, Any]]  # by instance type
+    types: dict[str, dict[str, Any]]  # descriptions by instance type
+    key_name: str = ""
+    group_id: str = ""
     placement_group: str = ""
-    placement: str = ""
+
+    @property
+    def vpc_id(self) -> str:
+        """The VPC of the subnets."""
+        return str(self.subnets[0]["VpcId"]) if self.subnets else ""
 
 
 def user_data(expiry_seconds: int) -> str:
-    """The script that sets the expiry timer at the first boot; '' when the instance doesn't expire."""
+    """The script that sets the expiry timer at the first boot; '' if the instance doesn't expire."""
     return EXPIRY_SCRIPT.replace("@SECONDS@", str(expiry_seconds)) if expiry_seconds else ""
 
 
-def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
-    """Tags in EC2's form, in a fixed order."""
-    return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
-
-
-def shared_tags(environment: str, owner: str, extra_tags: dict[str, str]) -> dict[str, str]:
-    """The tags of everything that is made."""
-    return {**extra_tags, TAG_ENVIRONMENT: environment, TAG_OWNER: owner}
-
-
-def run_request(launch: Launch, around: Surroundings, image_id: str, root_device: str) -> dict[str, Any]:
-    """The parameters of RunInstances, without the client token."""
-    count = len(launch.indexes)
-    tags = shared_tags(around.environment, around.owner, around.extra_tags) | {TAG_KIND: launch.group.kind}
-    own = {TAG_NAME: launch.group.name, TAG_LAUNCH: format_indexes(launch.indexes)}
-    own |= {TAG_FIXED: launch.group.fixed} if launch.group.fixed else {}
+def run_request(launch: Launch, context: LaunchContext) -> dict[str, Any]:
+    """The parameters of RunInstances, without the client token and what the context lacks."""
+    spec, group, count = context.spec, launch.group, len(launch.indexes)
+    image = context.images[group.instance_type]
+    volume_gb = spec.monitoring_volume_gb if group.kind == "monitor" else spec.root_volume_gb
+    tags = spec.shared_tags | {TAG_KIND: group.kind, TAG_NAME: group.name}
+    instance_tags = tags | {TAG_LAUNCH: format_indexes(launch.indexes)}
+    if group.fixed:
+        instance_tags[TAG_FIXED] = group.fixed
     request: dict[str, Any] = {
-        "ImageId": image_id,
-        "InstanceType": launch.group.instance_type,
-        # As many at least as at most: all of them or none.
+        "ImageId": image["ImageId"],
+        "InstanceType": group.instance_type,
+        # All of them or none.
         "MinCount": count,
         "MaxCount": count,
-        "KeyName": around.key_name,
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
         "BlockDeviceMappings": [
             {
-                "DeviceName": root_device,
+                "DeviceName": image["RootDeviceName"],
                 "Ebs": {
-                    "VolumeSize": (
-                        around.monitoring_volume_gb if launch.group.kind == "monitor" else around.root_volume_gb
-                    ),
-                    "VolumeType": around.root_volume_type,
+                    "VolumeSize": volume_gb,
+                    "VolumeType": spec.root_volume_type,
                     "Encrypted": True,
                     "DeleteOnTermination": True,
                 },
             }
         ],
         "TagSpecifications": [
-            {"ResourceType": "instance", "Tags": tag_list(tags | own)},
-            {"ResourceType": "volume", "Tags": tag_list(tags | {TAG_NAME: launch.group.name})},
+            {"ResourceType": "instance", "Tags": tag_list(instance_tags)},
+            {"ResourceType": "volume", "Tags": tag_list(tags)},
         ],
     }
-    if around.public_address == "subnet":
-        request |= {"SubnetId": launch.subnet_id, "SecurityGroupIds": [around.group_id]}
+    if context.key_name:
+        request["KeyName"] = context.key_name
+    security_groups = [context.group_id] if context.group_id else []
+    if spec.public_address == "subnet":
+        request["SubnetId"] = launch.subnet_id
+        request |= {"SecurityGroupIds": security_groups} if security_groups else {}
     else:
-        request["NetworkInterfaces"] = [
-            {
-                "DeviceIndex": 0,
-                "SubnetId": launch.subnet_id,
-                "Groups": [around.group_id],
-                "AssociatePublicIpAddress": around.public_address == "always",
-                "DeleteOnTermination": True,
-            }
-        ]
-    if around.placement_group and launch.group.kind in PLACED_KINDS[around.placement]:
-        request["Placement"] = {"GroupName": around.placement_group}
-    script = user_data(around.expiry_seconds)
+        interface: dict[str, Any] = {
+            "DeviceIndex": 0,
+            "SubnetId": launch.subnet_id,
+            "AssociatePublicIpAddress": spec.public_address == "always",
+            "DeleteOnTermination": True,
+        }
+        request["NetworkInterfaces"] = [interface | ({"Groups": security_groups} if security_groups else {})]
+    if context.placement_group and group.kind in PLACED_KINDS[spec.placement]:
+        request["Placement"] = {"GroupName": context.placement_group}
+    script = user_data(spec.expiry)
     if script:
         request["UserData"] = script
     return request
 
 
 def as_spot(request: dict[str, Any]) -> dict[str, Any]:
-    """The same request for spot instances: EC2 ends them when it wants them back, and doesn't start them again."""
+    """The same request for spot instances: EC2 terminates them to reclaim them, and doesn't restart them."""
     options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
     return {**request, "InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": options}}
 
 
 def client_token(request: dict[str, Any], instances: list[Instance], attempt: int = 0) -> str:
-    """A token by which EC2 knows that a launch was asked for already.
+    """The token by which EC2 recognizes a launch that was requested before. At most 64 characters.
 
-    A run that was killed after RunInstances is followed by one that may not see the new instances yet (descriptions
-    lag behind). It asks for the same launch with the same token, and EC2 answers with the instances of the first. The
-    security group in the request is the environment's own, so a later environment of the same name has other tokens;
-    so has a launch after one of the known instances is gone, and a request that differs in anything.
-    `attempt` makes another token when EC2 answers with instances that are gone. At most 64 characters.
+    A run that was killed after RunInstances is followed by a run that may not see the new instances yet, because
+    descriptions lag behind. It requests the same launch with the same token, and EC2 answers with the instances of the
+    first launch. The request holds the id of the environment's security group, so a later environment of the same name
+    has other tokens. So does a launch after one of the known instances is removed, and any other request.
+
+    :param attempt: gives another token when EC2 answers with terminated instances
     """
     known = sorted(instance.id for instance in instances)
     seed = json.dumps([request, known, attempt], sort_keys=True)
