@@ -11,11 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import (
+    CAPACITY,
+    CONFIGURATION,
+    CREDENTIALS,
+    ENDPOINT,
+    OTHER,
+    PERMISSION,
+    QUOTA,
+    USAGE,
+)
 
-CREDENTIALS, QUOTA, CAPACITY, PERMISSION = "credentials", "quota", "capacity", "permission"
-CONFIGURATION, ENDPOINT, OTHER = "configuration", "endpoint", "other"
-USAGE = "usage"  # the command names something that doesn't exist, or needs something that this machine lacks
+T = TypeVar("T")
 
 _CREDENTIAL_CODES = {
     "AuthFailure",
@@ -94,7 +101,7 @@ NEXT_STEP_OF_CODE = {
 
 @dataclass
 class Ec2Problem(Exception):
-    """A failure: its class (a constant of this module), what was found, and what to do next."""
+    """A failure: its class (a constant of results.py), what was found, and what to do next."""
 
     error_class: str
     message: str
