@@ -210,7 +210,7 @@ def ssh_command(access: Access, host: EnvironmentHost, options: Sequence[str] = 
 
 
 def _host(description: Mapping[str, Any], public: bool) -> EnvironmentHost:
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
 
     instance = Instance.from_description(dict(description))
     return EnvironmentHost(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance as Ec2Instance
 
 from . import placement_groups
 from .moto_setup import default_vpc_of, disk_count
@@ -251,7 +251,7 @@ def _delete_interfaces(instance: Any) -> None:
 def _name(instance: Any) -> str:
     """The name that the Ansible roles derive from the instance's tags."""
     tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
-    return ec2_plan.Instance(
+    return Ec2Instance(
         instance.id,
         "",
         instance._state.name,

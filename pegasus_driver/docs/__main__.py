@@ -1,6 +1,6 @@
 """Writes the generated pages of docs/. With --check it writes nothing and fails if a page is stale; CI runs it so.
 
-docs/iam-policy.json has another source, the calls that a test records: see iam.py.
+docs/iam-policy.generated.json has another source, the calls that a test records: see iam.py.
 """
 
 from __future__ import annotations

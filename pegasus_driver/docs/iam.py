@@ -1,7 +1,7 @@
-"""Makes docs/iam-policy.json: the least that an account has to permit, from the calls that a test recorded.
+"""Generates docs/iam-policy.generated.json: the minimal permissions, from the calls that a test recorded.
 
-tests/aws/test_permissions.py runs everything that calls AWS, compares the file with the calls, and writes it anew with
-PEGASUS_WRITE_POLICY=1 in its environment.
+tests/aws/test_permissions.py runs everything that calls AWS and compares the file with the calls. With
+PEGASUS_WRITE_POLICY=1 it writes the file.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "iam-policy.json"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "iam-policy.generated.json"
 TAG = "pegasus:environment"
-READING = ("Describe", "Get", "List")
-MAKING = ("Create", "Import")
-# boto3's name of a service -> IAM's.
+READ = ("Describe", "Get", "List")
+CREATE = ("Create", "Import")
+# boto3's name of a service -> IAM's name.
 PREFIXES = {"service-quotas": "servicequotas"}
-# Where an account never had a spot instance, EC2 makes a role for them in the name of the first RunInstances' caller:
+# With an account's first spot instance, EC2 creates a service-linked role in the name of the caller of RunInstances:
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
 SPOT_SERVICE, SPOT_ROLE = "spot.amazonaws.com", "AWSServiceRoleForEC2Spot"
-# What RunInstances needs beside the instances and volumes that it makes.
+# What RunInstances uses, in addition to the instances and volumes that it creates.
 LAUNCHED_FROM = (
     "image", "key-pair", "network-interface", "placement-group", "security-group", "snapshot", "spot-instances-request",
     "subnet",
@@ -30,20 +30,21 @@ LAUNCHED_FROM = (
 def policy(calls: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """The policy for calls as (boto3's name of the service, operation).
 
-    What is made has to get the environment's tag as it is made, and only what has it can be changed or taken.
+    A resource must get the environment's tag when it is created, and only resources with the tag can be changed or
+    removed.
     """
     actions = sorted({f"{PREFIXES.get(service, service)}:{operation}" for service, operation in calls})
     tagging, launching = "ec2:CreateTags", "ec2:RunInstances"
 
-    def of(*beginnings: str) -> list[str]:
-        return [one for one in actions if one.partition(":")[2].startswith(beginnings) and one != tagging]
+    def starting_with(*prefixes: str) -> list[str]:
+        return [action for action in actions if _operation(action).startswith(prefixes) and action != tagging]
 
-    reading, making = of(*READING), of(*MAKING)
-    changing = [one for one in actions if one not in {*reading, *making, tagging, launching}]
-    tagged_as_made = {"StringLike": {f"aws:RequestTag/{TAG}": "*"}}
+    reading, creating = starting_with(*READ), starting_with(*CREATE)
+    changing = [action for action in actions if action not in {*reading, *creating, tagging, launching}]
+    tagged_on_create = {"StringLike": {f"aws:RequestTag/{TAG}": "*"}}
     tagged = {"StringLike": {f"aws:ResourceTag/{TAG}": "*"}}
     statements: list[dict[str, Any]] = [
-        {"Sid": "Look", "Effect": "Allow", "Action": reading, "Resource": "*"},
+        {"Sid": "Read", "Effect": "Allow", "Action": reading, "Resource": "*"},
         {
             "Sid": "LaunchFrom",
             "Effect": "Allow",
@@ -55,28 +56,28 @@ def policy(calls: Iterable[tuple[str, str]]) -> dict[str, Any]:
             "Effect": "Allow",
             "Action": [launching],
             "Resource": ["arn:aws:ec2:*:*:instance/*", "arn:aws:ec2:*:*:volume/*"],
-            "Condition": tagged_as_made,
+            "Condition": tagged_on_create,
         },
         {
-            "Sid": "MakeInVpc",
+            "Sid": "CreateInVpc",
             "Effect": "Allow",
-            "Action": [one for one in making if one.endswith("SecurityGroup")],
+            "Action": [action for action in creating if action.endswith("SecurityGroup")],
             "Resource": "arn:aws:ec2:*:*:vpc/*",
         },
         {
-            "Sid": "MakeTagged",
+            "Sid": "CreateTagged",
             "Effect": "Allow",
-            "Action": making,
+            "Action": creating,
             "Resource": [f"arn:aws:ec2:*:*:{kind}/*" for kind in ("key-pair", "placement-group", "security-group")],
-            "Condition": tagged_as_made,
+            "Condition": tagged_on_create,
         },
         {
-            "Sid": "TagAsMade",
+            "Sid": "TagOnCreate",
             "Effect": "Allow",
             "Action": [tagging],
             "Resource": "*",
             "Condition": {
-                "StringEquals": {"ec2:CreateAction": [one.partition(":")[2] for one in [*making, launching]]}
+                "StringEquals": {"ec2:CreateAction": [_operation(action) for action in [*creating, launching]]}
             },
         },
         {
@@ -97,6 +98,10 @@ def policy(calls: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
+def _operation(action: str) -> str:
+    return action.partition(":")[2]
+
+
 def text(calls: Iterable[tuple[str, str]]) -> str:
-    """The file's content."""
+    """The content of the file."""
     return json.dumps(policy(calls), indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""A clean copy of the project with an environment for AWS, driven as a user drives it, against a server of ours."""
+"""A clean copy of the project, configured for AWS, whose driver runs against the test's EC2 server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "pegasus_monitoring_name": "BenchGrafana",
     "pegasus_cluster_nodes": 3,
     "pegasus_client_nodes": 1,
-    # Nothing listens there: what the artifact source says stays unchecked.
+    # Nothing listens there: the checks of the artifact source are skipped.
     "pegasus_artifact_source": "http://127.0.0.1:9/mirror",
     "pegasus_connect_address": "private",
     "pegasus_ssh_timeout": 1,
@@ -32,14 +32,14 @@ SETTINGS: dict[str, Any] = {
     "ec2_provision_client_instance_type": "c6i.large",
     "ec2_provision_monitoring_instance_type": "t3.medium",
     "ec2_provision_timeout": 60,
-    # There is no price list, and nobody to ask.
+    # moto has no price list.
     "ec2_provision_prices": {"*": 0},
 }
 
 
 @dataclass
 class Run:
-    """One finished command of the driver."""
+    """A finished command of the driver."""
 
     code: int
     records: list[dict[str, Any]]
@@ -48,16 +48,16 @@ class Run:
     end: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.end = next((one for one in reversed(self.records) if one.get("type") == "end"), {})
+        self.end = next((record for record in reversed(self.records) if record.get("type") == "end"), {})
 
     @property
-    def said(self) -> str:
-        """Everything that the ending tells the user."""
+    def text(self) -> str:
+        """The last record as text."""
         return json.dumps(self.end)
 
 
 class Checkout:
-    """The copy. `credentials` is what the commands have in their environment."""
+    """The copy. `credentials` are in the environment of its commands."""
 
     def __init__(self, path: Path, url: str, **settings: Any) -> None:
         self.path, self.url = path, url
@@ -71,13 +71,13 @@ class Checkout:
         self.configure(**(SETTINGS | settings))
 
     def configure(self, **settings: Any) -> None:
-        """Set keys of config.yml; the others stay."""
+        """Change keys of config.yml."""
         file = self.path / "group_vars" / "all" / "config.yml"
         file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | settings))
 
     @property
     def environ(self) -> dict[str, str]:
-        # Of a copy no coverage is reported.
+        # No coverage for the copy.
         dropped = ("AWS_", "ANSIBLE_", "PEGASUS_", "MOTO_", "COVERAGE_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         return kept | self.credentials | {"AWS_ENDPOINT_URL": self.url, "AWS_EC2_METADATA_DISABLED": "true"}
@@ -94,9 +94,9 @@ class Checkout:
         return Run(done.returncode, records, done.stdout, done.stderr)
 
     def provision(self, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-        """What setup does in EC2, without what it does on the hosts."""
+        """The part of setup that calls EC2."""
         program = Path(sys.executable).with_name("ansible-playbook")
-        # A localhost of its own, for --limit doesn't know the implicit one.
+        # --limit needs an explicit localhost.
         enabled = "aerospike_community.pegasus.ec2,ansible.builtin.host_list"
         return subprocess.run(
             [program, "-i", "inventories/aws", "playbooks/setup.yml", "--tags", "ec2_provision",

@@ -1,4 +1,4 @@
-"""An EC2 of our own on a port of this machine, and what drives it."""
+"""An EC2 server for the tests, and a project that uses it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from tests.aws.ec2_server import Ec2Server, serving
 
 @pytest.fixture
 def server() -> Iterator[Ec2Server]:
-    with serving() as one:
-        yield one
+    with serving() as running:
+        yield running
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, server: Ec2Server) -> Callable[..., Checkout]:
-    """A copy of the project that has this server for AWS."""
+    """A copy of the project that uses this server as AWS."""
     return lambda **settings: Checkout(tmp_path / "pegasus", server.url, **settings)
 
 
 @pytest.fixture
 def live(server: Ec2Server) -> Callable[[], dict[str, Any]]:
-    """Name -> instance of everything that runs, or would cost."""
-    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
+    """Name -> instance of all live instances."""
+    from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
 
-    def look() -> dict[str, Any]:
-        found = [
-            Instance.from_description(one)
+    def describe() -> dict[str, Any]:
+        instances = [
+            Instance.from_description(description)
             for reservation in server.client().describe_instances()["Reservations"]
-            for one in reservation["Instances"]
+            for description in reservation["Instances"]
         ]
-        return {one.name or one.id: one for one in found if one.live}
+        return {instance.label: instance for instance in instances if instance.live}
 
-    return look
+    return describe

@@ -1,7 +1,7 @@
-"""EC2 (and STS, SSM, Service Quotas) on a port of loopback: moto's server, with a log of requests and faults to inject.
+"""EC2 (and STS, SSM, Service Quotas) on a loopback port: moto's server with a request log and injected faults.
 
-The instances have addresses of 127.77.0.0/16, where nothing answers: what needs a host fails there at once.
-SIMULATED: moto answers as EC2 does in most things, and launches nothing.
+The instances have addresses in 127.77.0.0/16, where nothing answers: a connection to a host fails at once.
+SIMULATED: moto mostly answers as EC2 does, and launches nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ IMAGE_OWNER = "136693071363"  # Debian
 
 @dataclass(frozen=True)
 class Call:
-    """One request, as EC2 sees it."""
+    """A request to EC2."""
 
     service: str
     action: str
@@ -34,20 +34,20 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The action, by which requests are counted; a dry run is told apart."""
+        """The service and action, by which requests are counted. Dry runs count separately."""
         dry = " (dry run)" if self.parameters.get("DryRun") == "true" else ""
         return f"{self.service}:{self.action}{dry}"
 
 
-# Gets a call and its number among all (from 1); returns EC2's error code to refuse it, or None to let it pass.
+# Takes a call and its number (from 1); returns EC2's error code to refuse the call, or None.
 Fault = Callable[[Call, int], str | None]
-# Gets a call and the body of its answer, and returns what is answered instead.
+# Takes a call and the body of its answer; returns the body to send.
 Edit = Callable[[Call, bytes], bytes]
 
 
 @dataclass
 class Ec2Server:
-    """The server and what tests do to it. One request is answered at a time: moto isn't made for more."""
+    """The server with its log and faults. It answers one request at a time, because moto isn't thread-safe."""
 
     calls: list[Call] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Ec2Server:
         self._thread.join()
 
     def client(self, service: str = "ec2") -> Any:
-        """A client whose calls aren't counted."""
+        """A client whose calls aren't logged."""
         import boto3
 
         return boto3.client(
@@ -110,7 +110,7 @@ class Ec2Server:
 
 
 def _call(environ: dict[str, Any], body: bytes) -> Call | None:
-    """What a request asks; None when it isn't signed."""
+    """The call of a request; None if it isn't signed."""
     scope = re.search(r"Credential=[^/,\s]*/\d+/[a-z0-9-]+/([a-z0-9-]+)/", environ.get("HTTP_AUTHORIZATION", ""))
     if not scope:
         return None
@@ -122,8 +122,8 @@ def _call(environ: dict[str, Any], body: bytes) -> Call | None:
 
 
 def _refuse(call: Call, code: str, start_response: Any) -> Iterable[bytes]:
-    """An error in the protocol of the call's service."""
-    message = f"{code}, said by the test"
+    """Send an error in the protocol of the call's service."""
+    message = f"{code}, injected by the test"
     status = "503 Service Unavailable" if code == "RequestLimitExceeded" else "400 Bad Request"
     if "" in call.parameters:
         text, kind = json.dumps({"__type": code, "message": message}), "application/x-amz-json-1.1"
@@ -141,7 +141,7 @@ def _refuse(call: Call, code: str, start_response: Any) -> Iterable[bytes]:
 
 @contextmanager
 def serving() -> Iterator[Ec2Server]:
-    """A server with an image for each architecture and nothing else; what was changed in moto is put back."""
+    """A server with an image for each architecture and nothing else. Restores moto afterwards."""
     from moto.ec2.models import EC2Backend, amis, ec2_backends
 
     from local_cloud.ec2 import placement_groups
@@ -149,7 +149,7 @@ def serving() -> Iterator[Ec2Server]:
 
     placement_groups.install()
     before = (EC2Backend.create_default_vpc, amis.AMIS, os.environ.get("MOTO_AMIS_PATH"))
-    os.environ["MOTO_AMIS_PATH"] = "unused"  # was read at the import; now it keeps moto's own list out
+    os.environ["MOTO_AMIS_PATH"] = "unused"  # moto read it at its import; now it disables its own list
     EC2Backend.create_default_vpc = default_vpc_of(NETWORK)  # type: ignore[method-assign]
     amis.AMIS = [_image("x86_64", "amd64"), _image("arm64", "arm64")]
     account = ec2_backends["123456789012"]  # moto's own

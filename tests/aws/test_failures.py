@@ -1,7 +1,7 @@
-"""What goes wrong in EC2: each with a clear message, the right exit code, a next run that converges, and nothing left.
+"""Failures in EC2: each gives a clear message and the right exit code, the next run converges, destroy leaves nothing.
 
-The whole driver runs, with all of Ansible, against a server that refuses, forgets and ends. There is no ssh at the
-instances' addresses, so a run whose EC2 side is in order ends with exit code 4 at the first host.
+The driver and Ansible run against a server that refuses calls, hides instances and terminates them. The instances have
+no ssh, so a run that succeeds in EC2 fails with exit code 4 at the first host.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import lifecycle as ec2_lifecycle
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import removal as ec2_removal
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import launch, removal
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.spec import Spec
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
 from moto.ec2.models import ec2_backends
 
@@ -33,75 +33,74 @@ GROUPS = [
 Make = Callable[..., Checkout]
 Live = Callable[[], dict[str, Any]]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # whole runs of the driver, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # complete runs of the driver, on a busy machine
 
 
-def refuse(code: str, action: str, *, dry: bool = False, more: Callable[[Call], bool] = lambda call: True) -> Any:
-    """A fault for one action; dry runs have to be named."""
+def refuse(code: str, action: str, *, dry: bool = False, matches: Callable[[Call], bool] = lambda call: True) -> Any:
+    """A fault for an action, or for its dry runs."""
 
     def fault(call: Call, number: int) -> str | None:
         is_dry = call.parameters.get("DryRun") == "true"
-        return code if call.action == action and is_dry == dry and more(call) else None
+        return code if call.action == action and is_dry == dry and matches(call) else None
 
     return fault
 
 
 def next_client(server: Ec2Server) -> Ec2:
-    """What the next run calls EC2 with, which works again."""
+    """The client of the next run, with a server that works again."""
     server.faults.clear()
     server.edits.clear()
     return Ec2("Bench", region="us-east-1", endpoint_url=server.url, access_key="next", secret_key="run")
 
 
-def gone(server: Ec2Server) -> ec2_removal.Removal:
-    """What the module does for destroy, without Ansible around it."""
-    return ec2_removal.remove(next_client(server), 30, check=False)
+def destroy(server: Ec2Server) -> removal.Removal:
+    """What the module does for destroy, without Ansible."""
+    return removal.remove(next_client(server), 30, check=False)
 
 
-def again(project: Checkout, server: Ec2Server) -> ec2_lifecycle.Outcome:
-    """What the module does for the next setup, without Ansible around it."""
-    defaults = {key: one["default"] for key, one in ec2_environment.ARGUMENTS.items() if "default" in one}
-    group = {key: one.get("default") for key, one in ec2_environment.ARGUMENTS["groups"]["options"].items()}
-    groups = [group | one for one in GROUPS]
+def set_up(project: Checkout, server: Ec2Server) -> launch.Outcome:
+    """What the module does for the next setup, without Ansible."""
+    arguments = ec2_environment.ARGUMENTS
+    defaults = {name: argument["default"] for name, argument in arguments.items() if "default" in argument}
     key = str(project.path / ".pegasus/aws/us-east-1/Bench/id_ed25519")
-    asked = defaults | {"environment": "Bench", "groups": groups, "private_key_file": key}
-    wish = ec2_environment.wish_from(asked | {"allowed_cidrs": ["127.0.0.0/8"], "timeout": 30})
-    return ec2_lifecycle.present(next_client(server), wish, check=False)
+    changed = {"environment": "Bench", "groups": GROUPS, "private_key_file": key, "timeout": 30}
+    spec = Spec.from_params(defaults | changed | {"allowed_cidrs": ["127.0.0.0/8"]})
+    return launch.present(next_client(server), spec, check=False)
 
 
-def converges_and_goes(project: Checkout, server: Ec2Server, live: Live) -> None:
-    """The next run makes what is missing and no more; destroy leaves nothing with the environment's tag."""
-    again(project, server)
+def check_recovery(project: Checkout, server: Ec2Server, live: Live) -> None:
+    """Check that the next run creates what is missing and no more, and that destroy leaves nothing."""
+    set_up(project, server)
     assert sorted(live()) == NAMES
-    assert again(project, server).changes == []
-    assert len(gone(server).terminated) == len(NAMES)
-    nothing_is_left(server, live)
+    assert set_up(project, server).changes == []
+    assert len(destroy(server).terminated) == len(NAMES)
+    check_nothing_is_left(server, live)
 
 
-def nothing_is_left(server: Ec2Server, live: Live) -> None:
+def check_nothing_is_left(server: Ec2Server, live: Live) -> None:
     ec2 = server.client()
     assert live() == {}
     assert ec2.describe_key_pairs()["KeyPairs"] == []
-    assert [one["GroupName"] for one in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
+    assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
     assert ec2.describe_volumes()["Volumes"] == []
 
 
 def messages(run: Any) -> str:
-    return "\n".join(str(one["message"]) for one in run.end["failures"])
+    return "\n".join(str(failure["message"]) for failure in run.end["failures"])
 
 
 def next_steps(run: Any) -> str:
-    return "\n".join([*run.end["next_steps"], *(str(one["next_step"]) for one in run.end["failures"])])
+    return "\n".join([*run.end["next_steps"], *(str(failure["next_step"]) for failure in run.end["failures"])])
 
 
 def described_since_tagged(server: Ec2Server) -> int:
-    """How often, this time included. The first one ends the module's wait, the second is the inventory."""
-    actions = [one.action for one in server.calls]
+    """The number of DescribeInstances calls. The first finishes the module's wait, the second is the inventory's."""
+    actions = [call.action for call in server.calls]
     return actions[actions.index("CreateTags") :].count("DescribeInstances") if "CreateTags" in actions else 0
 
 
-def test_throttling_on_every_call_is_waited_out(server: Ec2Server, checkout: Make, live: Live) -> None:
-    """EC2 refuses the first request of each kind, and every fifth after that."""
+def test_throttled_calls_are_retried(server: Ec2Server, checkout: Make, live: Live) -> None:
+    """EC2 refuses the first request of each action, and every fifth after that."""
     seen: dict[str, int] = {}
 
     def throttle(call: Call, number: int) -> str | None:
@@ -111,102 +110,100 @@ def test_throttling_on_every_call_is_waited_out(server: Ec2Server, checkout: Mak
     server.faults.append(throttle)
     project = checkout()
     run = project.driver("setup")
-    assert run.code == ExitCode.SSH, run.said
+    assert run.code == ExitCode.SSH, run.text
     assert sorted(live()) == NAMES
     seen.clear()
     done = project.driver("destroy")
-    assert done.code == ExitCode.OK, done.said
-    nothing_is_left(server, live)
+    assert done.code == ExitCode.OK, done.text
+    check_nothing_is_left(server, live)
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "said", "advice"),
+    ("fault", "code", "message", "next_step"),
     [
         pytest.param(
-            refuse("InsufficientInstanceCapacity", "RunInstances", more=lambda call: "c6i" in str(call.parameters)),
+            refuse("InsufficientInstanceCapacity", "RunInstances", matches=lambda call: "c6i" in str(call.parameters)),
             ExitCode.EC2, "InsufficientInstanceCapacity", "Try another zone (ec2_provision_zones", id="capacity",
         ),
         pytest.param(
-            refuse("VcpuLimitExceeded", "RunInstances", more=lambda call: "i4i" in str(call.parameters)),
+            refuse("VcpuLimitExceeded", "RunInstances", matches=lambda call: "i4i" in str(call.parameters)),
             ExitCode.EC2, "VcpuLimitExceeded", "ask AWS for a higher limit", id="quota",
         ),
         pytest.param(
             refuse("UnauthorizedOperation", "RunInstances", dry=True),
             ExitCode.EC2, "EC2 refused to launch 3 x i4i.large (server): UnauthorizedOperation",
-            "docs/iam-policy.json", id="permission",
+            "docs/iam-policy.generated.json", id="permission",
         ),
         pytest.param(
             refuse("UnauthorizedOperation", "CreateTags"),
-            ExitCode.EC2, "EC2 refused to tag 5 instances: UnauthorizedOperation", "docs/iam-policy.json",
-            id="permission half-way",
+            ExitCode.EC2, "EC2 refused to tag 5 instances: UnauthorizedOperation", "docs/iam-policy.generated.json",
+            id="permission, halfway",
         ),
         pytest.param(
             lambda call, number: "ExpiredToken" if number > 23 else None,
-            ExitCode.EC2, "ExpiredToken", "Check the access key of this account", id="credentials expire half-way",
+            ExitCode.EC2, "ExpiredToken", "Check the access key of this account", id="credentials expire halfway",
         ),
     ],
 )  # fmt: skip
 def test_a_refusal(
-    server: Ec2Server, checkout: Make, live: Live, fault: Any, code: ExitCode, said: str, advice: str
+    server: Ec2Server, checkout: Make, live: Live, fault: Any, code: ExitCode, message: str, next_step: str
 ) -> None:
     server.faults.append(fault)
     project = checkout()
     run = project.driver("setup")
-    assert run.code == code, run.said
-    assert said in messages(run)
-    assert advice in next_steps(run)
-    # A group is there whole or not at all.
+    assert run.code == code, run.text
+    assert message in messages(run)
+    assert next_step in next_steps(run)
+    # Each group is complete or missing.
     groups = {name.rsplit("-", 1)[0] for name in live()}
     assert sorted(live()) == [name for name in NAMES if name.rsplit("-", 1)[0] in groups]
-    converges_and_goes(project, server, live)
+    check_recovery(project, server, live)
 
 
-def test_one_setup_tells_all_that_stands_against_it(server: Ec2Server, checkout: Make, live: Live) -> None:
-    """A type that isn't there, permissions that are missing, and a price above the limit that nobody can say yes to."""
+def test_one_setup_reports_every_problem(server: Ec2Server, checkout: Make, live: Live) -> None:
+    """An unknown type, missing permissions, and a price above the limit that nobody can confirm."""
     server.faults.append(refuse("UnauthorizedOperation", "RunInstances", dry=True))
     server.faults.append(refuse("UnauthorizedOperation", "ImportKeyPair", dry=True))
     run = checkout(ec2_provision_monitoring_instance_type="t3.huge", ec2_provision_prices={"*": 3}).driver("setup")
-    assert run.code == ExitCode.EC2, run.said
+    assert run.code == ExitCode.EC2, run.text
     (failure,) = run.end["failures"]
     for text in (
         "ec2_provision_monitoring_instance_type: found 't3.huge', expected an instance type that EC2 offers",
-        "15.00 USD an hour are above the limit of 10.00",
+        "15.00 USD an hour is above the limit of 10.00",
         "EC2 refused to launch 3 x i4i.large (server): UnauthorizedOperation",
         "EC2 refused to import key pair: UnauthorizedOperation",
     ):
         assert failure["message"].count(text) == 1, failure["message"]
     assert "has no instance type" not in failure["message"] and "--yes" in failure["message"]
-    nothing_is_left(server, live)
+    check_nothing_is_left(server, live)
 
 
-def test_credentials_that_expire_after_the_launch_are_called_that(
-    server: Ec2Server, checkout: Make, live: Live
-) -> None:
+def test_credentials_that_expire_after_the_launch_are_reported(server: Ec2Server, checkout: Make, live: Live) -> None:
     """The inventory can't be read any more: for Ansible that is a warning, and no hosts."""
-    gone = False
+    expired = False
 
     def expire(call: Call, number: int) -> str | None:
-        nonlocal gone
-        gone = gone or call.action == "CreateTags"
-        return "ExpiredToken" if gone and call.action == "DescribeInstances" and running() else None
+        nonlocal expired
+        expired = expired or call.action == "CreateTags"
+        return "ExpiredToken" if expired and call.action == "DescribeInstances" and running() else None
 
     def running() -> bool:
-        """Once the module has seen what it waits for: its instances, tagged."""
+        """Whether the module has seen its instances running and tagged."""
         return described_since_tagged(server) > 1
 
     server.faults.append(expire)
     project = checkout()
     run = project.driver("setup")
-    assert run.code == ExitCode.EC2, run.said
+    assert run.code == ExitCode.EC2, run.text
     assert "ExpiredToken" in messages(run)
     assert sorted(live()) == NAMES
-    converges_and_goes(project, server, live)
+    check_recovery(project, server, live)
 
 
-def test_an_instance_that_goes_straight_to_terminated(server: Ec2Server, checkout: Make, live: Live) -> None:
+def test_an_instance_terminates_at_launch(server: Ec2Server, checkout: Make, live: Live) -> None:
     def end(call: Call, number: int) -> None:
         if call.action == "CreateTags":
-            # At once, so before the next description: the server answers one request at a time, this one isn't over.
+            # Before the next description: the server answers one request at a time, and this one isn't finished.
             ec2_backends["123456789012"]["us-east-1"].terminate_instances([call.parameters["ResourceId.1"]])
 
     server.faults.append(end)
@@ -218,37 +215,37 @@ def test_an_instance_that_goes_straight_to_terminated(server: Ec2Server, checkou
     server.edits.append(explain)
     project = checkout()
     run = project.driver("setup")
-    assert run.code == ExitCode.EC2, run.said
-    assert "Expected every instance to run, but EC2 ended 1" in messages(run)
+    assert run.code == ExitCode.EC2, run.text
+    assert "Expected every instance to run, but 1 terminated" in messages(run)
     assert "Internal error on launch" in messages(run)
     assert len(live()) == 4
-    assert len(again(project, server).launched) == 1
+    assert len(set_up(project, server).launched) == 1
     assert len(live()) == 5
-    gone(server)
-    nothing_is_left(server, live)
+    destroy(server)
+    check_nothing_is_left(server, live)
 
 
-def test_an_instance_that_never_gets_ssh(server: Ec2Server, checkout: Make, live: Live) -> None:
+def test_an_instance_without_ssh(server: Ec2Server, checkout: Make, live: Live) -> None:
     project = checkout()
     run = project.driver("setup")
-    assert run.code == ExitCode.SSH, run.said
-    assert {one["host"] for one in run.end["failures"]} == set(NAMES)
+    assert run.code == ExitCode.SSH, run.text
+    assert {failure["host"] for failure in run.end["failures"]} == set(NAMES)
     assert "Connection refused" in messages(run)
     assert "security group lets this machine in" in next_steps(run)
-    # What exists and costs is told all the more.
+    # status reports the instances and their cost nevertheless.
     status = project.driver("status")
-    assert status.code == ExitCode.OK, status.said
-    assert {one["service"] for one in status.end["report"]["nodes"]} == {"unreachable by ssh"}
+    assert status.code == ExitCode.OK, status.text
+    assert {node["service"] for node in status.end["report"]["nodes"]} == {"unreachable by ssh"}
     assert status.end["report"]["cost"] and status.end["report"]["expires"] != "never"
-    # A node that couldn't join isn't launched.
+    # No node is launched that couldn't join.
     grown = project.driver("add-nodes", "1")
-    assert grown.code == ExitCode.SSH, grown.said
+    assert grown.code == ExitCode.SSH, grown.text
     assert sorted(live()) == NAMES
-    converges_and_goes(project, server, live)
+    check_recovery(project, server, live)
 
 
 def test_nodes_beyond_the_licence_are_not_launched(server: Ec2Server, checkout: Make, live: Live) -> None:
-    """The configuration asks for three, which the licence allows: what exists and what is added counts."""
+    """The licence allows the three configured nodes. Existing and added nodes count."""
     project = checkout(aerospike_server_features_file="features.conf")
     (project.path / "features.conf").write_text("serial-number 4711\nasdb-cluster-nodes-limit 4\n")
 
@@ -262,14 +259,14 @@ def test_nodes_beyond_the_licence_are_not_launched(server: Ec2Server, checkout: 
 
     assert grow(0).code == ExitCode.OK
     run = grow(2)
-    assert run.code == ExitCode.CONFIGURATION, run.said
+    assert run.code == ExitCode.CONFIGURATION, run.text
     assert "would have 5 nodes, the 3 that exist and 2 new" in messages(run)
-    assert "the licence (aerospike_server_features_file) is for 4" in messages(run) and "4711" not in run.said
+    assert "the licence (aerospike_server_features_file) is for 4" in messages(run) and "4711" not in run.text
     assert len(live()) == 3
     assert grow(1).code == ExitCode.OK
     assert len(live()) == 4
-    gone(server)
-    nothing_is_left(server, live)
+    destroy(server)
+    check_nothing_is_left(server, live)
 
 
 @pytest.mark.parametrize(
@@ -279,8 +276,8 @@ def test_nodes_beyond_the_licence_are_not_launched(server: Ec2Server, checkout: 
         pytest.param(False, id="before the inventory is read"),
     ],
 )
-def test_an_instance_that_is_lost_in_the_middle(server: Ec2Server, checkout: Make, live: Live, listed: bool) -> None:
-    """It ran when setup had waited for it. EC2 or ssh finds it gone; the next run launches another."""
+def test_an_instance_terminates_during_setup(server: Ec2Server, checkout: Make, live: Live, listed: bool) -> None:
+    """It was running when setup waited for it. EC2 or ssh reports it as lost; the next run launches a replacement."""
 
     def lose(call: Call, number: int) -> None:
         if call.action == "DescribeInstances" and described_since_tagged(server) == 2:
@@ -303,30 +300,31 @@ def test_an_instance_that_is_lost_in_the_middle(server: Ec2Server, checkout: Mak
     server.edits.append(note)
     project = checkout()
     run = project.driver("setup")
-    assert run.code == (ExitCode.SSH if listed else ExitCode.EC2), run.said
+    assert run.code == (ExitCode.SSH if listed else ExitCode.EC2), run.text
     if not listed:
-        assert "is terminated" in messages(run) and "expected it to run, as it did a moment ago" in messages(run)
-        assert "it launches another in its place" in next_steps(run)
+        assert "is terminated" in messages(run)
+        assert "expected it to be running, as it was after the launch" in messages(run)
+        assert "it launches a replacement" in next_steps(run)
     until(lambda: len(live()) == 4)
-    assert len(again(project, server).launched) == 1
-    assert len(live()) == 5 and len(lost) == 1 and not lost & {one.id for one in live().values()}
-    gone(server)
-    nothing_is_left(server, live)
+    assert len(set_up(project, server).launched) == 1
+    assert len(live()) == 5 and len(lost) == 1 and not lost & {instance.id for instance in live().values()}
+    destroy(server)
+    check_nothing_is_left(server, live)
 
 
-def test_a_new_instance_that_is_not_listed_for_five_seconds(server: Ec2Server, checkout: Make, live: Live) -> None:
-    """Every description misses them until then. A second launch would be a second set of nodes."""
-    born: dict[bytes, float] = {}
+def test_new_instances_are_not_listed_for_five_seconds(server: Ec2Server, checkout: Make, live: Live) -> None:
+    """A second launch would create a second set of nodes."""
+    launched_at: dict[bytes, float] = {}
 
     def forget(call: Call, answer: bytes) -> bytes:
         if call.action == "RunInstances":
             for ident in re.findall(rb"<instanceId>(i-[0-9a-f]+)</instanceId>", answer):
-                born.setdefault(ident, time.monotonic())
+                launched_at.setdefault(ident, time.monotonic())
         if call.action != "DescribeInstances":
             return answer
 
         def keep(match: re.Match[bytes]) -> bytes:
-            hidden = any(ident in match[0] and time.monotonic() - since < 5 for ident, since in born.items())
+            hidden = any(ident in match[0] and time.monotonic() - since < 5 for ident, since in launched_at.items())
             return b"" if hidden else match[0]
 
         return re.sub(rb"<item>\s*<reservationId>.*?</instancesSet>.*?</item>", keep, answer, flags=re.S)
@@ -335,11 +333,11 @@ def test_a_new_instance_that_is_not_listed_for_five_seconds(server: Ec2Server, c
     project = checkout()
     began = time.monotonic()
     run = project.driver("setup")
-    assert run.code == ExitCode.SSH, run.said
-    assert time.monotonic() - began > 5 and len(born) == 5
+    assert run.code == ExitCode.SSH, run.text
+    assert time.monotonic() - began > 5 and len(launched_at) == 5
     assert sorted(live()) == NAMES
-    assert {one["host"] for one in run.end["failures"]} == set(NAMES)
-    converges_and_goes(project, server, live)
+    assert {failure["host"] for failure in run.end["failures"]} == set(NAMES)
+    check_recovery(project, server, live)
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -1,4 +1,4 @@
-"""No credential in any file, log, event, artifact, output or process list: markers are planted, and searched for."""
+"""No secret appears in a file, log, event, artifact, output or process list: markers are planted and searched."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import pytest
 from tests.aws.checkout import Checkout
 from tests.aws.ec2_server import Ec2Server
 
-# Made anew for each run: this file itself is among those that are searched.
+# Random in each run, because this file is searched too.
 SECRETS = {"AWS_SECRET_ACCESS_KEY": secrets.token_hex(20), "AWS_SESSION_TOKEN": secrets.token_hex(30)}
 PASSWORD = secrets.token_hex(12)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # whole runs of the driver, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # complete runs of the driver, on a busy machine
 
 
 @contextmanager
 def watched_processes(found: set[str], markers: list[bytes]) -> Iterator[None]:
-    """Look at the command line of every process, over and over; whatever has a marker is kept in `found`."""
-    over = threading.Event()
+    """Check the command line of every process continuously; add those with a marker to `found`."""
+    stop = threading.Event()
 
-    def look() -> None:
-        while not over.is_set():
+    def watch() -> None:
+        while not stop.is_set():
             for process in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     command = process.read_bytes()
@@ -37,17 +37,17 @@ def watched_processes(found: set[str], markers: list[bytes]) -> Iterator[None]:
                 if any(marker in command for marker in markers):
                     found.add(command.replace(b"\0", b" ").decode(errors="replace"))
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=watch)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stop.set()
         thread.join()
 
 
 def files_with(folder: Path, markers: list[bytes]) -> list[str]:
-    """Every file below a folder, links not followed, whose content or name has a marker."""
+    """The files below a folder with a marker in their content or name; links aren't followed."""
     found = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_file():
@@ -62,7 +62,7 @@ def files_with(folder: Path, markers: list[bytes]) -> list[str]:
 def test_planted_credentials_appear_nowhere(
     server: Ec2Server, checkout: Callable[..., Checkout], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """A setup that comes as far as ssh, then one that is refused: careless programs tell all about a refusal."""
+    """A setup that fails at ssh, then a setup that EC2 refuses: careless programs log everything about a refusal."""
     secret = SECRETS["AWS_SECRET_ACCESS_KEY"]
     home = tmp_path / "home"
     home.mkdir()
@@ -75,29 +75,29 @@ def test_planted_credentials_appear_nowhere(
         settings |= {"pegasus_ec2_endpoint_url": server.url}
     project = checkout(**settings)
     project.credentials |= SECRETS if where == "environment" else {}
-    markers = [one.encode() for one in (*SECRETS.values(), PASSWORD)]
+    markers = [marker.encode() for marker in (*SECRETS.values(), PASSWORD)]
     written = project.path / "group_vars/all/config.yml"
     planted = written.read_bytes()
     assert PASSWORD.encode() in planted
 
     in_processes: set[str] = set()
     with watched_processes(in_processes, markers):
-        # Proves that the search finds what is there.
+        # Proves that the search works.
         control = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)", PASSWORD])
         try:
             runs = [project.driver("setup", "--verbose")]
-            assert runs[0].code == 4, runs[0].said
+            assert runs[0].code == 4, runs[0].text
             server.faults.append(lambda call, number: "SignatureDoesNotMatch" if call.service == "ec2" else None)
             runs.append(project.driver("setup", "--verbose"))
         finally:
             control.kill()
             control.wait()
-    assert runs[1].code == 3 and "SignatureDoesNotMatch" in runs[1].said
-    assert [one for one in in_processes if "time.sleep(3600)" not in one] == []
+    assert runs[1].code == 3 and "SignatureDoesNotMatch" in runs[1].text
+    assert [command for command in in_processes if "time.sleep(3600)" not in command] == []
     assert len(in_processes) == 1
 
     for run in runs:
         assert not any(marker.decode() in run.stdout + run.stderr for marker in markers)
-    written.unlink()  # what the user wrote there
+    written.unlink()  # the user put the password there
     assert len(list((project.path / ".pegasus" / "runs").iterdir())) == 2
     assert files_with(tmp_path, markers) == []

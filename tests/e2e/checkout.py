@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
 
 ROOT = Path(__file__).resolve().parents[2]
 

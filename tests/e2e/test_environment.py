@@ -390,7 +390,7 @@ def test_a_setup_keeps_the_added_nodes_and_restarts_nothing(checkout, environmen
     before = processes(checkout)
     run = checkout.driver("setup")
     assert run.code == 0, run.why()
-    assert "keeps its 4 nodes, although 3 were asked for" in printed(run)
+    assert "keeps its 4 nodes, although 3 are configured" in printed(run)
     assert run.end["report"]["cluster"]["size"] == SERVERS + 1
     assert processes(checkout) == before
     again = checkout.driver("setup")

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The filter expiry_files: the units of the timer that ends an instance's life."""
+"""The filter expiry_files: the timer that powers an instance off at its expiry."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 im
 
 DOCUMENTATION = r"""
 name: expiry_files
-short_description: The units of the timer that ends an instance's life
+short_description: Build the units of the timer that powers an instance off
 description:
-  - Files for the module M(aerospike_community.pegasus.host_service).
+  - The timer, its service and a metric, as files for the module M(aerospike_community.pegasus.host_service).
 options:
   _input:
-    description: The end as it stands in the tag C(pegasus:expires), C(never) included.
+    description: The value of the tag C(pegasus:expires), a time or C(never).
     type: str
     required: true
-author:
-  - Pegasus developers (@aerospike-community)
+author: Pegasus authors
 """
 
 EXAMPLES = r"""
@@ -29,26 +28,26 @@ files: "{{ '2026-01-31T12:00:00Z' | aerospike_community.pegasus.expiry_files }}"
 
 RETURN = r"""
 _value:
-  description: Files with path and content.
+  description: The files with path and content.
   type: list
   elements: dict
 """
 
 
 def expiry_files(expires: str) -> list[dict[str, str]]:
-    """Return the files.
+    """Build the files.
 
-    :raises AnsibleFilterError: it isn't a time
+    :raises AnsibleFilterError: `expires` is neither a time nor `never`
     """
     try:
         return expiry.expiry_files(expires)
     except ValueError as error:
-        raise AnsibleFilterError(f"{expires!r} isn't an end; expected 2026-01-31T12:00:00Z or never") from error
+        raise AnsibleFilterError(f"{expires!r} isn't an expiry; expected 2026-01-31T12:00:00Z or never") from error
 
 
 class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Any]:
-        """Name the filter."""
+        """The filters by name."""
         return {"expiry_files": expiry_files}

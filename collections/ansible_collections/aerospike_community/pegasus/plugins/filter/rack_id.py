@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The filter that gives each zone a rack."""
+"""The filter rack_id: a rack for each zone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 DOCUMENTATION = r"""
 name: rack_id
-short_description: Give a node the rack of its zone
+short_description: Find the rack of a node's zone
 description:
   - Numbers the zones of a cluster from 1 in the order of their names, so that copies of a record are in different
-    zones. 0 (no rack) when all nodes are in one zone, or the edition knows no racks.
+    zones. 0 (no rack) if all nodes are in one zone, or the edition doesn't support racks.
 author: Pegasus authors
 options:
   _input:
@@ -44,7 +44,7 @@ _value:
 
 
 def rack_id(zones: Iterable[str], own: str, edition: str) -> int:
-    """Return the rack of a zone among the zones of a cluster."""
+    """The rack of a zone among the zones of a cluster, 0 for none."""
     known = sorted({zone for zone in zones if zone})
     if edition != "enterprise" or len(known) < 2 or own not in known:
         return 0
@@ -52,8 +52,8 @@ def rack_id(zones: Iterable[str], own: str, edition: str) -> int:
 
 
 class FilterModule:
-    """Offers the filter to Ansible."""
+    """Ansible's entry point."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filters by name."""
+        """The filters by name."""
         return {"rack_id": rack_id}

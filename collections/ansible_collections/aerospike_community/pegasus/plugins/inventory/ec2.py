@@ -1,57 +1,45 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The inventory plugin that lists an environment's hosts as EC2 has them."""
+"""The inventory plugin that lists the hosts of an environment in EC2."""
 
 from __future__ import annotations
 
 import gc
+import os
+from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleParserError
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
-from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
-from ansible.template import trust_as_template
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.spec import check_environment
 
 DOCUMENTATION = r"""
 name: ec2
 short_description: List the hosts of an environment in EC2
 description:
-  - One description of the environment's instances, however many there are. A host is named after its group and its
-    index, which follow from the tags of its launch (C(pegasus:launch)), so that no node needs tags of its own.
+  - Describes the environment's instances with one call. A host is named after its group and its index, which follow
+    from the tags of its launch (C(pegasus:launch)), so that no instance needs tags of its own.
   - Host variables are those of the plugin C(amazon.aws.aws_ec2) with the prefix C(ec2_), and C(ec2_tags) has
-    C(pegasus:index) and C(Name) of each node. All hosts are in the group C(aws_ec2).
-  - A terminated instance is nobody's host any more; a stopped one stays listed, so that actions can say that they skip
-    it.
-requirements:
-  - boto3
+    C(pegasus:index) and C(Name) of each instance.
+  - All hosts are in the group C(aws_ec2), in the group of their kind (C(servers), C(clients) or C(monitors)), and in
+    C(running) if their instance runs. Terminated instances aren't listed; stopped instances are.
+  - Environment and connection come from the project's configuration. The later source wins - the preset beside the
+    inventory file (C(group_vars/all.yml)), C(group_vars/all/config.yml), the file in E(PEGASUS_CONFIG), the options.
+    Variables of a command (C(-e)) aren't visible to an inventory.
 extends_documentation_fragment:
-  - constructed
+  - aerospike_community.pegasus.ec2
 options:
   plugin:
     description: This plugin's name.
     choices: [aerospike_community.pegasus.ec2]
     required: true
   environment:
-    description: Name of the environment. May be a template.
-    type: str
-    required: true
-  region:
-    description: EC2 region. May be a template; empty is boto's own choice.
-    type: str
-    default: ""
-  endpoint_url:
-    description: URL of the EC2 endpoint. May be a template; empty is boto's own choice.
-    type: str
-    default: ""
-  access_key:
-    description: Access key; empty is boto's own chain.
-    type: str
-    default: ""
-  secret_key:
-    description: Secret key; empty is boto's own chain.
+    description: Name of the environment; empty for C(pegasus_cluster_name).
     type: str
     default: ""
 author: Pegasus authors
@@ -59,62 +47,83 @@ author: Pegasus authors
 
 EXAMPLES = r"""
 plugin: aerospike_community.pegasus.ec2
-region: us-east-1
-environment: Benchmark
-groups:
-  servers: ec2_tags['pegasus:role'] == 'server'
 """
 
 ENDINGS = ("aws_ec2.yml", "aws_ec2.yaml")
 GROUP = "aws_ec2"
+CONFIG = Path("group_vars/all/config.yml")
+PRESET = Path("group_vars/all.yml")
+# Option -> key of the configuration.
+KEYS = {
+    "environment": "pegasus_cluster_name",
+    "region": "pegasus_region",
+    "endpoint_url": "pegasus_ec2_endpoint_url",
+    "access_key": "pegasus_ec2_access_key",
+    "secret_key": "pegasus_ec2_secret_key",
+}
 
 
-class InventoryModule(BaseInventoryPlugin, Constructable):
+class InventoryModule(BaseInventoryPlugin):
     """Ansible's entry point."""
 
     NAME = "aerospike_community.pegasus.ec2"
 
     def verify_file(self, path: str) -> bool:
-        """A folder of an inventory holds other YAML files, too."""
+        """Whether this is an inventory file: the folder of an inventory has other YAML files, too."""
         return super().verify_file(path) and path.endswith(ENDINGS)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
-        """Add the hosts. Raises AnsibleParserError with what EC2 said."""
+        """Add the hosts.
+
+        :raises AnsibleParserError: the configuration is wrong, or EC2 refused
+        """
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
+        connection = self._connection(Path(path))
+        wrong = check_environment(connection["environment"])
+        if wrong:
+            raise AnsibleParserError(wrong)
         try:
-            asked = {key: self._text(key) for key in ("region", "endpoint_url", "access_key", "secret_key")}
-            environment = self._text("environment")
-            wrong = ec2_plan.check_environment(environment)
-            if wrong:
-                raise AnsibleParserError(wrong)
-            described = Ec2(environment, **asked).describe_instances()
+            descriptions = Ec2(**connection).describe_instances()
         except Ec2Problem as problem:
             raise AnsibleParserError(str(problem)) from problem
         self.inventory.add_group(GROUP)
-        for found in described:
-            instance = ec2_plan.Instance.from_description(found)
+        for description in descriptions:
+            instance = Instance.from_description(description)
             if instance.live and instance.name:
-                self._add(instance, host_variables(found, instance))
-        # What is there by now stays: Ansible's forks and its end needn't look for garbage in it.
+                self._add(instance, host_variables(description, instance))
+        # These objects are kept: the garbage collector needn't scan them, in Ansible's forks least of all.
         gc.freeze()
 
-    def _text(self, key: str) -> str:
-        """An option's value, made by Ansible's templating: the file is the user's own."""
-        return str(self.templar.template(trust_as_template(str(self.get_option(key) or ""))))
+    def _connection(self, path: Path) -> dict[str, str]:
+        """The arguments of the EC2 client."""
+        values: dict[str, Any] = {}
+        for file in self._configuration_files(path):
+            # With the arguments of Ansible's own plugin for group_vars, which reads the files next: they share a cache.
+            values |= self.loader.load_from_file(str(file), cache="all", unsafe=True, trusted_as_template=True) or {}
+        self.templar.available_variables = values
+        return {
+            option: self.get_option(option) or str(self.templar.template(values.get(key)) or "")
+            for option, key in KEYS.items()
+        }
 
-    def _add(self, instance: ec2_plan.Instance, variables: dict[str, Any]) -> None:
+    def _configuration_files(self, path: Path) -> list[Path]:
+        """The files with the configuration, the later file wins. config/check.py checks the same files."""
+        root = Path(constants.CONFIG_FILE).parent if constants.CONFIG_FILE else Path.cwd()
+        files = [file for file in (path.parent / PRESET, root / CONFIG) if file.is_file()]
+        given = os.environ.get("PEGASUS_CONFIG", "")
+        return [file.resolve() for file in ([*files, Path(given)] if given else files)]
+
+    def _add(self, instance: Instance, variables: dict[str, Any]) -> None:
         name = self.inventory.add_host(instance.name, group=GROUP)
         for key, value in variables.items():
             self.inventory.set_variable(name, key, value)
-        strict = self.get_option("strict")
-        self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
-        self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
-        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
+        groups = [f"{instance.kind}s"] if instance.kind else []
+        for group in [*groups, "running"] if instance.state == "running" else groups:
+            self.inventory.add_host(name, group=self.inventory.add_group(group))
 
 
-def host_variables(found: dict[str, Any], instance: ec2_plan.Instance) -> dict[str, Any]:
-    """Everything that EC2 says of an instance, as variables with the prefix ec2_."""
-    described = {key: value for key, value in found.items() if key != "Tags"}
-    variables = camel_dict_to_snake_dict(described)
+def host_variables(description: dict[str, Any], instance: Instance) -> dict[str, Any]:
+    """EC2's description of an instance as variables with the prefix ec2_."""
+    variables = camel_dict_to_snake_dict({key: value for key, value in description.items() if key != "Tags"})
     return {f"ec2_{key}": value for key, value in variables.items()} | {"ec2_tags": instance.full_tags()}

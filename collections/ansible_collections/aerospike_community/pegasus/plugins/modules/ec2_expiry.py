@@ -1,37 +1,33 @@
 #!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The module ec2_expiry."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ec2_expiry
-short_description: Moves the end of an environment's instances
+short_description: Move the expiry of an environment's instances
 description:
-  - Sets the tag C(pegasus:expires) of every running instance. The timers inside the instances are set on the
-    hosts, with the units that the filter C(expiry_files) gives.
-requirements:
-  - boto3
+  - Sets the tag C(pegasus:expires) of every running instance. The timers inside the instances are set on the hosts,
+    with the units from the filter P(aerospike_community.pegasus.expiry_files#filter).
 options:
   duration:
-    description: Life from now on, as C(20h 30m), C(90m), C(3600s) or plain seconds; 0 is without end.
+    description: Lifetime from now on, such as C(20h 30m), C(90m), C(3600s) or plain seconds; 0 for unlimited.
     type: str
     required: true
   kinds:
-    description: Only the instances of these kinds; empty is all.
+    description: Only instances of these kinds; empty for all.
     type: list
     elements: str
     choices: [server, client, monitor]
     default: []
-  environment: {description: Name of the environment., type: str, required: true}
-  region: {description: EC2 region; empty is boto's own choice., type: str, default: ""}
-  endpoint_url: {description: URL of the EC2 endpoint; empty is boto's own choice., type: str, default: ""}
-  access_key: {description: Access key; empty is boto's own chain., type: str, default: ""}
-  secret_key: {description: Secret key; empty is boto's own chain., type: str, default: ""}
 attributes:
-  check_mode: {description: Says what it would do., support: full}
-  diff_mode: {description: Has none., support: none}
-author:
-  - Pegasus developers (@aerospike-community)
+  check_mode: {description: Reports what it would change., support: full}
+extends_documentation_fragment:
+  - aerospike_community.pegasus.ec2
+  - aerospike_community.pegasus.ec2.module
+author: Pegasus authors
 """
 
 EXAMPLES = r"""
@@ -42,11 +38,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-expires: {description: The new end, as it stands in the tag., type: str, returned: success}
-instances: {description: Names of the instances whose end was moved., type: list, elements: str, returned: success}
-message: {description: What was done or seen., type: list, elements: str, returned: success}
+expires: {description: The new value of the tag., type: str, returned: success}
+instances: {description: Names of the instances with a new expiry., type: list, elements: str, returned: success}
+message: {description: The result as lines., type: list, elements: str, returned: success}
 error_class:
-  description: One of credentials, quota, capacity, permission, usage, configuration, endpoint, other.
+  description: Class of the failure, such as credentials, quota, capacity, permission, configuration, usage or endpoint.
   type: str
   returned: failure
 next_step: {description: What to do about the failure., type: str, returned: failure}
@@ -55,48 +51,39 @@ next_step: {description: What to do about the failure., type: str, returned: fai
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import nodes as ec2_nodes
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import USAGE, Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import (
-    CONNECTION_ARGUMENTS,
-    connect,
-    run,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.extension import extend
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import connect, run_module
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import KINDS
+
+ARGUMENTS = {
+    "duration": {"type": "str", "required": True},
+    "kinds": {"type": "list", "elements": "str", "choices": list(KINDS), "default": []},
+}
+
+
+def work(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Extend the environment."""
+    try:
+        seconds = parse_duration(params["duration"])
+    except ValueError as error:
+        raise Ec2Problem(USAGE, str(error), "For example: extend 4h") from error
+    extension = extend(connect(params), seconds, datetime.now(UTC), params["kinds"], check=check)
+    verb = "would expire" if check else "expires"
+    when = "never" if extension.expires == "never" else f"at {extension.expires}"
+    lines = [f"{name} {verb} {when} (before: {old or 'unknown'})" for name, old in extension.moved.items()]
+    return {
+        "changed": any(old != extension.expires for old in extension.moved.values()),
+        "expires": extension.expires,
+        "instances": list(extension.moved),
+        "message": lines + extension.skipped,
+    }
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            **CONNECTION_ARGUMENTS,
-            "duration": {"type": "str", "required": True},
-            "kinds": {"type": "list", "elements": "str", "choices": list(ec2_plan.KINDS), "default": []},
-        },
-        supports_check_mode=True,
-    )
-
-    def work(asked: dict[str, Any]) -> dict[str, Any]:
-        try:
-            seconds = parse_duration(asked["duration"])
-        except ValueError as error:
-            raise Ec2Problem(USAGE, str(error), "For example: extend 4h") from error
-        extension = ec2_nodes.extend(
-            connect(asked), seconds, datetime.now(UTC), asked["kinds"], check=module.check_mode
-        )
-        verb = "would end" if module.check_mode else "ends"
-        when = "never" if extension.end == "never" else f"at {extension.end}"
-        lines = [f"{name} {verb} {when} (was {old or 'unknown'})" for name, old in extension.moved.items()]
-        return {
-            "changed": any(old != extension.end for old in extension.moved.values()),
-            "expires": extension.end,
-            "instances": list(extension.moved),
-            "message": lines + extension.skipped,
-        }
-
-    run(module, work)
+    run_module(ARGUMENTS, work)
 
 
 if __name__ == "__main__":

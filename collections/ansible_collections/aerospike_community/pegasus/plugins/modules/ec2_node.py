@@ -1,15 +1,15 @@
 #!/usr/bin/python
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The module ec2_node."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ec2_node
-short_description: Looks for single nodes of an environment by index, or takes them
+short_description: Find single nodes of an environment by index, or terminate them
 description:
-  - Names a node by its kind and index, as users do. An index that doesn't exist is an error that says which do.
-requirements:
-  - boto3
+  - Nodes are named by kind and index. An unknown index is an error that lists the indexes that exist.
 options:
   kind:
     description: The nodes' kind.
@@ -22,32 +22,28 @@ options:
     elements: int
     default: []
   state:
-    description: V(found) changes nothing. V(terminated) takes the nodes; those that ended already are no error.
+    description: V(found) changes nothing. V(terminated) terminates the nodes; a terminated node is no error.
     type: str
     choices: [found, terminated]
     default: found
   expect:
     description: >-
-      What O(state=found) accepts. V(running), V(live) (a stopped one too), V(any) (also one that ended). V(launched)
-      is V(running) for a node that was launched a moment ago: that it isn't is EC2's failure and not the command's.
+      What O(state=found) accepts. V(running), V(live) (also stopped nodes), V(any) (also terminated nodes). V(launched)
+      is V(running) for a node that was just launched: if it doesn't run, that is a failure of EC2, not of the command.
     type: str
     choices: [running, launched, live, any]
     default: live
-  timeout: {description: Seconds to wait for the end., type: int, default: 600}
-  environment: {description: Name of the environment., type: str, required: true}
-  region: {description: EC2 region; empty is boto's own choice., type: str, default: ""}
-  endpoint_url: {description: URL of the EC2 endpoint; empty is boto's own choice., type: str, default: ""}
-  access_key: {description: Access key; empty is boto's own chain., type: str, default: ""}
-  secret_key: {description: Secret key; empty is boto's own chain., type: str, default: ""}
+  timeout: {description: Seconds to wait for the termination., type: int, default: 600}
 attributes:
-  check_mode: {description: Says what it would do., support: full}
-  diff_mode: {description: Has none., support: none}
-author:
-  - Pegasus developers (@aerospike-community)
+  check_mode: {description: Reports what it would change., support: full}
+extends_documentation_fragment:
+  - aerospike_community.pegasus.ec2
+  - aerospike_community.pegasus.ec2.module
+author: Pegasus authors
 """
 
 EXAMPLES = r"""
-- name: Take node 3
+- name: Terminate node 3
   aerospike_community.pegasus.ec2_node:
     environment: Benchmark
     indexes: [3]
@@ -60,9 +56,9 @@ nodes:
   type: list
   elements: dict
   returned: success
-message: {description: What was done or seen., type: list, elements: str, returned: success}
+message: {description: The result as lines., type: list, elements: str, returned: success}
 error_class:
-  description: One of credentials, quota, capacity, permission, usage, configuration, endpoint, other.
+  description: Class of the failure, such as credentials, quota, capacity, permission, configuration, usage or endpoint.
   type: str
   returned: failure
 next_step: {description: What to do about the failure., type: str, returned: failure}
@@ -70,59 +66,52 @@ next_step: {description: What to do about the failure., type: str, returned: fai
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import nodes as ec2_nodes
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import nodes
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import USAGE, Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import (
-    CONNECTION_ARGUMENTS,
-    connect,
-    run,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import connect, run_module
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import KINDS
+
+ARGUMENTS = {
+    "kind": {"type": "str", "choices": list(KINDS), "default": "server"},
+    "indexes": {"type": "list", "elements": "int", "default": []},
+    "state": {"type": "str", "choices": ["found", "terminated"], "default": "found"},
+    "expect": {"type": "str", "choices": ["running", "launched", "live", "any"], "default": "live"},
+    "timeout": {"type": "int", "default": 600},
+}
+
+
+def work(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Find or terminate the nodes."""
+    ec2 = connect(params)
+    chosen = list(nodes.choose(ec2.instances(), params["kind"], params["indexes"]).values())
+    if params["state"] == "terminated":
+        terminated = nodes.terminate(ec2, chosen, params["timeout"], check=check)
+        verb = "would be terminated" if check else "is terminated"
+        lines = [f"{instance.name} ({instance.id}) {verb}" for instance in terminated]
+        lines += [
+            f"{instance.label} ({instance.id}) is already terminated: nothing to do"
+            for instance in chosen
+            if instance not in terminated
+        ]
+        return {"changed": bool(terminated), "nodes": [instance.record() for instance in chosen], "message": lines}
+    if params["expect"] == "launched":
+        nodes.check_survival(chosen)
+    terminated = [instance for instance in chosen if not instance.live]
+    if terminated and params["expect"] != "any":
+        found = "; ".join(nodes.terminated_text(instance) for instance in terminated)
+        raise Ec2Problem(USAGE, f"{found}; expected a node that exists.", "status lists the nodes.")
+    stopped = [instance for instance in chosen if instance.live and instance.state != "running"]
+    if stopped and params["expect"] == "running":
+        found = "; ".join(f"the instance of {instance.name} is {instance.state}" for instance in stopped)
+        raise Ec2Problem(USAGE, f"{found}; expected it to be running.", "setup starts it and prepares its disks again.")
+    lines = [f"{instance.label} ({instance.id}) is already terminated: nothing to do" for instance in terminated]
+    lines += [f"{instance.name} is skipped: its instance is {instance.state} (setup starts it)" for instance in stopped]
+    return {"changed": False, "nodes": [instance.record() for instance in chosen], "message": lines}
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            **CONNECTION_ARGUMENTS,
-            "kind": {"type": "str", "choices": list(ec2_plan.KINDS), "default": "server"},
-            "indexes": {"type": "list", "elements": "int", "default": []},
-            "state": {"type": "str", "choices": ["found", "terminated"], "default": "found"},
-            "expect": {"type": "str", "choices": ["running", "launched", "live", "any"], "default": "live"},
-            "timeout": {"type": "int", "default": 600},
-        },
-        supports_check_mode=True,
-    )
-
-    def work(asked: dict[str, Any]) -> dict[str, Any]:
-        ec2 = connect(asked)
-        chosen = list(ec2_nodes.choose(ec2.instances(), asked["kind"], asked["indexes"]).values())
-        if asked["state"] == "terminated":
-            taken = ec2_nodes.terminate(ec2, chosen, asked["timeout"], check=module.check_mode)
-            verb = "would be terminated" if module.check_mode else "is terminated"
-            lines = [f"{one.name} ({one.id}) {verb}" for one in taken]
-            lines += [f"{ec2_nodes.ended_text(one)} already; nothing was done" for one in chosen if one not in taken]
-            return {"changed": bool(taken), "nodes": [one.record() for one in chosen], "message": lines}
-        if asked["expect"] == "launched":
-            ec2_nodes.check_survival(chosen)
-        ended = [one for one in chosen if not one.live]
-        if ended and asked["expect"] != "any":
-            said = "; ".join(ec2_nodes.ended_text(one) for one in ended)
-            raise Ec2Problem(USAGE, f"{said}; expected a node that exists.", "status lists the nodes.")
-        still = [one for one in chosen if one.state != "running" and asked["expect"] == "running"]
-        if still:
-            said = "; ".join(f"the instance of {one.name} is {one.state}" for one in still)
-            raise Ec2Problem(USAGE, f"{said}; expected it to run.", "setup starts it and prepares its disks anew.")
-        lines = [f"{ec2_nodes.ended_text(one)} already; nothing was done" for one in ended]
-        lines += [
-            f"{one.name} is skipped: its instance is {one.state} (setup starts it again)"
-            for one in chosen
-            if one.live and one.state != "running"
-        ]
-        return {"changed": False, "nodes": [one.record() for one in chosen], "message": lines}
-
-    run(module, work)
+    run_module(ARGUMENTS, work)
 
 
 if __name__ == "__main__":

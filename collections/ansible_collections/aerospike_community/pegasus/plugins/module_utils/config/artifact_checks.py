@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import in_parallel
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.placement import architectures
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.images import architectures
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.artifacts import (
     ArtifactError,
     NotFoundError,

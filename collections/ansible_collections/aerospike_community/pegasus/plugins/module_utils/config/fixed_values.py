@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import TAG_FIXED, format_indexes
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import TAG_FIXED, format_indexes
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
     PlanError,
     parse_partitions,

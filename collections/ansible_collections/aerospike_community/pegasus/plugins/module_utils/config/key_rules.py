@@ -15,7 +15,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils import
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import (
     settings as aerospike_settings,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.spec import NAME
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import configuration as perseus_config
 
 # Where a key may be set; "" is anywhere.
@@ -86,9 +86,9 @@ KEY_RULES: dict[str, KeyRule] = {
     "pegasus_ssh_timeout": _SECONDS,
     "pegasus_ec2_endpoint_url": _matching(r"|https?://[^\s/]\S*", "an http(s) address, or nothing"),
     # names and numbers of hosts
-    "pegasus_cluster_name": _matching(ec2_plan.NAME.pattern, NAME_EXPECTED, FILE_ONLY),
-    "pegasus_client_name": _matching(ec2_plan.NAME.pattern, NAME_EXPECTED),
-    "pegasus_monitoring_name": _matching(ec2_plan.NAME.pattern, NAME_EXPECTED),
+    "pegasus_cluster_name": _matching(NAME.pattern, NAME_EXPECTED, FILE_ONLY),
+    "pegasus_client_name": _matching(NAME.pattern, NAME_EXPECTED),
+    "pegasus_monitoring_name": _matching(NAME.pattern, NAME_EXPECTED),
     "pegasus_cluster_nodes": KeyRule(1, 256),
     "pegasus_client_nodes": KeyRule(0, 1000),
     # EC2

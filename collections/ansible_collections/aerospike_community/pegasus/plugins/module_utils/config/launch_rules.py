@@ -14,9 +14,9 @@ from typing import Any
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import (
     settings as aerospike_settings,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import placement as ec2_place
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.images import architectures
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
     Disk,
     PlanError,
@@ -80,7 +80,7 @@ def _types(values: Values, types: Mapping[str, Mapping[str, Any]]) -> Iterator[F
             yield key, f"found {show(name)}, expected an instance type that EC2 offers in {region}"
             continue
         try:
-            ec2_place.architectures([dict(types[name])])
+            architectures([dict(types[name])])
         except Ec2Problem as problem:
             yield key, f"found {show(name)}, expected a type whose architecture has packages: {problem.message}"
 
@@ -93,7 +93,7 @@ def _images(
     required: dict[str, str] = {}  # architecture -> the first type that has it
     for name in (str(values.get(key)) for key in TYPE_KEYS):
         with contextlib.suppress(Ec2Problem):  # reported by _types
-            for architecture in ec2_place.architectures([dict(types[name])] if name in types else []).values():
+            for architecture in architectures([dict(types[name])] if name in types else []).values():
                 required.setdefault(architecture, name)
     for architecture, name in required.items():
         if architecture not in available:

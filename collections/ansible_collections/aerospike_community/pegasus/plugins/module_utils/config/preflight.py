@@ -14,12 +14,12 @@ from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2, in_parallel
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.placement import (
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.images import (
     IMAGE_ARCHITECTURE,
     image_name,
     is_parameter,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Instance
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
 
 from . import launch_rules
 from .artifact_checks import Unchecked, check_artifacts, known_value

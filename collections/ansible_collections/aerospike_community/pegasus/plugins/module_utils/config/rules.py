@@ -18,7 +18,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     settings as aerospike_settings,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.ingress import normalize_cidr
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import TAG_NAME
 
 from .key_rules import NAME_EXPECTED
 from .schema import nearest, show
@@ -78,7 +79,7 @@ def _tags(values: Values) -> Iterator[Found]:
     if len(tags) > MOST_TAGS:
         yield "ec2_provision_tags", f"found {len(tags)} tags, expected at most {MOST_TAGS}"
     for key, value in tags.items():
-        if str(key) == ec2_plan.TAG_NAME or str(key).lower().startswith(("pegasus:", "aws:")):
+        if str(key) == TAG_NAME or str(key).lower().startswith(("pegasus:", "aws:")):
             yield "ec2_provision_tags", f"found the tag {show(key)}, expected no tag Name, pegasus:... or aws:..."
         if isinstance(value, (dict, list)) or value is None:
             yield "ec2_provision_tags", f"found {show(value)} for the tag {show(key)}, expected text"
@@ -93,7 +94,7 @@ def _tags(values: Values) -> Iterator[Found]:
 def _networks(values: Values) -> Iterator[Found]:
     for cidr in values.get("ec2_provision_allowed_cidrs", []):
         try:
-            ec2_plan.normal_cidr(str(cidr))
+            normalize_cidr(str(cidr))
         except ValueError:
             yield "ec2_provision_allowed_cidrs", f"found {show(cidr)}, expected networks such as 203.0.113.7/32"
 

@@ -1,4 +1,6 @@
-"""Calls to EC2 through boto3: a client, descriptions of an environment, and the calls that make and take its parts."""
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Calls to EC2 through boto3: a client for one environment in one region."""
 
 from __future__ import annotations
 
@@ -8,30 +10,29 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
-from .errors import CONFIGURATION, ENDPOINT, OTHER, PERMISSION, Ec2Problem, error_code, explain, joined
-from .plan import TAG_ENVIRONMENT, Instance, normal_cidr
+from .errors import CAPACITY, CONFIGURATION, ENDPOINT, OTHER, PERMISSION, QUOTA, Ec2Problem, error_code, explain, joined
+from .instances import Instance
+from .tags import TAG_ENVIRONMENT
 
 T = TypeVar("T")
 
-ADDRESS_SERVICE = "https://checkip.amazonaws.com"
-# EC2 makes things known to its own parts with a delay: a new thing may be unknown to the next call for some seconds.
+# EC2 is eventually consistent: the next call may not know a new resource for some seconds.
 VISIBLE_WITHIN = 60.0
 PARALLEL_CALLS = 10
-# The last one begins after a minute or two of pauses at most.
+# With their pauses, a minute or two at most.
 ATTEMPTS = 8
 
 
 def backoff(timeout: float, first: float = 0.1, longest: float = 5.0) -> Iterable[float]:
-    """Yield the seconds passed, with growing pauses between; the last time is when `timeout` seconds are over."""
+    """Yield the seconds since the start, with growing pauses between; the last time after `timeout` seconds."""
     start = time.monotonic()
     pause = first
     while True:
@@ -43,8 +44,8 @@ def backoff(timeout: float, first: float = 0.1, longest: float = 5.0) -> Iterabl
         pause = min(pause * 1.5, longest)
 
 
-def in_parallel(calls: list[Callable[[], T]]) -> list[T]:
-    """Run the calls at the same time; return their results in order, or raise the first error once all have ended."""
+def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Run the calls concurrently; return their results in order, or raise the first error after all have finished."""
     if len(calls) == 1:
         return [calls[0]()]
     with ThreadPoolExecutor(max_workers=min(PARALLEL_CALLS, max(len(calls), 1))) as pool:
@@ -53,9 +54,7 @@ def in_parallel(calls: list[Callable[[], T]]) -> list[T]:
 
 @contextmanager
 def _without_collecting() -> Iterator[None]:
-    """boto makes so many objects for its models that Python's search for garbage among them takes a
-    fourth of the time.
-    """
+    """Pause the garbage collector, which would take a quarter of the time while boto loads its models."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -67,7 +66,7 @@ def _without_collecting() -> Iterator[None]:
 
 @dataclass
 class Found:
-    """What carries an environment's tag and is needed to bring it up. Placement groups are looked for where asked."""
+    """The resources of an environment that a launch needs; placement groups only where they were requested."""
 
     instances: list[Instance] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
@@ -76,10 +75,10 @@ class Found:
 
 
 class Ec2:
-    """One environment in one region. Every error leaves as Ec2Problem. `calls` counts the API calls by name."""
+    """A client for one environment in one region. Errors are Ec2Problems. `calls` counts the API calls by name."""
 
     def __init__(self, environment: str, *, region: str, endpoint_url: str, access_key: str, secret_key: str) -> None:
-        """Make the client; '' leaves a setting to boto's own chain (environment, profile, instance role)."""
+        """Create the client; '' leaves a setting to boto's defaults (environment, profile, instance role)."""
         self.environment = environment
         self.calls: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -96,7 +95,7 @@ class Ec2:
             import boto3
             from botocore.config import Config
 
-            # Throttled and failed calls are tried again after growing, random pauses.
+            # Throttled and failed calls are retried after growing, random pauses.
             self._config = Config(
                 connect_timeout=5,
                 read_timeout=60,
@@ -104,8 +103,8 @@ class Ec2:
                 max_pool_connections=PARALLEL_CALLS,
             )
             try:
-                # A session of its own: the default one is shared by everything in the process. Clients, no resources:
-                # those would load a second model.
+                # A new session: the default one is shared by the whole process. Clients only: resources would load a
+                # second model.
                 self._session: Any = boto3.session.Session(
                     aws_access_key_id=access_key or None,
                     aws_secret_access_key=secret_key or None,
@@ -116,7 +115,7 @@ class Ec2:
                 raise explain(error, "prepare the calls to EC2") from error
 
     def _client(self, service: str) -> Any:
-        with self._lock:  # making one isn't safe in threads
+        with self._lock:  # not thread-safe in boto
             if service not in self._clients:
                 self._clients[service] = self._session.client(
                     service, endpoint_url=self._endpoint_url, config=self._config
@@ -128,13 +127,18 @@ class Ec2:
     def call(
         self,
         operation: str,
-        doing: str,
+        task: str,
         *,
         service: str = "ec2",
         until_visible: tuple[str, ...] = (),
         **parameters: Any,
     ) -> dict[str, Any]:
-        """Call `operation` (boto3's name); `doing` says what for. Codes in `until_visible` are retried for a while."""
+        """Call an operation.
+
+        :param operation: boto3's name
+        :param task: what the call is for, in a message after "EC2 refused to"
+        :param until_visible: error codes to retry for VISIBLE_WITHIN seconds
+        """
         client = self._client(service)
         for passed in backoff(VISIBLE_WITHIN if until_visible else 0):
             with self._lock:
@@ -144,15 +148,33 @@ class Ec2:
             except Exception as error:
                 if error_code(error) in until_visible and passed < VISIBLE_WITHIN:
                     continue
-                raise explain(error, doing) from error
+                raise explain(error, task) from error
         raise AssertionError("backoff always yields a last time")
 
-    def list(self, operation: str, key: str, doing: str, **parameters: Any) -> list[dict[str, Any]]:
-        """All elements `key` of a paged description."""
+    def create(self, operation: str, resource: str, taken: str, **parameters: Any) -> dict[str, Any]:
+        """Create a named resource.
+
+        :param resource: such as "key pair named pegasus-Bench"
+        :param taken: the error code if a resource that isn't the environment's has the name
+        """
+        try:
+            return self.call(operation, f"create the {resource}", **parameters)
+        except Ec2Problem as problem:
+            if problem.code != taken:
+                raise
+            raise Ec2Problem(
+                CONFIGURATION,
+                f"EC2 has a {resource} without the tag {TAG_ENVIRONMENT}={self.environment}: it doesn't belong to the "
+                "environment.",
+                "Remove it in EC2, or choose another pegasus_cluster_name.",
+            ) from problem
+
+    def list(self, operation: str, key: str, task: str, **parameters: Any) -> list[dict[str, Any]]:
+        """All pages of a description: the elements under `key`."""
         found: list[dict[str, Any]] = []
         token = None
         while True:
-            answer = self.call(operation, doing, **parameters, **({"NextToken": token} if token else {}))
+            answer = self.call(operation, task, **parameters, **({"NextToken": token} if token else {}))
             found.extend(answer.get(key, []))
             token = answer.get("NextToken")
             if not token:
@@ -165,18 +187,18 @@ class Ec2:
         return filters + [{"Name": name.replace("_", "-"), "Values": values} for name, values in more.items()]
 
     def describe_instances(self) -> builtins.list[dict[str, Any]]:
-        """EC2's descriptions of the environment's instances, those that it still lists as terminated included."""
+        """EC2's descriptions of the environment's instances, including terminated instances that it still lists."""
         reservations = self.list(
             "describe_instances", "Reservations", "describe instances", Filters=self._own(), MaxResults=1000
         )
-        return [one for reservation in reservations for one in reservation["Instances"]]
+        return [description for reservation in reservations for description in reservation["Instances"]]
 
     def instances(self) -> builtins.list[Instance]:
-        """The same, as they are to us, by kind and index."""
-        return sorted(map(Instance.from_description, self.describe_instances()), key=lambda one: one.order)
+        """The environment's instances by kind and index, including terminated instances that EC2 still lists."""
+        return sorted(map(Instance.from_description, self.describe_instances()), key=lambda instance: instance.order)
 
     def security_groups(self) -> builtins.list[dict[str, Any]]:
-        """The environment's security groups: one, unless somebody tagged another."""
+        """The environment's security groups: one, unless a user tagged another."""
         return self.list(
             "describe_security_groups",
             "SecurityGroups",
@@ -186,12 +208,15 @@ class Ec2:
         )
 
     def placement_groups(self) -> builtins.list[dict[str, Any]]:
-        """The environment's placement groups that aren't going: one at most, unless somebody tagged another."""
+        """The environment's placement groups: one at most, unless a user tagged another."""
         found = self.call("describe_placement_groups", "describe placement groups", Filters=self._own())
-        return [one for one in found["PlacementGroups"] if one["State"] not in ("deleting", "deleted")]
+        return [group for group in found["PlacementGroups"] if group["State"] not in ("deleting", "deleted")]
 
     def find(self, *, placement_groups: bool = False) -> Found:
-        """Look for what the environment has, at the same time. Raises Ec2Problem with all that isn't permitted."""
+        """Describe the environment's resources concurrently.
+
+        :raises Ec2Problem: with every call that isn't permitted
+        """
         calls: list[Callable[[], Any]] = [
             self.instances,
             self.security_groups,
@@ -203,15 +228,16 @@ class Ec2:
             calls.append(self.placement_groups)
         refused: builtins.list[Ec2Problem] = []
 
-        def look(call: Callable[[], Any]) -> Any:
+        def attempt(call: Callable[[], Any]) -> Any:
             try:
                 return call()
             except Ec2Problem as problem:
                 if problem.error_class != PERMISSION:
                     raise
                 refused.append(problem)
+                return None
 
-        found = in_parallel([partial(look, call) for call in calls])
+        found = in_parallel([partial(attempt, call) for call in calls])
         if refused:
             raise joined(refused)
         return Found(*found)
@@ -219,21 +245,24 @@ class Ec2:
     def wait_for(
         self, ids: set[str], ready: Callable[[Instance], bool], expected: str, timeout: float, *, ending: bool = False
     ) -> builtins.list[Instance]:
-        """Wait until each instance of `ids` is `ready`, and return all instances of the environment.
+        """Wait until each of these instances is ready.
 
-        `expected` says in words what is waited for; `timeout` is in seconds. Where the end of the instances is waited
-        for (`ending`), one that EC2 no longer lists is ready; elsewhere one that ended is an error, with EC2's reason.
+        :param expected: what `ready` means, for the message
+        :param timeout: in seconds
+        :param ending: wait for termination: an instance that EC2 no longer lists is ready. Otherwise a terminated
+            instance is an error.
+        :returns: all instances of the environment
         """
         for passed in backoff(timeout):
             found = self.instances()
             by_id = {instance.id: instance for instance in found if instance.id in ids}
-            ended = [] if ending else [one for one in by_id.values() if not one.live]
-            if ended:
-                raise ended_problem(ended)
-            late = [f"{one.name or one.id} {one.state}" for one in by_id.values() if not ready(one)]
+            terminated = [] if ending else [instance for instance in by_id.values() if not instance.live]
+            if terminated:
+                raise terminated_problem(terminated)
+            late = [f"{instance.label} {instance.state}" for instance in by_id.values() if not ready(instance)]
             if not ending:
                 # A new instance may not be listed yet.
-                late += [f"{one} not listed" for one in ids - set(by_id)]
+                late += [f"{instance_id} not listed" for instance_id in ids - set(by_id)]
             if not late:
                 return found
             if passed >= timeout:
@@ -241,25 +270,23 @@ class Ec2:
                     OTHER,
                     f"After {timeout:.0f} s expected every instance to be {expected}; "
                     f"found: {', '.join(sorted(late))}.",
-                    "Run this again: it goes on from here. If it stays so, look at these instances in EC2.",
+                    "Run this again: it continues from here. If nothing changes, check these instances in EC2.",
                 )
         raise AssertionError("backoff always yields a last time")
 
 
-def ended_problem(ended: list[Instance]) -> Ec2Problem:
-    """What to say when new or starting instances ended."""
-    said = "; ".join(f"{one.name or one.id}: {one.state}, {one.state_reason or 'no reason given'}" for one in ended)
-    reason = said.lower()
-    error_class = OTHER
-    if "insufficientinstancecapacity" in reason or "capacity" in reason:
-        error_class = "capacity"
-    elif "limitexceeded" in reason:
-        error_class = "quota"
-    return Ec2Problem(error_class, f"Expected every instance to run, but EC2 ended {len(ended)}: {said}.")
+def terminated_problem(instances: list[Instance]) -> Ec2Problem:
+    """The problem of new or starting instances that terminated."""
+    reasons = "; ".join(
+        f"{instance.label}: {instance.state}, {instance.state_reason or 'no reason given'}" for instance in instances
+    )
+    text = reasons.lower()
+    error_class = CAPACITY if "capacity" in text else QUOTA if "limitexceeded" in text else OTHER
+    return Ec2Problem(error_class, f"Expected every instance to run, but {len(instances)} terminated: {reasons}.")
 
 
 def check_endpoint(url: str) -> None:
-    """Fail at once when nothing listens at an endpoint that was named: boto would retry for several seconds."""
+    """Fail at once if nothing listens at the endpoint: boto would retry for several seconds."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Ec2Problem(
@@ -270,16 +297,3 @@ def check_endpoint(url: str) -> None:
         socket.create_connection((parts.hostname, port), timeout=5).close()
     except (OSError, ValueError) as error:
         raise Ec2Problem(ENDPOINT, f"No EC2 endpoint answers at {url}: {error}.") from error
-
-
-def own_address() -> str:
-    """This machine's public address as AWS sees it, as a network of one."""
-    try:
-        with urlopen(ADDRESS_SERVICE, timeout=5) as answer:
-            return normal_cidr(answer.read(200).decode())
-    except (OSError, ValueError) as error:
-        raise Ec2Problem(
-            ENDPOINT,
-            f"Could not learn this machine's public address from {ADDRESS_SERVICE}: {error}.",
-            "Set ec2_provision_allowed_cidrs to the networks that may reach the environment.",
-        ) from error

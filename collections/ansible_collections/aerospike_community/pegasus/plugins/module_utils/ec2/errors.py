@@ -1,17 +1,28 @@
-"""EC2's errors as classes that tell the user where to look.
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""EC2's errors as classes that show the user where to look.
 
 Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-CREDENTIALS, QUOTA, CAPACITY, PERMISSION = "credentials", "quota", "capacity", "permission"
-CONFIGURATION, ENDPOINT, OTHER = "configuration", "endpoint", "other"
-USAGE = "usage"  # what a command names, or needs on this machine, isn't there
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import (
+    CAPACITY,
+    CONFIGURATION,
+    CREDENTIALS,
+    ENDPOINT,
+    OTHER,
+    PERMISSION,
+    QUOTA,
+    USAGE,
+)
+
+T = TypeVar("T")
 
 _CREDENTIAL_CODES = {
     "AuthFailure",
@@ -42,7 +53,7 @@ _CREDENTIAL_EXCEPTIONS = {
     "TokenRetrievalError",
     "UnauthorizedSSOTokenError",
 }
-# EngineUnavailable: the local cloud's own.
+# EngineUnavailable: only from the local cloud.
 _ENDPOINT_CODES = {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "EngineUnavailable"}
 _ENDPOINT_EXCEPTIONS = {
     "ConnectTimeoutError",
@@ -61,38 +72,41 @@ _CONFIGURATION_EXCEPTIONS = {"InvalidRegionError", "NoRegionError", "ParamValida
 NEXT_STEP = {
     CREDENTIALS: "Check the access key of this account (aws sts get-caller-identity, AWS_PROFILE, or "
     "ec2_provision_access_key and ec2_provision_secret_key) and this machine's clock.",
-    QUOTA: "Ask for fewer or smaller instances, free others, or ask AWS for a higher limit (Service Quotas, EC2).",
+    QUOTA: "Use fewer or smaller instances, terminate others, or request a higher limit (Service Quotas, EC2).",
     CAPACITY: "Try another zone (ec2_provision_zones, ec2_provision_subnet_ids), another instance type or region, or "
     "try again later.",
-    PERMISSION: "Ask the account's administrator for this permission; docs/iam-policy.json has all that are needed.",
+    PERMISSION: "Ask the account's administrator for this permission; docs/iam-policy.generated.json lists every "
+    "permission that Pegasus needs.",
     CONFIGURATION: "Correct the setting that the message names, then run this again.",
-    USAGE: "What exists: ./pegasus-driver status.",
+    USAGE: "./pegasus-driver status shows what exists.",
     ENDPOINT: "Check the network and proxy of this machine, and that the endpoint is up; for the local cloud: "
     "pegasus-driver local status, pegasus-driver local start.",
-    OTHER: "Run this again with -vvv for details; what was made already is found again by its tags.",
+    OTHER: "Run this again with -vvv for details; it finds what exists by its tags.",
 }
 
 NEXT_STEP_OF_CODE = {
-    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "This account never had a spot instance: permit "
-    "iam:CreateServiceLinkedRole for spot.amazonaws.com, as docs/iam-policy.json does, or have somebody run, once: "
-    "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com. Or empty ec2_provision_spot.",
-    "EngineUnavailable": "Start the container engine again (systemctl start docker), then run this again: it goes on "
-    "from what exists. Or remove all of it: pegasus-driver local stop.",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "This account never had a spot instance: allow "
+    "iam:CreateServiceLinkedRole for spot.amazonaws.com, as docs/iam-policy.generated.json does, or have an "
+    "administrator run once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com. Or set "
+    "ec2_provision_spot to [].",
+    "EngineUnavailable": "Restart the container engine (systemctl start docker), then run this again: it continues "
+    "with what exists. Or remove everything: pegasus-driver local stop.",
     **dict.fromkeys(
         ("RequestLimitExceeded", "Throttling", "ThrottlingException"),
-        "This account's calls in this region are too many, those of other tools included. Wait a minute, then run this "
-        "again: it goes on from what exists.",
+        "This account makes too many calls in this region, counting those of other tools. Wait a minute, then run this "
+        "again: it continues with what exists.",
     ),
 }
 
 
 @dataclass
 class Ec2Problem(Exception):
-    """A failure with its class (one of this module's constants), what was found, and what to do next."""
+    """A failure: its class (a constant of results.py), what was found, and what to do next."""
 
     error_class: str
     message: str
     next_step: str = ""
+    code: str = ""  # EC2's own, '' if it isn't an error of EC2
 
     def __post_init__(self) -> None:
         super().__init__(self.message)
@@ -103,24 +117,36 @@ class Ec2Problem(Exception):
         return f"{self.message}{between}{self.next_step}"
 
 
+class Problems(list[Ec2Problem]):
+    """Problems that are collected, so that a user sees all of them at once."""
+
+    def attempt(self, call: Callable[[], T]) -> T | None:
+        """Return what the call returns; if it fails, keep the problem and return None."""
+        try:
+            return call()
+        except Ec2Problem as problem:
+            self.append(problem)
+            return None
+
+
 def joined(problems: Sequence[Ec2Problem]) -> Ec2Problem:
-    """Several problems as one: all that was found, all that can be done, and the class nearest to the cause."""
+    """Several problems as one: every message, every next step, and the class nearest to the cause."""
     if len(problems) == 1:
         return problems[0]
     classes = (CREDENTIALS, ENDPOINT, PERMISSION, QUOTA, CAPACITY, OTHER, CONFIGURATION, USAGE)
-    worst = min((one.error_class for one in problems), key=classes.index)
-    steps = "\n".join(dict.fromkeys(one.next_step for one in problems))
-    return Ec2Problem(worst, "\n".join(dict.fromkeys(one.message for one in problems)), steps)
+    first = min((problem.error_class for problem in problems), key=classes.index)
+    steps = "\n".join(dict.fromkeys(problem.next_step for problem in problems))
+    return Ec2Problem(first, "\n".join(dict.fromkeys(problem.message for problem in problems)), steps)
 
 
 def error_code(error: Exception) -> str:
-    """EC2's own code of an error, '' when it isn't one of EC2's."""
+    """EC2's code of an exception of botocore, '' if it isn't an error of EC2."""
     response: dict[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
 def class_of_code(code: str) -> str:
-    """The class of one of EC2's error codes."""
+    """The class of an error code of EC2."""
     if code in _CREDENTIAL_CODES:
         return CREDENTIALS
     if code.startswith(("UnauthorizedOperation", "AccessDenied", "AuthFailure.ServiceLinkedRole")):
@@ -142,21 +168,21 @@ def class_of_code(code: str) -> str:
     return OTHER
 
 
-def explain(error: Exception, doing: str) -> Ec2Problem:
-    """Turn an exception of botocore into an Ec2Problem; `doing` says what was tried, as in 'describe instances'."""
+def explain(error: Exception, task: str) -> Ec2Problem:
+    """An exception of botocore as an Ec2Problem; `task` is what was tried, such as 'describe instances'."""
     if isinstance(error, Ec2Problem):
         return error
     code = error_code(error)
     if code:
         text = getattr(error, "response", {}).get("Error", {}).get("Message", "")
-        said = f"EC2 refused to {doing}: {code}: {text.strip().rstrip('.')}."
-        return Ec2Problem(class_of_code(code), said, NEXT_STEP_OF_CODE.get(code, ""))
-    kinds = {kind.__name__ for kind in type(error).__mro__}
+        message = f"EC2 refused to {task}: {code}: {text.strip().rstrip('.')}."
+        return Ec2Problem(class_of_code(code), message, NEXT_STEP_OF_CODE.get(code, ""), code)
+    names = {base.__name__ for base in type(error).__mro__}
     known = {
         CREDENTIALS: _CREDENTIAL_EXCEPTIONS,
         CONFIGURATION: _CONFIGURATION_EXCEPTIONS,
         ENDPOINT: _ENDPOINT_EXCEPTIONS,
     }
-    error_class = next((one for one, names in known.items() if kinds & names), OTHER)
-    said = str(error).strip().rstrip(".") or type(error).__name__
-    return Ec2Problem(error_class, f"Could not {doing}: {said}.")
+    error_class = next((name for name, exceptions in known.items() if exceptions & names), OTHER)
+    message = str(error).strip().rstrip(".") or type(error).__name__
+    return Ec2Problem(error_class, f"Could not {task}: {message}.")

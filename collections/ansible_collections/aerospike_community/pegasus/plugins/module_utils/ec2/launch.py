@@ -1,154 +1,282 @@
-"""What a RunInstances call says: tags, user data, client token. Pure functions."""
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Makes an environment in EC2 match its spec. It can be killed at any moment and run again.
+
+removal.py terminates it.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from .expiry import METRIC_FILE, METRIC_PATH, SERVICE_PATH, SERVICE_UNIT, TIMER, TIMER_PATH, TIMER_UNIT
-from .plan import (
-    TAG_ENVIRONMENT,
-    TAG_FIXED,
-    TAG_KIND,
-    TAG_LAUNCH,
-    TAG_NAME,
-    TAG_OWNER,
-    Instance,
-    Launch,
-    format_indexes,
+from .api import PARALLEL_CALLS, Ec2, in_parallel
+from .diff import Diff, compare
+from .errors import CAPACITY, OTHER, QUOTA, Ec2Problem, joined
+from .ingress import set_rules
+from .instances import Instance
+from .keys import import_key
+from .placement import create_placement_group, spread_over_zones
+from .plan import Launch
+from .request import LaunchContext, as_spot, client_token, run_request
+from .security_group import create_group
+from .spec import Spec
+from .tags import TAG_EXPIRES, expiry_tag, tag_list
+
+# EC2 keeps a token for a day after its instances terminated, and lists these for an hour: a node that was removed and
+# is added again later has the token of the first launch.
+TOKEN_OF_TERMINATED = "IdempotentInstanceTerminated"
+# A token belongs to terminated instances at most once for each launch within a day.
+TOKEN_ATTEMPTS = 10
+# Replaces the advice to use other zones: new nodes stay in the zones of the nodes that exist.
+JOIN_EXISTING_ZONES = (
+    "New nodes are launched in the zones of the nodes that exist, regardless of ec2_provision_zones. Try again later, "
+    "or use another instance type, or a subnet of the same VPC in another zone (ec2_provision_subnet_ids), or destroy "
+    "the environment first."
 )
+# Resources in one CreateTags call. EC2 accepts 1000 and recommends fewer.
+TAGGED_AT_ONCE = 50
 
-# Which nodes a placement group holds: near each other, or each on hardware of its own. The monitor isn't among them:
-# burstable types can't be in a group of the strategy cluster.
-PLACED_KINDS = {"cluster": ("server", "client"), "spread": ("server",)}
 
-# The script knows a length of time only: the same launch, asked for twice, has to be the same to the letter (see
-# client_token).
-EXPIRY_SCRIPT = f"""\
-#!/bin/sh
-# Pegasus: this instance ends itself. Look: systemctl list-timers {TIMER}
-set -eu
-seconds=$(($(date +%s) + @SECONDS@))
-end=$(date -u -d "@$seconds" '+%Y-%m-%d %H:%M:%S UTC')
-cat > {SERVICE_PATH} <<'UNIT'
-{SERVICE_UNIT}UNIT
-cat > {TIMER_PATH} <<UNIT
-{TIMER_UNIT.format(end="$end")}UNIT
-systemctl daemon-reload
-systemctl enable --now {TIMER}
-mkdir -p {Path(METRIC_PATH).parent}
-cat > {METRIC_PATH} <<METRIC
-{METRIC_FILE.format(seconds="$seconds")}METRIC
-echo "Pegasus: this instance powers itself off at $end"
-"""
+@dataclass
+class Outcome:
+    """What was done, or would be done in check mode: instances as Instance.record, changes and notes as lines."""
+
+    instances: list[dict[str, Any]] = field(default_factory=list)
+    launched: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    identity: str = ""  # whose credentials were used, if something is launched
+
+
+def present(ec2: Ec2, spec: Spec, *, check: bool) -> Outcome:
+    """Create what is missing.
+
+    :raises Ec2Problem: before anything is created, if a change would need a termination or can't work
+    """
+    diff = compare(ec2, spec)
+    outcome = Outcome(changes=diff.changes(), notes=diff.notes, identity=diff.identity)
+    if check:
+        outcome.instances = [instance.record() for instance in diff.live]
+        outcome.launched = _planned(diff)
+        return outcome
+    context = _create_resources(ec2, diff)
+    tags = dict(diff.plan.retags)
+    launched: set[str] = set()
+    if context:
+        new = _launch_all(ec2, diff, context)
+        launched = {instance.id for instance in new}
+        # All new nodes expire together, when the last of them does.
+        begin = max((instance.launch_time for instance in new if instance.launch_time), default=datetime.now(UTC))
+        tags |= {instance_id: {TAG_EXPIRES: expiry_tag(begin, spec.expiry)} for instance_id in launched}
+    _set_tags(ec2, tags)
+    _start(ec2, diff.plan.starts, spec.timeout)
+    live = _wait(ec2, diff, launched, tags)
+    outcome.instances = [instance.record() for instance in live if instance.live]
+    outcome.launched = [record for record in outcome.instances if record["id"] in launched]
+    return outcome
+
+
+def _planned(diff: Diff) -> list[dict[str, Any]]:
+    """The instances that would be launched, as Instance.record."""
+    if not diff.context:
+        return []
+    records = []
+    for launch in spread_over_zones(diff.context, diff.plan.launches, diff.live):
+        instance = Instance(
+            id="",
+            kind=launch.group.kind,
+            state="planned",
+            instance_type=launch.group.instance_type,
+            image_id=diff.context.images[launch.group.instance_type]["ImageId"],
+            subnet_id=launch.subnet_id,
+            zone=launch.zone,
+            spot=launch.group.spot,
+        )
+        records += [
+            instance.record() | {"index": index, "name": f"{launch.group.name}-{index}"} for index in launch.indexes
+        ]
+    return records
+
+
+def _create_resources(ec2: Ec2, diff: Diff) -> LaunchContext | None:
+    """Create the key pair, the security group and the placement group; return the context with them."""
+    spec, context = diff.spec, diff.context
+
+    def group() -> str:
+        if diff.group_id:
+            set_rules(ec2, diff.group_id, diff.rules)
+        elif context:
+            return create_group(ec2, spec, context.vpc_id, diff.cidrs)
+        return diff.group_id
+
+    with ThreadPoolExecutor(PARALLEL_CALLS) as pool:
+        created = [pool.submit(import_key, ec2, spec)] if diff.import_key else []
+        group_id = pool.submit(group)
+        if context and diff.create_placement_group:
+            created.append(pool.submit(create_placement_group, ec2, spec))
+        for future in created:
+            future.result()
+    if not context:
+        group_id.result()
+        return None
+    placement_group = "" if spec.placement == "none" else spec.resource_name
+    return replace(context, key_name=diff.key_name, group_id=group_id.result(), placement_group=placement_group)
+
+
+def _wait(ec2: Ec2, diff: Diff, launched: set[str], tags: dict[str, dict[str, str]]) -> list[Instance]:
+    """Wait until new, started and pending instances run, and until EC2 shows the new tags: the inventory needs them."""
+    kinds = {group.kind for group in diff.spec.groups}
+    starting = launched | {instance.id for instance in diff.plan.starts}
+    starting |= {instance.id for instance in diff.live if instance.state == "pending" and instance.kind in kinds}
+    if not starting and not tags:
+        return diff.live
+
+    def ready(instance: Instance) -> bool:
+        running = instance.id not in starting or instance.state == "running"
+        return running and tags.get(instance.id, {}).items() <= instance.tags.items()
+
+    return ec2.wait_for(starting | set(tags), ready, "running and tagged", diff.spec.timeout)
+
+
+def _launch_all(ec2: Ec2, diff: Diff, context: LaunchContext) -> list[Instance]:
+    """Launch all groups concurrently, or none: if one fails, the others are rolled back.
+
+    If a zone is full, all groups move to the next zone.
+    """
+    launches, live = diff.plan.launches, diff.live
+    full: set[str] = set()
+    parts = spread_over_zones(context, launches, live)
+    while True:
+        new, failures = _launch_parts(ec2, parts, context, diff)
+        if not failures:
+            return new
+        rollback = _roll_back(ec2, new)
+        full |= {part.zone for part, problem in failures if problem.error_class == CAPACITY}
+        moved = spread_over_zones(context, launches, live, full)
+        only_capacity = all(problem.error_class == CAPACITY for _, problem in failures)
+        if not (moved and only_capacity and not rollback.error_class):
+            break
+        zones = " and ".join(sorted({part.zone for part in moved}))
+        diff.notes += [
+            f"{part.zone} has no capacity: {problem.message} Trying {zones} instead.{rollback.message}"
+            for part, problem in failures
+        ]
+        parts = moved
+    problems = []
+    for _, problem in failures:
+        next_step = problem.next_step
+        if problem.error_class == CAPACITY:
+            next_step = f"{JOIN_EXISTING_ZONES if live else next_step} Tried: {', '.join(sorted(full))}."
+        problems.append(replace(problem, next_step=next_step))
+    total = joined(problems)
+    raise Ec2Problem(total.error_class, f"{total.message}{rollback.message}", total.next_step) from failures[0][1]
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What all launches of a run share."""
+class Rollback:
+    """The result of a rollback: a sentence to append, and the class of the error if it failed."""
 
-    environment: str
-    owner: str
-    key_name: str
-    group_id: str
-    root_volume_gb: int
-    monitoring_volume_gb: int  # the monitor's, which holds the samples
-    expiry_seconds: int
-    extra_tags: dict[str, str]
-    root_volume_type: str = "gp3"
-    # Whether instances get a public address: always, never, or (subnet) as their subnet is set up.
-    public_address: str = "subnet"
-    # A placement group, and its strategy (cluster, spread); '' for none.
-    placement_group: str = ""
-    placement: str = ""
+    message: str = ""
+    error_class: str = ""
 
 
-def user_data(expiry_seconds: int) -> str:
-    """The script that sets the expiry timer at the first boot; '' when the instance doesn't expire."""
-    return EXPIRY_SCRIPT.replace("@SECONDS@", str(expiry_seconds)) if expiry_seconds else ""
+def _roll_back(ec2: Ec2, instances: list[Instance]) -> Rollback:
+    if not instances:
+        return Rollback()
+    ids = sorted(instance.id for instance in instances)
+    try:
+        ec2.call(
+            "terminate_instances",
+            "roll back the other launches",
+            until_visible=("InvalidInstanceID.NotFound",),
+            InstanceIds=ids,
+        )
+    except Ec2Problem as problem:
+        message = f" {', '.join(ids)} were launched too, are running, and could not be rolled back: {problem}"
+        return Rollback(message, problem.error_class)
+    return Rollback(f" The {len(ids)} other instances that this run had launched were terminated.")
 
 
-def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
-    """Tags in EC2's form, in a fixed order."""
-    return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
+def _launch_parts(
+    ec2: Ec2, parts: Sequence[Launch], context: LaunchContext, diff: Diff
+) -> tuple[list[Instance], list[tuple[Launch, Ec2Problem]]]:
+    """Launch all parts concurrently: the new instances, and the parts that failed."""
+
+    def launch(part: Launch) -> list[Instance] | Ec2Problem:
+        request = run_request(part, context)
+        known = [instance for instance in diff.instances if instance.kind == part.group.kind]
+        try:
+            if part.group.spot:
+                try:
+                    return _launch(ec2, part, as_spot(request), known)
+                except Ec2Problem as problem:
+                    if problem.error_class not in (CAPACITY, QUOTA):
+                        raise
+                    diff.notes.append(f"No spot instances: {problem.message} On demand instead, at the full price.")
+            return _launch(ec2, part, request, known)
+        except Ec2Problem as problem:
+            return problem
+
+    results = in_parallel([partial(launch, part) for part in parts])
+    new = [instance for result in results if not isinstance(result, Ec2Problem) for instance in result]
+    return new, [(part, item) for part, item in zip(parts, results, strict=True) if isinstance(item, Ec2Problem)]
 
 
-def shared_tags(environment: str, owner: str, extra_tags: dict[str, str]) -> dict[str, str]:
-    """The tags of everything that is made."""
-    return {**extra_tags, TAG_ENVIRONMENT: environment, TAG_OWNER: owner}
+def _launch(ec2: Ec2, part: Launch, request: dict[str, Any], known: list[Instance]) -> list[Instance]:
+    for attempt in range(TOKEN_ATTEMPTS):
+        try:
+            answer = ec2.call(
+                "run_instances",
+                part.text(),
+                until_visible=("InvalidGroup.NotFound", "InvalidKeyPair.NotFound", "InvalidPlacementGroup.Unknown"),
+                ClientToken=client_token(request, known, attempt),
+                **request,
+            )
+        except Ec2Problem as problem:
+            if problem.code == TOKEN_OF_TERMINATED:
+                continue
+            raise
+        instances = [Instance.from_description(description) for description in answer["Instances"]]
+        if any(instance.live for instance in instances):
+            return instances
+        # EC2 knows the token from an earlier launch and answers with its terminated instances: use another token.
+    raise Ec2Problem(OTHER, f"EC2 answered {TOKEN_ATTEMPTS} times to {part.text()} with terminated instances.")
 
 
-def run_request(launch: Launch, around: Surroundings, image_id: str, root_device: str) -> dict[str, Any]:
-    """The parameters of RunInstances, without the client token."""
-    count = len(launch.indexes)
-    tags = shared_tags(around.environment, around.owner, around.extra_tags) | {TAG_KIND: launch.group.kind}
-    own = {TAG_NAME: launch.group.name, TAG_LAUNCH: format_indexes(launch.indexes)}
-    own |= {TAG_FIXED: launch.group.fixed} if launch.group.fixed else {}
-    request: dict[str, Any] = {
-        "ImageId": image_id,
-        "InstanceType": launch.group.instance_type,
-        # As many at least as at most: all of them or none.
-        "MinCount": count,
-        "MaxCount": count,
-        "KeyName": around.key_name,
-        "InstanceInitiatedShutdownBehavior": "terminate",
-        "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
-        "BlockDeviceMappings": [
-            {
-                "DeviceName": root_device,
-                "Ebs": {
-                    "VolumeSize": (
-                        around.monitoring_volume_gb if launch.group.kind == "monitor" else around.root_volume_gb
-                    ),
-                    "VolumeType": around.root_volume_type,
-                    "Encrypted": True,
-                    "DeleteOnTermination": True,
-                },
-            }
-        ],
-        "TagSpecifications": [
-            {"ResourceType": "instance", "Tags": tag_list(tags | own)},
-            {"ResourceType": "volume", "Tags": tag_list(tags | {TAG_NAME: launch.group.name})},
-        ],
-    }
-    if around.public_address == "subnet":
-        request |= {"SubnetId": launch.subnet_id, "SecurityGroupIds": [around.group_id]}
-    else:
-        request["NetworkInterfaces"] = [
-            {
-                "DeviceIndex": 0,
-                "SubnetId": launch.subnet_id,
-                "Groups": [around.group_id],
-                "AssociatePublicIpAddress": around.public_address == "always",
-                "DeleteOnTermination": True,
-            }
+def _set_tags(ec2: Ec2, tags: dict[str, dict[str, str]]) -> None:
+    """Set the tags of each instance, one call for up to TAGGED_AT_ONCE instances that get the same tags."""
+    ids_by_tags: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for instance_id, own in tags.items():
+        ids_by_tags.setdefault(tuple(sorted(own.items())), []).append(instance_id)
+
+    def tag(own: dict[str, str], ids: list[str]) -> None:
+        ec2.call(
+            "create_tags",
+            f"tag {len(ids)} instances",
+            until_visible=("InvalidInstanceID.NotFound",),
+            Resources=ids,
+            Tags=tag_list(own),
+        )
+
+    in_parallel(
+        [
+            partial(tag, dict(own), sorted(ids)[start : start + TAGGED_AT_ONCE])
+            for own, ids in ids_by_tags.items()
+            for start in range(0, len(ids), TAGGED_AT_ONCE)
         ]
-    if around.placement_group and launch.group.kind in PLACED_KINDS[around.placement]:
-        request["Placement"] = {"GroupName": around.placement_group}
-    script = user_data(around.expiry_seconds)
-    if script:
-        request["UserData"] = script
-    return request
+    )
 
 
-def as_spot(request: dict[str, Any]) -> dict[str, Any]:
-    """The same request for spot instances: EC2 ends them when it wants them back, and doesn't start them again."""
-    options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
-    return {**request, "InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": options}}
-
-
-def client_token(request: dict[str, Any], instances: list[Instance], attempt: int = 0) -> str:
-    """A token by which EC2 knows that a launch was asked for already.
-
-    A run that was killed after RunInstances is followed by one that may not see the new instances yet (descriptions
-    lag behind). It asks for the same launch with the same token, and EC2 answers with the instances of the first. The
-    security group in the request is the environment's own, so a later environment of the same name has other tokens;
-    so has a launch after one of the known instances is gone, and a request that differs in anything.
-    `attempt` makes another token when EC2 answers with instances that are gone. At most 64 characters.
-    """
-    known = sorted(instance.id for instance in instances)
-    seed = json.dumps([request, known, attempt], sort_keys=True)
-    return f"pegasus-{hashlib.sha256(seed.encode()).hexdigest()[:48]}"
+def _start(ec2: Ec2, stopped: list[Instance], timeout: float) -> None:
+    if not stopped:
+        return
+    ids = {instance.id for instance in stopped}
+    if any(instance.state == "stopping" for instance in stopped):
+        ec2.wait_for(ids, lambda instance: instance.state != "stopping", "stopped", timeout)
+    names = ", ".join(instance.label for instance in stopped)
+    ec2.call("start_instances", f"start {names}", InstanceIds=sorted(ids))

@@ -1,7 +1,9 @@
-"""Asks, before anything is launched: whose credentials these are, whether they may do it, whether the quota suffices.
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Checks before a launch: whose credentials these are, what they permit, and whether the vCPU quota suffices.
 
-EC2 answers a call with DryRun whether it would be permitted, and does nothing. Only what makes things is asked for that
-way: a permission to change or to end may be bound to the environment's tags, which nothing has yet.
+With DryRun, EC2 reports whether a call is permitted, and does nothing. Only calls that create resources are checked
+this way: a permission to change or terminate may depend on the environment's tags, which no resource has yet.
 """
 
 from __future__ import annotations
@@ -9,13 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .api import Ec2, in_parallel
-from .errors import CAPACITY, CREDENTIALS, QUOTA, Ec2Problem, error_code
-from .plan import Group, Instance
+from .errors import CAPACITY, CREDENTIALS, QUOTA, Ec2Problem
+from .instances import Instance
+from .placement import spread_over_zones
+from .plan import Launch, Plan
+from .request import LaunchContext, as_spot, run_request
 
-# Letters that an instance type's name begins with -> (name of the quota, its code on demand, its code for spot).
+# The letters at the start of an instance type -> (name of the quota, its code on demand, its code for spot).
 # Codes: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html
 _STANDARD = ("Standard (A, C, D, H, I, M, R, T, Z)", "L-1216C47A", "L-34B43A08")
 QUOTAS = {
@@ -26,114 +32,113 @@ QUOTAS = {
     "x": ("X", "L-7295265B", "L-E3A00192"),
     "inf": ("Inf", "L-1945791B", "L-B5D1601B"),
 }
-# Codes of an account that knows no such quota.
+# Codes for an account without such a quota.
 NO_QUOTA = ("NoSuchResourceException",)
 
 
 def identity(ec2: Ec2, notes: list[str]) -> str:
-    """The ARN of the caller. Raises Ec2Problem for wrong credentials only; another failure becomes a note."""
+    """The ARN of the caller. Wrong credentials raise Ec2Problem; any other failure becomes a note."""
     try:
-        return str(ec2.call("get_caller_identity", "ask whose credentials these are", service="sts").get("Arn", ""))
+        return str(ec2.call("get_caller_identity", "identify the caller", service="sts").get("Arn", ""))
     except Ec2Problem as problem:
         if problem.error_class == CREDENTIALS:
             raise
-        notes.append(f"Whose credentials these are isn't known: {problem.message}")
+        notes.append(f"The caller's identity is unknown: {problem.message}")
         return ""
 
 
-def problems(
+def check(
     ec2: Ec2,
-    launches: Sequence[tuple[Group, int, dict[str, Any]]],
-    needed: Sequence[tuple[Group, int]],
-    starts: Sequence[Instance],
-    types: dict[str, dict[str, Any]],
-    make: dict[str, dict[str, Any]],
+    plan: Plan,
+    context: LaunchContext,
+    live: Sequence[Instance],
+    creations: dict[str, dict[str, Any]],
     notes: list[str],
 ) -> list[Ec2Problem]:
-    """What stands against launches: group, number of instances and parameters of RunInstances of each.
+    """What prevents the launches of a plan.
 
-    `needed` are all groups with the number of their new instances, also those that can't be asked for as they will be.
-    `starts` are stopped instances that will be started beside them: vCPUs count while an instance runs.
-    `types` are descriptions of the instance types, `make` the parameters of other calls that will make something, by
-    operation. What can't be found out is added to `notes`.
+    :param context: what was found for the launches; a launch without an image is checked against the quota only
+    :param creations: the parameters of other calls that will create resources, by operation
+    :param notes: gets what can't be checked
     """
+    parts = [
+        part for part in spread_over_zones(context, plan.launches, live) if part.group.instance_type in context.images
+    ]
     calls: list[Callable[[], list[Ec2Problem]]] = [
+        *(partial(_dry_launch, ec2, part, run_request(part, context)) for part in parts),
         *(
-            lambda group=group, count=count, request=request: _dry_launch(ec2, group, count, request)
-            for group, count, request in launches
+            partial(_dry_run, ec2, operation, operation.replace("_", " "), request)
+            for operation, request in creations.items()
         ),
-        *(
-            lambda operation=operation, request=request: _dry_run(
-                ec2, operation, operation.replace("_", " "), **request
-            )
-            for operation, request in make.items()
-        ),
-        lambda: quotas(ec2, needed, starts, types, notes),
+        partial(quotas, ec2, plan.launches, plan.starts, context.types, notes),
     ]
     return [problem for found in in_parallel(calls) for problem in found]
 
 
-def _dry_launch(ec2: Ec2, group: Group, count: int, request: dict[str, Any]) -> list[Ec2Problem]:
-    """Ask for a launch as it will be. Without room for spot instances it goes on demand: nothing stands against it."""
-    found = _dry_run(ec2, "run_instances", f"launch {count} x {group.instance_type} ({group.kind})", **request)
-    return [one for one in found if not (group.spot and one.error_class in (CAPACITY, QUOTA))]
+def _dry_launch(ec2: Ec2, part: Launch, request: dict[str, Any]) -> list[Ec2Problem]:
+    """Check a launch. Without room for spot instances it is launched on demand, so nothing prevents it."""
+    group = part.group
+    task = f"launch {len(part.indexes)} x {group.instance_type} ({group.kind})"
+    found = _dry_run(ec2, "run_instances", task, as_spot(request) if group.spot else request)
+    return [problem for problem in found if not (group.spot and problem.error_class in (CAPACITY, QUOTA))]
 
 
-def _dry_run(ec2: Ec2, operation: str, doing: str, **parameters: Any) -> list[Ec2Problem]:
-    """Ask whether a call would be permitted: [] when it would."""
+def _dry_run(ec2: Ec2, operation: str, task: str, parameters: dict[str, Any]) -> list[Ec2Problem]:
+    """Check whether a call is permitted: [] if it is."""
     try:
-        ec2.call(operation, doing, DryRun=True, **parameters)
+        ec2.call(operation, task, DryRun=True, **parameters)
     except Ec2Problem as problem:
-        return [] if error_code(problem.__cause__ or problem) == "DryRunOperation" else [problem]
+        return [] if problem.code == "DryRunOperation" else [problem]
     return []
 
 
 def quotas(
     ec2: Ec2,
-    needed: Sequence[tuple[Group, int]],
+    launches: Sequence[Launch],
     starts: Sequence[Instance],
     types: dict[str, dict[str, Any]],
     notes: list[str],
 ) -> list[Ec2Problem]:
-    """Compare the vCPUs that are missing with those that the account's quotas leave.
+    """Compare the vCPUs that launches and starts need with the vCPUs that the account's quotas leave.
 
-    Spot instances that their quota has no room for are launched on demand: that is a note, and a problem only where the
-    quota on demand has no room for them either. A type that EC2 didn't describe is left out.
+    Spot instances beyond their quota are launched on demand: that is a note, and a problem only if the on-demand quota
+    has no room for them either. A type without a description is left out.
     """
-    wanted: dict[_Quota, int] = {}
-    for group, count in needed:
+    needed: dict[_Quota, int] = {}
+    for launch in launches:
+        group = launch.group
         cpus = int(types.get(group.instance_type, {}).get("VCpuInfo", {}).get("DefaultVCpus", 0))
         quota = quota_of(group.instance_type)
         if not quota:
             notes.append(
-                f"Whether the vCPU quota suffices for {group.instance_type} isn't known: see Service Quotas, EC2."
+                f"It is unknown whether the vCPU quota suffices for {group.instance_type}: see Service Quotas, EC2."
             )
         elif cpus:
             name, on_demand, spot = quota
             key = _Quota(name, spot if group.spot else on_demand, group.spot, on_demand)
-            wanted[key] = wanted.get(key, 0) + cpus * count
-    for one in starts:
-        quota = quota_of(one.instance_type)
-        if quota and one.vcpus and not one.spot:
+            needed[key] = needed.get(key, 0) + cpus * len(launch.indexes)
+    for instance in starts:
+        quota = quota_of(instance.instance_type)
+        if quota and instance.vcpus and not instance.spot:
             key = _Quota(quota[0], quota[1], False, quota[1])
-            wanted[key] = wanted.get(key, 0) + one.vcpus
+            needed[key] = needed.get(key, 0) + instance.vcpus
     room = _Room(ec2, notes)
-    left = {key: room.left(key) for key in wanted}
-    short = [key for key, free in left.items() if free is not None and wanted[key] > free]
+    left = {key: room.left(key) for key in needed}
+    short = [key for key, free in left.items() if free is not None and needed[key] > free]
     found: list[Ec2Problem] = []
-    for key in sorted(short, key=lambda one: not one.spot):
+    for key in sorted(short, key=lambda quota: not quota.spot):
         if not key.spot:
-            if not any(one.on_demand == key.code and one.spot for one in short):
-                found.append(room.problem(key, wanted[key]))
+            if not any(other.on_demand == key.code and other.spot for other in short):
+                found.append(room.problem(key, needed[key]))
             continue
         instead = _Quota(key.name, key.on_demand, False, key.on_demand)
-        both = wanted[key] + wanted.get(instead, 0)
+        both = needed[key] + needed.get(instead, 0)
         free = room.left(instead)
-        spot_problem = room.problem(key, wanted[key])
+        spot_problem = room.problem(key, needed[key])
         if free is None or both <= free:
             notes.append(
-                f"Not all can be spot instances: {spot_problem.message} Those for which there is no room are launched "
-                "on demand, at the full price."
+                f"Not all can be spot instances: {spot_problem.message} Instances beyond the quota are launched on "
+                "demand, at the full price."
             )
         else:
             found += [spot_problem, room.problem(instead, both)]
@@ -142,7 +147,7 @@ def quotas(
 
 @dataclass(frozen=True)
 class _Quota:
-    """A quota of vCPUs. `on_demand` is the code of the one that counts where its spot instances go on demand."""
+    """A quota of vCPUs. `on_demand` is the code of the quota that counts if spot instances are launched on demand."""
 
     name: str
     code: str
@@ -151,7 +156,7 @@ class _Quota:
 
 
 class _Room:
-    """What the account's quotas leave, each asked for once. What can't be found out is None, and a note."""
+    """What the account's quotas leave, each read once. What is unknown is None, and a note."""
 
     def __init__(self, ec2: Ec2, notes: list[str]) -> None:
         self._ec2, self._notes = ec2, notes
@@ -160,7 +165,7 @@ class _Room:
         self._counted = False
 
     def left(self, quota: _Quota) -> int | None:
-        """vCPUs that a quota leaves."""
+        """The vCPUs that a quota leaves."""
         if quota.code not in self._limits:
             self._limits[quota.code] = self._limit(quota.code)
         limit = self._limits[quota.code]
@@ -187,36 +192,36 @@ class _Room:
                 QuotaCode=code,
             )
         except Ec2Problem as problem:
-            if error_code(problem.__cause__ or problem) not in NO_QUOTA:
+            if problem.code not in NO_QUOTA:
                 self._unknown(problem)
             return None
         return int(answer["Quota"]["Value"])
 
     def _unknown(self, problem: Ec2Problem) -> None:
-        self._notes.append(f"Whether the vCPU quota suffices isn't known: {problem.message}")
+        self._notes.append(f"It is unknown whether the vCPU quota suffices: {problem.message}")
 
-    def problem(self, quota: _Quota, wanted: int) -> Ec2Problem:
-        """What to say of a quota, which left() knows, that is too small."""
+    def problem(self, quota: _Quota, needed: int) -> Ec2Problem:
+        """The problem of a quota that is too small; left() has read it."""
         market = "spot" if quota.spot else "on-demand"
         in_use = self._in_use(quota)
         return Ec2Problem(
             QUOTA,
-            f"{wanted} more vCPUs of {market} {quota.name} instances are needed in {self._ec2.region}; found {in_use} "
-            f"in use of {self._limits[quota.code]} (quota {quota.code}), expected {in_use + wanted} or more.",
-            f"Ask for more: aws service-quotas request-service-quota-increase --region {self._ec2.region} "
-            f"--service-code ec2 --quota-code {quota.code} --desired-value {in_use + wanted}. Or ask for fewer or "
-            "smaller instances, or free others.",
+            f"{needed} more vCPUs of {market} {quota.name} instances are needed in {self._ec2.region}; found {in_use} "
+            f"in use of {self._limits[quota.code]} (quota {quota.code}), expected {in_use + needed} or more.",
+            f"Request more: aws service-quotas request-service-quota-increase --region {self._ec2.region} "
+            f"--service-code ec2 --quota-code {quota.code} --desired-value {in_use + needed}. Or use fewer or "
+            "smaller instances, or terminate others.",
         )
 
 
 def quota_of(instance_type: str) -> tuple[str, str, str] | None:
-    """The vCPU quota that counts for a type: name, code on demand, code for spot; None for one that isn't known."""
+    """The vCPU quota of a type: name, code on demand, code for spot; None for an unknown type."""
     match = re.match(r"[a-z]+", instance_type)
     return QUOTAS.get(match[0]) if match else None
 
 
 def _used(ec2: Ec2) -> dict[tuple[str, bool], int]:
-    """vCPUs in use in the region, everybody's, by (quota's code, whether spot)."""
+    """The vCPUs that the account uses in the region, by (code of the quota, whether spot)."""
     reservations = ec2.list(
         "describe_instances",
         "Reservations",
@@ -224,13 +229,12 @@ def _used(ec2: Ec2) -> dict[tuple[str, bool], int]:
         Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}],
         MaxResults=1000,
     )
-    instances = [one for reservation in reservations for one in reservation["Instances"]]
     used: dict[tuple[str, bool], int] = {}
-    for one in instances:
-        quota = quota_of(one.get("InstanceType", ""))
-        if not quota:
-            continue
-        spot = one.get("InstanceLifecycle") == "spot"
-        key = (quota[2] if spot else quota[1], spot)
-        used[key] = used.get(key, 0) + Instance.from_description(one).vcpus
+    for reservation in reservations:
+        for description in reservation["Instances"]:
+            instance = Instance.from_description(description)
+            quota = quota_of(instance.instance_type)
+            if quota:
+                key = (quota[2] if instance.spot else quota[1], instance.spot)
+                used[key] = used.get(key, 0) + instance.vcpus
     return used

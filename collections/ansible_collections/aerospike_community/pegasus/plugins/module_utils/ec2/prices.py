@@ -1,7 +1,9 @@
-"""What an instance costs by the hour, in US dollars, as somebody said who knows. Never a guess: else it is unknown.
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What an instance costs an hour, in US dollars, from a named source. Never a guess: a price without source is unknown.
 
-Who knows, in this order: the user (negotiated prices); for a spot instance the newest spot price; what this machine
-looked up within a day; AWS's Price List API; what this machine looked up before. A price says where it is from.
+The sources, in this order: the user (negotiated prices); for a spot instance the newest spot price; the cache of this
+machine for a day; AWS's Price List API; an older entry of the cache.
 
 Price List API: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
 """
@@ -15,33 +17,34 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .api import Ec2, in_parallel
 from .errors import Ec2Problem, explain
 
-# The API is served in few regions, and knows the prices of all.
+# The API exists in few regions, and has the prices of all.
 PRICE_LIST_REGION = "us-east-1"
-# Patience with it: it isn't worth more, and where no way leads to it, nothing answers. Seconds.
+# Timeouts in seconds. Short, because prices aren't essential, and without a route to the API nothing answers.
 CONNECT_SECONDS, READ_SECONDS = 3, 10
-# A price that was looked up so many days ago is asked for again.
+# After so many days, a cached price is looked up again.
 FRESH_DAYS = 1
 
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars an hour, and who says so; None when it is unknown, and then why."""
+    """US dollars an hour and the source; None if it is unknown, then `source` is the reason."""
 
     usd: float | None
     source: str
-    # The lowest that it has been since look_up's `since`, where it changes with time; None where it doesn't.
+    # The lowest price since look_up's `since`; None if the price doesn't change.
     lowest: float | None = None
 
 
 @dataclass(frozen=True, order=True)
 class Offer:
-    """What has a price: a type, on demand or as spot instance; `zone` is where a spot instance is, '' not known yet."""
+    """What has a price: a type, on demand or spot; `zone` is the zone of a spot instance, '' while it is unknown."""
 
     instance_type: str
     spot: bool = False
@@ -49,17 +52,18 @@ class Offer:
 
     @property
     def text(self) -> str:
+        """The offer in a message."""
         where = f" in {self.zone}" if self.zone else ""
         return f"{self.instance_type} (spot{where})" if self.spot else self.instance_type
 
 
-PriceList = Callable[[str], Sequence[str]]  # an instance type's products, as JSON; raises Ec2Problem
+PriceList = Callable[[str], Sequence[str]]  # the products of an instance type, as JSON; raises Ec2Problem
 
 
 def price_list(region: str, *, endpoint_url: str, access_key: str, secret_key: str) -> PriceList:
-    """The Price List API, for the on-demand prices of Linux in a region. '' leaves a setting to boto's own chain."""
+    """The Price List API for the on-demand prices of Linux in a region. '' leaves a setting to boto's defaults."""
 
-    def ask(instance_type: str) -> Sequence[str]:
+    def look_up_products(instance_type: str) -> Sequence[str]:
         import boto3
         from botocore.config import Config
 
@@ -93,11 +97,11 @@ def price_list(region: str, *, endpoint_url: str, access_key: str, secret_key: s
         products: list[str] = answer["PriceList"]
         return products
 
-    return ask
+    return look_up_products
 
 
 def hourly_price(products: Iterable[str]) -> float | None:
-    """The one on-demand price an hour that the products have; None when they have none, or several."""
+    """The on-demand price an hour of the products; None if they have none, or several."""
     found = set()
     for text in products:
         terms = json.loads(text).get("terms", {}).get("OnDemand", {})
@@ -121,23 +125,26 @@ def look_up(
 ) -> dict[Offer, Price]:
     """The price of each offer.
 
-    given: the user's own, by patterns of types; the first that matches counts, for spot instances too.
-    cache: a file where prices are kept between runs. zones: those that new spot instances may be in; empty is any.
-    since: the first moment for which something is paid, for what spot instances cost at least.
+    :param given: the user's prices by patterns of types; the first match counts, for spot instances too
+    :param cache: a file that keeps prices between runs
+    :param zones: the zones of new spot instances; empty for any
+    :param since: the start of the first instance, for the lowest price of spot instances
     """
     prices: dict[Offer, Price] = {}
     for offer in offers:
-        own = next((usd for pattern, usd in given.items() if fnmatchcase(offer.instance_type, pattern)), None)
-        if own is not None:
-            prices[offer] = Price(float(own), "as configured")
+        price = next((usd for pattern, usd in given.items() if fnmatchcase(offer.instance_type, pattern)), None)
+        if price is not None:
+            prices[offer] = Price(float(price), "as configured")
     rest = sorted(set(offers) - set(prices))
     spot = [offer for offer in rest if offer.spot]
     calls: list[Callable[[], dict[Offer, Price]]] = []
     if spot:
         calls.append(lambda: _spot_prices(ec2, spot, zones, since, now))
     if len(spot) < len(rest):
-        calls.append(lambda: _on_demand(ec2.region, [one for one in rest if not one.spot], listed, cache, now.date()))
-    for found in in_parallel(calls) if calls else ():
+        calls.append(
+            lambda: _on_demand(ec2.region, [offer for offer in rest if not offer.spot], listed, cache, now.date())
+        )
+    for found in in_parallel(calls):
         prices |= found
     return prices
 
@@ -145,35 +152,35 @@ def look_up(
 def _spot_prices(
     ec2: Ec2, offers: Sequence[Offer], zones: Collection[str], since: datetime, now: datetime
 ) -> dict[Offer, Price]:
-    """The newest spot prices: of the offer's zone, or of the zones that may be the dearest."""
+    """The newest spot prices: of the offer's zone, or of the most expensive zone that may be used."""
     try:
         history = ec2.list(
             "describe_spot_price_history",
             "SpotPriceHistory",
             "look up spot prices",
-            InstanceTypes=sorted({one.instance_type for one in offers}),
+            InstanceTypes=sorted({offer.instance_type for offer in offers}),
             ProductDescriptions=["Linux/UNIX"],
-            # EC2 begins with the price that held at this time.
+            # EC2 starts with the price that was valid at this time.
             StartTime=since,
         )
     except Ec2Problem as problem:
         return {offer: Price(None, _first_line(problem)) for offer in offers}
     prices = {}
     for offer in offers:
-        may_be = (offer.zone,) if offer.zone else zones
-        own = [
-            one
-            for one in history
-            if one["InstanceType"] == offer.instance_type and (not may_be or one["AvailabilityZone"] in may_be)
+        possible = (offer.zone,) if offer.zone else zones
+        entries = [
+            entry
+            for entry in history
+            if entry["InstanceType"] == offer.instance_type and (not possible or entry["AvailabilityZone"] in possible)
         ]
-        newest = {one["AvailabilityZone"]: one for one in sorted(own, key=lambda one: one["Timestamp"])}
-        found = [(float(one["SpotPrice"]), zone) for zone, one in newest.items()]
+        newest = {entry["AvailabilityZone"]: entry for entry in sorted(entries, key=lambda entry: entry["Timestamp"])}
+        found = [(float(entry["SpotPrice"]), zone) for zone, entry in newest.items()]
         if found:
             usd, zone = max(found)
-            lowest = min(float(one["SpotPrice"]) for one in own)
+            lowest = min(float(entry["SpotPrice"]) for entry in entries)
             prices[offer] = Price(usd, f"spot price in {zone}, {now:%Y-%m-%d %H:%M} UTC", lowest)
         else:
-            prices[offer] = Price(None, "EC2 has no spot price of it")
+            prices[offer] = Price(None, "EC2 has no spot price for it")
     return prices
 
 
@@ -182,7 +189,7 @@ def _on_demand(
 ) -> dict[Offer, Price]:
     kept = _read(cache)
 
-    def one(offer: Offer) -> Price:
+    def price_of(offer: Offer) -> Price:
         key = f"{region} {offer.instance_type}"
         usd, day = kept.get(key, (None, date.min))
         if usd is not None and (today - day).days < FRESH_DAYS:
@@ -192,35 +199,35 @@ def _on_demand(
         except Ec2Problem as problem:
             return Price(usd, f"Price List API, {day}" if usd is not None else _first_line(problem))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return Price(None, f"the Price List API answered with what isn't a price list: {error}")
+            return Price(None, f"the Price List API returned no valid price list: {error}")
         if fresh is None:
-            return Price(None, f"the Price List API has no single price of it in {region}")
+            return Price(None, f"the Price List API has no single price for it in {region}")
         kept[key] = (fresh, today)
         return Price(fresh, f"Price List API, {today}")
 
     before = dict(kept)
-    prices = dict(zip(offers, in_parallel([lambda offer=offer: one(offer) for offer in offers]), strict=True))
+    prices = dict(zip(offers, in_parallel([partial(price_of, offer) for offer in offers]), strict=True))
     if kept != before:
         _write(cache, kept)
     return prices
 
 
 def _first_line(problem: Ec2Problem) -> str:
-    """An answer that isn't from AWS may be a whole page."""
+    """The first line of the message: an answer that isn't from AWS may be a long page."""
     return problem.message.strip().splitlines()[0][:200]
 
 
 def _read(cache: Path | None) -> dict[str, tuple[float | None, date]]:
-    """What was kept; nothing of a file that isn't there or isn't ours."""
+    """The cached prices; nothing from a file that is missing or invalid."""
     try:
         content: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
-        return {key: (float(one["usd"]), date.fromisoformat(one["date"])) for key, one in content.items()}
+        return {key: (float(item["usd"]), date.fromisoformat(item["date"])) for key, item in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def _write(cache: Path | None, kept: Mapping[str, tuple[float | None, date]]) -> None:
-    """Keep the prices. A cache that can't be written is no failure."""
+    """Write the cache. It isn't an error if it can't be written."""
     if cache is None:
         return
     text = json.dumps({key: {"usd": usd, "date": str(day)} for key, (usd, day) in sorted(kept.items())}, indent=1)

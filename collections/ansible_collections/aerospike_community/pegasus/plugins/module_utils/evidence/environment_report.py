@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import format_time, parse_time
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import format_time, parse_time
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.rules import EXPIRY_WARNING_SECONDS
 
 # Clients and servers are measured one after the other, so their windows differ. A lost load differs by far more.

@@ -8,10 +8,8 @@ import time
 from collections import Counter
 
 import pytest
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import api as ec2_api
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import keys as ec2_keys
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
-from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_environment
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import diff, ingress, keys
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
 from botocore.exceptions import ClientError
 
 pytestmark = pytest.mark.slow  # whole launches in moto, half a second each
@@ -32,7 +30,7 @@ def servers(count, **changed):
 def live(ec2):
     """Name -> description of every instance that isn't gone."""
     return {
-        ec2_plan.Instance.from_description(one).name or one["InstanceId"]: one
+        Instance.from_description(one).name or one["InstanceId"]: one
         for reservation in ec2.describe_instances()["Reservations"]
         for one in reservation["Instances"]
         if one["State"]["Name"] not in ("shutting-down", "terminated")
@@ -83,7 +81,7 @@ def test_the_first_run_makes_everything(ec2, run, tmp_path):
         assert tags["pegasus:environment"] == "Bench"
         assert tags["pegasus:owner"] == "me"
         assert tags["team"] == "a"
-        assert name == f"{tags['Name']}-{ec2_plan.Instance.from_description(one).index}"
+        assert name == f"{tags['Name']}-{Instance.from_description(one).index}"
         attribute = ec2.describe_instance_attribute(
             InstanceId=one["InstanceId"], Attribute="instanceInitiatedShutdownBehavior"
         )
@@ -101,7 +99,7 @@ def test_the_first_run_makes_everything(ec2, run, tmp_path):
     assert private.stat().st_mode & 0o777 == 0o600
     assert private.parent.stat().st_mode & 0o777 == 0o700
     (key,) = ec2.describe_key_pairs(IncludePublicKey=True)["KeyPairs"]
-    assert ec2_keys.normal_key(key["PublicKey"]) == ec2_keys.public_key_of(private)
+    assert keys.normalize_key(key["PublicKey"]) == keys.public_key_of(private)
     (group,) = ec2.describe_security_groups(GroupNames=["pegasus-Bench"])["SecurityGroups"]
     assert tags_of(group)["pegasus:environment"] == "Bench"
     ports = {(one.get("FromPort"), *(r["CidrIp"] for r in one["IpRanges"])) for one in group["IpPermissions"]}
@@ -155,7 +153,7 @@ def test_more_nodes_than_asked_are_kept(ec2, run):
     run()
     result = run(groups=servers(2))
     assert (result["changed"], result["launched"], result["terminated"]) == (False, [], [])
-    assert "Bench (server) keeps its 3 nodes, although 2 were asked for" in result["notes"][0]
+    assert "Bench (server) keeps its 3 nodes, although 2 are configured" in result["notes"][0]
     assert len(live(ec2)) == 5
 
 
@@ -216,12 +214,12 @@ def test_ingress_is_reconciled(ec2, run):
 
 
 def test_without_networks_the_own_address_is_allowed(ec2, run, monkeypatch):
-    monkeypatch.setattr(ec2_environment.ec2_lifecycle, "own_address", lambda: "192.0.2.9/32")
+    monkeypatch.setattr(diff, "own_address", lambda: "192.0.2.9/32")
     assert "allow port 22 from 192.0.2.9/32" in run(allowed_cidrs=[])["changes"]
 
 
 def test_an_unknown_own_address_names_the_setting(ec2, run, monkeypatch):
-    monkeypatch.setattr(ec2_api, "ADDRESS_SERVICE", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(ingress, "ADDRESS_SERVICE", f"http://127.0.0.1:{free_port()}")
     result = run(allowed_cidrs=[])
     assert result["error_class"] == "endpoint"
     assert "ec2_provision_allowed_cidrs" in result["next_step"]
@@ -279,7 +277,7 @@ def test_one_group_without_capacity_takes_the_others_back(ec2, run, inject):
     result = run()
     assert result["error_class"] == "capacity"
     assert "launch 1 x c6i.large as BenchClient-1" in result["msg"]
-    assert "The 3 instances that this run had launched beside were terminated again" in result["msg"]
+    assert "The 3 other instances that this run had launched were terminated" in result["msg"]
     assert "ec2_provision_subnet_ids" in result["next_step"]
     assert sorted(live(ec2)) == ["Bench-1"]
     full = False
@@ -403,7 +401,7 @@ def test_a_second_machine_is_told_which_file_it_lacks(ec2, run, tmp_path):
 def test_another_key_is_refused(ec2, run, tmp_path):
     run()
     elsewhere = tmp_path / "other" / "id_ed25519"
-    ec2_keys.make_key(elsewhere, "another")
+    keys.create_key(elsewhere, "another")
     result = run(private_key_file=str(elsewhere))
     assert result["error_class"] == "configuration"
     assert f"{elsewhere} is another key" in result["msg"]
@@ -514,7 +512,7 @@ def test_absent_takes_interfaces_and_placement_groups_of_ours_alone(ec2, run):
     interfaces = {one["NetworkInterfaceId"] for one in ec2.describe_network_interfaces()["NetworkInterfaces"]}
     assert theirs in interfaces and ident not in interfaces
     assert [one["GroupName"] for one in ec2.describe_placement_groups()["PlacementGroups"]] == ["theirs"]
-    assert result["proof"].startswith("looked again: in us-east-1 no instance,")
+    assert result["proof"].startswith("verified: no instance,")
     assert run(state="absent")["changed"] is False
 
 
@@ -569,7 +567,7 @@ def test_what_is_there_after_all_is_told(ec2, run, inject):
 def test_the_list_of_a_removal_comes_with_its_question(ec2, run):
     run()
     planned = run(check=True, state="absent")
-    assert planned["question"] == "Destroy these 7 parts of Bench in us-east-1?"
+    assert planned["question"] == "Destroy these 7 resources of Bench in us-east-1?"
     assert planned["message"] == planned["changes"]
     assert len(live(ec2)) == 5
     assert run(state="absent")["question"] == ""

@@ -93,12 +93,12 @@ def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path)
 
     done, _ = play(**here)
     assert done.returncode != 0
-    assert "Nothing was launched, because 12.00 USD an hour are above the limit of 10.00" in done.stdout
+    assert "Nothing was launched, because 12.00 USD an hour is above the limit of 10.00" in done.stdout
     assert not (tmp_path / "state").exists()
 
     done, result = play(**here, ec2_provision_approved=True)
     recap(done, 1)
-    assert "together 12.00 USD an hour, 288.00 USD until the expiry in 1d" in done.stdout
+    assert "total 12.00 USD an hour, 288.00 USD until the expiry in 1d" in done.stdout
     names = ["Bench-1", "Bench-2", "BenchClient-1", "BenchGrafana-1"]
     assert [one["name"] for one in result["launched"]] == names
     assert all(one["private_ip"].startswith("172.31.") for one in result["instances"])
@@ -117,7 +117,7 @@ def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path)
     done, result = play(**here, ec2_provision_state="absent")
     recap(done, 1)
     assert sorted(one["name"] for one in result["terminated"]) == names
-    assert "looked again: in us-east-1 no instance" in done.stdout
+    assert "verified: no instance" in done.stdout
     done, result = play(**here, ec2_provision_state="absent")
     recap(done, 0)
 
@@ -127,14 +127,14 @@ def test_nobody_is_asked_before_all_checks_have_passed(endpoint, play, tmp_path)
     answer = tmp_path / "yes"
     here = {"ec2_provision_endpoint_url": endpoint, "ec2_provision_prices": {"*": 3}, "pegasus_cluster_name": "Asking"}
     done, _ = play(**here, ec2_provision_answer_file=str(answer), ec2_provision_image_name="none")
-    assert "is named none" in done.stdout and "Wait for the answer" not in done.stdout
+    assert "is named none" in done.stdout and "Wait for the confirmation" not in done.stdout
     # Without anybody to ask, that is told with the rest.
     done, _ = play(**here, ec2_provision_image_name="none")
-    assert "is named none" in done.stdout and "12.00 USD an hour are above the limit of 10.00" in done.stdout
+    assert "is named none" in done.stdout and "12.00 USD an hour is above the limit of 10.00" in done.stdout
     answer.touch()
     done, result = play("-v", **here, ec2_provision_answer_file=str(answer))
     recap(done, 1)
-    _, _, checked = done.stdout.partition("See what stands against it")
+    _, _, checked = done.stdout.partition("Check what prevents the change")
     assert '"question": "Launch, although 12.00 USD' in checked.partition("TASK")[0]
     assert len(result["launched"]) == 4
     play(**here, ec2_provision_state="absent")
@@ -146,7 +146,7 @@ def test_a_wrong_type_is_refused_before_any_call(play):
     done, _ = play(pegasus_cluster_nodes="many", ec2_provision_secret_key=secret)
     assert done.returncode != 0
     assert "pegasus_cluster_nodes" in done.stdout
-    assert "Bring the environment" not in done.stdout
+    assert "Create, complete or remove the environment" not in done.stdout
     assert secret not in done.stdout + done.stderr
 
 

@@ -19,7 +19,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.file import ConfigFile
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.report import Places, Report
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import TAG_FIXED, Instance
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import TAG_FIXED
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import parse_partitions
 from hypothesis import given, settings
 from hypothesis import strategies as st

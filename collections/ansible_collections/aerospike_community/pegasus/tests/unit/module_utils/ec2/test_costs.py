@@ -12,9 +12,17 @@ import botocore.client
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import costs as ec2_costs
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import prices as ec2_prices
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.prices import Offer, Price
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import (
+    TAG_ENVIRONMENT,
+    TAG_EXPIRES,
+    TAG_INDEX,
+    TAG_KIND,
+    TAG_NAME,
+    format_time,
+)
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_cost
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
@@ -120,13 +128,13 @@ def run(tmp_path, capsys):
 
 
 def launch(ec2, index, instance_type="r6gd.8xlarge", kind="server", hours=24.0):
-    end = ec2_plan.format_time(datetime.now(UTC) + timedelta(hours=hours)) if hours else "never"
+    end = format_time(datetime.now(UTC) + timedelta(hours=hours)) if hours else "never"
     tags = {
-        ec2_plan.TAG_ENVIRONMENT: "Bench",
-        ec2_plan.TAG_KIND: kind,
-        ec2_plan.TAG_INDEX: str(index),
-        ec2_plan.TAG_NAME: f"Bench-{index}",
-        ec2_plan.TAG_EXPIRES: end,
+        TAG_ENVIRONMENT: "Bench",
+        TAG_KIND: kind,
+        TAG_INDEX: str(index),
+        TAG_NAME: f"Bench-{index}",
+        TAG_EXPIRES: end,
     }
     answer = ec2.run_instances(
         ImageId="ami-amd64", MinCount=1, MaxCount=1, InstanceType=instance_type,
@@ -151,28 +159,28 @@ def test_a_launch_says_what_how_many_and_for_how_much(world, run):
         f"launch 3 x r6gd.8xlarge as Bench-1 to Bench-3 (server): 5.53 USD an hour, 1.84 each {source}",
         f"launch 1 x c6i.4xlarge as BenchClient-1 (client): 0.68 USD an hour {source}",
         f"launch 1 x t3.xlarge as BenchGrafana-1 (monitor): 0.17 USD an hour {source}",
-        f"together 6.38 USD an hour, 153.02 USD until the expiry in 1d ({ec2_costs.BESIDE})",
+        f"total 6.38 USD an hour, 153.02 USD until the expiry in 1d ({ec2_costs.INSTANCES_ONLY})",
     ]
-    assert result["question"] == "" and result["changed"] is False
+    assert result["confirmation"] == "" and result["changed"] is False
     assert sorted(world.asked) == sorted(LISTED)
 
 
 def test_a_life_without_end_has_no_sum(world, run):
-    assert "together 6.38 USD an hour, without end" in run(expiry="0")["message"][-1]
+    assert "total 6.38 USD an hour, no expiry" in run(expiry="0")["message"][-1]
 
 
 def test_above_the_limit_it_refuses_asks_or_goes_on(world, run):
     refused = run(limit=6)
     assert refused["failed"] is True and refused["error_class"] == "usage"
-    assert "Nothing was launched, because 6.38 USD an hour are above the limit of 6.00" in refused["msg"]
+    assert "Nothing was launched, because 6.38 USD an hour is above the limit of 6.00" in refused["msg"]
     assert "launch 3 x r6gd.8xlarge as Bench-1 to Bench-3" in refused["msg"]
     assert "--yes" in refused["next_step"] and "ec2_provision_approved=true" in refused["next_step"]
     asked = run(limit=6, ask=True)
-    assert asked["question"].startswith("Launch, although 6.38 USD an hour are above the limit of 6.00")
-    assert run(limit=6, approved=True)["question"] == ""
-    assert run(limit=6.4)["question"] == ""
+    assert asked["confirmation"].startswith("Launch, although 6.38 USD an hour is above the limit of 6.00")
+    assert run(limit=6, approved=True)["confirmation"] == ""
+    assert run(limit=6.4)["confirmation"] == ""
     dry = run(limit=6, check=True)
-    assert dry["message"][-1].startswith("a question would be asked: 6.38 USD an hour are above")
+    assert dry["message"][-1].startswith("this launch needs confirmation: 6.38 USD an hour is above")
 
 
 def test_the_limit_is_for_the_whole_environment(world, run):
@@ -182,8 +190,8 @@ def test_the_limit_is_for_the_whole_environment(world, run):
     servers = [GROUPS[0]]
     result = run(groups=servers, limit=5, ask=True)
     assert "launch 1 x r6gd.8xlarge as Bench-3 (server): 1.84 USD an hour" in result["message"][0]
-    assert result["message"][-1] == "with the 2 that run, the environment is at 5.53 USD an hour"
-    assert "5.53 USD an hour are above the limit of 5.00" in result["question"]
+    assert result["message"][-1] == "with the 2 running instances, the environment costs 5.53 USD an hour"
+    assert "5.53 USD an hour is above the limit of 5.00" in result["confirmation"]
     launch(world.ec2, 3)
     assert (run(groups=servers, limit=5)["message"], run(groups=servers, limit=5).get("failed")) == ([], None)
 
@@ -191,9 +199,9 @@ def test_the_limit_is_for_the_whole_environment(world, run):
 def test_what_is_started_again_costs_too(world, run):
     world.ec2.stop_instances(InstanceIds=[launch(world.ec2, 1, hours=2)])
     result = run(groups=[GROUPS[0] | {"nodes": 1}], limit=1, ask=True)
-    assert result["message"][0].startswith("start Bench-1 again (r6gd.8xlarge): 1.84 USD an hour")
-    assert "together 1.84 USD an hour, 3.69 USD until the expiry (" in result["message"][1]
-    assert result["question"]
+    assert result["message"][0].startswith("start Bench-1 (r6gd.8xlarge): 1.84 USD an hour")
+    assert "total 1.84 USD an hour, 3.69 USD until the expiry (" in result["message"][1]
+    assert result["confirmation"]
     # Nodes that are added leave a stopped one as it is.
     added = run(groups=[GROUPS[0] | {"nodes": 1, "add": 1}], approved=True)
     assert [line.split(":")[0] for line in added["message"][:1]] == ["launch 1 x r6gd.8xlarge as Bench-2 (server)"]
@@ -214,17 +222,17 @@ def test_a_price_that_nobody_tells_is_unknown_and_never_a_guess(world, run, erro
     world.error = error
     result = run(ask=True, limit=1000)
     assert "price unknown (" in result["message"][0] and reason in result["message"][0]
-    assert "together unknown USD an hour" in result["message"][3]
-    assert "the price of c6i.4xlarge, r6gd.8xlarge, t3.xlarge is unknown" in result["question"]
+    assert "total unknown USD an hour" in result["message"][3]
+    assert "the price of c6i.4xlarge, r6gd.8xlarge, t3.xlarge is unknown" in result["confirmation"]
     assert result["cost"]["per_hour"] == 0 and run(limit=1000)["failed"] is True
 
 
 def test_one_unknown_price_leaves_a_least_sum(world, run):
     del world.listed["t3.xlarge"]
     result = run(ask=True)
-    assert "price unknown (the Price List API has no single price of it in us-east-1)" in result["message"][2]
-    assert result["message"][3].startswith("together at least 6.21 USD an hour, at least 149.03 USD until the expiry")
-    assert "the price of t3.xlarge is unknown" in result["question"]
+    assert "price unknown (the Price List API has no single price for it in us-east-1)" in result["message"][2]
+    assert result["message"][3].startswith("total at least 6.21 USD an hour, at least 149.03 USD until the expiry")
+    assert "the price of t3.xlarge is unknown" in result["confirmation"]
     world.listed["t3.xlarge"] = [0.1, 0.2]
     assert "no single price" in run(ask=True)["message"][2]
 
@@ -253,7 +261,7 @@ def test_configured_prices_come_first_and_nobody_is_asked(world, run):
     assert result["message"][0] == ("launch 3 x r6gd.8xlarge as Bench-1 to Bench-3 (server): free (as configured)")
     assert "0.0100 USD an hour" in result["message"][2] and world.asked == []
     result = run(prices={"*": 0}, limit=0)
-    assert result["message"][-1] == "it costs nothing" and result["question"] == ""
+    assert result["message"][-1] == "no cost" and result["confirmation"] == ""
     assert run(prices={"*": "much"})["error_class"] == "configuration"
 
 
@@ -270,9 +278,9 @@ def test_spot_prices_are_the_dearest_of_the_zones_that_may_be(world, run):
     spot = [GROUPS[0] | {"spot": "True"}]
     result = run(groups=spot, zones=[f"{REGION}a", f"{REGION}b"])
     assert "2.10 USD an hour, 0.70 each (spot price in us-east-1b, " in result["message"][0]
-    assert "; 5.53 where it has to be on demand)" in result["message"][0]
+    assert "; 5.53 if launched on demand)" in result["message"][0]
     world.spot = []
-    assert "price unknown (EC2 has no spot price of it)" in run(groups=spot, ask=True)["message"][0]
+    assert "price unknown (EC2 has no spot price for it)" in run(groups=spot, ask=True)["message"][0]
 
 
 def test_the_limit_holds_also_where_there_are_no_spot_instances(world, run):
@@ -280,15 +288,13 @@ def test_the_limit_holds_also_where_there_are_no_spot_instances(world, run):
     world.spot = [spot_price("a", "0.50")]
     spot = [GROUPS[0] | {"spot": "True"}]
     asked = run(groups=spot, limit=5, ask=True)
-    assert "together 1.50 USD an hour" in asked["message"][1]
-    assert (
-        "5.53 USD an hour, which it comes to without spot instances, are above the limit of 5.00" in asked["question"]
-    )
+    assert "total 1.50 USD an hour" in asked["message"][1]
+    assert "5.53 USD an hour without spot instances is above the limit of 5.00" in asked["confirmation"]
     assert run(groups=spot, limit=5)["failed"] is True
-    assert "1.50 USD an hour are above the limit of 1.00" in run(groups=spot, limit=1, ask=True)["question"]
-    assert run(groups=spot, limit=5.6)["question"] == ""
+    assert "1.50 USD an hour is above the limit of 1.00" in run(groups=spot, limit=1, ask=True)["confirmation"]
+    assert run(groups=spot, limit=5.6)["confirmation"] == ""
     del world.listed["r6gd.8xlarge"]
-    assert "price of r6gd.8xlarge is unknown" in run(groups=spot, limit=6, ask=True, cache=None)["question"]
+    assert "price of r6gd.8xlarge is unknown" in run(groups=spot, limit=6, ask=True, cache=None)["confirmation"]
 
 
 # --- what an environment costs ----------------------------------------------------------------------------------------
@@ -308,10 +314,10 @@ def test_an_environment_says_what_it_has_cost(world, run):
 def test_a_spot_instance_has_cost_the_least_of_its_own_zone(world, run, monkeypatch):
     """The price that holds now may be a new one, and another zone's is none of its business."""
     launch(world.ec2, 1)
-    described = ec2_plan.Instance.from_description
+    described = Instance.from_description
     started = datetime.now(UTC) - timedelta(hours=10)
     monkeypatch.setattr(
-        ec2_plan.Instance,
+        Instance,
         "from_description",
         lambda found: replace(described(found), spot=True, zone=f"{REGION}a", launch_time=started),
     )
@@ -320,7 +326,7 @@ def test_a_spot_instance_has_cost_the_least_of_its_own_zone(world, run, monkeypa
     assert cost["per_hour"] == 0.6 and cost["spent"] == pytest.approx(4.0, abs=0.01)
     assert world.spot_since == started
     del world.spot[:2]
-    assert run(groups=[])["cost"]["unknown"] == ["r6gd.8xlarge (spot in us-east-1a): EC2 has no spot price of it"]
+    assert run(groups=[])["cost"]["unknown"] == ["r6gd.8xlarge (spot in us-east-1a): EC2 has no spot price for it"]
 
 
 def test_what_was_stopped_or_ended_cost_until_then(world, run):
@@ -329,7 +335,7 @@ def test_what_was_stopped_or_ended_cost_until_then(world, run):
     world.ec2.stop_instances(InstanceIds=[stopped])
     world.ec2.terminate_instances(InstanceIds=[ended])
     found = {
-        one["InstanceId"]: ec2_plan.Instance.from_description(one)
+        one["InstanceId"]: Instance.from_description(one)
         for reservation in world.ec2.describe_instances()["Reservations"]
         for one in reservation["Instances"]
     }
@@ -339,7 +345,7 @@ def test_what_was_stopped_or_ended_cost_until_then(world, run):
     prices = {Offer(name): Price(usd, "as configured") for name, usd in LISTED.items()}
     account = ec2_costs.account(long_ago, prices, now + timedelta(hours=5))
     assert account["spent"] == pytest.approx(10 * (1.8432 + 0.1664)) and account["per_hour"] == 0
-    assert account["text"].startswith("at least 20.10 USD so far, nothing runs (")
+    assert account["text"].startswith("at least 20.10 USD so far, nothing is running (")
     run(groups=[])
     assert sorted(world.asked) == ["r6gd.8xlarge", "t3.xlarge"]
 
@@ -355,7 +361,7 @@ def test_what_was_stopped_or_ended_cost_until_then(world, run):
 )
 def test_when_an_instance_stopped_is_what_ec2_says(reason, since):
     described = {"InstanceId": "i-1", "State": {"Name": "terminated"}, "StateTransitionReason": reason}
-    found = ec2_plan.Instance.from_description(described)
+    found = Instance.from_description(described)
     assert found.stop_time == since
     # Nobody knows what it cost: nothing is added to a sum that says "at least".
     paid = replace(found, instance_type="a.large", launch_time=NOW - timedelta(hours=1))
@@ -363,10 +369,10 @@ def test_when_an_instance_stopped_is_what_ec2_says(reason, since):
 
 
 def one(hours_ago, instance_type="a.large", state="running", expires="2026-11-25T14:00:00Z", stopped_ago=None):
-    return ec2_plan.Instance(
+    return Instance(
         id="i-1", kind="server", state=state, instance_type=instance_type, launch_time=NOW - timedelta(hours=hours_ago),
         stop_time=None if stopped_ago is None else NOW - timedelta(hours=stopped_ago),
-        tags={ec2_plan.TAG_EXPIRES: expires},
+        tags={TAG_EXPIRES: expires},
     )  # fmt: skip
 
 
@@ -383,11 +389,11 @@ def test_the_account_counts_from_each_start():
 def test_the_account_of_what_never_ends_or_has_no_price():
     account = ec2_costs.account([one(3, expires="never"), one(1, "b.large")], PRICES, NOW)
     assert account["until_expiry"] is None and account["unknown"] == ["b.large: AccessDenied"]
-    assert account["text"].startswith("at least 6.00 USD so far, at least 2.00 USD an hour, without end")
+    assert account["text"].startswith("at least 6.00 USD so far, at least 2.00 USD an hour, no expiry")
     # A setup that died before it set the tags: a timer ends them.
     untagged = ec2_costs.account([one(3), one(3, expires="")], PRICES, NOW)
-    assert untagged["until_expiry"] is None and "until an end that no tag tells" in untagged["text"]
-    assert ec2_costs.account([one(1, "b.large")], PRICES, NOW)["text"] == "unknown: no price is known"
+    assert untagged["until_expiry"] is None and "unknown expiry (setup sets the tag)" in untagged["text"]
+    assert ec2_costs.account([one(1, "b.large")], PRICES, NOW)["text"] == "unknown: no known price"
     # Past its end, but it runs: nothing is subtracted.
     assert ec2_costs.account([one(3, expires="2026-11-25T11:00:00Z")], PRICES, NOW)["until_expiry"] == 0
 

@@ -10,8 +10,16 @@ import botocore.client
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import expiry
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.launch import user_data
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.request import user_data
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import (
+    TAG_ENVIRONMENT,
+    TAG_EXPIRES,
+    TAG_INDEX,
+    TAG_KIND,
+    TAG_NAME,
+    format_time,
+    parse_time,
+)
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_expiry, ec2_node, ec2_reap
 from botocore.exceptions import ClientError
 
@@ -40,13 +48,13 @@ def run(tmp_path, capsys):
 
 def launch(ec2, index, kind="server", environment="Bench", expires="never"):
     tags = {
-        ec2_plan.TAG_ENVIRONMENT: environment,
-        ec2_plan.TAG_KIND: kind,
-        ec2_plan.TAG_INDEX: str(index),
-        ec2_plan.TAG_NAME: f"{environment}-{index}",
+        TAG_ENVIRONMENT: environment,
+        TAG_KIND: kind,
+        TAG_INDEX: str(index),
+        TAG_NAME: f"{environment}-{index}",
     }
     if expires is not None:
-        tags[ec2_plan.TAG_EXPIRES] = expires
+        tags[TAG_EXPIRES] = expires
     answer = ec2.run_instances(
         ImageId="ami-amd64", MinCount=1, MaxCount=1, InstanceType="i4i.large",
         TagSpecifications=[
@@ -60,7 +68,7 @@ def states(ec2):
     return {
         {tag["Key"]: tag["Value"] for tag in one["Tags"]}["Name"]: (
             one["State"]["Name"],
-            {tag["Key"]: tag["Value"] for tag in one["Tags"]}.get(ec2_plan.TAG_EXPIRES),
+            {tag["Key"]: tag["Value"] for tag in one["Tags"]}.get(TAG_EXPIRES),
         )
         for reservation in ec2.describe_instances()["Reservations"]
         for one in reservation["Instances"]
@@ -92,14 +100,14 @@ def test_a_terminated_node_is_named_as_that(ec2, run):
     result = run(ec2_node, indexes=[2])
     assert result["failed"] is True and "is terminated; expected a node that exists" in result["msg"]
     result = run(ec2_node, indexes=[2], expect="any")
-    assert "is terminated already; nothing was done" in result["message"][0]
+    assert "is already terminated: nothing to do" in result["message"][0]
 
 
 def test_a_node_whose_instance_is_stopped_is_skipped_or_refused(ec2, run):
     ec2.stop_instances(InstanceIds=[launch(ec2, 1)])
     assert "Bench-1 is skipped: its instance is stopped" in run(ec2_node, indexes=[1])["message"][0]
     result = run(ec2_node, indexes=[1], expect="running")
-    assert result["failed"] is True and "the instance of Bench-1 is stopped; expected it to run" in result["msg"]
+    assert result["failed"] is True and "the instance of Bench-1 is stopped; expected it to be running" in result["msg"]
 
 
 def test_one_node_is_taken_and_the_second_time_nothing_is_done(ec2, run):
@@ -110,7 +118,7 @@ def test_one_node_is_taken_and_the_second_time_nothing_is_done(ec2, run):
     assert run(ec2_node, indexes=[2], state="terminated")["changed"] is True
     assert [states(ec2)[f"Bench-{index}"][0] for index in (1, 2, 3)] == ["running", "terminated", "running"]
     again = run(ec2_node, indexes=[2], state="terminated")
-    assert again["changed"] is False and "already; nothing was done" in again["message"][0]
+    assert again["changed"] is False and "already terminated: nothing to do" in again["message"][0]
 
 
 def test_a_live_node_counts_before_one_that_ended_with_its_index(ec2, run):
@@ -125,20 +133,20 @@ def test_extending_moves_the_tag_from_now(ec2, run, duration, seconds):
     ec2.stop_instances(InstanceIds=[launch(ec2, 2, expires="2020-01-01T00:00:00Z")])
     launch(ec2, 1, environment="Other", expires="2020-01-01T00:00:00Z")
     result = run(ec2_expiry, duration=duration)
-    end = ec2_plan.parse_time(result["expires"])
+    end = parse_time(result["expires"])
     assert abs((end - datetime.now(UTC)).total_seconds() - seconds) < 30
     found = states(ec2)
     assert found["Bench-1"][1] == result["expires"]
     assert found["Bench-2"][1] == found["Other-1"][1] == "2020-01-01T00:00:00Z"
     # setup wouldn't start it.
-    assert "Bench-2 is stopped: skipped, its life ended at 2020-01-01T00:00:00Z (reap takes it)" in result["message"]
+    assert "Bench-2 is stopped: skipped, expired at 2020-01-01T00:00:00Z (reap terminates it)" in result["message"]
     assert result["instances"] == ["Bench-1"]
 
 
 def test_a_stopped_node_before_its_end_is_started_first(ec2, run):
     ec2.stop_instances(InstanceIds=[launch(ec2, 1, expires="2130-01-01T00:00:00Z")])
     (line,) = run(ec2_expiry, duration="4h")["message"]
-    assert line.endswith("its life still ends at 2130-01-01T00:00:00Z (start it with setup, then extend again)")
+    assert line.endswith("still expires at 2130-01-01T00:00:00Z (start it with setup, then extend again)")
 
 
 def test_one_group_alone_is_extended(ec2, run):
@@ -167,8 +175,8 @@ def test_what_is_no_length_of_time_is_refused(ec2, run):
 
 
 def test_reaping_takes_what_is_past_its_end_and_nothing_else(ec2, run):
-    past = ec2_plan.format_time(datetime.now(UTC) - timedelta(hours=2))
-    future = ec2_plan.format_time(datetime.now(UTC) + timedelta(hours=2))
+    past = format_time(datetime.now(UTC) - timedelta(hours=2))
+    future = format_time(datetime.now(UTC) + timedelta(hours=2))
     launch(ec2, 1, expires=past)
     launch(ec2, 2, expires=future)
     launch(ec2, 3, expires="tomorrow")
@@ -192,7 +200,7 @@ def test_reaping_takes_what_is_past_its_end_and_nothing_else(ec2, run):
 
 
 def test_what_is_protected_is_reported_and_kept(ec2, run):
-    past = ec2_plan.format_time(datetime.now(UTC) - timedelta(hours=2))
+    past = format_time(datetime.now(UTC) - timedelta(hours=2))
     launch(ec2, 1, expires=past)
     ident = launch(ec2, 2, expires=past)
     ec2.modify_instance_attribute(InstanceId=ident, DisableApiTermination={"Value": True})
@@ -206,7 +214,7 @@ def test_what_is_protected_is_reported_and_kept(ec2, run):
 
 
 def test_every_region_is_swept(ec2, run, monkeypatch):
-    past = ec2_plan.format_time(datetime.now(UTC) - timedelta(hours=2))
+    past = format_time(datetime.now(UTC) - timedelta(hours=2))
     elsewhere = boto3.client("ec2", region_name="eu-west-1")
     launch(ec2, 1, expires=past)
     launch(elsewhere, 1, environment="Other", expires=past)
@@ -232,7 +240,7 @@ def test_every_region_is_swept(ec2, run, monkeypatch):
     }
     assert states(ec2)["Bench-1"][0] == states(elsewhere)["Other-1"][0] == "terminated"
     assert any(line.startswith("eu-west-1: terminate Other-1") for line in result["message"])
-    assert "did not look at ap-south-1" in result["unseen"][0] and "a policy says no" in result["unseen"][0]
+    assert "did not check ap-south-1" in result["denied"][0] and "a policy says no" in result["denied"][0]
 
     launch(elsewhere, 2, environment="Other", expires=past)
     refuse["us-west-2"] = "InternalError"
@@ -244,7 +252,7 @@ def test_every_region_is_swept(ec2, run, monkeypatch):
 @pytest.mark.parametrize("operation", ["DescribeInstanceAttribute", "TerminateInstances", "DescribeInstances"])
 def test_what_may_not_be_taken_is_a_failure_and_no_region_that_is_closed(ec2, run, monkeypatch, operation):
     """It runs on although its end is over. So does all, where the account may look nowhere."""
-    launch(ec2, 1, expires=ec2_plan.format_time(datetime.now(UTC) - timedelta(hours=2)))
+    launch(ec2, 1, expires=format_time(datetime.now(UTC) - timedelta(hours=2)))
     real = botocore.client.BaseClient._make_api_call
 
     def in_the_way(self, name, parameters):

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 
 import boto3
 import pytest
-import yaml
-from ansible import constants
-from ansible.errors import AnsibleParserError
-from ansible.inventory.data import InventoryData
 from ansible.module_utils.testing import patch_module_args
-from ansible.parsing.dataloader import DataLoader
-from ansible_collections.aerospike_community.pegasus.plugins.inventory import ec2 as inventory_ec2
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import api as ec2_api
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import keys as ec2_keys
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import lifecycle as ec2_lifecycle
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import plan as ec2_plan
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import preflight as ec2_preflight
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import ingress, keys, preflight
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import Launch
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.spec import Group
 from ansible_collections.aerospike_community.pegasus.plugins.modules import ec2_ingress
 from botocore.exceptions import ClientError
 
@@ -27,7 +19,6 @@ pytestmark = pytest.mark.slow  # whole launches in moto, half a second each
 
 REGION = "us-east-1"
 ZONES = [f"{REGION}{letter}" for letter in "abc"]
-NAME = inventory_ec2.InventoryModule.NAME
 SERVERS = {"kind": "server", "name": "Bench", "nodes": 3, "instance_type": "i4i.large"}
 CLIENTS = {"kind": "client", "name": "BenchClient", "nodes": 1, "instance_type": "c6i.large"}
 MONITOR = {"kind": "monitor", "name": "BenchGrafana", "nodes": 1, "instance_type": "t3.medium"}
@@ -40,7 +31,7 @@ def refuse(code):
 def live(ec2):
     """Every instance that isn't gone, by index."""
     found = [
-        ec2_plan.Instance.from_description(one)
+        Instance.from_description(one)
         for reservation in ec2.describe_instances()["Reservations"]
         for one in reservation["Instances"]
     ]
@@ -116,8 +107,8 @@ def test_a_full_zone_is_left_for_the_next(ec2, run, inject):
     assert {one["zone"] for one in result["instances"]} == {ZONES[2]}
     assert len(result["instances"]) == len(live(ec2)) == 5
     (note,) = result["notes"]
-    assert f"{ZONES[1]} has no room" in note and "1 x c6i.large" in note and f"Trying {ZONES[2]} instead" in note
-    assert "The 4 instances that this run had launched beside were terminated again" in note
+    assert f"{ZONES[1]} has no capacity" in note and "1 x c6i.large" in note and f"Trying {ZONES[2]} instead" in note
+    assert "The 4 other instances that this run had launched were terminated" in note
     assert run()["changed"] is False
 
 
@@ -148,7 +139,7 @@ def test_nodes_that_exist_keep_their_zone_even_if_it_is_full(ec2, run, inject):
     inject("RunInstances", full(zone))
     result = run(groups=[SERVERS | {"nodes": 5}, CLIENTS, MONITOR])
     assert result["error_class"] == "capacity"
-    assert "New nodes join those that exist in their zones" in result["next_step"]
+    assert "New nodes are launched in the zones of the nodes that exist" in result["next_step"]
     assert len(live(ec2)) == 5
     # What is advised works: a subnet in another zone.
     other = next(one for one in ec2.describe_subnets()["Subnets"] if one["AvailabilityZone"] != zone)
@@ -201,7 +192,7 @@ def test_the_first_spot_instance_of_an_account_says_what_it_needs(ec2, run, inje
     inject("RunInstances", refused)
     result = run(groups=[SERVERS | {"spot": True}, CLIENTS, MONITOR])
     assert result["error_class"] == "permission"
-    assert "aws iam create-service-linked-kind --aws-service-name spot.amazonaws.com" in result["next_step"]
+    assert "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com" in result["next_step"]
     assert live(ec2) == []
 
 
@@ -221,7 +212,7 @@ def test_a_placement_group_comes_and_goes_with_the_environment(ec2, run, inject)
 
     inject("RunInstances", launch)
     planned = run(check=True, placement="cluster")
-    assert "make the placement group pegasus-Bench (cluster)" in planned["changes"]
+    assert "create the placement group pegasus-Bench (cluster)" in planned["changes"]
     assert planned["api_calls"]["create_placement_group (dry run)"] == 1
     assert ec2.describe_placement_groups()["PlacementGroups"] == []
     run(placement="cluster")
@@ -297,7 +288,7 @@ def test_an_image_is_found_by_a_parameter_of_systems_manager(ec2, run, inject):
     ("answer", "text"),
     [
         ({"Parameters": [], "InvalidParameters": ["x"]}, f"{REGION} has no parameter /aws/service/none"),
-        ({"Parameters": [{"Name": "x", "Value": "ami-arm64"}]}, "is for arm64, the types are for x86_64"),
+        ({"Parameters": [{"Name": "x", "Value": "ami-arm64"}]}, "is for arm64, the instance types are x86_64"),
     ],
 )
 def test_a_parameter_that_names_no_fitting_image_is_refused(ec2, run, inject, answer, text):
@@ -312,8 +303,8 @@ def test_a_parameter_that_names_no_fitting_image_is_refused(ec2, run, inject, an
 
 
 def given_key(ec2, path, name="mine"):
-    ec2_keys.make_key(path, name)
-    ec2.import_key_pair(KeyName=name, PublicKeyMaterial=ec2_keys.public_key_of(path).encode())
+    keys.create_key(path, name)
+    ec2.import_key_pair(KeyName=name, PublicKeyMaterial=keys.public_key_of(path).encode())
     return {"key_name": name, "private_key_file": str(path)}
 
 
@@ -329,17 +320,17 @@ def test_a_given_key_pair_is_used_and_left(ec2, run, tmp_path):
 
 def test_a_given_key_pair_has_to_be_there_and_to_match(ec2, run, tmp_path):
     asked = given_key(ec2, tmp_path / "mine")
-    ec2_keys.make_key(tmp_path / "other", "other")
+    keys.create_key(tmp_path / "other", "other")
     for changed, text in (
-        ({"key_name": "none"}, "ec2_provision_key_name is 'none', which us-east-1 doesn't have"),
+        ({"key_name": "none"}, "ec2_provision_key_name is 'none'; us-east-1 has no such key pair"),
         ({"private_key_file": str(tmp_path / "absent")}, "does not exist"),
-        ({"private_key_file": str(tmp_path / "other")}, "isn't the private key of EC2's key pair mine"),
+        ({"private_key_file": str(tmp_path / "other")}, "isn't the private key of the key pair mine"),
     ):
         result = run(**{**asked, **changed})
         assert result["error_class"] == "configuration"
         assert text in result["msg"]
     run()
-    assert "were launched with the key pair 'pegasus-Bench', 'mine' was asked for" in run(**asked)["msg"]
+    assert "were launched with the key pair 'pegasus-Bench', expected 'mine'" in run(**asked)["msg"]
 
 
 # --- what is asked before anything is made ----------------------------------------------------------------------------
@@ -367,7 +358,7 @@ def nothing_was_made(ec2):
 
 def test_every_problem_is_said_at_once(ec2, run, inject, monkeypatch, tmp_path):
     """An image that isn't there, no room in the subnet, no address, and a key file that isn't one."""
-    monkeypatch.setattr(ec2_api, "ADDRESS_SERVICE", "http://127.0.0.1:1/")
+    monkeypatch.setattr(ingress, "ADDRESS_SERVICE", "http://127.0.0.1:1/")
     (tmp_path / "state").mkdir()
 
     def small(parameters, call):
@@ -385,9 +376,9 @@ def test_every_problem_is_said_at_once(ec2, run, inject, monkeypatch, tmp_path):
     result = run(image_name="none-{architecture}", allowed_cidrs=[])
     for text in (
         "its private key isn't on this machine",
-        "5 free addresses are needed in one subnet",
+        "Expected 5 free addresses in one subnet",
         "No image in us-east-1 is named none-amd64",
-        "Could not learn this machine's public address",
+        "Could not find the public address of this machine",
     ):
         assert text in result["msg"], text
     assert live(ec2) == []
@@ -420,7 +411,7 @@ def test_a_wrong_type_of_one_group_hides_nothing_of_the_others(ec2, run, inject,
     dry_runs(monkeypatch, lambda name, parameters: "UnauthorizedOperation" if name == "RunInstances" else "")
     result = run(groups=[SERVERS, CLIENTS, MONITOR | {"instance_type": "t3.huge"}])
     for text in (
-        "us-east-1 has no instance type t3.huge, which monitor nodes were asked to be of",
+        "us-east-1 has no instance type t3.huge, which is configured for monitor nodes",
         "EC2 refused to launch 3 x i4i.large (server): UnauthorizedOperation",
         "EC2 refused to launch 1 x c6i.large (client): UnauthorizedOperation",
         "8 more vCPUs of on-demand Standard",
@@ -466,7 +457,7 @@ def test_missing_permissions_are_said_before_anything_is_made(ec2, run, monkeypa
     for text in ("launch 3 x i4i.large (server)", "launch 1 x t3.medium (monitor)", "import key pair"):
         assert f"EC2 refused to {text}: UnauthorizedOperation" in result["msg"], text
     assert "create security group" not in result["msg"]
-    assert "docs/iam-policy.json" in result["next_step"]
+    assert "docs/iam-policy.generated.json" in result["next_step"]
     assert nothing_was_made(ec2)
 
 
@@ -581,9 +572,9 @@ def test_spot_has_a_quota_of_its_own_and_that_on_demand_to_fall_back_on(ec2, run
 
 def test_a_type_whose_quota_nobody_knows_is_a_note():
     notes = []
-    group = ec2_plan.Group("server", "Bench", 3, "hpc7a.12xlarge")
-    assert ec2_preflight.quotas(None, [(group, 3)], [], {}, notes) == []
-    assert len(notes) == 1 and "suffices for hpc7a.12xlarge isn't known" in notes[0]
+    group = Group("server", "Bench", 3, "hpc7a.12xlarge")
+    assert preflight.quotas(None, [Launch(group, (1, 2, 3))], [], {}, notes) == []
+    assert len(notes) == 1 and "unknown whether the vCPU quota suffices for hpc7a.12xlarge" in notes[0]
 
 
 def test_a_quota_that_may_not_be_read_is_a_note(ec2, run, inject):
@@ -593,7 +584,9 @@ def test_a_quota_that_may_not_be_read_is_a_note(ec2, run, inject):
     inject("GetServiceQuota", denied)
     result = run()
     assert len(result["instances"]) == 5
-    assert "Whether the vCPU quota suffices isn't known: EC2 refused to read the quota L-1216C47A" in result["notes"][0]
+    assert (
+        "It is unknown whether the vCPU quota suffices: EC2 refused to read the quota L-1216C47A" in result["notes"][0]
+    )
 
 
 def test_a_launch_is_dry_run_as_it_will_be(ec2, run, monkeypatch):
@@ -651,7 +644,7 @@ def allow(tmp_path, capsys):
 
 def test_a_machine_whose_address_changed_lets_itself_in(ec2, run, allow, monkeypatch):
     run(allowed_cidrs=["203.0.113.7"])
-    monkeypatch.setattr(ec2_lifecycle, "own_address", lambda: "198.51.100.9/32")
+    monkeypatch.setattr(ingress, "own_address", lambda: "198.51.100.9/32")
     planned = allow(check=True)
     result = allow()
     assert (
@@ -662,7 +655,7 @@ def test_a_machine_whose_address_changed_lets_itself_in(ec2, run, allow, monkeyp
             *(f"no longer allow port {port} from 203.0.113.7/32" for port in (22, 3000, 9090)),
         ]
     )
-    assert "open to 198.51.100.9/32 (this machine's public address) and to nobody else" in result["message"][-1]
+    assert "open to 198.51.100.9/32 (this machine's public address) only" in result["message"][-1]
     again = allow()
     assert again["changed"] is False and again["message"][0].startswith("nothing to change")
     assert allow(allowed_cidrs=["192.0.2.0/24", "2001:db8::/64"])["cidrs"] == ["192.0.2.0/24", "2001:db8::/64"]
@@ -678,75 +671,3 @@ def test_nobody_is_let_into_what_does_not_exist(ec2, allow):
 
 def described(ec2):
     return [one for reservation in ec2.describe_instances()["Reservations"] for one in reservation["Instances"]]
-
-
-# --- the inventory ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def inventory(tmp_path):
-    """Read the inventory with the plugin as Ansible does."""
-
-    # What Ansible's loader does for a plugin that it finds by its name.
-    described = yaml.safe_load(inventory_ec2.DOCUMENTATION)["options"]
-    constructed = {
-        "strict": {"type": "bool", "default": False},
-        **{key: {"type": "dict", "default": {}} for key in ("compose", "groups")},
-        "keyed_groups": {"type": "list", "default": []},
-    }
-    constants.config.initialize_plugin_configuration_definitions("inventory", NAME, described | constructed)
-
-    def read(**changed):
-        options = {"region": REGION, "environment": "Bench", "access_key": "testing", "secret_key": "testing"}
-        file = tmp_path / "pegasus.aws_ec2.yml"
-        file.write_text(
-            json.dumps(
-                {
-                    "plugin": "aerospike_community.pegasus.ec2",
-                    "groups": {
-                        "servers": "ec2_tags['pegasus:kind'] == 'server'",
-                        "running": "ec2_state.name == 'running'",
-                    },
-                    **options,
-                    **changed,
-                }
-            )
-        )
-        found = InventoryData()
-        plugin = inventory_ec2.InventoryModule()
-        plugin._load_name = plugin.NAME
-        assert plugin.verify_file(str(file)) and not plugin.verify_file(str(tmp_path / "all.yml"))
-        plugin.parse(found, DataLoader(), str(file))
-        return found
-
-    return read
-
-
-def test_the_inventory_names_hosts_by_their_launch(ec2, run, inventory):
-    run(groups=[SERVERS | {"nodes": 12}, CLIENTS, MONITOR])
-    run(groups=[SERVERS | {"add": 2}])
-    ec2.stop_instances(InstanceIds=[next(one.id for one in live(ec2) if one.name == "Bench-2")])
-    ec2.terminate_instances(InstanceIds=[next(one.id for one in live(ec2) if one.name == "Bench-3")])
-    found = inventory()
-    servers = {host.name for host in found.groups["servers"].get_hosts()}
-    assert servers == {f"Bench-{n}" for n in range(1, 15)} - {"Bench-3"}
-    assert {host.name for host in found.groups["aws_ec2"].get_hosts()} == servers | {"BenchClient-1", "BenchGrafana-1"}
-    assert "Bench-2" not in {host.name for host in found.groups["running"].get_hosts()}
-    host = found.hosts["Bench-14"].vars
-    assert host["ec2_tags"]["pegasus:index"] == "14" and host["ec2_tags"]["Name"] == "Bench-14"
-    assert host["ec2_private_ip_address"].startswith("172.31.")
-    assert host["ec2_placement"]["availability_zone"].startswith(REGION)
-    assert host["ec2_instance_type"] == "i4i.large"
-
-
-def test_an_inventory_that_cant_be_read_says_why(ec2, inventory):
-    with pytest.raises(AnsibleParserError, match=re.escape("pegasus_cluster_name is 'Ben*'")):
-        inventory(environment="Ben*")
-    with pytest.raises(AnsibleParserError, match=re.escape("No EC2 endpoint answers at http://127.0.0.1:1")):
-        inventory(endpoint_url="http://127.0.0.1:1")
-
-
-def test_templates_of_an_inventory_are_made(ec2, run, inventory, tmp_path):
-    run(groups=[SERVERS])
-    (tmp_path / "name").write_text("Bench")
-    assert "Bench-1" in inventory(environment=f"{{{{ lookup('file', '{tmp_path}/name') }}}}").hosts
