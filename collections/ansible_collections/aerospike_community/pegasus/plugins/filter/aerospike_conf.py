@@ -38,15 +38,11 @@ _value:
   type: str
 """
 
-HEADER = (
-    "# Made by Pegasus (role aerospike_server) from its configuration; a change here is lost with the next setup.\n"
-)
-
 
 def aerospike_conf(values: Mapping[str, Any]) -> str:
     """Return the text of aerospike.conf for settings."""
     try:
-        return HEADER + render(build(Settings.read(values)))
+        return render(build(Settings.read(values)))
     except ConfError as error:
         raise AnsibleFilterError(f"aerospike.conf can't be written: {error}") from error
 

@@ -1,15 +1,17 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Filters of the role perseus_client: Java's heap, and Pegasus's own programs for a client."""
+"""Filters of the role perseus_client: Perseus's configuration, Java's heap, Pegasus's own programs for a client."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.aerospike_community.pegasus.plugins import module_utils
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import configuration
 
 PACKAGE = "ansible_collections/aerospike_community/pegasus/plugins/module_utils"
 EXPORTER = ("perseus/exporter", "perseus/meter", "perseus/rows", "perseus/threads")
@@ -18,6 +20,19 @@ PREFLIGHT = ("perseus/preflight", "perseus/configuration", "aerospike/cluster", 
 
 _SIZE = re.compile(r"[1-9][0-9]*[kmgKMG]")
 _SHARE = re.compile(r"([1-9][0-9]?)%")
+
+
+def perseus_configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of configuration.yaml, with the names that Perseus knows.
+
+    :param settings: values by the names of ``PerseusSettings``; ``hosts`` is required
+    :raises AnsibleFilterError: Perseus can't run with the settings; the message lists all problems
+    """
+    try:
+        return configuration.configuration(configuration.settings_from(dict(settings)))
+    except configuration.PerseusConfigError as error:
+        reasons = "; ".join(f"perseus_client_{problem}" for problem in error.problems)
+        raise AnsibleFilterError(f"Perseus can't run with these settings: {reasons}") from None
 
 
 def java_heap(heap: Any) -> str:
@@ -57,4 +72,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Name the filters."""
-        return {"java_heap": java_heap, "perseus_programs": perseus_programs}
+        return {
+            "java_heap": java_heap,
+            "perseus_configuration": perseus_configuration,
+            "perseus_programs": perseus_programs,
+        }

@@ -139,6 +139,61 @@ def is_there(wanted: str, installed: Mapping[str, str]) -> bool:
     return not version or any(fnmatch.fnmatchcase(form, version) for form in forms)
 
 
+def ensure(packages: Sequence[str], run: Run, *, ahead: bool = False, check: bool = False) -> str:
+    """Install the packages that are missing; return the change as a line, empty if there is none.
+
+    :param packages: each ``name`` or ``name=version``
+    :param ahead: start the installation in the background and return; a later call waits for it
+    :param check: change nothing, report only
+    :raises PackageError: the installation failed, or installed another version
+    """
+    manager = package_manager(run)
+    missing = _missing(packages, manager)
+    if not missing:
+        return ""
+    if ahead:
+        if not check:
+            _in_background(lambda: manager.install(missing))
+        return f"started to install {', '.join(missing)}"
+    if check:
+        return f"installed {', '.join(missing)}"
+    with one_at_a_time():
+        pass  # an installation that another call started is finished now
+    missing = _missing(packages, manager)
+    if not missing:
+        return ""
+    manager.install(missing)
+    for package in _missing(missing, manager):
+        name, _, version = package.partition("=")
+        found = manager.installed([name]).get(name, "(not installed)")
+        raise PackageError(
+            f"found {name} {found} after the installation, expected {version or 'any version'}: specify a version that "
+            f"the distribution has"
+        )
+    return f"installed {', '.join(missing)}"
+
+
+def _missing(packages: Sequence[str], manager: AptPackages | DnfPackages) -> list[str]:
+    """The packages that are not installed, or in another version."""
+    present = manager.installed([package.partition("=")[0] for package in packages])
+    return [package for package in packages if not is_there(package, present)]
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    """Run a function in a process that outlives this one. A failure shows when a later call needs the result."""
+    if os.fork():
+        return
+    # Keep nothing of the caller: Ansible waits until its streams are closed, and sudo kills the rest of its session.
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    try:
+        work()
+    finally:
+        os._exit(0)
+
+
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Wait until no other call installs packages on this host, and let none begin.

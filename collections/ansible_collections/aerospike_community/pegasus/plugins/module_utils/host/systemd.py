@@ -27,7 +27,11 @@ TELLING = (
 
 
 class ServiceError(Exception):
-    """systemd refused something, or a service didn't come up."""
+    """systemd refused something, or a service didn't come up. ``lines`` has log lines that explain it."""
+
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.lines = list(lines)
 
 
 @dataclass(frozen=True)
