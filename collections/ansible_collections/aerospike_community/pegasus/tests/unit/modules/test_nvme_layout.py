@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import disk_layout, mounts
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.block_devices import (
     MODEL_LINK,
     Device,
@@ -96,9 +97,9 @@ class FakeKernel(Kernel):
 
 def layout_of(
     device: Device, wishes: Wishes, kernel: Kernel | None = None, check: bool = False, **params: Any
-) -> subject.Layout:
+) -> disk_layout.Layout:
     values = {"wipe": False, "timeout": 1, "mount_root": "/mnt/aerospike", "service": "", **params}
-    return subject.Layout(
+    return disk_layout.Layout(
         kernel or Kernel(Path("/nowhere")), device, plan_disk(Disk(device.path, SIZE), wishes), values, check
     )
 
@@ -215,15 +216,15 @@ def test_a_dry_run_erases_what_the_real_run_would_unmount_first(device: Device, 
     layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
     real = Kernel(tmp_path / "root")
     (real.sys("7:0")).mkdir(parents=True)
-    mounts = tmp_path / "root/proc/self/mountinfo"
-    mounts.parent.mkdir(parents=True)
+    mountinfo = tmp_path / "root/proc/self/mountinfo"
+    mountinfo.parent.mkdir(parents=True)
 
     class Mounted(FakeKernel):
         def use(self, device: Device, besides: str = "") -> str:
             return real.use(device, besides)
 
     other = Wishes(2, 10, primary_index=(1,))
-    mounts.write_text("30 1 7:0 / /mnt/aerospike/primary-index-1-3 rw - xfs /dev/x rw\n")
+    mountinfo.write_text("30 1 7:0 / /mnt/aerospike/primary-index-1-3 rw - xfs /dev/x rw\n")
     dry = layout_of(device, other, Mounted(tmp_path), check=True, wipe=True)
     dry.partition()
     assert dry.changes == [f"{device.path}: 2 partitions"]
@@ -231,8 +232,8 @@ def test_a_dry_run_erases_what_the_real_run_would_unmount_first(device: Device, 
     gone.take_away()
     assert gone.changes == [f"{device.path}: blanked"]
     # What isn't its own is refused by both.
-    mounts.write_text("30 1 7:0 / /mnt/aerospikes rw - xfs /dev/x rw\n")
-    for act in (subject.Layout.partition, subject.Layout.take_away):
+    mountinfo.write_text("30 1 7:0 / /mnt/aerospikes rw - xfs /dev/x rw\n")
+    for act in (disk_layout.Layout.partition, disk_layout.Layout.take_away):
         with pytest.raises(DiskError, match="is mounted on /mnt/aerospikes; expected a disk that nothing uses"):
             act(layout_of(device, other, Mounted(tmp_path), check=True, wipe=True))
 
@@ -359,10 +360,10 @@ def test_what_uses_a_disk(tmp_path: Path) -> None:
     assert kernel.partitions(device) == {1: ("259:1", MIB, 2 * MIB)}
     assert kernel.use(device) == ""
     (tmp_path / "proc/self").mkdir(parents=True)
-    mounts = tmp_path / "proc/self/mountinfo"
-    mounts.write_text("22 1 8:1 / / rw - ext4 /dev/root rw\n23 1 259:1 / /mnt/a rw - xfs /dev/y rw\n")
+    mountinfo = tmp_path / "proc/self/mountinfo"
+    mountinfo.write_text("22 1 8:1 / / rw - ext4 /dev/root rw\n23 1 259:1 / /mnt/a rw - xfs /dev/y rw\n")
     assert kernel.use(device) == "/dev/x partition 1 is mounted on /mnt/a"
-    mounts.write_text("")
+    mountinfo.write_text("")
     held = sys_disk(tmp_path, "259:7", {}, holders=("md0",))
     assert kernel.use(held) == "/dev/x is held by md0"
 
@@ -400,7 +401,7 @@ def test_a_file_system_is_made_anew_only_where_mkfs_was_cut_short(
     layout = layout_of(device, Wishes(1, 0, primary_index=(1,)), FakeKernel(tmp_path))
     commands: list[list[str]] = []
     monkeypatch.setattr(layout, "path", lambda number: str(partition))
-    monkeypatch.setattr(subject, "run", lambda command, text="": commands.append(command))
+    monkeypatch.setattr(disk_layout, "run", lambda command, text="": commands.append(command))
     layout.make_file_systems()
     assert [command[0] for command in commands] == (["mkfs.xfs"] if made else [])
     assert bool(layout.changes) == made
@@ -423,13 +424,13 @@ def test_all_disks_of_a_host_are_done_at_once_and_each_failure_is_told(
     """Each disk waits for the others to have begun: one after the other, the first would wait in vain."""
     together = threading.Barrier(3, timeout=20)
 
-    def meet(layout: subject.Layout) -> None:
+    def meet(layout: disk_layout.Layout) -> None:
         together.wait()
         if not layout.device.path.endswith("1"):
             raise DiskError(f"{layout.device.path} is broken")
 
-    monkeypatch.setattr(subject.Layout, "partition", meet)
-    monkeypatch.setattr(subject.Layout, "take_away", meet)
+    monkeypatch.setattr(disk_layout.Layout, "partition", meet)
+    monkeypatch.setattr(disk_layout.Layout, "take_away", meet)
     monkeypatch.setattr(Kernel, "device", lambda self, path: Device(path, path, "7:0", SIZE, 512, ""))
     module = Module(devices=["/dev/1", "/dev/2", "/dev/3"], partitions=1, data="1")
     with pytest.raises(DiskError, match=r"^/dev/2 is broken; /dev/3 is broken$"):
@@ -439,15 +440,15 @@ def test_all_disks_of_a_host_are_done_at_once_and_each_failure_is_told(
 def test_fstab_keeps_what_isnt_ours() -> None:
     ours = "PARTUUID=old /mnt/aerospike/data-1 xfs noatime 0 0"
     text = f"# /mnt/aerospike/x is ours\nUUID=1 / ext4 defaults 0 1\n{ours}\n/dev/a /mnt/aerospikes ext4\n"
-    new = subject.fstab_with(text, "/mnt/aerospike", {"/mnt/aerospike/primary-index-1-1": "abc"})
+    new = mounts.fstab_with(text, "/mnt/aerospike", {"/mnt/aerospike/primary-index-1-1": "abc"})
     assert new.splitlines() == [
         "# /mnt/aerospike/x is ours",
         "UUID=1 / ext4 defaults 0 1",
         "/dev/a /mnt/aerospikes ext4",
         "PARTUUID=abc /mnt/aerospike/primary-index-1-1 xfs noatime,nofail 0 0",
     ]
-    assert subject.fstab_with(new, "/mnt/aerospike", {"/mnt/aerospike/primary-index-1-1": "abc"}) == new
-    assert subject.fstab_with("UUID=1 / ext4\n", "/mnt/aerospike", {}) == "UUID=1 / ext4\n"
+    assert mounts.fstab_with(new, "/mnt/aerospike", {"/mnt/aerospike/primary-index-1-1": "abc"}) == new
+    assert mounts.fstab_with("UUID=1 / ext4\n", "/mnt/aerospike", {}) == "UUID=1 / ext4\n"
 
 
 def test_the_server_starts_after_the_file_systems_of_its_index(device: Device, tmp_path: Path) -> None:
@@ -458,11 +459,11 @@ def test_the_server_starts_after_the_file_systems_of_its_index(device: Device, t
     layout.partition()
     changes: list[str] = []
     kernel.mounts = lambda: {"/mnt/aerospike/primary-index-1-3": "259:3"}  # type: ignore[method-assign]
-    subject.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
+    mounts.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
     (line,) = (tmp_path / "etc/fstab").read_text().splitlines()
     assert line.endswith(" xfs noatime,nofail,x-systemd.before=aerospike.service 0 0")
     assert len(changes) == 1
-    subject.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
+    mounts.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
     assert len(changes) == 1
 
 
