@@ -126,8 +126,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.d
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
     Disk,
     DiskPlan,
+    LayoutSpec,
     PlanError,
-    Wishes,
     parse_partitions,
     plan,
 )
@@ -142,12 +142,12 @@ TOOLS = {"sfdisk": {"deb": "fdisk", "rpm": "util-linux"}, "mkfs.xfs": {"deb": "x
 TOOL_FOLDERS = "/usr/sbin:/sbin"
 
 
-def install_tools(module: AnsibleModule, wishes: Wishes) -> list[str]:
+def install_tools(module: AnsibleModule, spec: LayoutSpec) -> list[str]:
     """Install the programs that a host lacks; return what was done, a line each.
 
     :raises PackageError: the package manager refused
     """
-    needed = ["sfdisk", *(["mkfs.xfs"] if wishes.primary_index or wishes.secondary_index else [])]
+    needed = ["sfdisk", *(["mkfs.xfs"] if spec.primary_index or spec.secondary_index else [])]
     folders = f"{os.environ.get('PATH', '')}:{TOOL_FOLDERS}"
     missing = [name for name in needed if not shutil.which(name, path=folders)]
     if not missing:
@@ -191,7 +191,7 @@ def undo(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
 def prepare(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
     """Plan and apply; return the module's result."""
     params = module.params
-    wishes = Wishes(
+    spec = LayoutSpec(
         partitions=params["partitions"],
         overprovisioning=params["overprovisioning"],
         data=parse_partitions(params["data"]),
@@ -202,13 +202,13 @@ def prepare(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
     nodes = [device.node for device in devices]
     if len(set(nodes)) < len(nodes):
         raise DiskError(f"a disk is named twice: {', '.join(device.path for device in devices)}")
-    plans = plan([Disk(device.path, device.size_bytes) for device in devices], wishes)
+    plans = plan([Disk(device.path, device.size_bytes) for device in devices], spec)
     layouts = [
         Layout(kernel, device, planned, params, module.check_mode)
         for device, planned in zip(devices, plans)  # noqa: B905 (Python 3.9 on Amazon Linux 2023)
     ]
 
-    installed = install_tools(module, wishes)
+    installed = install_tools(module, spec)
 
     def apply(layout: Layout) -> None:
         layout.partition()

@@ -22,7 +22,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.b
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
     MIB,
     Disk,
-    Wishes,
+    LayoutSpec,
     plan_disk,
     read_table,
 )
@@ -70,7 +70,7 @@ class FakeKernel(Kernel):
         if self.slow:
             self.slow -= 1
             return {}
-        table = layout_of(device, Wishes(1, 0)).read_table()
+        table = layout_of(device, LayoutSpec(1, 0)).read_table()
         return {
             entry.number: (f"259:{entry.number}", entry.start, entry.size)
             for entry in read_table(table or {}, device.node)
@@ -82,7 +82,7 @@ class FakeKernel(Kernel):
             return self.uuids.get(name.rpartition("/")[2], "")
         return f"259:{name.rpartition('-part')[2]}"
 
-    def use(self, device: Device, besides: str = "") -> str:
+    def use(self, device: Device, ignore_below: str = "") -> str:
         return self.used
 
     def mounts(self) -> dict[str, str]:
@@ -91,16 +91,16 @@ class FakeKernel(Kernel):
     @property
     def uuids(self) -> dict[str, str]:
         device = Device(str(self.root / "disk"), str(self.root / "disk"), "7:0", SIZE, 512, "")
-        table = layout_of(device, Wishes(1, 0)).read_table()
+        table = layout_of(device, LayoutSpec(1, 0)).read_table()
         return {entry.uuid: f"259:{entry.number}" for entry in read_table(table or {}, device.node)}
 
 
 def layout_of(
-    device: Device, wishes: Wishes, kernel: Kernel | None = None, check: bool = False, **params: Any
+    device: Device, spec: LayoutSpec, kernel: Kernel | None = None, check: bool = False, **params: Any
 ) -> disk_layout.Layout:
     values = {"wipe": False, "timeout": 1, "mount_root": "/mnt/aerospike", "service": "", **params}
     return disk_layout.Layout(
-        kernel or Kernel(Path("/nowhere")), device, plan_disk(Disk(device.path, SIZE), wishes), values, check
+        kernel or Kernel(Path("/nowhere")), device, plan_disk(Disk(device.path, SIZE), spec), values, check
     )
 
 
@@ -128,16 +128,16 @@ def device(tmp_path: Path) -> Device:
     return Device(str(tmp_path / f"dev/disk/by-id/{MODEL_LINK}AWS1"), str(disk), "7:0", SIZE, 512, "")
 
 
-WISHES = Wishes(3, 10, data=(1, 2), primary_index=(3,))
+SPEC = LayoutSpec(3, 10, data=(1, 2), primary_index=(3,))
 
 
 def test_a_blank_disk_gets_the_plan_and_a_second_run_changes_nothing(device: Device, tmp_path: Path) -> None:
-    first = layout_of(device, WISHES, FakeKernel(tmp_path))
+    first = layout_of(device, SPEC, FakeKernel(tmp_path))
     first.partition()
     assert first.changes == [f"{device.path}: 3 partitions"]
     assert [entry.name for entry in first.found] == ["pegasus-data", "pegasus-data", "pegasus-primary-index"]
     before = written(device)
-    second = layout_of(device, WISHES, FakeKernel(tmp_path))
+    second = layout_of(device, SPEC, FakeKernel(tmp_path))
     second.partition()
     assert second.changes == []
     assert written(device) == before
@@ -146,7 +146,7 @@ def test_a_blank_disk_gets_the_plan_and_a_second_run_changes_nothing(device: Dev
 
 
 def test_check_mode_writes_nothing(device: Device, tmp_path: Path) -> None:
-    layout = layout_of(device, WISHES, FakeKernel(tmp_path), check=True)
+    layout = layout_of(device, SPEC, FakeKernel(tmp_path), check=True)
     layout.partition()
     assert layout.changes == [f"{device.path}: 3 partitions"]
     assert not written(device)
@@ -162,16 +162,16 @@ def test_foreign_content_is_refused_without_the_word_and_erased_with_it(
     with pytest.raises(
         DiskError, match=r"holds a file system or raw data.*expected a blank disk.*nvme_partition_wipe: true"
     ):
-        layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
+        layout_of(device, SPEC, FakeKernel(tmp_path)).partition()
     assert b"precious" in written(device)
-    layout_of(device, WISHES, FakeKernel(tmp_path), wipe=True).partition()
+    layout_of(device, SPEC, FakeKernel(tmp_path), wipe=True).partition()
     assert b"precious" not in written(device)
 
 
 def test_another_layout_is_refused_without_the_word_also_when_it_is_ours(device: Device, tmp_path: Path) -> None:
-    layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
+    layout_of(device, SPEC, FakeKernel(tmp_path)).partition()
     before = written(device)
-    other = Wishes(4, 10, data=(1,))
+    other = LayoutSpec(4, 10, data=(1,))
     with pytest.raises(
         DiskError, match=r"a gpt table with 3 partitions .*partition 1: expected 230 MiB .* found 306 MiB"
     ):
@@ -184,20 +184,20 @@ def test_another_layout_is_refused_without_the_word_also_when_it_is_ours(device:
 
 
 def test_undo_blanks_a_layout_of_ours_only_with_the_word(device: Device, tmp_path: Path) -> None:
-    layout_of(device, Wishes(2, 10, data=(1, 2)), FakeKernel(tmp_path)).partition()
+    layout_of(device, LayoutSpec(2, 10, data=(1, 2)), FakeKernel(tmp_path)).partition()
     before = written(device)
     with pytest.raises(DiskError, match="Set nvme_partition_wipe: true"):
-        layout_of(device, Wishes(1, 0), FakeKernel(tmp_path)).take_away()
+        layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path)).take_away()
     assert written(device) == before
     with pytest.raises(DiskError, match="is mounted"):
-        layout_of(device, Wishes(1, 0), FakeKernel(tmp_path, "it is mounted"), wipe=True).take_away()
+        layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path, "it is mounted"), wipe=True).take_away()
     assert written(device) == before
-    checked = layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), check=True, wipe=True)
+    checked = layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path), check=True, wipe=True)
     checked.take_away()
     assert checked.changes == [f"{device.path}: blanked"] and written(device) == before
-    layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), wipe=True).take_away()
+    layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path), wipe=True).take_away()
     assert not written(device).strip(b"\0")
-    again = layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), wipe=True)
+    again = layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path), wipe=True)
     again.take_away()
     assert again.changes == []
 
@@ -205,7 +205,7 @@ def test_undo_blanks_a_layout_of_ours_only_with_the_word(device: Device, tmp_pat
 def test_undo_leaves_what_isnt_ours_alone(device: Device, tmp_path: Path) -> None:
     with Path(device.node).open("r+b") as disk:
         disk.write(b"somebody's data")
-    layout = layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), wipe=True)
+    layout = layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path), wipe=True)
     layout.take_away()
     assert layout.changes == []
     with Path(device.node).open("rb") as disk:
@@ -213,22 +213,22 @@ def test_undo_leaves_what_isnt_ours_alone(device: Device, tmp_path: Path) -> Non
 
 
 def test_a_dry_run_erases_what_the_real_run_would_unmount_first(device: Device, tmp_path: Path) -> None:
-    layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
+    layout_of(device, SPEC, FakeKernel(tmp_path)).partition()
     real = Kernel(tmp_path / "root")
     (real.sys("7:0")).mkdir(parents=True)
     mountinfo = tmp_path / "root/proc/self/mountinfo"
     mountinfo.parent.mkdir(parents=True)
 
     class Mounted(FakeKernel):
-        def use(self, device: Device, besides: str = "") -> str:
-            return real.use(device, besides)
+        def use(self, device: Device, ignore_below: str = "") -> str:
+            return real.use(device, ignore_below)
 
-    other = Wishes(2, 10, primary_index=(1,))
+    other = LayoutSpec(2, 10, primary_index=(1,))
     mountinfo.write_text("30 1 7:0 / /mnt/aerospike/primary-index-1-3 rw - xfs /dev/x rw\n")
     dry = layout_of(device, other, Mounted(tmp_path), check=True, wipe=True)
     dry.partition()
     assert dry.changes == [f"{device.path}: 2 partitions"]
-    gone = layout_of(device, Wishes(1, 0), Mounted(tmp_path), check=True, wipe=True)
+    gone = layout_of(device, LayoutSpec(1, 0), Mounted(tmp_path), check=True, wipe=True)
     gone.take_away()
     assert gone.changes == [f"{device.path}: blanked"]
     # What isn't its own is refused by both.
@@ -255,35 +255,35 @@ def test_programs_that_a_host_lacks_are_installed_first(tmp_path: Path, monkeypa
     (tmp_path / "sfdisk").chmod(0o755)
     module: Any = Module(partitions=2)
     module.run_command = None
-    assert subject.install_tools(module, Wishes(2, 0, data=(1, 2))) == []
-    index = Wishes(2, 0, data=(1,), secondary_index=(2,))
+    assert subject.install_tools(module, LayoutSpec(2, 0, data=(1, 2))) == []
+    index = LayoutSpec(2, 0, data=(1,), secondary_index=(2,))
     module.check_mode = True
     assert subject.install_tools(module, index) == ["installed xfsprogs"] and installed == []
     module.check_mode = False
     assert subject.install_tools(module, index) == ["installed xfsprogs"] and installed == ["xfsprogs"]
     (tmp_path / "sfdisk").unlink()
-    assert subject.install_tools(module, Wishes(2, 0, data=(1,))) == ["installed fdisk"]
+    assert subject.install_tools(module, LayoutSpec(2, 0, data=(1,))) == ["installed fdisk"]
 
 
 @pytest.mark.parametrize("wipe", [True, False])
 def test_a_disk_in_use_is_never_touched(device: Device, tmp_path: Path, wipe: bool) -> None:
     kernel = FakeKernel(tmp_path, used="/dev/x partition 1 is mounted on /")
     with pytest.raises(DiskError, match="is mounted on /; expected a disk that nothing uses"):
-        layout_of(device, WISHES, kernel, wipe=wipe).partition()
+        layout_of(device, SPEC, kernel, wipe=wipe).partition()
     assert not written(device)
 
 
 def test_a_disk_isnt_erased_under_a_running_service(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
+    layout_of(device, SPEC, FakeKernel(tmp_path)).partition()
     before = written(device)
     tool = tmp_path / "bin/systemctl"
     tool.parent.mkdir()
     tool.write_text("#!/bin/sh\nexit 0\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    other = Wishes(4, 10, data=(1,))
+    other = LayoutSpec(4, 10, data=(1,))
     with pytest.raises(DiskError, match=r"service aerospike is running, .* expected it stopped"):
         layout_of(device, other, FakeKernel(tmp_path), wipe=True, service="aerospike").partition()
     assert written(device) == before
@@ -294,7 +294,7 @@ def test_headers_of_data_partitions_are_blank(device: Device, tmp_path: Path) ->
         for start in range(0, SIZE, MIB):
             stream.seek(start)
             stream.write(b"old")
-    layout = layout_of(device, WISHES, FakeKernel(tmp_path), wipe=True)
+    layout = layout_of(device, SPEC, FakeKernel(tmp_path), wipe=True)
     layout.partition()
     with Path(device.node).open("rb") as stream:
         for partition in layout.planned.partitions:
@@ -307,10 +307,10 @@ def test_links_are_waited_for_and_their_absence_is_said(
 ) -> None:
     kernel = FakeKernel(tmp_path)
     kernel.slow = 3
-    layout_of(device, WISHES, kernel).partition()
+    layout_of(device, SPEC, kernel).partition()
     monkeypatch.setattr(FakeKernel, "number_of", lambda self, path: "")
     with pytest.raises(DiskError, match=r"expected .*-part1 within 0 seconds, found no link to the partition"):
-        layout_of(device, WISHES, FakeKernel(tmp_path), timeout=0).partition()
+        layout_of(device, SPEC, FakeKernel(tmp_path), timeout=0).partition()
 
 
 def test_discovery_is_by_model_one_link_a_disk(tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ def test_a_file_system_is_made_anew_only_where_mkfs_was_cut_short(
 ) -> None:
     partition = tmp_path / "partition"
     partition.write_bytes(bytes.fromhex(sector).ljust(512, b"\0"))
-    layout = layout_of(device, Wishes(1, 0, primary_index=(1,)), FakeKernel(tmp_path))
+    layout = layout_of(device, LayoutSpec(1, 0, primary_index=(1,)), FakeKernel(tmp_path))
     commands: list[list[str]] = []
     monkeypatch.setattr(layout, "path", lambda number: str(partition))
     monkeypatch.setattr(disk_layout, "run", lambda command, text="": commands.append(command))
@@ -455,7 +455,7 @@ def test_the_server_starts_after_the_file_systems_of_its_index(device: Device, t
     """nofail alone orders nothing: the server would find the empty folder below a mount that is still to come."""
     (tmp_path / "etc").mkdir()
     kernel = FakeKernel(tmp_path)
-    layout = layout_of(device, WISHES, kernel, service="aerospike")
+    layout = layout_of(device, SPEC, kernel, service="aerospike")
     layout.partition()
     changes: list[str] = []
     kernel.mounts = lambda: {"/mnt/aerospike/primary-index-1-3": "259:3"}  # type: ignore[method-assign]
