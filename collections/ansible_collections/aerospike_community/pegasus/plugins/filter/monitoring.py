@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Filters of the role grafana_prometheus: targets and dashboards from data."""
+"""Filters of the role grafana_prometheus: targets, rules and dashboards as data."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils import
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import dashboards, rules
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import targets as prometheus
 
-# A rate needs several samples; half a minute shows an outage soon enough.
+# A rate needs several samples, and half a minute shows an outage soon enough.
 SCRAPES_IN_A_RATE = 5
 SHORTEST_RATE = 30  # seconds
 
 
 def monitoring_targets(hosts: list[dict[str, Any]], cluster: str) -> list[dict[str, Any]]:
-    """Return what Prometheus reads of the environment's hosts (records of host_results)."""
+    """Return the scrape targets of an environment's hosts (records of host_results)."""
     return prometheus.targets_of(hosts, cluster)
 
 
@@ -27,9 +27,11 @@ def prometheus_target_groups(targets: list[dict[str, Any]], job: str) -> list[di
 
 
 def prometheus_rules_of(scrape_interval: str, namespace: str = "") -> dict[str, Any]:
-    """Return recording rules and alerts for what is read once in an interval (1s, 15s, 1m).
+    """Return recording rules and alerts.
 
-    :raises AnsibleFilterError: the interval isn't one
+    :param scrape_interval: a duration such as 1s, 15s, 1m
+    :param namespace: the namespace under load; empty for all
+    :raises AnsibleFilterError: the interval is no duration
     """
     try:
         seconds = durations.parse_duration(scrape_interval)
@@ -58,7 +60,7 @@ class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Any]:
-        """Name the filters."""
+        """Return the filters by name."""
         return {
             "monitoring_targets": monitoring_targets,
             "prometheus_target_groups": prometheus_target_groups,

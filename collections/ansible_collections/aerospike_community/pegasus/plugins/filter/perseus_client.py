@@ -15,7 +15,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
 
 PACKAGE = "ansible_collections/aerospike_community/pegasus/plugins/module_utils"
 EXPORTER = ("perseus/exporter", "perseus/meter", "perseus/rows", "perseus/threads")
-LIVE_LOAD = ("perseus/live_load", "host/file_replacement")  # and two of the exporter's
+LIVE_LOAD = ("perseus/live_load", "host/file_replacement")  # also needs two of the exporter's
 PREFLIGHT = ("perseus/preflight", "perseus/configuration", "aerospike/cluster", "aerospike/info")
 
 _SIZE = re.compile(r"[1-9][0-9]*[kmgKMG]")
@@ -38,7 +38,7 @@ def perseus_configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
 def java_heap(heap: Any) -> str:
     """Return Java's option for a heap: a size (``6g``), or a share of the host's memory (``50%``).
 
-    :raises AnsibleFilterError: it is neither
+    :raises AnsibleFilterError: the value is neither
     """
     text = str(heap)
     if _SIZE.fullmatch(text):
@@ -52,9 +52,10 @@ def java_heap(heap: Any) -> str:
 
 
 def perseus_programs(folder: str) -> list[dict[str, Any]]:
-    """Return the modules of the exporter, the preflight and copy-threads as files for host_service, below ``folder``.
+    """Return the modules of the exporter, the preflight and copy-threads as files of host_service.
 
-    The exporter is started anew when one of its own changes; the others run when they are needed.
+    A change of the exporter's modules restarts it. The other programs run on demand.
+    :param folder: the parent directory on the host
     """
     source = Path(next(iter(module_utils.__path__)))
     return [
@@ -71,7 +72,7 @@ class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Any]:
-        """Name the filters."""
+        """Return the filters by name."""
         return {
             "java_heap": java_heap,
             "perseus_configuration": perseus_configuration,

@@ -10,18 +10,18 @@ DOCUMENTATION = r"""
 module: nvme_layout
 short_description: Prepare a host's instance-store disks
 description:
-  - Finds the instance-store disks by their model (or takes the named ones), plans the same partitions on each, and
-    applies the plan to all disks at the same time.
+  - Finds the instance-store disks by their model (or uses O(devices)), plans the same partitions for each, and applies
+    the plan to all disks in parallel.
   - Partitions for data stay raw, with the first 8 MiB zeroed. Partitions for an index get an xfs file system, mounted
     by partition UUID.
-  - A disk that already has the planned layout is left alone. One with any other content is refused unless O(wipe).
-  - The programs for it that the host lacks (C(sfdisk), C(mkfs.xfs)) are installed from its distribution.
+  - A disk that already has the planned layout stays as it is. A disk with other content is refused unless O(wipe).
+  - Missing programs (C(sfdisk), C(mkfs.xfs)) are installed from the distribution.
   - A disk that is in use (mounted, swap, held by another device, open in a process), an EBS volume and the root disk
     are never changed.
 author: Pegasus authors
 options:
   devices:
-    description: The disks to use, instead of those that are found by model.
+    description: The disks to use. Empty means all instance-store disks, found by model.
     type: list
     elements: path
     default: []
@@ -30,49 +30,49 @@ options:
     type: int
     required: true
   overprovisioning:
-    description: Percent of each disk that stays unallocated.
+    description: Percentage of each disk that stays unallocated.
     type: int
     default: 0
   data:
-    description: Which partitions hold data, as V(1-3,5) or a list.
+    description: Partitions for data, as V(1-3,5) or a list.
     type: raw
   primary_index:
-    description: Which partitions hold the primary index.
+    description: Partitions for the primary index.
     type: raw
   secondary_index:
-    description: Which partitions hold the secondary index.
+    description: Partitions for the secondary index.
     type: raw
   state:
     description: >-
-      V(absent) undoes it: unmounts, takes the mounts out of /etc/fstab and blanks the disks that carry a layout of
-      Pegasus, of any plan. That takes O(wipe). Disks with anything else are left alone.
+      V(absent) unmounts the file systems, removes them from /etc/fstab and blanks the disks that have a layout of
+      Pegasus, of any plan. Requires O(wipe). Other disks stay as they are.
     type: str
     choices: [present, absent]
     default: present
   wipe:
-    description: Allow to destroy what is on a disk that doesn't have the planned layout.
+    description: Erase disks that don't have the planned layout.
     type: bool
     default: false
   mount_root:
-    description: Where the file systems are mounted. Lines of /etc/fstab for mounts below it belong to this module.
+    description: Directory of the mount points. This module owns the lines of /etc/fstab for mounts below it.
     type: path
     default: /mnt/aerospike
   service:
     description: >-
-      The unit that uses the disks; empty for none. It has to be stopped before a disk that isn't blank is erased. At
-      boot it starts after the mounts.
+      The unit that uses the disks; empty for none. It must be stopped before a disk is erased. At boot it starts after
+      the mounts.
     type: str
     default: aerospike
   timeout:
-    description: Seconds to wait for the device files of new partitions.
+    description: Timeout for the device files of new partitions, in seconds.
     type: int
     default: 15
 attributes:
   check_mode:
-    description: Says what it would do.
+    description: Reports what it would change.
     support: full
   diff_mode:
-    description: Has none.
+    description: There is no diff.
     support: none
 """
 
@@ -88,7 +88,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, a line each.
+  description: Changes, a line each.
   returned: always
   type: list
   elements: str
@@ -98,7 +98,7 @@ disks:
   type: list
   elements: dict
 data:
-  description: The raw partitions for data, by names that survive a reboot.
+  description: The raw partitions for data, by paths that survive a reboot.
   returned: success
   type: list
   elements: str
@@ -143,9 +143,9 @@ TOOL_FOLDERS = "/usr/sbin:/sbin"
 
 
 def install_tools(module: AnsibleModule, spec: LayoutSpec) -> list[str]:
-    """Install the programs that a host lacks; return what was done, a line each.
+    """Install missing programs; return the changes as lines.
 
-    :raises PackageError: the package manager refused
+    :raises PackageError: the installation failed
     """
     needed = ["sfdisk", *(["mkfs.xfs"] if spec.primary_index or spec.secondary_index else [])]
     folders = f"{os.environ.get('PATH', '')}:{TOOL_FOLDERS}"
@@ -159,10 +159,10 @@ def install_tools(module: AnsibleModule, spec: LayoutSpec) -> list[str]:
     return [f"installed {', '.join(packages)}"]
 
 
-def at_once(layouts: list[Layout], apply: Callable[[Layout], None]) -> None:
-    """Do something to all disks at the same time, each to its end.
+def for_all_disks(layouts: list[Layout], apply: Callable[[Layout], None]) -> None:
+    """Apply a function to all disks in parallel. A failure doesn't stop the other disks.
 
-    :raises DiskError: what went wrong, of all disks
+    :raises DiskError: with the failures of all disks
     """
     if not layouts:
         return
@@ -173,15 +173,15 @@ def at_once(layouts: list[Layout], apply: Callable[[Layout], None]) -> None:
         raise DiskError("; ".join(failures))
 
 
-def undo(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
-    """Take the layouts away; return the module's result."""
+def remove(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
+    """Remove the layouts; return the module's result."""
     params = module.params
     devices = [kernel.device(path) for path in params["devices"] or kernel.find()]
     layouts = [
         Layout(kernel, device, DiskPlan(Disk(device.path, device.size_bytes)), params, module.check_mode)
         for device in devices
     ]
-    at_once(layouts, Layout.take_away)
+    for_all_disks(layouts, Layout.remove)
     changes = [text for layout in layouts for text in layout.changes]
     mount_all(kernel, [], params["mount_root"], module.check_mode, changes)
     return {"changed": bool(changes), "changes": changes, "disks": [], "data": [], "primary_index": [],
@@ -189,7 +189,7 @@ def undo(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
 
 
 def prepare(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
-    """Plan and apply; return the module's result."""
+    """Plan and apply the layouts; return the module's result."""
     params = module.params
     spec = LayoutSpec(
         partitions=params["partitions"],
@@ -201,7 +201,7 @@ def prepare(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
     devices = [kernel.device(path) for path in params["devices"] or kernel.find()]
     nodes = [device.node for device in devices]
     if len(set(nodes)) < len(nodes):
-        raise DiskError(f"a disk is named twice: {', '.join(device.path for device in devices)}")
+        raise DiskError(f"a disk is listed twice: {', '.join(device.path for device in devices)}")
     plans = plan([Disk(device.path, device.size_bytes) for device in devices], spec)
     layouts = [
         Layout(kernel, device, planned, params, module.check_mode)
@@ -212,9 +212,9 @@ def prepare(module: AnsibleModule, kernel: Kernel) -> dict[str, object]:
 
     def apply(layout: Layout) -> None:
         layout.partition()
-        layout.make_file_systems()
+        layout.create_file_systems()
 
-    at_once(layouts, apply)
+    for_all_disks(layouts, apply)
     changes = [*installed, *(text for layout in layouts for text in layout.changes)]
     mounts = mount_all(kernel, layouts, params["mount_root"], module.check_mode, changes)
     return {
@@ -260,7 +260,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = undo(module, Kernel()) if module.params["state"] == "absent" else prepare(module, Kernel())
+        result = remove(module, Kernel()) if module.params["state"] == "absent" else prepare(module, Kernel())
     except (DiskError, PlanError, PackageError, OSError, ValueError) as error:
         module.fail_json(msg=f"disks: {error}")
     module.exit_json(**result)

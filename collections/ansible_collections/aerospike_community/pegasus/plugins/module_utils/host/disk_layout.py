@@ -32,7 +32,7 @@ XFS_IN_PROGRESS = 126  # offset of sb_inprogress in an xfs superblock (the kerne
 
 
 class Layout:
-    """Brings one disk to its plan. The order of its steps lets the next run make good an interruption anywhere."""
+    """One disk and its plan. The steps are in an order that lets the next run complete an interrupted one."""
 
     def __init__(self, kernel: Kernel, device: Device, planned: DiskPlan, params: dict, check: bool) -> None:
         self.kernel, self.device, self.planned, self.check = kernel, device, planned, check
@@ -42,18 +42,20 @@ class Layout:
         self.found: list[Found] = []
 
     def partition(self) -> None:
-        """Discard, blank and partition the disk unless it has the plan's table."""
+        """Discard, blank and partition the disk unless it has the planned table."""
         table = self.read_table()
         self.found = read_table(table or {}, self.device.node)
-        gap = differences(self.planned, self.found) if table and table.get("label") == "gpt" else ["there is no GPT"]
-        if not gap:
+        deviations = (
+            differences(self.planned, self.found) if table and table.get("label") == "gpt" else ["found no GPT"]
+        )
+        if not deviations:
             self.wait_for_links()
             return
         content = self.content(table)
         if content and not self.wipe:
             raise DiskError(
-                f"{self.device.path} holds {content}, and not the planned layout ({gap[0]}); expected a blank disk. "
-                f"Set nvme_partition_wipe: true to destroy what is on it"
+                f"{self.device.path} holds {content}, not the planned layout ({deviations[0]}); expected a blank disk. "
+                f"Set nvme_partition_wipe: true to erase it"
             )
         if content:
             self.refuse_while_running()
@@ -65,21 +67,21 @@ class Layout:
         self.blank()
         run(["sfdisk", "--quiet", "--wipe", "always", self.device.node], script(self.planned, self.device.sector_bytes))
         self.found = read_table(self.read_table() or {}, self.device.node)
-        gap = differences(self.planned, self.found)
-        if gap:
-            raise DiskError(f"{self.device.path}: after sfdisk {gap[0]}")
+        deviations = differences(self.planned, self.found)
+        if deviations:
+            raise DiskError(f"{self.device.path}: after sfdisk {deviations[0]}")
         self.wait_for_links()
 
-    def take_away(self) -> None:
-        """Blank a disk that carries a layout of Pegasus, whatever its plan was; leave any other alone."""
+    def remove(self) -> None:
+        """Blank a disk that has a layout of Pegasus, even of another plan. Other disks stay as they are."""
         table = self.read_table()
         self.found = read_table(table or {}, self.device.node)
         if not self.found or not all(entry.name.startswith(NAME_PREFIX) for entry in self.found):
             return
         if not self.wipe:
             raise DiskError(
-                f"{self.device.path} holds {self.content(table)}, which would be destroyed. "
-                f"Set nvme_partition_wipe: true to do that"
+                f"{self.device.path} holds {self.content(table)}, which would be erased. "
+                f"Set nvme_partition_wipe: true to erase it"
             )
         self.refuse_while_running()
         self.unmount_own()
@@ -92,22 +94,22 @@ class Layout:
             self.blank()
 
     def refuse_while_running(self) -> None:
-        """Refuse to erase a disk under the service that it belongs to, also when that doesn't keep the disk open."""
+        """Refuse to erase a disk while its service runs, even if the service doesn't have the disk open."""
         command = ["systemctl", "is-active", "--quiet", self.service]
         if self.service and subprocess.run(command, capture_output=True, check=False).returncode == 0:
             raise DiskError(
-                f"service {self.service} is running, and {self.device.path} would be erased under it; expected it "
-                f"stopped: 'systemctl stop {self.service}' on this host, then run again"
+                f"service {self.service} is running and uses {self.device.path}, which would be erased; expected it "
+                f"stopped: run 'systemctl stop {self.service}' on this host, then try again"
             )
 
     def refuse_in_use(self) -> None:
-        """Refuse a disk that something uses. What check mode left mounted, a real run would have unmounted."""
+        """Refuse a disk that is in use. In check mode, ignore the mounts that a real run unmounts first."""
         use = self.kernel.use(self.device, self.mount_root if self.check else "")
         if use:
-            raise DiskError(f"{use}; expected a disk that nothing uses: stop what uses it, then run again")
+            raise DiskError(f"{use}; expected an unused disk: stop what uses it, then try again")
 
     def unmount_own(self) -> None:
-        """Unmount what this module mounted from the disk. A file system that is still used stays mounted."""
+        """Unmount the disk's file systems below mount_root. A busy file system stays mounted."""
         if self.check:
             return
         numbers = {number for number, _, _ in self.kernel.partitions(self.device).values()}
@@ -116,19 +118,19 @@ class Layout:
                 subprocess.run(["umount", point], capture_output=True, check=False)
 
     def read_table(self) -> dict | None:
-        """Return sfdisk's description of the table, or nothing where there is none."""
+        """Return sfdisk's description of the partition table; None if there is no table."""
         try:
             done = subprocess.run(["sfdisk", "--json", self.device.node], capture_output=True, text=True, check=False)
         except FileNotFoundError:
-            if self.check:  # a real run installs it first; what is on the disk is looked at all the same
+            if self.check:  # a real run installs sfdisk first; the content is still examined
                 return None
             raise
         return json.loads(done.stdout)["partitiontable"] if done.returncode == 0 and done.stdout.strip() else None
 
     def content(self, table: dict | None) -> str:
-        """Say what is on the disk; empty for a blank one."""
+        """Return what is on the disk, as text; empty for a blank disk."""
         if table:
-            names = ", ".join(entry.name or "without a name" for entry in self.found)
+            names = ", ".join(entry.name or "unnamed" for entry in self.found)
             return f"a {table.get('label', 'partition')} table with {len(self.found)} partitions ({names or 'empty'})"
         with open(self.device.node, "rb") as stream:  # noqa: PTH123
             first = stream.read(HEADER_BYTES)
@@ -143,9 +145,9 @@ class Layout:
         return f"a file system or raw data ({done.stdout.strip() or 'of no known kind'})"
 
     def blank(self) -> None:
-        """Discard the disk where it can, and zero its ends and the first 8 MiB of each planned partition.
+        """Discard the disk if it supports that, and zero both ends and the first 8 MiB of each planned partition.
 
-        This is done through the whole disk and before there are partitions: a table on a disk proves that it was done.
+        This happens before the disk has partitions: a partition table proves that the disk was blanked.
         """
         handle = os.open(self.device.node, os.O_RDWR | os.O_EXCL)
         try:
@@ -162,19 +164,19 @@ class Layout:
                 for offset in range(start, start + size, MIB):
                     os.pwrite(handle, zeros, offset)
             os.fsync(handle)
-            # The kernel forgets partitions that are no longer there; a file in a disk's place has no kernel.
+            # Let the kernel drop the old partitions; a file in place of a disk doesn't support that.
             with contextlib.suppress(OSError):
                 fcntl.ioctl(handle, BLKRRPART)
         finally:
             os.close(handle)
 
     def wait_for_links(self) -> None:
-        """Wait until the kernel knows the partitions and their links lead to them.
+        """Wait until the kernel has the partitions and their links point to them.
 
-        :raises DiskError: not in time
+        :raises DiskError: timeout
         """
         deadline = time.monotonic() + self.timeout
-        told = False
+        updated = False
         while True:
             known = self.kernel.partitions(self.device)
             stale = [
@@ -188,51 +190,51 @@ class Layout:
             ]
             if not missing or self.check:
                 return
-            if stale and not told:
-                # sfdisk tells the kernel; where that didn't work, partx adds them one by one.
-                told = True
+            if stale and not updated:
+                # sfdisk updates the kernel; if that failed, partx adds the partitions individually.
+                updated = True
                 subprocess.run(["partx", "--update", self.device.node], capture_output=True, check=False)
                 continue
             if time.monotonic() > deadline:
                 raise DiskError(
                     f"{self.device.path}: expected {missing[0]} within {self.timeout} seconds, found "
                     f"{'no such partition in the kernel' if stale else 'no link to the partition'}: "
-                    f"is udev (on the local cloud: its watcher) running?"
+                    f"check that udev (in the local cloud: its watcher) is running"
                 )
             time.sleep(0.1)
 
     def uuid(self, number: int) -> str:
-        """A partition's UUID; empty where there is no table yet (check mode)."""
+        """Return a partition's UUID; empty if there is no table yet (check mode)."""
         return next((entry.uuid for entry in self.found if entry.number == number), "")
 
     def by_uuid(self, number: int) -> str:
-        """The link of a partition by its UUID."""
+        """Return the link to a partition by UUID."""
         return str(self.kernel.root / BY_PARTUUID / self.uuid(number))
 
     def path(self, number: int) -> str:
-        """A name of a partition that survives a reboot."""
+        """Return a partition's path that survives a reboot."""
         if Path(self.device.path).parent == self.kernel.root / BY_ID:
             return f"{self.device.path}-part{number}"
         return self.by_uuid(number)
 
-    def make_file_systems(self) -> None:
-        """Make xfs on the partitions of indexes that have none."""
+    def create_file_systems(self) -> None:
+        """Create xfs on the partitions of indexes that have none."""
         for partition in self.planned.partitions:
             if not partition.purpose.endswith("index") or (self.check and self.changes):
                 continue
             path = self.path(partition.number)
             with open(path, "rb") as stream:  # noqa: PTH123
                 header = stream.read(HEADER_BYTES)
-            # mkfs.xfs marks what it hasn't finished, from the superblock that it begins with to its last write (seen
-            # with xfsprogs 6.1.0, killed at each write). Nothing was ever in such a file system, and none can mount it.
+            # mkfs.xfs marks an unfinished file system in the superblock from its first to its last write (observed with
+            # xfsprogs 6.1.0, killed at each write). Such a file system never held data and can't be mounted.
             is_xfs = header[:4] == b"XFSB"
             unfinished = is_xfs and header[XFS_IN_PROGRESS] != 0
             if is_xfs and not unfinished:
                 continue
             if header.strip(b"\0") and not unfinished and not self.wipe:
                 raise DiskError(
-                    f"{path} is for {partition.purpose} and holds something else; expected xfs or a blank partition. "
-                    f"Set nvme_partition_wipe: true to destroy what is on it"
+                    f"{path} is for {partition.purpose} and holds other data; expected xfs or a blank partition. "
+                    f"Set nvme_partition_wipe: true to erase it"
                 )
             self.changes.append(f"{path}: xfs")
             if not self.check:
@@ -240,11 +242,11 @@ class Layout:
 
 
 def run(command: list[str], text: str = "") -> None:
-    """Run a command that has to succeed.
+    """Run a command.
 
-    :raises DiskError: with its own words
+    :raises DiskError: the command failed; the message has its output
     """
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip()
-        raise DiskError(f"'{' '.join(command)}' failed (exit status {done.returncode}): {words}")
+        output = (done.stderr or done.stdout).strip()
+        raise DiskError(f"'{' '.join(command)}' failed (exit status {done.returncode}): {output}")

@@ -14,14 +14,14 @@ from .disk_layout import Layout, run
 OPTIONS = "noatime,nofail"
 
 
-def fstab_with(text: str, mount_root: str, wanted: dict[str, str], service: str = "") -> str:
-    """Return /etc/fstab with exactly the wanted mounts below ``mount_root``, and everything else as it was.
+def fstab_with(text: str, mount_root: str, mounts: dict[str, str], service: str = "") -> str:
+    """Return /etc/fstab with exactly the given mounts below ``mount_root``; other lines stay as they are.
 
-    :param wanted: mount point -> partition UUID
-    :param service: the unit that uses them; empty for none
+    :param mounts: mount point -> partition UUID
+    :param service: the unit that uses the mounts; empty for none
     """
-    # With nofail alone nothing waits for a mount: at boot the server could begin an index in the empty folder below it,
-    # and at shutdown lose the file system before it has stopped.
+    # With nofail alone nothing waits for a mount: at boot the server could create an index in the empty mount point,
+    # and at shutdown it could lose the file system before it has stopped.
     options = f"{OPTIONS},x-systemd.before={service.removesuffix('.service')}.service" if service else OPTIONS
     kept = []
     for line in text.splitlines():
@@ -29,14 +29,14 @@ def fstab_with(text: str, mount_root: str, wanted: dict[str, str], service: str 
         if len(fields) > 1 and not line.lstrip().startswith("#") and fields[1].startswith(f"{mount_root}/"):
             continue
         kept.append(line)
-    kept += [f"PARTUUID={uuid} {point} xfs {options} 0 0" for point, uuid in wanted.items()]
+    kept += [f"PARTUUID={uuid} {point} xfs {options} 0 0" for point, uuid in mounts.items()]
     return "".join(f"{line}\n" for line in kept)
 
 
 def mount_all(
     kernel: Kernel, layouts: list[Layout], mount_root: str, check: bool, changes: list[str]
 ) -> dict[str, list]:
-    """Mount the file systems of the indexes and keep them in /etc/fstab; return them by purpose."""
+    """Mount the file systems of indexes, now and at boot; return them by purpose, each with path and size_bytes."""
     points: dict[str, tuple[Layout, int, str]] = {}
     for ordinal, layout in enumerate(layouts, 1):
         for partition in layout.planned.partitions:
@@ -45,12 +45,12 @@ def mount_all(
                 points[point] = (layout, partition.number, partition.purpose)
     fstab = kernel.root / "etc/fstab"
     old = fstab.read_text(encoding="utf-8") if fstab.exists() else ""
-    wanted = {point: layout.uuid(number) for point, (layout, number, _) in points.items()}
-    new = fstab_with(old, mount_root, wanted, next((layout.service for layout in layouts), ""))
+    uuids = {point: layout.uuid(number) for point, (layout, number, _) in points.items()}
+    new = fstab_with(old, mount_root, uuids, next((layout.service for layout in layouts), ""))
     if new != old:
         changes.append(f"{fstab}: {len(points)} mounts below {mount_root}")
         if not check:
-            # In one step: half a table of file systems would stop the next boot.
+            # In one step: an incomplete fstab would stop the next boot.
             temporary = fstab.with_name("fstab.pegasus")
             temporary.write_text(new, encoding="utf-8")
             temporary.chmod(fstab.stat().st_mode & 0o777 if fstab.exists() else 0o644)
@@ -60,19 +60,19 @@ def mount_all(
     result: dict[str, list] = {"primary-index": [], "secondary-index": []}
     for point, (layout, number, purpose) in points.items():
         device = kernel.number_of(layout.path(number))
-        # In check mode the old partitions of a disk that is to be made anew are still there, and still mounted.
-        remade = check and bool(layout.changes)
-        if not remade and mounted.get(point) not in (None, device):
+        # In check mode the old partitions of a disk that would be repartitioned still exist and are still mounted.
+        repartitioned = check and bool(layout.changes)
+        if not repartitioned and mounted.get(point) not in (None, device):
             raise DiskError(
                 f"{point} is mounted from device {mounted[point]}, expected {layout.path(number)}: unmount it"
             )
-        if remade or point not in mounted:
+        if repartitioned or point not in mounted:
             changes.append(f"mounted {point}")
             if not check:
                 Path(point).mkdir(parents=True, exist_ok=True)
                 run(["mount", "-t", "xfs", "-o", "noatime", layout.path(number), point])
         size = 0
-        if not remade and Path(point).is_mount():
+        if not repartitioned and Path(point).is_mount():
             status = os.statvfs(point)
             size = status.f_blocks * status.f_frsize
         result[purpose].append({"path": point, "size_bytes": size or layout.planned.partitions[number - 1].size})

@@ -448,7 +448,7 @@ def test_how_a_package_manager_is_asked_for_a_version(
 ) -> None:
     (tmp_path / "mirror_main_binary-amd64_Packages").touch()
     monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
-    monkeypatch.setattr(host_packages, "services_kept_still", contextlib.nullcontext)
+    monkeypatch.setattr(host_packages, "no_service_starts", contextlib.nullcontext)
     commands: list[list[str]] = []
     manager = kind(lambda command, **_: commands.append(command) or (0, "", ""))
     manager.install(["git", "prometheus=2.42.0", "x=1.*", "/var/tmp/a_1=2.deb"])

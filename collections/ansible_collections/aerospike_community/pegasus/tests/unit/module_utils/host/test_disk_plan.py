@@ -77,7 +77,7 @@ def test_no_disk_and_small_disks_say_what_to_do() -> None:
         plan([], LayoutSpec(1, 0))
     with pytest.raises(PlanError, match="needs 64 MiB: configure fewer partitions"):
         plan_disk(Disk("/dev/x", GIB), LayoutSpec(20, 0, data=(1,)))
-    with pytest.raises(PlanError, match="primary-index wants 300 MiB"):
+    with pytest.raises(PlanError, match="primary-index needs 300 MiB"):
         plan_disk(Disk("/dev/x", GIB), LayoutSpec(5, 0, data=(2,), primary_index=(1,)))
 
 
