@@ -94,10 +94,8 @@ def main() -> None:
         size = Path(path).stat().st_size
     except (OSError, tarfile.TarError) as error:
         module.fail_json(msg=f"{path} can't be written: {error}", hosts=[], missing=[], lines=[], path=path)
-    lines = [
-        *params["skipped"],
-        f"logs of {len(present)} of {len(params['hosts'])} hosts: {path} ({size / 1e6:.1f} MB)",
-    ]
+    summary = f"logs of {len(present)} of {len(params['hosts'])} hosts: {path} ({size / 1e6:.1f} MB)"
+    lines = [*params["skipped"], summary]
     result = {"path": path, "hosts": present, "missing": missing, "lines": lines}
     if missing:
         module.fail_json(

@@ -140,7 +140,7 @@ def plan_disk(disk: Disk, spec: LayoutSpec) -> DiskPlan:
             raise PlanError(
                 f"{disk.path} has {disk.size_bytes // MIB} MiB; {spec.partitions} partitions with "
                 f"{spec.overprovisioning} percent unallocated get {size // MIB} MiB each, and a partition for "
-                f"{purpose} needs {smallest // MIB} MiB: configure fewer partitions, or less overprovisioning"
+                f"{purpose} needs {smallest // MIB} MiB: use fewer partitions, or less overprovisioning"
             )
         partitions.append(Partition(number, RESERVED + (number - 1) * size, size, purpose))
     return DiskPlan(disk, tuple(partitions))

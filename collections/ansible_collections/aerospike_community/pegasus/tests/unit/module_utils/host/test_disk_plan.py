@@ -75,7 +75,7 @@ def test_contradictions(spec: LayoutSpec, said: str) -> None:
 def test_no_disk_and_small_disks_say_what_to_do() -> None:
     with pytest.raises(PlanError, match="choose an instance type"):
         plan([], LayoutSpec(1, 0))
-    with pytest.raises(PlanError, match="needs 64 MiB: configure fewer partitions"):
+    with pytest.raises(PlanError, match="needs 64 MiB: use fewer partitions"):
         plan_disk(Disk("/dev/x", GIB), LayoutSpec(20, 0, data=(1,)))
     with pytest.raises(PlanError, match="primary-index needs 300 MiB"):
         plan_disk(Disk("/dev/x", GIB), LayoutSpec(5, 0, data=(2,), primary_index=(1,)))
@@ -99,7 +99,7 @@ def test_nothing_overlaps_nothing_leaves_the_disk_each_has_one_purpose(sizes: li
     try:
         plans = plan([Disk(f"/dev/{index}", size) for index, size in enumerate(sizes)], spec)
     except PlanError as error:
-        assert "configure fewer partitions" in str(error)
+        assert "use fewer partitions" in str(error)
         return
     for planned in plans:
         whole = planned.disk.size_bytes

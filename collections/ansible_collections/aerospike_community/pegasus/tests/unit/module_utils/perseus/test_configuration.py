@@ -118,7 +118,7 @@ NAMES = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), min
 @given(
     st.builds(
         PerseusSettings,
-        hosts=st.lists(NAMES, min_size=1, max_size=3),
+        hosts=st.lists(NAMES.filter(str.strip), min_size=1, max_size=3),
         namespace=NAMES,
         set=NAMES,
         read_hit_ratio=st.floats(0, 1).map(lambda number: round(number, 12)),
