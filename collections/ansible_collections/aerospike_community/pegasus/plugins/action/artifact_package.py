@@ -1,10 +1,10 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Has all hosts of a run install the same version where `latest` or a pattern is asked for.
+"""Make all hosts of a run install the same version if ``latest`` or a pattern is requested.
 
-A site may publish another version between two hosts' looks at its listing. So a host chooses first, and what the first
-host of a kind (distribution and architecture) chose is what all of its kind install. The hosts read the listing, not
-this machine, because a mirror may be reachable for them alone; and none waits for another.
+A site may publish another version between two hosts' queries. So a host chooses a version first, and all hosts with the
+same distribution and architecture install what the first of them chose. The hosts read the listing, not the controller,
+because a mirror may be reachable only for them. No host waits for another one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
 
 
 class ActionModule(ActionBase):
-    """Runs the module of the same name: once for an exact version, otherwise to choose and then to install."""
+    """Run the module of the same name: once for an exact version, otherwise to choose and then to install."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Install; a choice that was made for this kind of host before counts."""
+        """Install the version that this run chose before, or choose one."""
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if is_exact(str(arguments.get("version", ""))):
@@ -37,8 +37,8 @@ class ActionModule(ActionBase):
 
 
 def settle(choice: dict[str, Any]) -> dict[str, Any]:
-    """Add a choice to those of this run, unless there is one of its name already; return all."""
-    # The folder is this run's own, and goes with it.
+    """Add a choice to the choices of this run unless its key exists; return all choices."""
+    # Ansible removes this folder at the end of the run.
     with (Path(constants.DEFAULT_LOCAL_TMP) / "artifact-choices").open("a+", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The filter that writes aerospike.conf from settings."""
+"""The filter aerospike_conf renders aerospike.conf from settings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
 
 DOCUMENTATION = r"""
 name: aerospike_conf
-short_description: Write aerospike.conf from settings
+short_description: Render aerospike.conf from settings
 description:
-  - Writes the configuration of an Aerospike server, 6.4 to 8.1, from data. Refuses combinations that no server accepts.
+  - Renders the configuration of an Aerospike server, 6.4 to 8.1. Refuses combinations that no server accepts.
 author: Pegasus authors
 options:
   _input:
@@ -38,21 +38,17 @@ _value:
   type: str
 """
 
-HEADER = (
-    "# Made by Pegasus (role aerospike_server) from its configuration; a change here is lost with the next setup.\n"
-)
-
 
 def aerospike_conf(values: Mapping[str, Any]) -> str:
     """Return the text of aerospike.conf for settings."""
     try:
-        return HEADER + render(build(Settings.read(values)))
+        return render(build(Settings.read(values)))
     except ConfError as error:
-        raise AnsibleFilterError(f"aerospike.conf can't be written: {error}") from error
+        raise AnsibleFilterError(f"aerospike.conf can't be rendered: {error}") from error
 
 
 class FilterModule:
-    """Offers the filter to Ansible."""
+    """Ansible's entry point."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Filters of the role grafana_prometheus: targets and dashboards from data."""
+"""Filters of the role grafana_prometheus: targets, rules and dashboards as data."""
 
 from __future__ import annotations
 
@@ -8,71 +8,63 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils import durations
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
-    dashboards as grafana_dashboards,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import rules as prometheus_rules
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import targets as monitoring
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import dashboards, rules
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import targets as prometheus
 
-# A rate needs several samples; half a minute shows an outage soon enough.
+# A rate needs several samples, and half a minute shows an outage soon enough.
 SCRAPES_IN_A_RATE = 5
 SHORTEST_RATE = 30  # seconds
 
 
 def monitoring_targets(hosts: list[dict[str, Any]], cluster: str) -> list[dict[str, Any]]:
-    """Return what Prometheus reads of the environment's hosts (records of host_results)."""
-    return monitoring.targets_of(hosts, cluster)
+    """Return the scrape targets of an environment's hosts (records of host_results)."""
+    return prometheus.targets_of(hosts, cluster)
 
 
-def prometheus_file_sd(targets: list[dict[str, Any]], job: str) -> str:
-    """Return one job's targets as a file for Prometheus."""
-    return monitoring.file_sd(targets, job)
+def prometheus_target_groups(targets: list[dict[str, Any]], job: str) -> list[dict[str, Any]]:
+    """Return one job's targets as Prometheus's file service discovery has them."""
+    return prometheus.target_groups(targets, job)
 
 
 def prometheus_rules_of(scrape_interval: str, namespace: str = "") -> dict[str, Any]:
-    """Return recording rules and alerts for what is read once in an interval (1s, 15s, 1m).
+    """Return recording rules and alerts.
 
-    :raises AnsibleFilterError: the interval isn't one
+    :param scrape_interval: a duration such as 1s, 15s, 1m
+    :param namespace: the namespace under load; empty for all
+    :raises AnsibleFilterError: the interval is no duration
     """
     try:
         seconds = durations.parse_duration(scrape_interval)
     except ValueError as error:
         raise AnsibleFilterError(f"grafana_prometheus_scrape_interval: {error}") from error
-    return prometheus_rules.rules(namespace, f"{max(SHORTEST_RATE, SCRAPES_IN_A_RATE * seconds)}s")
+    return rules.rules(namespace, f"{max(SHORTEST_RATE, SCRAPES_IN_A_RATE * seconds)}s")
 
 
-def grafana_dashboard_files(names: list[str], folder: str) -> list[dict[str, Any]]:
-    """Return dashboards as files for the module host_service.
+def grafana_dashboard(name: str) -> dict[str, Any]:
+    """Return a dashboard as Grafana imports it.
 
     :raises AnsibleFilterError: there is no such dashboard
     """
     try:
-        return [
-            {
-                "path": f"{folder}/{name}.json",
-                "content": grafana_dashboards.render(name),
-                "services": ["grafana-server"],
-            }
-            for name in names
-        ]
+        return dashboards.build(name)
     except ValueError as error:
         raise AnsibleFilterError(f"grafana_prometheus_dashboards: {error}") from error
 
 
 def grafana_dashboard_uid(name: str) -> str:
     """Return a dashboard's uid."""
-    return grafana_dashboards.uid_of(name)
+    return dashboards.uid_of(name)
 
 
 class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Any]:
-        """Name the filters."""
+        """Return the filters by name."""
         return {
             "monitoring_targets": monitoring_targets,
-            "prometheus_file_sd": prometheus_file_sd,
+            "prometheus_target_groups": prometheus_target_groups,
             "prometheus_rules": prometheus_rules_of,
-            "grafana_dashboard_files": grafana_dashboard_files,
+            "grafana_dashboard": grafana_dashboard,
             "grafana_dashboard_uid": grafana_dashboard_uid,
         }

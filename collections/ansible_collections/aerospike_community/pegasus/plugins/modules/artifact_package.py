@@ -10,86 +10,88 @@ DOCUMENTATION = r"""
 module: artifact_package
 short_description: Install a package from a download site or a mirror of it
 description:
-  - Compares the installed version. Only when it isn't the asked one, reads the site's listing, downloads, verifies the
-    published SHA-256, and installs, with the packages it depends on from the distribution.
-  - No service is started by the installation, so that its configuration can be written first.
-  - With a pattern or V(latest), all hosts of one distribution and architecture get the same version in a run, whatever
-    the site publishes in the meantime; and where O(peers) run one that fits, they get that one. So a node that is
-    added, or set up by a later run, has its cluster's version.
+  - Compares the installed version with the requested version. If they differ, reads the site's listing, downloads the
+    package, verifies the published SHA-256, and installs it with its dependencies from the distribution.
+  - The installation starts no service, so that the configuration can be written first.
+  - With a pattern or V(latest), all hosts with the same distribution and architecture get the same version in a run,
+    even if the site publishes another one in the meantime. If O(peers) run a version that matches, the hosts get that
+    version. So a node that is added later has its cluster's version.
 author: Pegasus authors
 options:
   package:
-    description: The package whose installed version is compared.
+    description: The package whose version is compared.
     type: str
     required: true
   with_packages:
     description: >-
-      Further packages from the same archive that must be installed too, as C(name) in any version, or C(name=version).
-      The version is exact or a pattern.
+      Other packages of the same archive that must be installed, as C(name) in any version or C(name=version) with an
+      exact version or a pattern.
     type: list
     elements: str
     default: []
   version:
-    description: An exact version, a pattern (V(8.0.*)) or V(latest). The last two keep what is installed if it fits.
+    description: >-
+      An exact version, a pattern (V(8.0.*)) or V(latest). The last two keep an installed version that matches.
     type: str
     required: true
   peers:
     description: >-
-      Addresses of the nodes of the cluster that this host is of, itself included. Where they run an Aerospike server
-      whose version is what was asked for, that is chosen before a newer one.
+      Addresses of the nodes of this host's cluster, including this host. A version that they run and that matches has
+      precedence over newer versions.
     type: list
     elements: str
     default: []
   choose:
     description: >-
-      For the action plugin. Installs nothing that isn't among O(chosen), and returns its RV(choice) instead.
+      Used by the action plugin. Install only what is in O(chosen), otherwise return RV(choice).
     type: bool
     default: false
   chosen:
-    description: For the action plugin. The choices of this run, in the form of RV(choice). They count.
+    description: Used by the action plugin. The choices of this run, in the form of RV(choice).
     type: dict
     default: {}
   directory:
-    description: Address of the folder on the site. It may hold V({version}).
+    description: URL of the folder on the site. May contain V({version}).
     type: str
     required: true
   file:
     description: >-
-      Name or glob of the file. V({version}), V({distribution}) (debian12, ubuntu24.04, amzn2023, el9),
-      V({architecture}) (x86_64, aarch64), V({deb_architecture}) (amd64, arm64) and V({format}) (deb, rpm) are replaced.
+      Name or glob of the file. Placeholders are V({version}), V({distribution}) (debian12, ubuntu24.04, amzn2023, el9),
+      V({architecture}) (x86_64, aarch64), V({deb_architecture}) (amd64, arm64) and V({format}) (deb, rpm).
     type: str
     required: true
   file_rpm:
-    description: Likewise, where the host's packages are rpm and the name has another form.
+    description: Name of the file on hosts with rpm packages. Empty means O(file).
     type: str
     default: ""
   install:
     description: >-
-      Globs of the archive's members to install, with the same placeholders. Empty when the file itself is the package.
+      Globs of the archive's members to install, with the same placeholders. Empty if the file itself is the package.
     type: list
     elements: str
     default: []
   downgrade_refusal:
     description: >-
-      Why an earlier release (the first two numbers of a version) may not replace what is installed, and what to do
-      instead. Empty lets it.
+      Refuse to replace the installed version by an earlier release (the first two numbers of a version), with this
+      text. Empty allows it.
     type: str
     default: ""
   checksum:
     description: >-
-      V(auto) verifies the .sha256 beside the file where there is one, V(required) demands it; or the SHA-256 itself.
+      V(auto) verifies the file against its published .sha256 if there is one, V(required) fails if there is none.
+      Anything else is the expected SHA-256.
     type: str
     default: auto
   timeout:
-    description: Seconds without an answer before a download is given up; it is tried three times.
+    description: Timeout of a download without data, in seconds. There are three attempts.
     type: int
     default: 30
 attributes:
   check_mode:
-    description: Says which file it would install.
+    description: Reports which file it would install.
     support: full
   diff_mode:
-    description: Has none.
+    description: There is no diff.
     support: none
 """
 
@@ -110,37 +112,37 @@ package:
   returned: success
   type: str
 version:
-  description: The version that is installed now.
+  description: The installed version.
   returned: success
   type: str
 previous_version:
-  description: The version that was installed before; empty for none.
+  description: The version that was installed before; empty if there was none.
   returned: success
   type: str
 file:
-  description: The file it was installed from; empty when nothing was to do.
+  description: The file that was installed; empty if nothing was.
   returned: success
   type: str
 url:
-  description: Its address.
+  description: URL of the file.
   returned: success
   type: str
 verified:
-  description: Whether the file's SHA-256 was checked.
+  description: Whether the file's SHA-256 was verified.
   returned: success
   type: bool
 choice:
   description: >-
-    With O(choose), what the site has for this kind of host, instead of an installation. A dictionary of one name, with
-    version, file and url.
-  returned: with O(choose), when something is to be installed
+    With O(choose), the artifact for hosts with this distribution and architecture, instead of an installation. A
+    dictionary with one key; the value has version, file and url.
+  returned: with O(choose), if an installation is necessary
   type: dict
 host:
-  description: The host, with distribution, architecture, deb_architecture, memory_bytes and cpus.
+  description: Facts of the host. Keys are distribution, architecture, deb_architecture, memory_bytes and cpus.
   returned: success
   type: dict
 error_class:
-  description: C(configuration) where an earlier release is refused.
+  description: C(configuration) if an earlier release was refused, otherwise C(host).
   returned: failure
   type: str
 """
@@ -175,21 +177,22 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import read_host
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
     PackageError,
-    is_there,
+    is_installed,
     package_manager,
     upstream_version,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import CONFIGURATION, HOST
 
 TRIES = 3
-PEER_SECONDS = 3.0  # for an answer of a peer; one that is down refuses at once, one that boots may say nothing
+PEER_SECONDS = 3.0  # a peer that is down refuses at once, a peer that boots may not answer
 
 
 class DowngradeError(ArtifactError):
-    """An earlier release is asked for than the one that is installed."""
+    """The requested version is an earlier release than the installed version."""
 
 
 class Site:
-    """Reads pages and files, with tries against passing faults."""
+    """A download site. Temporary failures are retried."""
 
     def __init__(self, timeout: int) -> None:
         self._timeout = timeout
@@ -207,8 +210,8 @@ class Site:
             self._fetch(url, stream)
 
     def _fetch(self, url: str, stream) -> None:
-        """Download into a stream; an answer that there is nothing isn't tried again."""
-        # Imported late: it takes as long as all else, and a run that finds the version installed doesn't need it.
+        """Download into a stream. A missing file isn't retried."""
+        # This import takes as long as the rest of the module, and only downloads need it.
         from ansible.module_utils.urls import open_url
 
         for attempt in range(1, TRIES + 1):
@@ -230,13 +233,13 @@ class Site:
             if attempt < TRIES:
                 time.sleep(attempt)
         raise ArtifactError(
-            f"{url} can't be read: {reason} ({TRIES} tries). Expected the site, or a mirror, to be reachable from this "
-            f"host: check pegasus_artifact_source and the host's network"
+            f"{url} can't be read: {reason} ({TRIES} attempts). Expected the site or a mirror to be reachable from "
+            f"this host: check pegasus_artifact_source and the host's network"
         )
 
 
-def running_version(peers: list[str], asked: str) -> str:
-    """Return the newest version that is what was asked for, of those that the peers run; empty for none."""
+def running_version(peers: list[str], requested: str) -> str:
+    """Return the newest version that the peers run and that satisfies the request; empty if there is none."""
     if not peers:
         return ""
 
@@ -248,14 +251,14 @@ def running_version(peers: list[str], asked: str) -> str:
 
     with ThreadPoolExecutor(max_workers=len(peers)) as pool:
         builds = set(pool.map(build, peers))
-    fitting = [version for version in builds if VERSION.match(version) and satisfies(version, asked)]
-    return max(fitting, key=order, default="")
+    matching = [version for version in builds if VERSION.match(version) and satisfies(version, requested)]
+    return max(matching, key=order, default="")
 
 
 def choice(params: dict, name: str, values: dict[str, str], site: Site) -> tuple[str, Located]:
-    """Return what to install on this kind of host, with the name of that choice: the run's own, if it was made already.
+    """Return the key and the artifact to install; an artifact that this run chose before has precedence.
 
-    :raises ArtifactError: there is nothing to choose
+    :raises ArtifactError: the site has no matching artifact
     """
     kind = [params["directory"], name, params["version"], values["distribution"], values["architecture"]]
     key = " ".join(kind)
@@ -268,13 +271,13 @@ def choice(params: dict, name: str, values: dict[str, str], site: Site) -> tuple
         if not running:
             raise
         raise ArtifactError(
-            f"{error}. The cluster runs {running}, so this node is to have it too: expected the artifact source to "
-            f"have it still. Put it back there, or give the exact version that all nodes are to have"
+            f"{error}. The cluster runs {running}, so this node needs it too; expected the artifact source to have it. "
+            f"Add it to the artifact source, or set the exact version that all nodes should run"
         ) from error
 
 
 def install(module: AnsibleModule, manager, values: dict[str, str], previous: str) -> dict[str, object]:
-    """Download, verify and install in place of the version `previous`; return what was installed, or could be."""
+    """Download, verify and install; return the installed artifact, or in check mode the one to install."""
     params = module.params
     site = Site(params["timeout"])
     name = params["file_rpm"] if manager.format == "rpm" and params["file_rpm"] else params["file"]
@@ -285,7 +288,7 @@ def install(module: AnsibleModule, manager, values: dict[str, str], previous: st
         return {**result, "choice": {key: asdict(found)}}
     if module.check_mode:
         return result
-    # /var/tmp is on a disk: archives of some 100 MB don't belong in a tmpfs.
+    # /var/tmp is on disk: archives of about 100 MB don't belong in a tmpfs.
     with tempfile.TemporaryDirectory(prefix="pegasus-", dir="/var/tmp") as folder:
         path = Path(folder) / found.file
         site.file(found.url, path)
@@ -295,7 +298,7 @@ def install(module: AnsibleModule, manager, values: dict[str, str], previous: st
             if actual != expected:
                 raise ArtifactError(
                     f"{found.url}: expected SHA-256 {expected}, found {actual}: "
-                    "the file is damaged or isn't the published one"
+                    "the file is damaged or isn't the published file"
                 )
             result["verified"] = True
         filled = [fill(pattern, {**values, "version": found.version}) for pattern in params["install"]]
@@ -303,41 +306,44 @@ def install(module: AnsibleModule, manager, values: dict[str, str], previous: st
         manager.install([str(package) for package in packages])
     installed = manager.installed(names(params))
     now = upstream_version(installed.get(params["package"], ""))
-    absent = [package for package in params["with_packages"] if not is_there(package, installed)]
+    absent = [package for package in params["with_packages"] if not is_installed(package, installed)]
     if now != found.version or absent:
         raise PackageError(
-            f"installed {found.file}, and expected {params['package']} {found.version}"
+            f"after the installation of {found.file}, expected {params['package']} {found.version}"
             f"{' with ' + ', '.join(absent) if absent else ''}; found {now or 'no such package'}"
         )
     return result
 
 
 def check_downgrade(previous: str, version: str, refusal: str) -> None:
-    """Raise DowngradeError where a version is of an earlier release than the installed one, and that is refused."""
+    """Refuse an earlier release than the installed one.
+
+    :raises DowngradeError: the version is an earlier release, and ``refusal`` isn't empty
+    """
     if refusal and previous and release(version) < release(previous):
         kept = ".".join(previous.split(".")[:2])
         raise DowngradeError(f"found {previous} installed, expected {kept} or newer: {refusal}")
 
 
 def release(version: str) -> tuple:
-    """The first two numbers of a version, in a form that sorts."""
+    """Return the first two numbers of a version, as a sort key."""
     return order(".".join(version.split(".")[:2]))
 
 
 def names(params: dict) -> list[str]:
-    """The packages that are asked for, without versions."""
+    """Return the names of the requested packages."""
     return [params["package"], *(package.partition("=")[0] for package in params["with_packages"])]
 
 
-def expected_checksum(site: Site, url: str, file: str, wanted: str) -> str:
-    """Return the SHA-256 to verify, or nothing where none is published and none is demanded."""
-    if wanted not in ("auto", "required"):
-        return wanted.rpartition(":")[2].lower()
+def expected_checksum(site: Site, url: str, file: str, checksum: str) -> str:
+    """Return the SHA-256 to verify; empty if none is published and none is required."""
+    if checksum not in ("auto", "required"):
+        return checksum.rpartition(":")[2].lower()
     try:
         return checksum_of(site.text(f"{url}.sha256"), file)
     except NotFoundError as error:
-        if wanted == "required":
-            raise ArtifactError(f"{error}: no SHA-256 is published, but checksum is 'required'") from error
+        if checksum == "required":
+            raise ArtifactError(f"{error}: found no published SHA-256, but checksum is 'required'") from error
         return ""
 
 
@@ -368,13 +374,13 @@ def main() -> None:
         installed = manager.installed(names(params))
         previous = upstream_version(installed.get(params["package"], ""))
         result: dict[str, object] = {"version": previous, "file": "", "url": "", "verified": False}
-        beside = all(is_there(package, installed) for package in params["with_packages"])
-        changed = not (previous and satisfies(previous, params["version"]) and beside)
+        complete = all(is_installed(package, installed) for package in params["with_packages"])
+        changed = not (previous and satisfies(previous, params["version"]) and complete)
         if changed:
             result = install(module, manager, host_values(host, manager.format), previous)
     except (ArtifactError, PackageError, OSError, ValueError) as error:
-        more = {"error_class": "configuration"} if isinstance(error, DowngradeError) else {}
-        module.fail_json(msg=f"{params['package']} {params['version']}: {error}", **more)
+        error_class = CONFIGURATION if isinstance(error, DowngradeError) else HOST
+        module.fail_json(msg=f"{params['package']} {params['version']}: {error}", error_class=error_class)
     module.exit_json(
         changed=changed, package=params["package"], previous_version=previous, host=host.as_dict(), **result
     )

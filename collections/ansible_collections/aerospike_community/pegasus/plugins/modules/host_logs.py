@@ -1,28 +1,28 @@
 #!/usr/bin/python
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Collect a host's logs and configuration into one archive there."""
+"""Collect a host's logs and configuration in one archive on the host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: host_logs
-short_description: Collect a host's logs and configuration into one archive there
+short_description: Collect a host's logs and configuration in one archive on the host
 description:
-  - Takes named files, the journals and units of services, and what a few commands say of the machine. Passwords,
-    tokens and keys are masked in every line.
-  - The archive is readable by the user that Ansible logs in as, so that it can be fetched without more rights.
+  - The archive has the requested files, the journals and units of services, and the output of commands that describe
+    the machine. Passwords, tokens and keys are masked in every line.
+  - The user that Ansible logs in as can read the archive, so that fetching it needs no privileges.
 author: Pegasus authors
 options:
-  name: {description: The host's name; the archive's folder., type: str, required: true}
-  files: {description: Absolute glob patterns of files to take., type: list, elements: str, default: []}
-  services: {description: Services whose journal and unit are taken., type: list, elements: str, default: []}
-  max_bytes: {description: Of each file and command so much is taken from the end., type: int, default: 20000000}
-  journal_lines: {description: So many of the last lines of each journal., type: int, default: 50000}
+  name: {description: The host's name, also the archive's folder., type: str, required: true}
+  files: {description: Files to collect, as absolute glob patterns., type: list, elements: str, default: []}
+  services: {description: Services whose journal and unit are collected., type: list, elements: str, default: []}
+  max_bytes: {description: Size limit of each file and command output. The end is kept., type: int, default: 20000000}
+  journal_lines: {description: Number of the last lines of each journal., type: int, default: 50000}
 attributes:
   check_mode: {description: Does nothing., support: full}
-  diff_mode: {description: Has none., support: none}
+  diff_mode: {description: There is no diff., support: none}
 """
 
 EXAMPLES = r"""
@@ -34,9 +34,9 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-path: {description: The archive on the host; the caller removes it., returned: success, type: str}
-members: {description: What is in it., returned: success, type: list, elements: str}
-problems: {description: What should be in it and could not be read., returned: success, type: list, elements: str}
+path: {description: The archive on the host. The caller removes it., returned: success, type: str}
+members: {description: Members of the archive., returned: success, type: list, elements: str}
+problems: {description: Files that could not be read., returned: success, type: list, elements: str}
 """
 
 import os
@@ -76,23 +76,25 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    asked = module.params
+    params = module.params
     if module.check_mode:
         module.exit_json(changed=False, path="", members=[], problems=[])
     systemd = Systemd(module.run_command)
-    services = [name for name in asked["services"] if systemd.state(name).loaded]
+    services = [name for name in params["services"] if systemd.state(name).loaded]
     descriptor, path = tempfile.mkstemp(prefix="pegasus-logs-", suffix=".tar.gz")  # mode 0600
     try:
-        archive = Archive(Path(path), asked["name"])
-        archive.add_files(asked["files"], asked["max_bytes"])
-        archive.add_commands(journal_commands(services, asked["journal_lines"]), module.run_command, asked["max_bytes"])
-        archive.add_commands(MACHINE, module.run_command, asked["max_bytes"])
+        archive = Archive(Path(path), params["name"])
+        archive.add_files(params["files"], params["max_bytes"])
+        archive.add_commands(
+            journal_commands(services, params["journal_lines"]), module.run_command, params["max_bytes"]
+        )
+        archive.add_commands(MACHINE, module.run_command, params["max_bytes"])
         archive.close()
-        if "SUDO_UID" in os.environ:  # as root by sudo: hand it to the user that fetches it
+        if "SUDO_UID" in os.environ:  # root by sudo: give the archive to the user that fetches it
             os.fchown(descriptor, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
     except OSError as error:
         Path(path).unlink(missing_ok=True)
-        module.fail_json(msg=f"the archive of the logs can't be written in {Path(path).parent}: {error.strerror}")
+        module.fail_json(msg=f"the log archive can't be written in {Path(path).parent}: {error.strerror}")
     finally:
         os.close(descriptor)
     module.exit_json(changed=False, path=path, members=archive.members, problems=archive.problems)

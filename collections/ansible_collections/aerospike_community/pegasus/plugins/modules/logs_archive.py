@@ -10,18 +10,18 @@ DOCUMENTATION = r"""
 module: logs_archive
 short_description: Join the archives of all hosts into one
 description:
-  - Runs on the controller. Puts what M(aerospike_community.pegasus.host_logs) made on each host into one archive that
-    only its owner can read, and removes the parts.
-  - Fails, after the archive is written, when a running host is missing in it.
+  - Runs on the controller. Joins the archives of M(aerospike_community.pegasus.host_logs) into one archive that only
+    its owner can read, and removes them.
+  - Fails after it has written the archive if a running host is missing.
 author: Pegasus authors
 options:
-  parts: {description: Folder with an archive per host (NAME.tar.gz)., type: path, required: true}
+  parts: {description: Folder with one archive per host (NAME.tar.gz)., type: path, required: true}
   path: {description: The archive to write., type: path, required: true}
-  hosts: {description: Names of the hosts that should be in it., type: list, elements: str, required: true}
-  skipped: {description: 'Sentences about hosts that were left out on purpose.', type: list, elements: str, default: []}
+  hosts: {description: Names of the expected hosts., type: list, elements: str, required: true}
+  skipped: {description: 'Lines about hosts that are skipped.', type: list, elements: str, default: []}
 attributes:
   check_mode: {description: Does nothing., support: full}
-  diff_mode: {description: Has none., support: none}
+  diff_mode: {description: There is no diff., support: none}
 """
 
 EXAMPLES = r"""
@@ -34,9 +34,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path: {description: The archive., returned: always, type: str}
-hosts: {description: The hosts that are in it., returned: always, type: list, elements: str}
-missing: {description: Running hosts that could not be reached., returned: always, type: list, elements: str}
-lines: {description: The same as sentences., returned: always, type: list, elements: str}
+hosts: {description: Hosts in the archive., returned: always, type: list, elements: str}
+missing: {description: Running hosts that were unreachable., returned: always, type: list, elements: str}
+lines: {description: The result as text., returned: always, type: list, elements: str}
 error_class: {description: C(ssh)., returned: failure, type: str}
 """
 
@@ -46,10 +46,14 @@ import tarfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import SSH
 
 
 def join(parts: Path, path: Path, hosts: list[str], skipped: list[str]) -> tuple[list[str], list[str]]:
-    """Write the archive and remove the parts; return (hosts that are in it, hosts that are missing). Raises OSError."""
+    """Write the archive and remove the parts; return the hosts in it and the missing hosts.
+
+    :raises OSError: the archive can't be written
+    """
     present, missing = [], []
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz", compresslevel=3) as target:
@@ -61,7 +65,7 @@ def join(parts: Path, path: Path, hosts: list[str], skipped: list[str]) -> tuple
                 present.append(name)
             except FileNotFoundError:
                 missing.append(name)
-        notes = [*skipped, *(f"{name}: could not be reached" for name in missing)]
+        notes = [*skipped, *(f"{name}: unreachable" for name in missing)]
         if notes:
             note = parts / "MISSING.txt"
             note.write_text("".join(f"{line}\n" for line in notes))
@@ -81,22 +85,23 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    asked = module.params
-    path = asked["path"]
+    params = module.params
+    path = params["path"]
     if module.check_mode:
         module.exit_json(changed=False, path=path, hosts=[], missing=[], lines=[])
     try:
-        present, missing = join(Path(asked["parts"]), Path(path), asked["hosts"], asked["skipped"])
+        present, missing = join(Path(params["parts"]), Path(path), params["hosts"], params["skipped"])
         size = Path(path).stat().st_size
     except (OSError, tarfile.TarError) as error:
         module.fail_json(msg=f"{path} can't be written: {error}", hosts=[], missing=[], lines=[], path=path)
-    lines = [*asked["skipped"], f"logs of {len(present)} of {len(asked['hosts'])} hosts: {path} ({size / 1e6:.1f} MB)"]
+    summary = f"logs of {len(present)} of {len(params['hosts'])} hosts: {path} ({size / 1e6:.1f} MB)"
+    lines = [*params["skipped"], summary]
     result = {"path": path, "hosts": present, "missing": missing, "lines": lines}
     if missing:
         module.fail_json(
-            msg=f"could not be reached: {', '.join(missing)}\n{lines[-1]}",
-            error_class="ssh",
-            next_step="The archive is there, without these hosts. Try again when they answer.",
+            msg=f"unreachable: {', '.join(missing)}\n{summary}",
+            error_class=SSH,
+            next_step="The archive exists without these hosts. Try again when they are reachable.",
             **result,
         )
     module.exit_json(changed=True, **result)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
+    LayoutSpec,
     PlanError,
-    Wishes,
     parse_partitions,
-    wishes_problems,
+    spec_problems,
 )
 
 from .settings import ConfError, Settings, configuration_problems
@@ -85,14 +85,14 @@ def _disk_problems(settings: Settings, variables: Mapping[str, Any]) -> list[str
                 f"{name}: expected at least one partition, because pegasus_{purpose}_storage is disk, found none"
             )
     try:
-        wishes = Wishes(
+        spec = LayoutSpec(
             int(variables.get("nvme_partition_count", 5)),
             int(variables.get("nvme_partition_overprovisioning", 15)),
             **lists,
         )
     except (TypeError, ValueError) as error:
         return [*found, f"nvme_partition_count, nvme_partition_overprovisioning: expected whole numbers ({error})"]
-    return found + wishes_problems(wishes)
+    return found + spec_problems(spec)
 
 
 def _named(text: str) -> str:

@@ -19,8 +19,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.im
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
     Disk,
+    LayoutSpec,
     PlanError,
-    Wishes,
     parse_partitions,
     plan_disk,
 )
@@ -130,8 +130,8 @@ def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
         return
     try:
         lists = {name: parse_partitions(values.get(f"nvme_partition_{name}_partitions", "")) for name in purposes}
-        wishes = Wishes(values["nvme_partition_count"], values["nvme_partition_overprovisioning"], **lists)
-        plans = [plan_disk(Disk(f"disk {n} of {values[SERVER_TYPE]}", size), wishes) for n, size in enumerate(sizes, 1)]
+        spec = LayoutSpec(values["nvme_partition_count"], values["nvme_partition_overprovisioning"], **lists)
+        plans = [plan_disk(Disk(f"disk {n} of {values[SERVER_TYPE]}", size), spec) for n, size in enumerate(sizes, 1)]
     except KeyError:
         return
     except PlanError as error:

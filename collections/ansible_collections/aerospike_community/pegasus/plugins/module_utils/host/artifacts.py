@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Artifacts on a download site: listings, versions, checksums, archives. The logic is apart from the transport."""
+"""Artifacts on a download site: listings, versions, checksums, archives. The caller reads the pages."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CHUNK = 1024 * 1024
 
 
 class ArtifactError(Exception):
-    """An artifact can't be had. The text says what was found, what was expected, what to do."""
+    """An artifact is unavailable. The text says what was found, what was expected, and what to do."""
 
 
 class NotFoundError(ArtifactError):
-    """The site has nothing at an address."""
+    """The site has nothing at a URL."""
 
 
 class _Links(HTMLParser):
@@ -43,7 +43,7 @@ class _Links(HTMLParser):
 
 
 def listing_names(page: str) -> list[str]:
-    """Return the names that a directory listing links to, without folders' slashes, parents and sort links."""
+    """Return the names in a directory listing, without trailing slashes, parent directories and sort links."""
     links = _Links()
     links.feed(page)
     names = []
@@ -57,20 +57,20 @@ def listing_names(page: str) -> list[str]:
 def fill(pattern: str, values: dict[str, str]) -> str:
     """Replace ``{name}`` in a pattern.
 
-    :raises ArtifactError: a name isn't known
+    :raises ArtifactError: a name is unknown
     """
 
-    def one(match: re.Match[str]) -> str:
+    def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in values:
-            raise ArtifactError(f"'{pattern}' holds {{{name}}}; expected one of {', '.join(sorted(values))}")
+            raise ArtifactError(f"found {{{name}}} in '{pattern}'; expected one of {', '.join(sorted(values))}")
         return values[name]
 
-    return PLACEHOLDER.sub(one, pattern)
+    return PLACEHOLDER.sub(value, pattern)
 
 
 def host_values(host: Host, package_format: str) -> dict[str, str]:
-    """Return what placeholders mean on a host, except ``version``."""
+    """Return the values of all placeholders for a host, except ``version``."""
     return {
         "distribution": host.distribution,
         "architecture": host.architecture,
@@ -80,45 +80,45 @@ def host_values(host: Host, package_format: str) -> dict[str, str]:
 
 
 def is_exact(version: str) -> bool:
-    """Whether a version names one version, rather than a pattern or ``latest``."""
+    """Return whether a version is exact, rather than a pattern or ``latest``."""
     return version != "latest" and not any(sign in version for sign in "*?[")
 
 
-def satisfies(installed: str, asked: str) -> bool:
-    """Whether an installed upstream version is what was asked for. Any is ``latest``: nothing moves by itself."""
-    return asked == "latest" or fnmatch.fnmatchcase(installed, asked)
+def satisfies(installed: str, requested: str) -> bool:
+    """Return whether an installed version satisfies the request. Every version is ``latest``: no automatic upgrades."""
+    return requested == "latest" or fnmatch.fnmatchcase(installed, requested)
 
 
 def order(version: str) -> tuple:
-    """Sort key of versions and file names: numbers compare as numbers."""
+    """Return a sort key for versions and file names: numbers compare as numbers."""
     return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"\d+|\D+", version))
 
 
-def choose_version(asked: str, names: Iterable[str]) -> str:
-    """Return the newest version in a listing that is what was asked for.
+def choose_version(requested: str, names: Iterable[str]) -> str:
+    """Return the newest version in a listing that satisfies the request.
 
-    :raises ArtifactError: there is none
+    :raises ArtifactError: no version does
     """
     versions = sorted((name for name in names if VERSION.match(name)), key=order)
-    fitting = [name for name in versions if satisfies(name, asked)]
-    if not fitting:
-        raise ArtifactError(f"no version is '{asked}'; the site has {shortened(versions)}")
-    return fitting[-1]
+    matching = [name for name in versions if satisfies(name, requested)]
+    if not matching:
+        raise ArtifactError(f"found no version '{requested}'; the site has {shortened(versions)}")
+    return matching[-1]
 
 
 def choose_file(pattern: str, names: Sequence[str]) -> str:
-    """Return the file of a listing that fits a pattern; of several the newest.
+    """Return the newest file in a listing that matches a pattern.
 
-    :raises ArtifactError: none fits
+    :raises ArtifactError: no file matches
     """
-    fitting = sorted((name for name in names if fnmatch.fnmatchcase(name, pattern)), key=order)
-    if not fitting:
+    matching = sorted((name for name in names if fnmatch.fnmatchcase(name, pattern)), key=order)
+    if not matching:
         raise ArtifactError(f"expected a file like '{pattern}', found {shortened(sorted(names))}")
-    return fitting[-1]
+    return matching[-1]
 
 
 def shortened(names: Sequence[str], count: int = 12) -> str:
-    """The last names of a list, for a message."""
+    """Return the last names of a list, for a message."""
     if not names:
         return "nothing"
     return ("..., " if len(names) > count else "") + ", ".join(names[-count:])
@@ -127,14 +127,14 @@ def shortened(names: Sequence[str], count: int = 12) -> str:
 def checksum_of(text: str, file: str) -> str:
     """Return the SHA-256 (hex) of a file from a published checksum file: ``<hex>`` or ``<hex>  <name>``.
 
-    :raises ArtifactError: it holds none
+    :raises ArtifactError: the file contains none
     """
     for line in text.splitlines():
         parts = line.split()
         named = len(parts) < 2 or PurePosixPath(parts[-1].lstrip("*")).name == file
         if parts and re.fullmatch(r"[0-9a-fA-F]{64}", parts[0]) and named:
             return parts[0].lower()
-    raise ArtifactError(f"{file}.sha256 holds no SHA-256 of {file}: found '{text.strip()[:80]}'")
+    raise ArtifactError(f"expected the SHA-256 of {file} in {file}.sha256, found '{text.strip()[:80]}'")
 
 
 def sha256_of(path: Path) -> str:
@@ -147,10 +147,10 @@ def sha256_of(path: Path) -> str:
 
 
 def extract(archive: Path, patterns: Sequence[str], folder: Path) -> list[Path]:
-    """Unpack the members of a tar archive whose file names fit the patterns, each pattern one, into ``folder``.
+    """Extract one member of a tar archive for each pattern of file names.
 
-    Only plain files are taken, under their last name: nothing in an archive can lead elsewhere.
-    :raises ArtifactError: a pattern fits nothing, or the file is no archive
+    Only regular files are extracted, under their base name: no member can leave ``folder``.
+    :raises ArtifactError: a pattern matches nothing, or the file is no archive
     """
     try:
         with tarfile.open(archive) as tar:
@@ -163,7 +163,7 @@ def extract(archive: Path, patterns: Sequence[str], folder: Path) -> list[Path]:
                     raise ArtifactError(f"in {archive.name}: {error}") from error
                 source = tar.extractfile(members[name])
                 if source is None:
-                    raise ArtifactError(f"in {archive.name}: {name} is no plain file")
+                    raise ArtifactError(f"in {archive.name}: {name} is no regular file")
                 target = folder / name
                 with source, target.open("wb") as stream:
                     copy(source, stream)
@@ -171,12 +171,12 @@ def extract(archive: Path, patterns: Sequence[str], folder: Path) -> list[Path]:
             return paths
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ArtifactError(
-            f"{archive.name} can't be unpacked: {error}; remove it from the mirror and fetch it again"
+            f"{archive.name} can't be unpacked: {error}; remove it from the mirror and download it again"
         ) from error
 
 
 def copy(source: IO[bytes], target: IO[bytes]) -> None:
-    """Copy a stream in pieces."""
+    """Copy a stream in chunks."""
     for chunk in iter(lambda: source.read(CHUNK), b""):
         target.write(chunk)
 
@@ -191,13 +191,13 @@ class Located:
 
 
 def locate(directory: str, file: str, version: str, values: dict[str, str], read: Callable[[str], str]) -> Located:
-    """Find the artifact that was asked for.
+    """Find the requested artifact.
 
-    :param directory: address of the folder; it may hold ``{version}``
-    :param file: name of the file, or a pattern of it
+    :param directory: URL of the folder; may contain ``{version}``
+    :param file: name or pattern of the file
     :param version: exact, a pattern, or ``latest``
-    :param read: returns the page at an address, raises NotFoundError
-    :raises ArtifactError: there is no such artifact
+    :param read: returns the page at a URL, raises NotFoundError
+    :raises ArtifactError: the site has no such artifact
     """
     values = dict(values)
     before, separator, _ = directory.partition("{version}")
@@ -205,7 +205,8 @@ def locate(directory: str, file: str, version: str, values: dict[str, str], read
     if not is_exact(version):
         if not separator:
             raise ArtifactError(
-                f"'{version}' needs a listing of versions, but '{directory}' holds no {{version}}: give an exact one"
+                f"version '{version}' requires a listing of versions, but '{directory}' contains no {{version}}: "
+                f"set an exact version"
             )
         version = choose_version(version, listing_names(read(parent)))
     values["version"] = version
@@ -226,7 +227,7 @@ def locate(directory: str, file: str, version: str, values: dict[str, str], read
 
 
 def _known_versions(parent: str, read: Callable[[str], str]) -> str:
-    """A hint which versions a site has; empty where it doesn't say."""
+    """Return a hint which versions a site has; empty if it has no listing."""
     try:
         versions = sorted((name for name in listing_names(read(parent)) if VERSION.match(name)), key=order)
     except ArtifactError:

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""A host's disks as the kernel has them: which are instance-store disks, how large, and what uses them."""
+"""Facts of a host's disks from the kernel: which are instance-store disks, their size, and what uses them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ EBS_MODEL = "Elastic Block Store"
 
 
 class DiskError(Exception):
-    """A disk can't be used as asked. The text says what was found, what was expected, what to do."""
+    """A disk can't be used as requested. The text says what was found, what was expected, and what to do."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """A whole disk as the kernel has it."""
+    """A disk as the kernel describes it."""
 
-    path: str  # a name that survives a reboot where there is one
+    path: str  # a name that survives a reboot, if there is one
     node: str  # the device file behind it
     number: str  # major:minor
     size_bytes: int
@@ -32,13 +32,13 @@ class Device:
 
 
 class Kernel:
-    """What the kernel says about disks. Device files are never matched by name: numbers are."""
+    """The kernel's view of disks. Devices are compared by number, never by name."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
 
     def find(self) -> list[str]:
-        """Return the links of instance-store disks, one for each disk: of several the shortest."""
+        """Return one link per instance-store disk, the shortest of several."""
         links: dict[str, str] = {}
         folder = self.root / BY_ID
         names = sorted((entry.name for entry in folder.glob(f"{MODEL_LINK}*")), key=lambda name: (len(name), name))
@@ -50,7 +50,7 @@ class Kernel:
     def device(self, path: str) -> Device:
         """Describe a disk.
 
-        :raises DiskError: it isn't there, or is no whole disk, or is one that must never be touched
+        :raises DiskError: it doesn't exist, is no whole disk, or is a disk that must never be touched
         """
         node = Path(path).resolve()
         try:
@@ -78,11 +78,11 @@ class Kernel:
         )
 
     def sys(self, number: str) -> Path:
-        """The folder of a block device in /sys."""
+        """Return the folder of a block device in /sys."""
         return self.root / "sys/dev/block" / number
 
     def partitions(self, device: Device) -> dict[int, tuple[str, int, int]]:
-        """Return the partitions that the kernel knows of a disk: number -> (major:minor, start, size) in bytes."""
+        """Return a disk's partitions: number -> (major:minor, start, size), start and size in bytes."""
         found = {}
         for entry in self.sys(device.number).resolve().glob("*/partition"):
             folder = entry.parent
@@ -93,10 +93,10 @@ class Kernel:
             )
         return found
 
-    def use(self, device: Device, besides: str = "") -> str:
-        """Say what uses a disk or one of its partitions; empty for nothing.
+    def use(self, device: Device, ignore_below: str = "") -> str:
+        """Return what uses a disk or one of its partitions, as text; empty if nothing does.
 
-        :param besides: file systems that are mounted below this folder don't count; empty: all do
+        :param ignore_below: ignore file systems that are mounted below this folder
         """
         numbers = {device.number: device.path}
         numbers.update(
@@ -104,7 +104,7 @@ class Kernel:
         )
         for line in read_text(self.root / "proc/self/mountinfo").splitlines():
             fields = line.split()
-            if fields[2] in numbers and not (besides and fields[4].startswith(f"{besides}/")):
+            if fields[2] in numbers and not (ignore_below and fields[4].startswith(f"{ignore_below}/")):
                 return f"{numbers[fields[2]]} is mounted on {fields[4]}"
         for line in read_text(self.root / "proc/swaps").splitlines()[1:]:
             if self.number_of(line.split()[0]) in numbers:
@@ -124,12 +124,12 @@ class Kernel:
         return ""
 
     def mounts(self) -> dict[str, str]:
-        """Return what is mounted: mount point -> major:minor."""
+        """Return the mounts: mount point -> major:minor."""
         lines = read_text(self.root / "proc/self/mountinfo").splitlines()
         return {fields[4]: fields[2] for fields in (line.split() for line in lines)}
 
     def number_of(self, path: str | Path) -> str:
-        """Return major:minor of a device file; empty where there is none."""
+        """Return major:minor of a device file; empty if it doesn't exist."""
         try:
             status = os.stat(path)  # noqa: PTH116
         except OSError:
@@ -137,7 +137,7 @@ class Kernel:
         return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
 
     def _lasting_name(self, path: str, node: str) -> str:
-        """The link in /dev/disk/by-id for a device file; the given path where there is none."""
+        """Return the link in /dev/disk/by-id to a device file; the given path if there is none."""
         folder = self.root / BY_ID
         if Path(path).parent == folder:
             return path
@@ -146,7 +146,7 @@ class Kernel:
 
 
 def read_text(path: Path) -> str:
-    """A small file's text; empty where it can't be read."""
+    """Return the text of a small file; empty if it can't be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Which partitions a host's instance-store disks get, and what each is for. Pure: disks and wishes in, plan out."""
+"""Plan the partitions of instance-store disks and their purposes. Pure functions: disks and spec in, plan out."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 MIB = 1024 * 1024
-ALIGNMENT = MIB  # bytes; a multiple of every erase block's and sector's size that matters
-# The partition table stands in the first MiB, its copy in the last.
+ALIGNMENT = MIB  # bytes; a multiple of all common sizes of erase blocks and sectors
+# The first MiB has the partition table, the last one its copy.
 RESERVED = ALIGNMENT
-HEADER_BYTES = 8 * MIB  # what the server reads first of a raw partition
+HEADER_BYTES = 8 * MIB  # the part of a raw partition that the server reads first
 SMALLEST_RAW = 64 * MIB
-SMALLEST_FILE_SYSTEM = 300 * MIB  # mkfs.xfs refuses less
-MOST_PARTITIONS = 128  # of a GPT as everybody makes it
+SMALLEST_FILE_SYSTEM = 300 * MIB  # minimum of mkfs.xfs
+MOST_PARTITIONS = 128  # of a GPT with the usual table size
 PURPOSES = ("data", "primary-index", "secondary-index", "unused")
 NAME_PREFIX = "pegasus-"
-LINUX_DATA = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"  # partition type of the GPT
+LINUX_DATA = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"  # GPT partition type
 
 
 class PlanError(Exception):
-    """A plan can't be made. The text says what was found, what was expected, and which setting to change."""
+    """The disks can't be planned as configured. The text says what was found, what was expected, and what to change."""
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk as far as the plan needs it."""
+    """What the plan needs to know of a disk."""
 
     path: str
     size_bytes: int
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """The configuration: the same for each disk. Partitions are counted from 1."""
+class LayoutSpec:
+    """The requested layout, the same for each disk. Partition numbers start at 1."""
 
     partitions: int
     overprovisioning: int  # percent of a disk that stays unallocated
@@ -44,7 +44,7 @@ class Wishes:
     secondary_index: tuple[int, ...] = ()
 
     def purpose(self, number: int) -> str:
-        """What a partition is for."""
+        """Return the purpose of a partition."""
         for name in PURPOSES[:-1]:
             if number in getattr(self, name.replace("-", "_")):
                 return name
@@ -62,12 +62,12 @@ class Partition:
 
     @property
     def name(self) -> str:
-        """Its name in the partition table, by which Pegasus knows its own."""
+        """The name in the partition table, by which Pegasus recognizes its partitions."""
         return f"{NAME_PREFIX}{self.purpose}"
 
     @property
     def end(self) -> int:
-        """The first byte after it."""
+        """The first byte after the partition."""
         return self.start + self.size
 
 
@@ -80,9 +80,9 @@ class DiskPlan:
 
 
 def parse_partitions(value: object) -> tuple[int, ...]:
-    """Read ``1-3,7-9``, ``2``, a list of numbers, or nothing, as numbers in ascending order.
+    """Parse ``1-3,7-9``, ``2``, a list of numbers, or nothing, into numbers in ascending order.
 
-    :raises PlanError: it has another form
+    :raises PlanError: the value has another form
     """
     if value is None or isinstance(value, bool):
         parts: list[str] = [] if value is None else [str(value)]
@@ -103,68 +103,68 @@ def parse_partitions(value: object) -> tuple[int, ...]:
         numbers += range(first, last + 1)
     twice = sorted({number for number in numbers if numbers.count(number) > 1})
     if twice:
-        raise PlanError(f"partition {twice[0]} is named twice in '{value}'")
+        raise PlanError(f"partition {twice[0]} is listed twice in '{value}'")
     return tuple(sorted(numbers))
 
 
-def wishes_problems(wishes: Wishes) -> list[str]:
-    """Return what is wrong with a configuration, whatever the disks."""
+def spec_problems(spec: LayoutSpec) -> list[str]:
+    """Return the errors in a spec that are independent of the disks."""
     found = []
-    if not 1 <= wishes.partitions <= MOST_PARTITIONS:
-        found.append(f"partition count: expected 1 to {MOST_PARTITIONS}, found {wishes.partitions}")
-    if not 0 <= wishes.overprovisioning <= 90:
-        found.append(f"overprovisioning: expected 0 to 90 percent, found {wishes.overprovisioning}")
+    if not 1 <= spec.partitions <= MOST_PARTITIONS:
+        found.append(f"partition count: expected 1 to {MOST_PARTITIONS}, found {spec.partitions}")
+    if not 0 <= spec.overprovisioning <= 90:
+        found.append(f"overprovisioning: expected 0 to 90 percent, found {spec.overprovisioning}")
     owners: dict[int, str] = {}
     for purpose in PURPOSES[:-1]:
-        for number in getattr(wishes, purpose.replace("-", "_")):
-            if number > wishes.partitions:
-                found.append(f"{purpose}: expected partitions up to {wishes.partitions}, found {number}")
+        for number in getattr(spec, purpose.replace("-", "_")):
+            if number > spec.partitions:
+                found.append(f"{purpose}: expected partitions up to {spec.partitions}, found {number}")
             if number in owners:
                 found.append(f"partition {number} is for {owners[number]} and for {purpose}: expected one purpose")
             owners[number] = purpose
     return found
 
 
-def plan_disk(disk: Disk, wishes: Wishes) -> DiskPlan:
+def plan_disk(disk: Disk, spec: LayoutSpec) -> DiskPlan:
     """Plan one disk: equal, aligned partitions over (100 - overprovisioning) percent of it.
 
     :raises PlanError: the disk is too small for that many partitions
     """
-    usable = min(disk.size_bytes * (100 - wishes.overprovisioning) // 100, disk.size_bytes - RESERVED) - RESERVED
-    size = max(usable, 0) // wishes.partitions // ALIGNMENT * ALIGNMENT
+    usable = min(disk.size_bytes * (100 - spec.overprovisioning) // 100, disk.size_bytes - RESERVED) - RESERVED
+    size = max(usable, 0) // spec.partitions // ALIGNMENT * ALIGNMENT
     partitions = []
-    for number in range(1, wishes.partitions + 1):
-        purpose = wishes.purpose(number)
+    for number in range(1, spec.partitions + 1):
+        purpose = spec.purpose(number)
         smallest = SMALLEST_FILE_SYSTEM if purpose.endswith("index") else SMALLEST_RAW
         if size < smallest:
             raise PlanError(
-                f"{disk.path} has {disk.size_bytes // MIB} MiB; {wishes.partitions} partitions with "
-                f"{wishes.overprovisioning} percent left free get {size // MIB} MiB each, and one for "
-                f"{purpose} wants {smallest // MIB} MiB: use fewer partitions, or less overprovisioning"
+                f"{disk.path} has {disk.size_bytes // MIB} MiB; {spec.partitions} partitions with "
+                f"{spec.overprovisioning} percent unallocated get {size // MIB} MiB each, and a partition for "
+                f"{purpose} needs {smallest // MIB} MiB: use fewer partitions, or less overprovisioning"
             )
         partitions.append(Partition(number, RESERVED + (number - 1) * size, size, purpose))
     return DiskPlan(disk, tuple(partitions))
 
 
-def plan(disks: Sequence[Disk], wishes: Wishes) -> list[DiskPlan]:
+def plan(disks: Sequence[Disk], spec: LayoutSpec) -> list[DiskPlan]:
     """Plan all disks of a host.
 
-    :raises PlanError: the configuration contradicts itself, there is no disk, or one is too small
+    :raises PlanError: the spec contradicts itself, the host has no disk, or a disk is too small
     """
-    problems = wishes_problems(wishes)
+    problems = spec_problems(spec)
     if problems:
         raise PlanError("; ".join(problems))
     if not disks:
         raise PlanError(
-            "found no instance-store disk on this host: choose an instance type that has some, name disks in "
+            "found no instance-store disk on this host: choose an instance type that has some, list disks in "
             "nvme_partition_devices, or keep data and indexes in memory (pegasus_data_storage)"
         )
-    return [plan_disk(disk, wishes) for disk in disks]
+    return [plan_disk(disk, spec) for disk in disks]
 
 
 @dataclass(frozen=True)
 class Found:
-    """One partition as the disk's table has it; start and size in bytes."""
+    """A partition in a disk's table; start and size in bytes."""
 
     number: int
     start: int
@@ -174,7 +174,7 @@ class Found:
 
 
 def read_table(table: Mapping[str, object], device: str) -> list[Found]:
-    """Read sfdisk's JSON (its ``partitiontable``)."""
+    """Parse sfdisk's JSON (its ``partitiontable``)."""
     sector = int(str(table.get("sectorsize", 512)))
     entries = table.get("partitions", [])
     found = []
@@ -195,7 +195,7 @@ def read_table(table: Mapping[str, object], device: str) -> list[Found]:
 
 
 def differences(planned: DiskPlan, found: Sequence[Found]) -> list[str]:
-    """Return how a disk's table differs from the plan; nothing when it is the plan's."""
+    """Return how a disk's table differs from the plan."""
     present = {entry.number: entry for entry in found}
     texts = []
     for partition in planned.partitions:
@@ -208,12 +208,12 @@ def differences(planned: DiskPlan, found: Sequence[Found]) -> list[str]:
                 f"named '{partition.name}', found {entry.size // MIB} MiB at {entry.start // MIB} MiB "
                 f"named '{entry.name}'"
             )
-    texts += [f"partition {number} is one too many ('{entry.name}')" for number, entry in sorted(present.items())]
+    texts += [f"found an unplanned partition {number} ('{entry.name}')" for number, entry in sorted(present.items())]
     return texts
 
 
 def script(planned: DiskPlan, sector_bytes: int) -> str:
-    """Return sfdisk's input for a plan. Numbers are sectors of the disk's own size."""
+    """Return sfdisk's input for a plan, in sectors of the disk's own size."""
     lines = ["label: gpt"]
     lines += [
         f"{partition.number} : start={partition.start // sector_bytes}, size={partition.size // sector_bytes}, "

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What the host is: distribution, architecture, memory. Read from the kernel and os-release, without gathered facts."""
+"""Facts of a host from the kernel and os-release: distribution, architecture, memory. No gathered facts needed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CGROUP_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_
 
 @dataclass(frozen=True)
 class Host:
-    """One host as packages and configurations name it."""
+    """A host in the terms of packages and configurations."""
 
     distribution: str  # as in Aerospike's file names: debian12, ubuntu24.04, amzn2023, el9
     architecture: str  # x86_64 or aarch64
     deb_architecture: str  # amd64 or arm64
-    memory_bytes: int  # what the kernel has, or less where a control group says so
+    memory_bytes: int  # the kernel's, or a lower limit of the control group
     cpus: int
 
     def as_dict(self) -> dict[str, object]:
@@ -31,9 +31,9 @@ class Host:
 def read_host(root: Path = Path("/"), machine: str | None = None) -> Host:
     """Describe this host.
 
-    :param root: where /etc, /proc and /sys are (tests have their own)
+    :param root: the directory with etc, proc and sys
     :raises OSError: /etc/os-release or /proc/meminfo can't be read
-    :raises ValueError: the distribution has no name in Aerospike's packages
+    :raises ValueError: the distribution is not supported
     """
     architecture = machine or os.uname().machine
     architecture = {debian: kernel for kernel, debian in DEBIAN_ARCHITECTURES.items()}.get(architecture, architecture)
@@ -47,7 +47,7 @@ def read_host(root: Path = Path("/"), machine: str | None = None) -> Host:
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
-    """Return the host's memory in bytes: MemTotal, or the limit of its control group where that is lower."""
+    """Return the host's memory in bytes: MemTotal, or the limit of its control group if that is lower."""
     total = 0
     for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemTotal:"):

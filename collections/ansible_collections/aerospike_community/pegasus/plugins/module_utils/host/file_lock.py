@@ -15,9 +15,9 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def held(path: Path, timeout: float, refusal: Exception) -> Iterator[None]:
-    """Hold a lock against other calls on this host. It ends with the process, however that ends.
+    """Hold a lock against other calls on this host. The end of the process releases it.
 
-    Raises ``refusal`` when another call keeps it for longer than ``timeout`` seconds.
+    :raises refusal: another call holds the lock for more than ``timeout`` seconds
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout

@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Files that are never seen half-written. Standard library only."""
+"""Atomic replacement of files. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file that everybody may read, in one step. A missing folder is made. Raises OSError."""
+    """Write a world-readable file in one step. A missing directory is created.
+
+    :raises OSError: the file can't be written
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

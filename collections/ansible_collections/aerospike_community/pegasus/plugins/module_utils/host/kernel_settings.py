@@ -1,6 +1,9 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Kernel settings of a host: compare, set, verify. A kernel that refuses (a container's) is reported, not an error."""
+"""Kernel settings of a host: compare, set, verify. A setting that the kernel refuses is reported and is no error.
+
+The kernel of a container refuses most of them.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SYSCTL = Path("/proc/sys")
+SYSFS = Path("/sys")
+
 
 @dataclass
 class KernelOutcome:
-    """What became of the asked settings, each as ``name: text``."""
+    """What happened to the requested settings, each as ``path: text``."""
 
     changed: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
-def apply(settings: Mapping[str, str], root: Path, *, write: bool = True) -> KernelOutcome:
-    """Bring each setting to its value and read it back.
+def apply(settings: Mapping[str, object], root: Path, *, write: bool = True) -> KernelOutcome:
+    """Set each setting that differs and read it back.
 
-    :param settings: path below ``root`` (``vm/swappiness``) -> value
-    :param root: /proc/sys or /sys
-    :param write: False only says what would change
+    :param settings: name of a kernel parameter (``vm.swappiness``, root SYSCTL) or path below ``root`` -> value
+    :param root: SYSCTL or SYSFS
+    :param write: False only reports what would change
     """
     outcome = KernelOutcome()
-    for name, wanted in settings.items():
-        path = root / name
+    for name, value in settings.items():
+        path = root / (name.replace(".", "/") if root == SYSCTL else name)
+        wanted = str(int(value)) if isinstance(value, bool) else str(value)
         try:
             found = current(path.read_text(encoding="ascii"))
         except OSError as error:
@@ -36,17 +43,14 @@ def apply(settings: Mapping[str, str], root: Path, *, write: bool = True) -> Ker
             continue
         if found == normal(wanted):
             continue
-        if not write and not os.access(path, os.W_OK):
-            # Root may write anything but a file system that is mounted read-only, as a container's are.
-            outcome.refused.append(f"{path}: expected {wanted}, found {found} (read-only)")
-            continue
         if not write:
+            # Root may write everywhere but on a read-only file system, such as a container's.
             if os.access(path, os.W_OK):
                 outcome.changed.append(f"{path}: {found} -> {wanted}")
             else:
-                outcome.refused.append(f"{path}: expected {wanted}, found {found} (it can't be written)")
+                outcome.refused.append(f"{path}: expected {wanted}, found {found} (read-only)")
             continue
-        reason = "the kernel kept its own"
+        reason = "the kernel kept its value"
         try:
             path.write_text(f"{wanted}\n", encoding="ascii")
         except OSError as error:
@@ -60,11 +64,11 @@ def apply(settings: Mapping[str, str], root: Path, *, write: bool = True) -> Ker
 
 
 def current(text: str) -> str:
-    """Return a setting's value; of a choice (``always madvise [never]``) the chosen one."""
+    """Return a setting's value; of alternatives (``always madvise [never]``) the selected one."""
     choice = re.search(r"\[(\S+)\]", text)
     return choice.group(1) if choice else normal(text)
 
 
 def normal(value: str) -> str:
-    """One blank between the numbers of a setting that has several."""
+    """Return a value with single blanks between its numbers."""
     return " ".join(str(value).split())

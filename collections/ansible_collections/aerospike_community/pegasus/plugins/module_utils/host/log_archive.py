@@ -1,8 +1,9 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a host's logs and configuration are, and how they become an archive without secrets.
+"""An archive of a host's logs and configuration without secrets.
 
-Only named files are taken, and each line of each of them is masked. Standard library only; runs on the hosts.
+It contains only the requested files and commands, with secrets masked in every line. Runs on hosts, so it imports the
+standard library only.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ _CONF = re.compile(rf"^(?P<key>\s*{_NAME}\s+)(?P<value>\S+)$", re.IGNORECASE)
 _URL = re.compile(r"(?P<key>\w+://[^\s/:@]+:)[^\s/@]+(?=@)")
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _KEY_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
-# Values that hide nothing: a reader wants to see that a password is empty, or a switch is off.
+# Values that are no secrets: a reader should see that a password is empty or a switch is off.
 _PLAIN = ("", "''", '""', '""""""', "true", "false", "null", "none", "'',", '"",')
 
 
 class Masker:
-    """Takes the lines of one text in order; a private key spans several."""
+    """Masks the lines of one text in order, because a private key spans several lines."""
 
     def __init__(self) -> None:
         self._in_key = False
@@ -49,13 +50,13 @@ def _masked(match: re.Match) -> str:
 
 
 def masked(text: str) -> str:
-    """A whole text, masked."""
+    """Return a text with all secrets masked."""
     masker = Masker()
     return "".join(masker.line(line) + "\n" for line in text.splitlines())
 
 
 def tail_of(path: Path, limit: int) -> str:
-    """The last `limit` bytes of a file, from the beginning of a line; says so when something is missing."""
+    """Return the last ``limit`` bytes of a file from the start of a line, with a note if the beginning is missing."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         if size > limit:
@@ -66,7 +67,7 @@ def tail_of(path: Path, limit: int) -> str:
 
 
 def matching(patterns: Iterable[str], root: Path = Path("/")) -> list[Path]:
-    """Regular files that match absolute glob patterns, in order, each once; links are followed."""
+    """Return the regular files that match absolute glob patterns, each once; links are followed."""
     found: dict[Path, None] = {}
     for pattern in patterns:
         for path in sorted(root.glob(pattern.lstrip("/"))):
@@ -76,7 +77,7 @@ def matching(patterns: Iterable[str], root: Path = Path("/")) -> list[Path]:
 
 
 class Archive:
-    """A .tar.gz of texts that are masked on their way in. Its member names begin with the host's name."""
+    """A .tar.gz of masked texts. Member names start with the host's name."""
 
     def __init__(self, path: Path, host: str) -> None:
         self.members: list[str] = []
@@ -92,7 +93,7 @@ class Archive:
         self.members.append(name)
 
     def add_files(self, patterns: Sequence[str], limit: int, root: Path = Path("/")) -> None:
-        """A file that can't be read is a problem that is told, not an end."""
+        """Add files. A file that can't be read becomes a line of ``problems``."""
         for path in matching(patterns, root):
             try:
                 self.add(str(path.relative_to(root)), tail_of(path, limit))
@@ -100,7 +101,7 @@ class Archive:
                 self.problems.append(f"{path}: {error.strerror}")
 
     def add_commands(self, commands: Sequence[tuple[str, Sequence[str]]], run: Run, limit: int) -> None:
-        """What commands print, each under a name; one that fails is kept with its complaint."""
+        """Add the output of commands, each under a name; of a failed command also its exit code and error."""
         for name, command in commands:
             rc, out, err = run(list(command))
             self.add(name, (out[-limit:] or "") + (f"\n[exit code {rc}] {err}" if rc != 0 else ""))
@@ -110,7 +111,7 @@ class Archive:
 
 
 def journal_commands(services: Sequence[str], lines: int) -> list[tuple[str, list[str]]]:
-    """For each service: its journal, its state, and its unit file with all drop-ins."""
+    """Return the commands for each service's journal, status, and unit file with drop-ins."""
     commands: list[tuple[str, list[str]]] = []
     for service in services:
         commands += [

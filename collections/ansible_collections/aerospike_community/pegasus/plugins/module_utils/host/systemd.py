@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""A host's services, as systemd and the journal know them."""
+"""Facts of a host's services from systemd and the journal. services.py has the operations."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "ExecMainStatus", "NRestarts",
     "NeedDaemonReload", "ExecMainStartTimestamp", "StateChangeTimestamp",
 )  # fmt: skip
-# Each look at a unit is a process of its own, and many hosts may share a processor.
+# Each query is a process, and many hosts may share a processor.
 POLL_SECONDS = 0.2
-# What a reader should see before everything else, worst first.
-TELLING = (
+# The lines that a reader should see first, worst first.
+IMPORTANT = (
     re.compile(r"\bCRITICAL\b"),
     re.compile(r"\bFAILED\b|\bFATAL\b|\bpanic\b", re.IGNORECASE),
     re.compile(r"\bERROR\b|\bException\b|\blevel=error\b|\bTraceback\b", re.IGNORECASE),
@@ -27,12 +27,16 @@ TELLING = (
 
 
 class ServiceError(Exception):
-    """systemd refused something, or a service didn't come up."""
+    """A systemctl command failed, or a service didn't stay up. ``lines`` has log lines that explain it."""
+
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.lines = list(lines)
 
 
 @dataclass(frozen=True)
 class UnitState:
-    """One unit's state at one moment. Times are seconds since 1970, 0.0 where systemd has none."""
+    """A unit's state. Times are seconds since 1970, 0.0 if systemd has none."""
 
     name: str
     loaded: bool
@@ -48,11 +52,11 @@ class UnitState:
 
     @property
     def running(self) -> bool:
-        """Whether its process is there (a unit that waits for its next automatic restart isn't running)."""
+        """Whether its process runs (a unit that waits for its next automatic restart isn't running)."""
         return self.active in ("active", "reloading")
 
     def describe(self) -> str:
-        """The state in words for a message."""
+        """Return the state as text, for a message."""
         text = f"{self.active} ({self.sub})"
         if self.result not in ("", "success"):
             text += f", {self.result}, exit status {self.exit_status}"
@@ -61,7 +65,7 @@ class UnitState:
 
 @dataclass(frozen=True)
 class Started:
-    """A unit as it was right after its start, and when that was (seconds of the monotonic clock)."""
+    """A unit's state right after its start, and that moment in seconds of the monotonic clock."""
 
     state: UnitState
     moment: float = field(default_factory=lambda: time.monotonic())
@@ -81,10 +85,10 @@ class Systemd:
     def call(self, verb: str, *arguments: str) -> None:
         """Run one systemctl verb.
 
-        :raises ServiceError: with systemctl's own words
+        :raises ServiceError: with systemctl's output
         """
-        # Where a unit has an init script too, systemctl would have that enabled as well, by programs that make systemd
-        # reload twice more, for seconds. systemd never looks at it, because the unit comes first.
+        # If a unit has an init script too, systemctl would also enable that, with programs that reload systemd twice
+        # more and take seconds. systemd ignores the script, because the unit has precedence.
         rc, out, err = self._run(["systemctl", verb, *arguments], environ_update={"SYSTEMCTL_SKIP_SYSV": "1"})
         if rc != 0:
             raise ServiceError(f"systemctl {' '.join((verb, *arguments))}: {(err or out).strip()}")
@@ -92,11 +96,11 @@ class Systemd:
     def wait_until_up(
         self, unit: str, settle_seconds: float, timeout: float = 90.0, *, since: Started | None = None
     ) -> UnitState:
-        """Wait until a unit runs and has kept running for ``settle_seconds`` since its process started.
+        """Wait until a unit has been running for ``settle_seconds`` without interruption.
 
-        A service of the simple type counts as started before it has read its configuration: only time tells.
-        :param since: from which moment it is watched; by default, from now on
-        :raises ServiceError: it failed, was restarted in the meantime, or isn't up in ``timeout`` seconds
+        A service of type simple counts as started before it has read its configuration, so one check isn't enough.
+        :param since: the start to watch; by default, watch from now on
+        :raises ServiceError: the unit failed or was restarted, or isn't up after ``timeout`` seconds
         """
         deadline = time.monotonic() + timeout
         state = self.state(unit)
@@ -104,8 +108,8 @@ class Systemd:
         restarts = since.state.restarts
         steady_since = since.moment if since.state.running else time.monotonic()
         while True:
-            gone = state.active in ("failed", "inactive") or state.sub == "auto-restart" or state.restarts > restarts
-            if gone or time.monotonic() > deadline:
+            down = state.active in ("failed", "inactive") or state.sub == "auto-restart" or state.restarts > restarts
+            if down or time.monotonic() > deadline:
                 raise ServiceError(f"expected it active, found {state.describe()}")
             if not state.running:
                 steady_since = time.monotonic()
@@ -115,7 +119,7 @@ class Systemd:
             state = self.state(unit)
 
     def log_lines(self, unit: str, since: float = 0.0, count: int = 200) -> list[str]:
-        """Return the last journal lines of a unit, messages only, oldest first.
+        """Return the last journal messages of a unit, oldest first.
 
         :param since: seconds since 1970; 0 = no limit
         """
@@ -127,9 +131,9 @@ class Systemd:
 
 
 def telling_lines(lines: Sequence[str], count: int = 12) -> list[str]:
-    """Pick what to show of a log: the worst lines first (CRITICAL, FAILED, errors), then the last ones, none twice."""
+    """Select lines of a log to show: the worst first (CRITICAL, FAILED, errors), then the last ones, each once."""
     chosen: list[str] = []
-    for pattern in TELLING:
+    for pattern in IMPORTANT:
         chosen += [line for line in lines if pattern.search(line) and line not in chosen][-3:]
     chosen = chosen[: max(3, count // 2)]
     rest = [line for line in lines if line not in chosen]
@@ -137,7 +141,7 @@ def telling_lines(lines: Sequence[str], count: int = 12) -> list[str]:
 
 
 def parse_state(unit: str, text: str) -> UnitState:
-    """Read the output of ``systemctl show``."""
+    """Parse the output of ``systemctl show``."""
     fields = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
     return UnitState(
         name=unit,
@@ -155,7 +159,7 @@ def parse_state(unit: str, text: str) -> UnitState:
 
 
 def parse_time(text: str) -> float:
-    """Read systemd's ``Tue 2026-11-24 03:33:39.123456 UTC`` as seconds since 1970; 0.0 where there is no time."""
+    """Parse systemd's ``Tue 2026-11-24 03:33:39.123456 UTC`` into seconds since 1970; 0.0 if there is no time."""
     parts = text.split()
     if len(parts) != 4 or parts[3] != "UTC":
         return 0.0

@@ -9,9 +9,9 @@ and newer), the Perseus exporter (perseus/meter.py), node_exporter (1.x) and the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from .panels import Panel, dashboard, row, stat
 
@@ -310,14 +310,14 @@ DASHBOARDS: dict[str, Callable[[], list[Panel]]] = {
 }
 
 
-def render(name: str) -> str:
-    """Return a dashboard's JSON.
+def build(name: str) -> dict[str, Any]:
+    """Return a dashboard.
 
     :raises ValueError: there is no such dashboard
     """
     if name not in DASHBOARDS:
         raise ValueError(f"found no dashboard '{name}'; expected one of {', '.join(DASHBOARDS)}")
-    return json.dumps(dashboard(uid_of(name), f"Pegasus: {name}", DASHBOARDS[name]()), indent=1) + "\n"
+    return dashboard(uid_of(name), f"Pegasus: {name}", DASHBOARDS[name]())
 
 
 def uid_of(name: str) -> str:

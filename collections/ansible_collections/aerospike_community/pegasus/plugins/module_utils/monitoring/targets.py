@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,12 +33,11 @@ def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, 
     return targets
 
 
-def file_sd(targets: Sequence[dict[str, Any]], job: str) -> str:
-    """Return the targets of a job as a file for Prometheus's file-based service discovery."""
-    groups = [
+def target_groups(targets: Sequence[dict[str, Any]], job: str) -> list[dict[str, Any]]:
+    """Return one job's targets as Prometheus's file service discovery has them."""
+    return [
         {"targets": [target["address"]], "labels": dict(target["labels"])} for target in targets if target["job"] == job
     ]
-    return json.dumps(groups, indent=1, sort_keys=True) + "\n"
 
 
 def read_targets(answer: dict[str, Any]) -> list[dict[str, Any]]:

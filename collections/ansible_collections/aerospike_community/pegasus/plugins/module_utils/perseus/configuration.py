@@ -120,17 +120,10 @@ def configuration(settings: PerseusSettings) -> dict[str, Any]:
     }
 
 
-def render(settings: PerseusSettings) -> str:
-    """Return configuration.yaml's text."""
-    lines: list[str] = ["# Written by Pegasus. Perseus reads it once, when it starts."]
-    _write(configuration(settings), 0, lines)
-    return "\n".join(lines) + "\n"
-
-
 def read(text: str) -> dict[str, Any]:
-    """Return the configuration in a file that :func:`render` wrote, to check it before Perseus starts.
+    """Read the file as the role's template writes it: one line per name, values in JSON.
 
-    :raises PerseusConfigError: the file isn't from :func:`render`, is incomplete, or isn't valid for Perseus
+    :raises PerseusConfigError: the file has another form, is incomplete, or Perseus can't run with it
     """
     if not text.endswith("\n"):
         raise PerseusConfigError(["its last line is incomplete: the file is truncated"])
@@ -169,20 +162,6 @@ def _differences(expected: dict[str, Any], found: dict[str, Any], where: str) ->
             yield f"{where}{name}: found {found[name]!r}, expected {type(value).__name__}"
     for name in found.keys() - expected.keys():
         yield f"{where}{name}: unknown; Perseus would exit without a reason"
-
-
-def _write(data: dict[str, Any], depth: int, lines: list[str]) -> None:
-    """Append a mapping's lines. Text and the list of hosts are JSON, which is valid YAML."""
-    for name, value in data.items():
-        if isinstance(value, dict):
-            lines.append(f"{'  ' * depth}{name}:")
-            _write(value, depth + 1, lines)
-        elif isinstance(value, float):
-            # Not 1e-05, which YAML 1.1 reads as text.
-            number = f"{value:.12f}".rstrip("0")
-            lines.append(f"{'  ' * depth}{name}: {number}{'0' if number.endswith('.') else ''}")
-        else:
-            lines.append(f"{'  ' * depth}{name}: {json.dumps(value)}")
 
 
 def _limits(settings: PerseusSettings) -> Iterable[str]:

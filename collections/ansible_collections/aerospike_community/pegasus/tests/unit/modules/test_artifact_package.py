@@ -89,7 +89,7 @@ def test_a_plain_name_needs_no_listing() -> None:
     ("version", "values", "said"),
     [
         ("8.0.0.99", {}, r"404\); the site has 8.0.0.4, 8.0.0.10, 8.1.0.3"),
-        ("9.*", {}, "no version is '9.*'; the site has 8.0.0.4, 8.0.0.10, 8.1.0.3"),
+        ("9.*", {}, "found no version '9.*'; the site has 8.0.0.4, 8.0.0.10, 8.1.0.3"),
         ("8.0.0.10", {"distribution": "el9"}, "tools-*_el9_x86_64.tgz', found aerospike"),
     ],
 )
@@ -100,9 +100,9 @@ def test_what_is_not_there_names_what_is(site: Pages, version: str, values: dict
 
 
 def test_a_pattern_without_a_folder_per_version_and_an_unknown_word() -> None:
-    with pytest.raises(ArtifactError, match="give an exact one"):
+    with pytest.raises(ArtifactError, match="set an exact version"):
         artifacts.locate("http://x/y", "f_{version}", "1.*", VALUES, Pages())
-    with pytest.raises(ArtifactError, match=r"holds \{colour\}; expected one of architecture"):
+    with pytest.raises(ArtifactError, match=r"found \{colour\} in '\{colour\}'; expected one of architecture"):
         artifacts.fill("{colour}", VALUES)
 
 
@@ -124,7 +124,7 @@ def test_checksums() -> None:
     for text in (digest, f"{digest}\n", f"{digest}  x.tgz\n", f"{'b' * 64}  y.tgz\n{digest.upper()} *dir/x.tgz\n"):
         assert artifacts.checksum_of(text, "x.tgz") == digest
     for text in ("", "<html>", f"{digest}  y.tgz"):
-        with pytest.raises(ArtifactError, match=r"no SHA-256 of x\.tgz"):
+        with pytest.raises(ArtifactError, match=r"expected the SHA-256 of x\.tgz in x\.tgz\.sha256, found"):
             artifacts.checksum_of(text, "x.tgz")
 
 
@@ -195,20 +195,20 @@ def test_upstream_versions(version: str, upstream: str) -> None:
     ],
 )
 def test_whether_a_package_is_there_in_the_asked_version(wanted: str, there: bool) -> None:
-    assert host_packages.is_there(wanted, {"tools": "11.2.2-1debian12"}) is there
+    assert host_packages.is_installed(wanted, {"tools": "11.2.2-1debian12"}) is there
 
 
 def test_services_are_kept_still_and_strangers_policies_left_alone(tmp_path: Path) -> None:
     policy = tmp_path / "policy-rc.d"
-    with host_packages.services_kept_still(policy):
+    with host_packages.no_service_starts(policy):
         assert "exit 101" in policy.read_text() and policy.stat().st_mode & 0o111
     assert not policy.exists()
     policy.write_text(host_packages.POLICY_TEXT)  # an interrupted run's
-    with host_packages.services_kept_still(policy):
+    with host_packages.no_service_starts(policy):
         pass
     assert not policy.exists()
     policy.write_text("theirs")
-    with host_packages.services_kept_still(policy):
+    with host_packages.no_service_starts(policy):
         assert policy.read_text() == "theirs"
     assert policy.read_text() == "theirs"
 
@@ -217,7 +217,7 @@ def test_apt_heals_and_then_says_its_own_words(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "mirror_main_binary-amd64_Packages").touch()
     monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
     monkeypatch.setattr(host_packages, "POLICY", tmp_path / "policy")
-    monkeypatch.setattr(host_packages.services_kept_still.__wrapped__, "__defaults__", (tmp_path / "policy",))  # type: ignore[attr-defined]
+    monkeypatch.setattr(host_packages.no_service_starts.__wrapped__, "__defaults__", (tmp_path / "policy",))  # type: ignore[attr-defined]
     calls: list[str] = []
 
     def run(command: list[str], **_: Any) -> tuple[int, str, str]:
@@ -244,7 +244,7 @@ def test_apt_reads_its_lists_first_where_there_are_none(
     for name in lists:
         (tmp_path / name).touch()
     monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
-    monkeypatch.setattr(host_packages, "services_kept_still", contextlib.nullcontext)
+    monkeypatch.setattr(host_packages, "no_service_starts", contextlib.nullcontext)
     made: list[str] = []
     host_packages.AptPackages(
         lambda command, **_: made.append("update" if "update" in command else "install") or (0, "", "")  # type: ignore[func-returns-value]
@@ -368,7 +368,7 @@ def test_what_the_cluster_runs_and_the_site_has_no_longer_is_said(monkeypatch: p
     monkeypatch.setattr(subject, "info_value", lambda *_, **__: "8.0.0.9")
     params = {"directory": SITE + "/{version}", "version": "8.0.*", "peers": ["a"], "chosen": {}}
     with pytest.raises(
-        ArtifactError, match=r"the site has 8.0.0.4, .*The cluster runs 8.0.0.9, so this node is to have"
+        ArtifactError, match=r"the site has 8.0.0.4, .*The cluster runs 8.0.0.9, so this node needs it too"
     ):
         subject.choice(params, FILE, VALUES, SimpleNamespace(text=site))  # type: ignore[arg-type]
 

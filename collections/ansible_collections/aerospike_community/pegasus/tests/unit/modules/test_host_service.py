@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import kernel_settings, systemd
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import files, kernel_settings, systemd
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import packages as host_packages
 from ansible_collections.aerospike_community.pegasus.plugins.modules import host_service as subject
 
@@ -104,7 +104,7 @@ def test_the_first_run_writes_enables_and_starts_the_second_changes_nothing(host
     params = {"files": [{"path": str(tmp_path / "new/conf"), "content": "a\n", **ME}], "services": service()}
     first = call(host, **params)
     assert first.changes == [f"wrote {tmp_path}/new/conf", "enabled thing", "started thing"]
-    assert first.restarted == ["thing"]
+    assert first.services.restarted == ["thing"]
     assert (tmp_path / "new/conf").read_text() == "a\n"
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new/conf"]
     second = call(host, **params)
@@ -230,7 +230,7 @@ def test_stopped_and_unchanged(host: Host) -> None:
 
 
 def test_a_changed_unit_is_read_again(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "UNIT_FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr(files, "UNIT_FOLDERS", (str(tmp_path),))
     call(host, files=[{"path": str(tmp_path / "thing.service"), "content": "[Service]", **ME}], services=service())
     assert host.calls == ["enable --no-reload thing", "daemon-reload", "reset-failed thing", "start thing"]
     host.needs_reload = "yes"
@@ -261,7 +261,7 @@ def test_systemd_is_reloaded_once_and_services_settle_side_by_side(host: Host, m
     host.run = with_a_state_each  # type: ignore[method-assign]
     names = ["one", "two", "three"]
     done = call(host, services=[{"name": name, "settle_seconds": 1.0} for name in names])
-    assert done.restarted == names
+    assert done.services.restarted == names
     assert host.calls.count("daemon-reload") == 1
     assert 0.9 < clock[0] < 1.3
 
@@ -273,7 +273,7 @@ def test_a_start_that_fails_shows_the_critical_line_first(host: Host) -> None:
         "CRITICAL (config): (cfg.c:1651) line 34 :: unknown config parameter name 'x'",
         "INFO bye",
     ]
-    with pytest.raises(subject.StepError) as caught:
+    with pytest.raises(subject.ServiceError) as caught:
         call(host, services=service())
     first, *rest = str(caught.value).splitlines()
     assert first.startswith("CRITICAL (config)")
@@ -297,13 +297,13 @@ def test_a_service_that_dies_soon_after_its_start_has_failed(host: Host) -> None
         host.show = show  # type: ignore[method-assign]
 
     host.on_start = short_life
-    with pytest.raises(subject.StepError, match="could not be started"):
+    with pytest.raises(subject.ServiceError, match="could not be started"):
         call(host, services=[{"name": "thing", "settle_seconds": 30}])
 
 
 def test_no_such_unit(host: Host) -> None:
     host.load = "not-found"
-    with pytest.raises(subject.StepError, match="found no unit thing; expected one from a package"):
+    with pytest.raises(subject.ServiceError, match="found no unit thing; expected one from a package"):
         call(host, services=service())
 
 
@@ -311,7 +311,7 @@ def test_a_refused_file_leaves_the_old_one(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "conf"
     path.write_text("good")
     with pytest.raises(
-        subject.StepError, match=r"line 3: unknown word\n.*was left as it was: 'checker --file .*' refused"
+        subject.FileError, match=r"line 3: unknown word\n.*was not changed: 'checker --file .*' refused"
     ):
         call(
             host,
@@ -342,7 +342,7 @@ def test_check_mode_changes_nothing_and_says_the_same(host: Host, tmp_path: Path
     assert list(tmp_path.iterdir()) == [] and host.calls == []
     done = call(host, **params)
     assert planned.changes == done.changes
-    assert planned.diff == done.diff
+    assert planned.files.diff == done.files.diff
 
 
 def test_files_are_removed_and_modes_set(host: Host, tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_files_are_removed_and_modes_set(host: Host, tmp_path: Path) -> None:
 
 def test_only_missing_packages_are_installed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     manager = Manager({"curl": "8-1"})
-    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     assert call(host, packages=["curl", "git"]).changes == ["installed git"]
     assert manager.asked == ["git"]
 
@@ -366,8 +366,8 @@ def test_packages_ahead_come_while_the_caller_goes_on(
 ) -> None:
     """The call ends first, says what it began, and the next call finds the packages there when it is through."""
     manager = SlowManager(tmp_path)
-    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
-    assert call(host, packages=["curl", "git"], packages_ahead=True).changes == ["began to install curl, git"]
+    monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
+    assert call(host, packages=["curl", "git"], packages_ahead=True).changes == ["started to install curl, git"]
     assert manager.installed(["curl", "git"]) == {}
     wait_for(manager.begun.exists)
     (tmp_path / "go").touch()
@@ -379,7 +379,7 @@ def test_what_was_to_come_ahead_and_did_not_is_installed_by_who_needs_it(
     host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     manager = SlowManager(tmp_path, fail_first=True)
-    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     (tmp_path / "go").touch()
     call(host, packages=["curl"], packages_ahead=True)
     wait_for(manager.begun.exists)
@@ -399,9 +399,9 @@ def test_an_installation_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatc
 
 def test_packages_ahead_in_a_dry_run(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     manager = SlowManager(tmp_path)
-    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     ahead = call(host, check=True, packages=["curl"], packages_ahead=True)
-    assert ahead.changes == ["began to install curl"] and not manager.begun.exists()
+    assert ahead.changes == ["started to install curl"] and not manager.begun.exists()
     assert call(host, check=True, packages=["curl"]).changes == ["installed curl"]
 
 
@@ -420,7 +420,7 @@ def test_a_package_in_another_version_is_replaced_once(
     host: Host, monkeypatch: pytest.MonkeyPatch, wanted: str, installed: list[str]
 ) -> None:
     manager = Manager({"prometheus": "2.42.0+ds-5+b5"})
-    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     expected = [f"installed {package}" for package in installed]
     assert call(host, check=True, packages=[wanted]).changes == expected and manager.asked == []
     assert call(host, packages=[wanted]).changes == expected
@@ -431,7 +431,7 @@ def test_a_package_in_another_version_is_replaced_once(
 def test_a_version_that_isnt_what_was_installed_is_an_error(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     # 2.4.1* fits 2.4.10, too.
     manager = Manager({}, {"prometheus": "2.4.10-1"})
-    monkeypatch.setattr(subject, "package_manager", lambda run: manager)
+    monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     with pytest.raises(subject.PackageError, match=r"found prometheus 2.4.10-1 after .+, expected 2.4.1:"):
         call(host, packages=["prometheus=2.4.1"])
 
@@ -448,7 +448,7 @@ def test_how_a_package_manager_is_asked_for_a_version(
 ) -> None:
     (tmp_path / "mirror_main_binary-amd64_Packages").touch()
     monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
-    monkeypatch.setattr(host_packages, "services_kept_still", contextlib.nullcontext)
+    monkeypatch.setattr(host_packages, "no_service_starts", contextlib.nullcontext)
     commands: list[list[str]] = []
     manager = kind(lambda command, **_: commands.append(command) or (0, "", ""))
     manager.install(["git", "prometheus=2.42.0", "x=1.*", "/var/tmp/a_1=2.deb"])

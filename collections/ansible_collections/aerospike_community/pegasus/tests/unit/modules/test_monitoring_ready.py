@@ -10,15 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.aerospike_community.pegasus.plugins.filter.monitoring import grafana_dashboard_files
+from ansible_collections.aerospike_community.pegasus.plugins.filter.monitoring import grafana_dashboard
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
     dashboards as grafana_dashboards,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.panels import DATASOURCE_UID
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.targets import (
-    file_sd,
     read_targets,
+    target_groups,
     targets_of,
     targets_problem,
 )
@@ -59,8 +59,8 @@ def test_each_running_host_has_targets() -> None:
         ("hosts", "10.0.0.3:9100"),
     ]
     assert targets[0]["labels"] == {"cluster": "Benchmark", "index": "1", "kind": "server", "instance": "Benchmark-1"}
-    assert len(json.loads(file_sd(targets, "hosts"))) == 3
-    assert json.loads(file_sd(targets, "aerospike"))[0]["targets"] == ["10.0.0.1:9145"]
+    assert len(target_groups(targets, "hosts")) == 3
+    assert target_groups(targets, "aerospike")[0]["targets"] == ["10.0.0.1:9145"]
 
 
 def test_a_target_that_is_not_up_is_named_with_its_error() -> None:
@@ -74,7 +74,7 @@ def test_a_target_that_is_not_up_is_named_with_its_error() -> None:
 
 @pytest.mark.parametrize("name", list(grafana_dashboards.DASHBOARDS))
 def test_a_dashboard_is_valid_for_grafana(name: str) -> None:
-    data = json.loads(grafana_dashboards.render(name))
+    data = grafana_dashboards.build(name)
     assert data["uid"] == f"pegasus-{name}"
     panels = data["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -96,10 +96,9 @@ def test_a_dashboard_is_valid_for_grafana(name: str) -> None:
 
 
 def test_dashboards_are_rendered_as_files() -> None:
-    files = grafana_dashboard_files(["environment", "cluster"], "/folder")
-    assert [item["path"] for item in files] == ["/folder/environment.json", "/folder/cluster.json"]
-    with pytest.raises(Exception, match="found no dashboard 'nope'"):
-        grafana_dashboard_files(["nope"], "/folder")
+    assert grafana_dashboard("cluster")["uid"] == "pegasus-cluster"
+    with pytest.raises(Exception, match="grafana_prometheus_dashboards: found no dashboard 'nope'"):
+        grafana_dashboard("nope")
 
 
 class Sites:

@@ -1,4 +1,4 @@
-"""nvme_layout on files in the place of disks: what it makes, what it leaves alone, what it refuses."""
+"""nvme_layout on files in place of disks: what it creates, what it keeps, what it refuses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import disk_layout, mounts
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.block_devices import (
     MODEL_LINK,
     Device,
@@ -21,14 +22,14 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.b
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
     MIB,
     Disk,
-    Wishes,
+    LayoutSpec,
     plan_disk,
     read_table,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.modules import nvme_layout as subject
 
 SIZE = 1024 * MIB
-# Stands in where sfdisk (package fdisk) isn't installed: the table is a file beside the disk, its mark on the disk.
+# Replaces sfdisk (package fdisk) if it isn't installed: the table is a file next to the disk, with a mark on the disk.
 STAND_IN = """#!{python}
 import json, pathlib, re, sys
 node = sys.argv[-1]
@@ -58,18 +59,18 @@ def sfdisk(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 class FakeKernel(Kernel):
-    """A kernel and a udev that know a file's partitions as soon as its table has them."""
+    """A kernel and a udev that have a file's partitions as soon as its table has them."""
 
     def __init__(self, root: Path, used: str = "") -> None:
         super().__init__(root)
         self.used = used
-        self.slow = 0  # how many times a look finds nothing yet
+        self.slow = 0  # how many queries find nothing yet
 
     def partitions(self, device: Device) -> dict[int, tuple[str, int, int]]:
         if self.slow:
             self.slow -= 1
             return {}
-        table = layout_of(device, Wishes(1, 0)).read_table()
+        table = layout_of(device, LayoutSpec(1, 0)).read_table()
         return {
             entry.number: (f"259:{entry.number}", entry.start, entry.size)
             for entry in read_table(table or {}, device.node)
@@ -81,7 +82,7 @@ class FakeKernel(Kernel):
             return self.uuids.get(name.rpartition("/")[2], "")
         return f"259:{name.rpartition('-part')[2]}"
 
-    def use(self, device: Device, besides: str = "") -> str:
+    def use(self, device: Device, ignore_below: str = "") -> str:
         return self.used
 
     def mounts(self) -> dict[str, str]:
@@ -90,21 +91,21 @@ class FakeKernel(Kernel):
     @property
     def uuids(self) -> dict[str, str]:
         device = Device(str(self.root / "disk"), str(self.root / "disk"), "7:0", SIZE, 512, "")
-        table = layout_of(device, Wishes(1, 0)).read_table()
+        table = layout_of(device, LayoutSpec(1, 0)).read_table()
         return {entry.uuid: f"259:{entry.number}" for entry in read_table(table or {}, device.node)}
 
 
 def layout_of(
-    device: Device, wishes: Wishes, kernel: Kernel | None = None, check: bool = False, **params: Any
-) -> subject.Layout:
+    device: Device, spec: LayoutSpec, kernel: Kernel | None = None, check: bool = False, **params: Any
+) -> disk_layout.Layout:
     values = {"wipe": False, "timeout": 1, "mount_root": "/mnt/aerospike", "service": "", **params}
-    return subject.Layout(
-        kernel or Kernel(Path("/nowhere")), device, plan_disk(Disk(device.path, SIZE), wishes), values, check
+    return disk_layout.Layout(
+        kernel or Kernel(Path("/nowhere")), device, plan_disk(Disk(device.path, SIZE), spec), values, check
     )
 
 
 def written(device: Device) -> bytes:
-    """What is on a disk, blank MiBs left out: files here are sparse, and reading all of their holes takes seconds."""
+    """The content of a disk without blank MiBs: the files are sparse, and reading all holes takes seconds."""
     parts = []
     with Path(device.node).open("rb") as stream:
         position = 0
@@ -127,16 +128,16 @@ def device(tmp_path: Path) -> Device:
     return Device(str(tmp_path / f"dev/disk/by-id/{MODEL_LINK}AWS1"), str(disk), "7:0", SIZE, 512, "")
 
 
-WISHES = Wishes(3, 10, data=(1, 2), primary_index=(3,))
+SPEC = LayoutSpec(3, 10, data=(1, 2), primary_index=(3,))
 
 
 def test_a_blank_disk_gets_the_plan_and_a_second_run_changes_nothing(device: Device, tmp_path: Path) -> None:
-    first = layout_of(device, WISHES, FakeKernel(tmp_path))
+    first = layout_of(device, SPEC, FakeKernel(tmp_path))
     first.partition()
     assert first.changes == [f"{device.path}: 3 partitions"]
     assert [entry.name for entry in first.found] == ["pegasus-data", "pegasus-data", "pegasus-primary-index"]
     before = written(device)
-    second = layout_of(device, WISHES, FakeKernel(tmp_path))
+    second = layout_of(device, SPEC, FakeKernel(tmp_path))
     second.partition()
     assert second.changes == []
     assert written(device) == before
@@ -145,32 +146,30 @@ def test_a_blank_disk_gets_the_plan_and_a_second_run_changes_nothing(device: Dev
 
 
 def test_check_mode_writes_nothing(device: Device, tmp_path: Path) -> None:
-    layout = layout_of(device, WISHES, FakeKernel(tmp_path), check=True)
+    layout = layout_of(device, SPEC, FakeKernel(tmp_path), check=True)
     layout.partition()
     assert layout.changes == [f"{device.path}: 3 partitions"]
     assert not written(device)
 
 
 @pytest.mark.parametrize("offset", [0, 512, 4 * MIB, SIZE - 4096])
-def test_foreign_content_is_refused_without_the_word_and_erased_with_it(
-    device: Device, tmp_path: Path, offset: int
-) -> None:
+def test_other_content_is_refused_without_wipe_and_erased_with_it(device: Device, tmp_path: Path, offset: int) -> None:
     with Path(device.node).open("r+b") as stream:
         stream.seek(offset)
         stream.write(b"precious")
     with pytest.raises(
         DiskError, match=r"holds a file system or raw data.*expected a blank disk.*nvme_partition_wipe: true"
     ):
-        layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
+        layout_of(device, SPEC, FakeKernel(tmp_path)).partition()
     assert b"precious" in written(device)
-    layout_of(device, WISHES, FakeKernel(tmp_path), wipe=True).partition()
+    layout_of(device, SPEC, FakeKernel(tmp_path), wipe=True).partition()
     assert b"precious" not in written(device)
 
 
-def test_another_layout_is_refused_without_the_word_also_when_it_is_ours(device: Device, tmp_path: Path) -> None:
-    layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
+def test_another_layout_is_refused_without_wipe_even_if_pegasus_created_it(device: Device, tmp_path: Path) -> None:
+    layout_of(device, SPEC, FakeKernel(tmp_path)).partition()
     before = written(device)
-    other = Wishes(4, 10, data=(1,))
+    other = LayoutSpec(4, 10, data=(1,))
     with pytest.raises(
         DiskError, match=r"a gpt table with 3 partitions .*partition 1: expected 230 MiB .* found 306 MiB"
     ):
@@ -182,63 +181,63 @@ def test_another_layout_is_refused_without_the_word_also_when_it_is_ours(device:
     assert again.changes == []
 
 
-def test_undo_blanks_a_layout_of_ours_only_with_the_word(device: Device, tmp_path: Path) -> None:
-    layout_of(device, Wishes(2, 10, data=(1, 2)), FakeKernel(tmp_path)).partition()
+def test_removal_blanks_a_layout_of_pegasus_only_with_wipe(device: Device, tmp_path: Path) -> None:
+    layout_of(device, LayoutSpec(2, 10, data=(1, 2)), FakeKernel(tmp_path)).partition()
     before = written(device)
     with pytest.raises(DiskError, match="Set nvme_partition_wipe: true"):
-        layout_of(device, Wishes(1, 0), FakeKernel(tmp_path)).take_away()
+        layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path)).remove()
     assert written(device) == before
     with pytest.raises(DiskError, match="is mounted"):
-        layout_of(device, Wishes(1, 0), FakeKernel(tmp_path, "it is mounted"), wipe=True).take_away()
+        layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path, "it is mounted"), wipe=True).remove()
     assert written(device) == before
-    checked = layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), check=True, wipe=True)
-    checked.take_away()
+    checked = layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path), check=True, wipe=True)
+    checked.remove()
     assert checked.changes == [f"{device.path}: blanked"] and written(device) == before
-    layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), wipe=True).take_away()
+    layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path), wipe=True).remove()
     assert not written(device).strip(b"\0")
-    again = layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), wipe=True)
-    again.take_away()
+    again = layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path), wipe=True)
+    again.remove()
     assert again.changes == []
 
 
-def test_undo_leaves_what_isnt_ours_alone(device: Device, tmp_path: Path) -> None:
+def test_removal_leaves_other_disks_as_they_are(device: Device, tmp_path: Path) -> None:
     with Path(device.node).open("r+b") as disk:
         disk.write(b"somebody's data")
-    layout = layout_of(device, Wishes(1, 0), FakeKernel(tmp_path), wipe=True)
-    layout.take_away()
+    layout = layout_of(device, LayoutSpec(1, 0), FakeKernel(tmp_path), wipe=True)
+    layout.remove()
     assert layout.changes == []
     with Path(device.node).open("rb") as disk:
         assert disk.read(15) == b"somebody's data"
 
 
-def test_a_dry_run_erases_what_the_real_run_would_unmount_first(device: Device, tmp_path: Path) -> None:
-    layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
+def test_check_mode_ignores_mounts_that_a_real_run_unmounts_first(device: Device, tmp_path: Path) -> None:
+    layout_of(device, SPEC, FakeKernel(tmp_path)).partition()
     real = Kernel(tmp_path / "root")
     (real.sys("7:0")).mkdir(parents=True)
-    mounts = tmp_path / "root/proc/self/mountinfo"
-    mounts.parent.mkdir(parents=True)
+    mountinfo = tmp_path / "root/proc/self/mountinfo"
+    mountinfo.parent.mkdir(parents=True)
 
     class Mounted(FakeKernel):
-        def use(self, device: Device, besides: str = "") -> str:
-            return real.use(device, besides)
+        def use(self, device: Device, ignore_below: str = "") -> str:
+            return real.use(device, ignore_below)
 
-    other = Wishes(2, 10, primary_index=(1,))
-    mounts.write_text("30 1 7:0 / /mnt/aerospike/primary-index-1-3 rw - xfs /dev/x rw\n")
+    other = LayoutSpec(2, 10, primary_index=(1,))
+    mountinfo.write_text("30 1 7:0 / /mnt/aerospike/primary-index-1-3 rw - xfs /dev/x rw\n")
     dry = layout_of(device, other, Mounted(tmp_path), check=True, wipe=True)
     dry.partition()
     assert dry.changes == [f"{device.path}: 2 partitions"]
-    gone = layout_of(device, Wishes(1, 0), Mounted(tmp_path), check=True, wipe=True)
-    gone.take_away()
+    gone = layout_of(device, LayoutSpec(1, 0), Mounted(tmp_path), check=True, wipe=True)
+    gone.remove()
     assert gone.changes == [f"{device.path}: blanked"]
-    # What isn't its own is refused by both.
-    mounts.write_text("30 1 7:0 / /mnt/aerospikes rw - xfs /dev/x rw\n")
-    for act in (subject.Layout.partition, subject.Layout.take_away):
-        with pytest.raises(DiskError, match="is mounted on /mnt/aerospikes; expected a disk that nothing uses"):
+    # Both refuse a mount that isn't Pegasus's.
+    mountinfo.write_text("30 1 7:0 / /mnt/aerospikes rw - xfs /dev/x rw\n")
+    for act in (disk_layout.Layout.partition, disk_layout.Layout.remove):
+        with pytest.raises(DiskError, match="is mounted on /mnt/aerospikes; expected an unused disk"):
             act(layout_of(device, other, Mounted(tmp_path), check=True, wipe=True))
 
 
-def test_programs_that_a_host_lacks_are_installed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """xfsprogs is optional in Debian, and wanted only for an index."""
+def test_missing_programs_are_installed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """xfsprogs is optional in Debian, and only an index needs it."""
     installed: list[str] = []
 
     class Manager:
@@ -254,36 +253,36 @@ def test_programs_that_a_host_lacks_are_installed_first(tmp_path: Path, monkeypa
     (tmp_path / "sfdisk").chmod(0o755)
     module: Any = Module(partitions=2)
     module.run_command = None
-    assert subject.install_tools(module, Wishes(2, 0, data=(1, 2))) == []
-    index = Wishes(2, 0, data=(1,), secondary_index=(2,))
+    assert subject.install_tools(module, LayoutSpec(2, 0, data=(1, 2))) == []
+    index = LayoutSpec(2, 0, data=(1,), secondary_index=(2,))
     module.check_mode = True
     assert subject.install_tools(module, index) == ["installed xfsprogs"] and installed == []
     module.check_mode = False
     assert subject.install_tools(module, index) == ["installed xfsprogs"] and installed == ["xfsprogs"]
     (tmp_path / "sfdisk").unlink()
-    assert subject.install_tools(module, Wishes(2, 0, data=(1,))) == ["installed fdisk"]
+    assert subject.install_tools(module, LayoutSpec(2, 0, data=(1,))) == ["installed fdisk"]
 
 
 @pytest.mark.parametrize("wipe", [True, False])
 def test_a_disk_in_use_is_never_touched(device: Device, tmp_path: Path, wipe: bool) -> None:
     kernel = FakeKernel(tmp_path, used="/dev/x partition 1 is mounted on /")
-    with pytest.raises(DiskError, match="is mounted on /; expected a disk that nothing uses"):
-        layout_of(device, WISHES, kernel, wipe=wipe).partition()
+    with pytest.raises(DiskError, match="is mounted on /; expected an unused disk"):
+        layout_of(device, SPEC, kernel, wipe=wipe).partition()
     assert not written(device)
 
 
-def test_a_disk_isnt_erased_under_a_running_service(
+def test_a_disk_isnt_erased_while_its_service_runs(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layout_of(device, WISHES, FakeKernel(tmp_path)).partition()
+    layout_of(device, SPEC, FakeKernel(tmp_path)).partition()
     before = written(device)
     tool = tmp_path / "bin/systemctl"
     tool.parent.mkdir()
     tool.write_text("#!/bin/sh\nexit 0\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    other = Wishes(4, 10, data=(1,))
-    with pytest.raises(DiskError, match=r"service aerospike is running, .* expected it stopped"):
+    other = LayoutSpec(4, 10, data=(1,))
+    with pytest.raises(DiskError, match=r"service aerospike is running and uses .* expected it stopped"):
         layout_of(device, other, FakeKernel(tmp_path), wipe=True, service="aerospike").partition()
     assert written(device) == before
 
@@ -293,7 +292,7 @@ def test_headers_of_data_partitions_are_blank(device: Device, tmp_path: Path) ->
         for start in range(0, SIZE, MIB):
             stream.seek(start)
             stream.write(b"old")
-    layout = layout_of(device, WISHES, FakeKernel(tmp_path), wipe=True)
+    layout = layout_of(device, SPEC, FakeKernel(tmp_path), wipe=True)
     layout.partition()
     with Path(device.node).open("rb") as stream:
         for partition in layout.planned.partitions:
@@ -301,18 +300,18 @@ def test_headers_of_data_partitions_are_blank(device: Device, tmp_path: Path) ->
             assert not stream.read(8 * MIB).strip(b"\0")
 
 
-def test_links_are_waited_for_and_their_absence_is_said(
+def test_links_are_awaited_and_missing_links_are_reported(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = FakeKernel(tmp_path)
     kernel.slow = 3
-    layout_of(device, WISHES, kernel).partition()
+    layout_of(device, SPEC, kernel).partition()
     monkeypatch.setattr(FakeKernel, "number_of", lambda self, path: "")
     with pytest.raises(DiskError, match=r"expected .*-part1 within 0 seconds, found no link to the partition"):
-        layout_of(device, WISHES, FakeKernel(tmp_path), timeout=0).partition()
+        layout_of(device, SPEC, FakeKernel(tmp_path), timeout=0).partition()
 
 
-def test_discovery_is_by_model_one_link_a_disk(tmp_path: Path) -> None:
+def test_disks_are_found_by_model_one_link_per_disk(tmp_path: Path) -> None:
     folder = tmp_path / "dev/disk/by-id"
     folder.mkdir(parents=True)
     for node in ("nvme0n1", "nvme1n1", "nvme2n1", "nvme1n1p1"):
@@ -331,7 +330,7 @@ def test_discovery_is_by_model_one_link_a_disk(tmp_path: Path) -> None:
     assert Kernel(tmp_path / "nothing").find() == []
 
 
-def test_what_is_no_disk_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_no_disk_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskError, match="is no block device"):
         Kernel(tmp_path).device(str(tmp_path / "file"))
@@ -359,17 +358,17 @@ def test_what_uses_a_disk(tmp_path: Path) -> None:
     assert kernel.partitions(device) == {1: ("259:1", MIB, 2 * MIB)}
     assert kernel.use(device) == ""
     (tmp_path / "proc/self").mkdir(parents=True)
-    mounts = tmp_path / "proc/self/mountinfo"
-    mounts.write_text("22 1 8:1 / / rw - ext4 /dev/root rw\n23 1 259:1 / /mnt/a rw - xfs /dev/y rw\n")
+    mountinfo = tmp_path / "proc/self/mountinfo"
+    mountinfo.write_text("22 1 8:1 / / rw - ext4 /dev/root rw\n23 1 259:1 / /mnt/a rw - xfs /dev/y rw\n")
     assert kernel.use(device) == "/dev/x partition 1 is mounted on /mnt/a"
-    mounts.write_text("")
+    mountinfo.write_text("")
     held = sys_disk(tmp_path, "259:7", {}, holders=("md0",))
     assert kernel.use(held) == "/dev/x is held by md0"
 
 
-# The superblocks of two files of 4 GiB: mkfs.xfs 6.1.0 (Debian 12) was killed in one, and finished the other. The rest
-# of both sectors is zeros.
-CUT_SHORT = """
+# The superblocks of two files of 4 GiB: mkfs.xfs 6.1.0 (Debian 12) was killed in the first and finished the second.
+# The rest of both sectors is zeros.
+INTERRUPTED = """
 58465342 00001000 00000000 00100000 00000000 00000000 00000000 00000000
 d05f7b29 0b154fff a5125731 8b1d5c89 00000000 00080006 ffffffff ffffffff
 ffffffff ffffffff ffffffff ffffffff 00000001 00040000 00000004 00000000
@@ -391,23 +390,23 @@ FINISHED = """
 """
 
 
-@pytest.mark.parametrize(("sector", "made"), [(FINISHED, False), (CUT_SHORT, True)], ids=["finished", "cut short"])
-def test_a_file_system_is_made_anew_only_where_mkfs_was_cut_short(
+@pytest.mark.parametrize(("sector", "made"), [(FINISHED, False), (INTERRUPTED, True)], ids=["finished", "interrupted"])
+def test_a_file_system_is_created_again_only_if_mkfs_was_interrupted(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sector: str, made: bool
 ) -> None:
     partition = tmp_path / "partition"
     partition.write_bytes(bytes.fromhex(sector).ljust(512, b"\0"))
-    layout = layout_of(device, Wishes(1, 0, primary_index=(1,)), FakeKernel(tmp_path))
+    layout = layout_of(device, LayoutSpec(1, 0, primary_index=(1,)), FakeKernel(tmp_path))
     commands: list[list[str]] = []
     monkeypatch.setattr(layout, "path", lambda number: str(partition))
-    monkeypatch.setattr(subject, "run", lambda command, text="": commands.append(command))
-    layout.make_file_systems()
+    monkeypatch.setattr(disk_layout, "run", lambda command, text="": commands.append(command))
+    layout.create_file_systems()
     assert [command[0] for command in commands] == (["mkfs.xfs"] if made else [])
     assert bool(layout.changes) == made
 
 
 class Module:
-    """Stands for AnsibleModule."""
+    """A fake AnsibleModule."""
 
     check_mode = False
 
@@ -416,53 +415,53 @@ class Module:
         self.params = {name: option.get("default") for name, option in options.items()} | params
 
 
-@pytest.mark.parametrize("act", [subject.prepare, subject.undo])
-def test_all_disks_of_a_host_are_done_at_once_and_each_failure_is_told(
+@pytest.mark.parametrize("act", [subject.prepare, subject.remove])
+def test_all_disks_are_prepared_in_parallel_and_each_failure_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Any, Kernel], object]
 ) -> None:
-    """Each disk waits for the others to have begun: one after the other, the first would wait in vain."""
+    """Each disk waits until all others have started, so a sequential run would time out."""
     together = threading.Barrier(3, timeout=20)
 
-    def meet(layout: subject.Layout) -> None:
+    def meet(layout: disk_layout.Layout) -> None:
         together.wait()
         if not layout.device.path.endswith("1"):
             raise DiskError(f"{layout.device.path} is broken")
 
-    monkeypatch.setattr(subject.Layout, "partition", meet)
-    monkeypatch.setattr(subject.Layout, "take_away", meet)
+    monkeypatch.setattr(disk_layout.Layout, "partition", meet)
+    monkeypatch.setattr(disk_layout.Layout, "remove", meet)
     monkeypatch.setattr(Kernel, "device", lambda self, path: Device(path, path, "7:0", SIZE, 512, ""))
     module = Module(devices=["/dev/1", "/dev/2", "/dev/3"], partitions=1, data="1")
     with pytest.raises(DiskError, match=r"^/dev/2 is broken; /dev/3 is broken$"):
         act(module, Kernel(tmp_path))
 
 
-def test_fstab_keeps_what_isnt_ours() -> None:
+def test_other_lines_of_fstab_stay_as_they_are() -> None:
     ours = "PARTUUID=old /mnt/aerospike/data-1 xfs noatime 0 0"
     text = f"# /mnt/aerospike/x is ours\nUUID=1 / ext4 defaults 0 1\n{ours}\n/dev/a /mnt/aerospikes ext4\n"
-    new = subject.fstab_with(text, "/mnt/aerospike", {"/mnt/aerospike/primary-index-1-1": "abc"})
+    new = mounts.fstab_with(text, "/mnt/aerospike", {"/mnt/aerospike/primary-index-1-1": "abc"})
     assert new.splitlines() == [
         "# /mnt/aerospike/x is ours",
         "UUID=1 / ext4 defaults 0 1",
         "/dev/a /mnt/aerospikes ext4",
         "PARTUUID=abc /mnt/aerospike/primary-index-1-1 xfs noatime,nofail 0 0",
     ]
-    assert subject.fstab_with(new, "/mnt/aerospike", {"/mnt/aerospike/primary-index-1-1": "abc"}) == new
-    assert subject.fstab_with("UUID=1 / ext4\n", "/mnt/aerospike", {}) == "UUID=1 / ext4\n"
+    assert mounts.fstab_with(new, "/mnt/aerospike", {"/mnt/aerospike/primary-index-1-1": "abc"}) == new
+    assert mounts.fstab_with("UUID=1 / ext4\n", "/mnt/aerospike", {}) == "UUID=1 / ext4\n"
 
 
-def test_the_server_starts_after_the_file_systems_of_its_index(device: Device, tmp_path: Path) -> None:
-    """nofail alone orders nothing: the server would find the empty folder below a mount that is still to come."""
+def test_the_server_starts_after_the_mounts_of_its_index(device: Device, tmp_path: Path) -> None:
+    """nofail alone orders nothing: the server would find the empty mount point."""
     (tmp_path / "etc").mkdir()
     kernel = FakeKernel(tmp_path)
-    layout = layout_of(device, WISHES, kernel, service="aerospike")
+    layout = layout_of(device, SPEC, kernel, service="aerospike")
     layout.partition()
     changes: list[str] = []
     kernel.mounts = lambda: {"/mnt/aerospike/primary-index-1-3": "259:3"}  # type: ignore[method-assign]
-    subject.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
+    mounts.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
     (line,) = (tmp_path / "etc/fstab").read_text().splitlines()
     assert line.endswith(" xfs noatime,nofail,x-systemd.before=aerospike.service 0 0")
     assert len(changes) == 1
-    subject.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
+    mounts.mount_all(kernel, [layout], "/mnt/aerospike", False, changes)
     assert len(changes) == 1
 
 

@@ -13,15 +13,15 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.d
     SMALLEST_RAW,
     Disk,
     Found,
+    LayoutSpec,
     PlanError,
-    Wishes,
     differences,
     parse_partitions,
     plan,
     plan_disk,
     read_table,
     script,
-    wishes_problems,
+    spec_problems,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,36 +53,36 @@ def test_what_is_no_list_of_partitions(text: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "said"),
+    ("spec", "said"),
     [
-        (Wishes(0, 0), "expected 1 to 128, found 0"),
-        (Wishes(129, 0), "found 129"),
-        (Wishes(1, 91), "0 to 90 percent, found 91"),
-        (Wishes(3, 0, data=(4,)), "up to 3, found 4"),
-        (Wishes(3, 0, data=(1, 2), primary_index=(2,)), "partition 2 is for data and for primary-index"),
+        (LayoutSpec(0, 0), "expected 1 to 128, found 0"),
+        (LayoutSpec(129, 0), "found 129"),
+        (LayoutSpec(1, 91), "0 to 90 percent, found 91"),
+        (LayoutSpec(3, 0, data=(4,)), "up to 3, found 4"),
+        (LayoutSpec(3, 0, data=(1, 2), primary_index=(2,)), "partition 2 is for data and for primary-index"),
         (
-            Wishes(3, 0, primary_index=(1,), secondary_index=(1,)),
+            LayoutSpec(3, 0, primary_index=(1,), secondary_index=(1,)),
             "partition 1 is for primary-index and for secondary-index",
         ),
     ],
 )
-def test_contradictions(wishes: Wishes, said: str) -> None:
-    assert any(said in text for text in wishes_problems(wishes))
+def test_contradictions(spec: LayoutSpec, said: str) -> None:
+    assert any(said in text for text in spec_problems(spec))
     with pytest.raises(PlanError, match="expected"):
-        plan([Disk("/dev/x", 1000 * GIB)], wishes)
+        plan([Disk("/dev/x", 1000 * GIB)], spec)
 
 
 def test_no_disk_and_small_disks_say_what_to_do() -> None:
     with pytest.raises(PlanError, match="choose an instance type"):
-        plan([], Wishes(1, 0))
-    with pytest.raises(PlanError, match="wants 64 MiB: use fewer partitions"):
-        plan_disk(Disk("/dev/x", GIB), Wishes(20, 0, data=(1,)))
-    with pytest.raises(PlanError, match="primary-index wants 300 MiB"):
-        plan_disk(Disk("/dev/x", GIB), Wishes(5, 0, data=(2,), primary_index=(1,)))
+        plan([], LayoutSpec(1, 0))
+    with pytest.raises(PlanError, match="needs 64 MiB: use fewer partitions"):
+        plan_disk(Disk("/dev/x", GIB), LayoutSpec(20, 0, data=(1,)))
+    with pytest.raises(PlanError, match="primary-index needs 300 MiB"):
+        plan_disk(Disk("/dev/x", GIB), LayoutSpec(5, 0, data=(2,), primary_index=(1,)))
 
 
 @st.composite
-def wishes_of_any_kind(draw: st.DrawFn) -> Wishes:
+def any_spec(draw: st.DrawFn) -> LayoutSpec:
     count = draw(st.integers(1, 128))
     purposes = draw(
         st.lists(st.sampled_from(["data", "primary_index", "secondary_index", ""]), min_size=count, max_size=count)
@@ -91,32 +91,32 @@ def wishes_of_any_kind(draw: st.DrawFn) -> Wishes:
         name: tuple(number for number, purpose in enumerate(purposes, 1) if purpose == name)
         for name in ("data", "primary_index", "secondary_index")
     }
-    return Wishes(count, draw(st.integers(0, 90)), **lists)
+    return LayoutSpec(count, draw(st.integers(0, 90)), **lists)
 
 
-@given(st.lists(st.integers(1, 20 * 1024 * GIB), min_size=1, max_size=4), wishes_of_any_kind())
-def test_nothing_overlaps_nothing_leaves_the_disk_each_has_one_purpose(sizes: list[int], wishes: Wishes) -> None:
+@given(st.lists(st.integers(1, 20 * 1024 * GIB), min_size=1, max_size=4), any_spec())
+def test_nothing_overlaps_nothing_leaves_the_disk_each_has_one_purpose(sizes: list[int], spec: LayoutSpec) -> None:
     try:
-        plans = plan([Disk(f"/dev/{index}", size) for index, size in enumerate(sizes)], wishes)
+        plans = plan([Disk(f"/dev/{index}", size) for index, size in enumerate(sizes)], spec)
     except PlanError as error:
         assert "use fewer partitions" in str(error)
         return
     for planned in plans:
         whole = planned.disk.size_bytes
-        assert [partition.number for partition in planned.partitions] == list(range(1, wishes.partitions + 1))
+        assert [partition.number for partition in planned.partitions] == list(range(1, spec.partitions + 1))
         assert planned.partitions[0].start >= RESERVED
         assert planned.partitions[-1].end <= whole - RESERVED
-        assert sum(partition.size for partition in planned.partitions) <= whole * (100 - wishes.overprovisioning) // 100
+        assert sum(partition.size for partition in planned.partitions) <= whole * (100 - spec.overprovisioning) // 100
         for one, following in zip(planned.partitions, planned.partitions[1:], strict=False):
             assert one.end <= following.start
         for partition in planned.partitions:
             assert partition.start % ALIGNMENT == partition.size % ALIGNMENT == 0
             assert partition.size >= (SMALLEST_FILE_SYSTEM if partition.purpose.endswith("index") else SMALLEST_RAW)
-            assert partition.purpose == wishes.purpose(partition.number)
+            assert partition.purpose == spec.purpose(partition.number)
 
 
 def test_overprovisioning_leaves_no_more_than_asked() -> None:
-    planned = plan_disk(Disk("/dev/x", 1900 * 10**9), Wishes(8, 15))
+    planned = plan_disk(Disk("/dev/x", 1900 * 10**9), LayoutSpec(8, 15))
     used = sum(partition.size for partition in planned.partitions)
     wanted = 1900 * 10**9 * 85 // 100
     assert wanted - 8 * ALIGNMENT - RESERVED <= used <= wanted
@@ -134,25 +134,25 @@ TABLE = """{"partitiontable": {"label": "gpt", "id": "9E0D", "device": "/dev/nvm
 
 
 def test_a_table_that_is_the_plans_has_no_differences() -> None:
-    planned = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), Wishes(2, 43, data=(1,)))
+    planned = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), LayoutSpec(2, 43, data=(1,)))
     found = read_table(table_of(TABLE), "/dev/nvme1n1")
     assert found[0] == Found(1, MIB, planned.partitions[0].size, "pegasus-data", "0e3372ae")
     assert differences(planned, found) == []
 
 
 def test_differences_are_named() -> None:
-    planned = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), Wishes(3, 15, data=(1,)))
+    planned = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), LayoutSpec(3, 15, data=(1,)))
     texts = differences(planned, read_table(table_of(TABLE), "/dev/nvme1n1"))
     assert texts[0].startswith("partition 1: expected 579 MiB at 1 MiB named 'pegasus-data', found 583 MiB at 1 MiB")
     assert texts[-1] == "partition 3 is missing"
-    one = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), Wishes(1, 15, data=(1,)))
+    one = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), LayoutSpec(1, 15, data=(1,)))
     many = differences(one, read_table(table_of(TABLE), "/dev/nvme1n1"))
-    assert many[-1] == "partition 2 is one too many ('pegasus-unused')"
+    assert many[-1] == "found an unplanned partition 2 ('pegasus-unused')"
 
 
 @pytest.mark.parametrize("sector", [512, 4096])
 def test_sfdisk_reads_back_what_the_script_says(sector: int) -> None:
-    planned = plan_disk(Disk("/dev/x", 8 * GIB), Wishes(3, 10, data=(1, 2), primary_index=(3,)))
+    planned = plan_disk(Disk("/dev/x", 8 * GIB), LayoutSpec(3, 10, data=(1, 2), primary_index=(3,)))
     lines = script(planned, sector).splitlines()
     assert lines[0] == "label: gpt"
     assert f"1 : start={MIB // sector}, size={planned.partitions[0].size // sector}, " in lines[1]

@@ -98,4 +98,4 @@ def test_parts_are_joined_and_a_missing_host_is_named(tmp_path: Path) -> None:
     with tarfile.open(path) as tar:
         assert set(tar.getnames()) == {"B-1/etc/x.conf", "B-2/etc/x.conf", "MISSING.txt"}
         note = tar.extractfile("MISSING.txt").read().decode()
-    assert note == "B-4 is skipped: its instance is not running\nB-3: could not be reached\n"
+    assert note == "B-4 is skipped: its instance is not running\nB-3: unreachable\n"

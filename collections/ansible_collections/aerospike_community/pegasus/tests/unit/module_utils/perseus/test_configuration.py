@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.filter.perseus_configuration import perseus_configuration
+from ansible_collections.aerospike_community.pegasus.plugins.filter import perseus_client
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.configuration import (
     PerseusConfigError,
     PerseusSettings,
     configuration,
-    render,
     settings_from,
 )
+from ansible_collections.aerospike_community.pegasus.tests.unit.role_templates import perseus_configuration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ def problems_of(**values: object) -> list[str]:
 
 
 def test_the_file_has_exactly_the_names_that_perseus_knows() -> None:
-    data = yaml.safe_load(render(settings_from({**HOSTS, "namespace": "Test", "read_hit_ratio": 1, "id": 2})))
+    data = yaml.safe_load(perseus_configuration(**HOSTS, namespace="Test", read_hit_ratio=1, id=2))
     assert data == {
         "aerospikeConfiguration": {
             "hosts": [{"ip": "10.0.0.1", "port": 3000}, {"ip": "10.0.0.2", "port": 3000}],
@@ -107,7 +109,7 @@ def test_hosts_are_required() -> None:
 
 def test_the_filter_names_the_role_variable() -> None:
     with pytest.raises(AnsibleFilterError, match="perseus_client_record_size: found 5"):
-        perseus_configuration({**HOSTS, "record_size": 5})
+        perseus_client.perseus_configuration({**HOSTS, "record_size": 5})
 
 
 NAMES = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=31)
@@ -116,7 +118,7 @@ NAMES = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), min
 @given(
     st.builds(
         PerseusSettings,
-        hosts=st.lists(NAMES, min_size=1, max_size=3),
+        hosts=st.lists(NAMES.filter(str.strip), min_size=1, max_size=3),
         namespace=NAMES,
         set=NAMES,
         read_hit_ratio=st.floats(0, 1).map(lambda number: round(number, 12)),
@@ -125,4 +127,4 @@ NAMES = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), min
     )
 )
 def test_a_rendered_file_means_the_same_to_yaml(settings: PerseusSettings) -> None:
-    assert yaml.safe_load(render(settings)) == configuration(settings)
+    assert yaml.safe_load(perseus_configuration(**asdict(settings))) == configuration(settings)

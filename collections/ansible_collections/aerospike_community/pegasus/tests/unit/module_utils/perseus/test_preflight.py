@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import configuration as perseus_config
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import preflight as perseus_preflight
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import threads as threads_file
+from ansible_collections.aerospike_community.pegasus.tests.unit.role_templates import perseus_configuration
 
-CONFIGURATION = perseus_config.render(perseus_config.PerseusSettings(hosts=["10.0.0.1", "10.0.0.2"]))
+CONFIGURATION = perseus_configuration(hosts=["10.0.0.1", "10.0.0.2"])
 THREADS = threads_file.render(dict.fromkeys(threads_file.WORKLOADS, 1))
 
 
@@ -22,8 +24,9 @@ def folder(tmp_path: Path, configuration: str | None = CONFIGURATION, threads: s
 
 
 def test_a_rendered_configuration_is_read_back() -> None:
-    settings = perseus_config.PerseusSettings(hosts=["10.0.0.1"], namespace='a"b#', read_hit_ratio=0.5)
-    assert perseus_config.read(perseus_config.render(settings)) == perseus_config.configuration(settings)
+    settings: dict[str, Any] = {"hosts": ["10.0.0.1"], "namespace": 'a"b#', "read_hit_ratio": 0.5}
+    expected = perseus_config.configuration(perseus_config.PerseusSettings(**settings))
+    assert perseus_config.read(perseus_configuration(**settings)) == expected
 
 
 def test_valid_files_are_accepted(tmp_path: Path) -> None:
@@ -44,7 +47,7 @@ def test_a_truncated_configuration_is_refused(tmp_path: Path) -> None:
         ("  set:", "  sett:", "sett: unknown"),
         ("truncateSet: false", "truncateSet: 0", "truncateSet: found 0, expected bool"),
         ("columnWidth: 11\n", "columnWidth: 1", "missing"),
-        ("recordSize: 300", "recordSize: ~", "line 15"),
+        ("recordSize: 300", "recordSize: ~", "line 16"),
         ("testConfiguration:", "testConfiguration", "expected 'name: value'"),
     ],
 )
