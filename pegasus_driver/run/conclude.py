@@ -101,7 +101,7 @@ def _ending(run: Run) -> Ending:
         not_ready=report.problems if report else (),
         message=state.message,
         existing=_existing(run) if interrupted else (),
-        next_steps=[f"next: {state.next_step}"] if state.next_step else next_steps(run),
+        next_steps=[f"next: {state.next_step}"] if state.next_step else _next_steps(run),
         plan=record.changes if state.dry_run and state.folder else None,
         stages=state.progress.stages,
         run_folder=run.shown_path(),
@@ -109,7 +109,7 @@ def _ending(run: Run) -> Ending:
     )
 
 
-def next_steps(run: Run) -> list[str]:
+def _next_steps(run: Run) -> list[str]:
     """Lines on how to continue after a failure or an interruption."""
     state = run.state
     if state.code is ExitCode.OK:

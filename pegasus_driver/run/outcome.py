@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pegasus_driver.exit_codes import BY_CAUSE, OF_ERROR_CLASS, ExitCode
 
-from .events import Event, HostResult, HostStats, NoHosts, Problem, Report, Stats, Warning
+from .events import Event, HostResult, HostStats, NoHosts, Problem, Report, Stats
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class Record:
 
     results: dict[str, list[HostResult]] = field(default_factory=dict)  # failed results by host, in order
     problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
     stats: dict[str, HostStats] | None = None
     report: Report | None = None
     empty_plays: list[str] = field(default_factory=list)
@@ -57,18 +55,12 @@ class Record:
                 self.changes.append(Change(event.host, event.task, event.role, event.changes))
             case Problem() if event.text not in self.problems:
                 self.problems.append(event.text)
-            case Warning(deprecation=False) if event.text not in self.warnings:
-                self.warnings.append(event.text)
             case Stats():
                 self.stats = dict(event.hosts)
             case Report():
                 self.report = event
             case NoHosts():
                 self.empty_plays.append(event.play)
-
-    def add_all(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self.add(event)
 
     def failures(self) -> list[Failure]:
         """Return a failure for each failed host, in the order of the first failures.

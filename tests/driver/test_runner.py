@@ -105,7 +105,8 @@ def test_a_run_gives_typed_events_and_leaves_no_secret(project: Path) -> None:
     (stats,) = [event for event in events if isinstance(event, Stats)]
     assert (stats.hosts["localhost"].failed, stats.hosts["localhost"].rescued) == (1, 1)
     record = Record()
-    record.add_all(events)
+    for event in events:
+        record.add(event)
     (failure,) = record.failures()
     assert failure.task == "Loop" and exit_code(record, 2) == 5
     # No file contains the environment variables or the secret of a no_log task.
