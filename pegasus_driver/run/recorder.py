@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from .events import Event, HostStarted, Output, TaskStarted
+from .events import Event
 from .folder import EVENTS, private_file
-from .records import as_line, end_record, event_record, message_record, start_record
+from .records import VERBOSE, as_line, end_record, event_record, message_record, start_record
 from .state import Ending, RunState
 
 
@@ -47,7 +47,7 @@ class Recorder:
         self._write(message_record(text))
 
     def handle(self, event: Event) -> None:
-        if not isinstance(event, Output | HostStarted | TaskStarted):
+        if not isinstance(event, VERBOSE):
             self._write(event_record(event))
 
     def finish(self, ending: Ending, now: float) -> None:

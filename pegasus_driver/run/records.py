@@ -43,6 +43,8 @@ RECORD_TYPES: dict[type[Event], str] = {
     Stats: "stats",
     Output: "output",
 }
+# Records of these are only for --verbose.
+VERBOSE = (Output, HostStarted, TaskStarted)
 # The fields of a record beside time and type.
 _FIELDS: dict[type[Event], tuple[str, ...]] = {
     kind: tuple(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TextIO
 
-from pegasus_driver.run.events import Event, HostStarted, Output, TaskStarted
-from pegasus_driver.run.records import as_line, end_record, event_record, message_record, start_record
+from pegasus_driver.run.events import Event
+from pegasus_driver.run.records import VERBOSE, as_line, end_record, event_record, message_record, start_record
 from pegasus_driver.run.state import Ending, RunState
 
 from .base import Stream, View
@@ -30,7 +30,7 @@ class JsonView(View):
         self._write(message_record(text))
 
     def handle(self, event: Event, now: float) -> None:
-        if self._verbose or not isinstance(event, Output | HostStarted | TaskStarted):
+        if self._verbose or not isinstance(event, VERBOSE):
             self._write(event_record(event))
 
     def finish(self, ending: Ending, now: float) -> None:
