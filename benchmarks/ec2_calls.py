@@ -2,10 +2,10 @@
 
     .venv/bin/python -m benchmarks.ec2_calls [--nodes 3 20 60 200] [--json FILE]
 
-The playbook is the real one, as far as EC2 is concerned (tag ec2_provision); EC2 is moto on a port of this machine,
-whose request log is what is counted: SIMULATED, so the times are not those of AWS. Beside the servers there are one
-client and one monitoring host. Each environment starts from nothing. The inventory's floor is ansible-inventory with a
-file that names the same hosts with the same variables, in which nothing is asked.
+It runs the EC2 part of the real playbook (tag ec2_provision) against moto on a port of this machine and counts the
+requests in its log: SIMULATED, so the times are not those of AWS. Each environment also has a client and a monitoring
+host, and starts from nothing. The inventory's floor is ansible-inventory with a static file of the same hosts and
+variables.
 """
 
 from __future__ import annotations
@@ -32,40 +32,43 @@ INVENTORY_RUNS = 3
 
 @dataclass
 class Result:
-    """`calls` are requests by name; `seconds` is the playbook's time."""
+    """The requests by name, and the times in seconds."""
 
     nodes: int
     instances: int
     seconds: float
     calls: dict[str, int] = field(default_factory=dict)
-    again: dict[str, int] = field(default_factory=dict)  # of a second run, which finds everything
+    again: dict[str, int] = field(default_factory=dict)  # of a second run, which changes nothing
     inventory_seconds: list[float] = field(default_factory=list)
     floor_seconds: list[float] = field(default_factory=list)
     inventory_calls: dict[str, int] | None = None
 
     @property
     def polls(self) -> int:
-        """Descriptions of instances: how many a wait takes depends on the clock, not on the nodes."""
+        """The descriptions of instances: their number depends on the time that a wait takes, not on the nodes."""
         return self.calls.get("ec2:DescribeInstances", 0)
 
     @property
     def fixed(self) -> int:
-        """All other calls but those that tag."""
+        """All calls except tagging and polling."""
         return sum(self.calls.values()) - self.polls - self.calls.get("ec2:CreateTags", 0)
 
 
 def measure(nodes: int, folder: Path, inventory: bool) -> Result:
-    """One environment from nothing, in an EC2 of its own. Raises BenchmarkError with Ansible's output if it fails."""
+    """Create an environment in an empty EC2.
+
+    :raises BenchmarkError: with Ansible's output
+    """
     with serving() as server:
         checkout = Checkout(folder / str(nodes), server.url, pegasus_cluster_nodes=nodes)
-        began = time.monotonic()
+        start = time.monotonic()
         _provision(checkout)
-        result = Result(nodes, len(_instances(server)), time.monotonic() - began, _taken(server))
+        result = Result(nodes, len(_instances(server)), time.monotonic() - start, _requests(server))
         _provision(checkout)
-        result.again = _taken(server)
+        result.again = _requests(server)
         if inventory:
             _measure_inventory(checkout, result)
-            result.inventory_calls = {key: value // INVENTORY_RUNS for key, value in _taken(server).items()}
+            result.inventory_calls = {key: value // INVENTORY_RUNS for key, value in _requests(server).items()}
         return result
 
 
@@ -75,8 +78,8 @@ def _provision(checkout: Checkout) -> None:
         raise BenchmarkError(done.stdout + done.stderr)
 
 
-def _taken(server: Ec2Server) -> dict[str, int]:
-    """The requests since the last time."""
+def _requests(server: Ec2Server) -> dict[str, int]:
+    """The requests since the last call, by name."""
     count = server.count()
     server.calls.clear()
     return dict(sorted(count.items()))
@@ -84,11 +87,11 @@ def _taken(server: Ec2Server) -> dict[str, int]:
 
 def _instances(server: Ec2Server) -> list[Any]:
     pages = server.client().get_paginator("describe_instances").paginate()
-    return [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
+    return [instance for page in pages for reservation in page["Reservations"] for instance in reservation["Instances"]]
 
 
 def _measure_inventory(checkout: Checkout, result: Result) -> None:
-    """The inventory and its floor, by turns."""
+    """Time the inventory and its floor alternately."""
     static = checkout.path / "static.json"
     for _ in range(INVENTORY_RUNS):
         seconds, found = _read_inventory(checkout, checkout.path / "inventories" / "aws", result.instances)
@@ -98,16 +101,16 @@ def _measure_inventory(checkout: Checkout, result: Result) -> None:
 
 
 def _read_inventory(checkout: Checkout, source: Path, expected: int) -> tuple[float, dict[str, Any]]:
-    """Seconds that ansible-inventory takes, and what it printed."""
+    """The time of ansible-inventory in seconds, and its output."""
     program = Path(sys.executable).with_name("ansible-inventory")
     enabled = "aerospike_community.pegasus.ec2,ansible.builtin.yaml"
-    began = time.monotonic()
+    start = time.monotonic()
     done = subprocess.run(
         [program, "-i", source, "--list"], cwd=checkout.path,
         env={**checkout.environ, "ANSIBLE_INVENTORY_ENABLED": enabled}, capture_output=True, text=True, check=True,
         timeout=300,
     )  # fmt: skip
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     found: dict[str, Any] = json.loads(done.stdout)
     if len(found["_meta"]["hostvars"]) != expected:
         raise BenchmarkError(
@@ -117,7 +120,7 @@ def _read_inventory(checkout: Checkout, source: Path, expected: int) -> tuple[fl
 
 
 def rows(results: Sequence[Result]) -> list[list[str]]:
-    """The counts, a column for each size."""
+    """The table of the counts, with a column for each size."""
     names = sorted({name for result in results for name in result.calls})
     return [
         ["call", *(f"{result.nodes} nodes" for result in results)],
@@ -130,7 +133,7 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
 
 
 def inventory_line(result: Result) -> str:
-    """What the inventory took, and its floor."""
+    """The times of the inventory and its floor."""
     figure, floor = Figure(result.inventory_seconds), Figure(result.floor_seconds)
     calls = sum((result.inventory_calls or {}).values())
     return (
@@ -140,19 +143,19 @@ def inventory_line(result: Result) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print, write. Returns an exit code: 1 when the calls grow with the nodes."""
+    """Measure, print and write. Returns an exit code: 1 if the calls grow with the nodes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=list(NODES), help="numbers of server nodes")
     parser.add_argument("--json", type=Path, help="where to write the counts", metavar="FILE")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        largest = max(asked.nodes)
-        results = [measure(nodes, Path(folder), inventory=nodes == largest) for nodes in sorted(asked.nodes)]
+        largest = max(options.nodes)
+        results = [measure(nodes, Path(folder), inventory=nodes == largest) for nodes in sorted(options.nodes)]
     publish(
         "calls to EC2 of setup (SIMULATED: moto stands for EC2)",
         rows(results),
-        asked.json,
-        {"benchmark": "ec2_calls", "simulated": True, "results": [asdict(one) for one in results]},
+        options.json,
+        {"benchmark": "ec2_calls", "simulated": True, "results": [asdict(item) for item in results]},
     )
     for result in results:
         if result.inventory_seconds:

@@ -127,7 +127,7 @@ def test_throttled_calls_are_retried(server: Ec2Server, checkout: Make, live: Li
         ),
         pytest.param(
             refuse("VcpuLimitExceeded", "RunInstances", matches=lambda call: "i4i" in str(call.parameters)),
-            ExitCode.EC2, "VcpuLimitExceeded", "ask AWS for a higher limit", id="quota",
+            ExitCode.EC2, "VcpuLimitExceeded", "request a higher limit", id="quota",
         ),
         pytest.param(
             refuse("UnauthorizedOperation", "RunInstances", dry=True),

@@ -69,6 +69,28 @@ def ec2(monkeypatch):
 
 
 @pytest.fixture
+def run_module(tmp_path, capsys):
+    """Run an EC2 module for the environment Bench: returns its result, failed or not."""
+
+    def run(module, check=False, **parameters):
+        arguments = {
+            "environment": "Bench",
+            "region": REGION,
+            "access_key": "testing",
+            "secret_key": "testing",
+            "_ansible_check_mode": check,
+            "_ansible_remote_tmp": str(tmp_path),
+            **parameters,
+        }
+        capsys.readouterr()
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            module.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture
 def run(tmp_path, capsys):
     """Run the module: returns its result, failed or not."""
 

@@ -66,7 +66,7 @@ def offer_of(instance: Instance) -> Offer:
 class Estimate:
     """What a launch will cost.
 
-    `hourly` is the cost of the whole environment afterwards, `most` the same if no spot instances are available.
+    `hourly` is the cost of the environment afterwards, `most` the same if no spot instances are available.
     """
 
     lines: tuple[str, ...]
@@ -148,14 +148,14 @@ def _each(price: Price, count: int, on_demand: Price | None = None) -> str:
     return f"{total}{each} ({price.source}{more})"
 
 
-def limit_problem(made: Estimate, limit: float) -> str:
+def limit_problem(launch_cost: Estimate, limit: float) -> str:
     """Why a launch needs confirmation, or ''.
 
     The confirmation covers the launch on demand, in case no spot instances are available.
 
     :param limit: US dollars an hour
     """
-    hourly, most = made.hourly, made.most
+    hourly, most = launch_cost.hourly, launch_cost.most
     if most.unknown:
         names = ", ".join(sorted(offer.text for offer in most.unknown))
         return f"the price of {names} is unknown, so the limit of {money(limit)} USD an hour can't be checked"

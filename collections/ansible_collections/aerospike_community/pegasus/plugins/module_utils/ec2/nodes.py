@@ -12,7 +12,7 @@ from .instances import Instance
 
 
 def choose(instances: Sequence[Instance], kind: str, indexes: Sequence[int]) -> dict[int, Instance]:
-    """The instance of each index of a kind: the live instance, else the terminated one. Pure.
+    """The instance of each index of a kind: the live instance, else the terminated instance. Pure.
 
     :raises Ec2Problem: no instance has the index (EC2 forgets an instance an hour after its termination)
     """

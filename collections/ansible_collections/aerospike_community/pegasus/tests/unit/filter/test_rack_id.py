@@ -1,4 +1,4 @@
-"""rack_id: one rack a zone, and none where racks mean nothing."""
+"""The filter rack_id: a rack for each zone, none without racks."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def endpoint():
 
 @pytest.fixture
 def play(tmp_path):
-    """Run the role with variables; returns ansible-playbook's end and the role's result."""
+    """Run the role with variables; returns the finished process and the role's result."""
     book = tmp_path / "play.yml"
     book.write_text(PLAYBOOK)
 
@@ -85,7 +85,7 @@ def recap(done, changed):
 
 
 @pytest.mark.slow
-def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path):
+def test_the_role_creates_keeps_and_removes_an_environment(endpoint, play, tmp_path):
     here = {"ec2_provision_endpoint_url": endpoint, "ec2_provision_prices": {"*": 3}}
     done, _ = play("--check", **here)
     recap(done, 1)
@@ -100,35 +100,35 @@ def test_the_role_makes_keeps_and_takes_an_environment(endpoint, play, tmp_path)
     recap(done, 1)
     assert "total 12.00 USD an hour, 288.00 USD until the expiry in 1d" in done.stdout
     names = ["Bench-1", "Bench-2", "BenchClient-1", "BenchGrafana-1"]
-    assert [one["name"] for one in result["launched"]] == names
-    assert all(one["private_ip"].startswith("172.31.") for one in result["instances"])
+    assert [instance["name"] for instance in result["launched"]] == names
+    assert all(instance["private_ip"].startswith("172.31.") for instance in result["instances"])
 
     done, result = play(**here)
     recap(done, 0)
-    assert [one["name"] for one in result["instances"]] == names
+    assert [instance["name"] for instance in result["instances"]] == names
 
     secret = "a-secret-of-40-characters-0123456789abcd"
     done, result = play("-vvv", **here, pegasus_cluster_nodes=1, ec2_provision_secret_key=secret)
     assert secret not in done.stdout + done.stderr
     recap(done, 0)
-    assert [one["name"] for one in result["instances"]] == names, "a setup never takes a node away"
+    assert [instance["name"] for instance in result["instances"]] == names, "a setup never terminates a node"
     assert any("Bench" in note and "2" in note for note in result["notes"])
 
     done, result = play(**here, ec2_provision_state="absent")
     recap(done, 1)
-    assert sorted(one["name"] for one in result["terminated"]) == names
+    assert sorted(instance["name"] for instance in result["terminated"]) == names
     assert "verified: no instance" in done.stdout
     done, result = play(**here, ec2_provision_state="absent")
     recap(done, 0)
 
 
 @pytest.mark.slow
-def test_nobody_is_asked_before_all_checks_have_passed(endpoint, play, tmp_path):
+def test_the_question_comes_after_all_checks(endpoint, play, tmp_path):
     answer = tmp_path / "yes"
     here = {"ec2_provision_endpoint_url": endpoint, "ec2_provision_prices": {"*": 3}, "pegasus_cluster_name": "Asking"}
     done, _ = play(**here, ec2_provision_answer_file=str(answer), ec2_provision_image_name="none")
     assert "is named none" in done.stdout and "Wait for the confirmation" not in done.stdout
-    # Without anybody to ask, that is told with the rest.
+    # Without an answer file, the price is reported with the other problems.
     done, _ = play(**here, ec2_provision_image_name="none")
     assert "is named none" in done.stdout and "12.00 USD an hour is above the limit of 10.00" in done.stdout
     answer.touch()
@@ -150,7 +150,7 @@ def test_a_wrong_type_is_refused_before_any_call(play):
     assert secret not in done.stdout + done.stderr
 
 
-def test_the_readme_names_every_variable():
+def test_the_readme_lists_every_variable():
     specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]
     readme = (ROLE / "README.md").read_text()
     assert [name for entry in specs.values() for name in entry["options"] if name not in readme] == []

@@ -1,4 +1,4 @@
-"""What a launch costs, what an environment has cost: the module ec2_cost as Ansible runs it, against moto."""
+"""The cost of a launch and of an environment: the module ec2_cost against moto."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ IMAGE = {
 
 
 def product(usd, unit="Hrs"):
-    """One element of GetProducts' PriceList, in AWS's form."""
+    """An element of PriceList in the answer of GetProducts."""
     dimension = {"unit": unit, "pricePerUnit": {"USD": f"{usd:.10f}"}, "description": "per On Demand Linux Hour"}
     return json.dumps(
         {
@@ -62,19 +62,19 @@ def product(usd, unit="Hrs"):
     )
 
 
-class World:
-    """An EC2 with a price list that the tests change; `asked` holds the types that it was asked for."""
+class PricedEc2:
+    """An EC2 with a price list that tests change; `requested` are the types whose price was requested."""
 
     def __init__(self, ec2):
-        self.ec2, self.asked, self.listed, self.spot = ec2, [], dict(LISTED), []
+        self.ec2, self.requested, self.listed, self.spot = ec2, [], dict(LISTED), []
         self.error = self.spot_since = None
 
     def answer(self, real, client, name, parameters):
         if name == "GetProducts":
             assert client.meta.region_name == "us-east-1" and parameters["ServiceCode"] == "AmazonEC2"
-            filters = {one["Field"]: one["Value"] for one in parameters["Filters"]}
+            filters = {parameter["Field"]: parameter["Value"] for parameter in parameters["Filters"]}
             assert filters["regionCode"] == REGION and filters["operatingSystem"] == "Linux"
-            self.asked.append(filters["instanceType"])
+            self.requested.append(filters["instanceType"])
             if self.error:
                 raise self.error
             prices = self.listed.get(filters["instanceType"], [])
@@ -83,31 +83,33 @@ class World:
             assert parameters["ProductDescriptions"] == ["Linux/UNIX"]
             self.spot_since = parameters["StartTime"]
             return {
-                "SpotPriceHistory": [one for one in self.spot if one["InstanceType"] in parameters["InstanceTypes"]]
+                "SpotPriceHistory": [
+                    entry for entry in self.spot if entry["InstanceType"] in parameters["InstanceTypes"]
+                ]
             }
         return real(client, name, parameters)
 
 
 @pytest.fixture
-def world(monkeypatch):
+def priced_ec2(monkeypatch):
     monkeypatch.setenv("MOTO_AMIS_PATH", "unused")
     monkeypatch.setattr(amis, "AMIS", [IMAGE])
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     real = botocore.client.BaseClient._make_api_call
     with mock_aws():
-        made = World(boto3.client("ec2", region_name=REGION))
+        priced = PricedEc2(boto3.client("ec2", region_name=REGION))
         monkeypatch.setattr(
             botocore.client.BaseClient,
             "_make_api_call",
-            lambda client, name, parameters: made.answer(real, client, name, parameters),
+            lambda client, name, parameters: priced.answer(real, client, name, parameters),
         )
-        yield made
+        yield priced
 
 
 @pytest.fixture
 def run(tmp_path, capsys):
-    def run_module(check=False, **asked):
+    def run_module(check=False, **parameters):
         arguments = {
             "environment": "Bench",
             "region": REGION,
@@ -117,7 +119,7 @@ def run(tmp_path, capsys):
             "cache": str(tmp_path / "state" / "prices.json"),
             "_ansible_check_mode": check,
             "_ansible_remote_tmp": str(tmp_path),
-            **asked,
+            **parameters,
         }
         capsys.readouterr()
         with patch_module_args(arguments), pytest.raises(SystemExit):
@@ -146,13 +148,13 @@ def launch(ec2, index, instance_type="r6gd.8xlarge", kind="server", hours=24.0):
 
 
 def refuse(code):
-    return ClientError({"Error": {"Code": code, "Message": "said the stand-in"}}, "GetProducts")
+    return ClientError({"Error": {"Code": code, "Message": "from the test"}}, "GetProducts")
 
 
 # --- a launch ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_launch_says_what_how_many_and_for_how_much(world, run):
+def test_a_launch_is_shown_with_its_cost(priced_ec2, run):
     source = f"(Price List API, {datetime.now(UTC):%Y-%m-%d})"
     result = run()
     assert result["message"] == [
@@ -162,47 +164,47 @@ def test_a_launch_says_what_how_many_and_for_how_much(world, run):
         f"total 6.38 USD an hour, 153.02 USD until the expiry in 1d ({ec2_costs.INSTANCES_ONLY})",
     ]
     assert result["confirmation"] == "" and result["changed"] is False
-    assert sorted(world.asked) == sorted(LISTED)
+    assert sorted(priced_ec2.requested) == sorted(LISTED)
 
 
-def test_a_life_without_end_has_no_sum(world, run):
+def test_without_expiry_there_is_no_total(priced_ec2, run):
     assert "total 6.38 USD an hour, no expiry" in run(expiry="0")["message"][-1]
 
 
-def test_above_the_limit_it_refuses_asks_or_goes_on(world, run):
+def test_a_launch_above_the_limit_needs_confirmation(priced_ec2, run):
     refused = run(limit=6)
     assert refused["failed"] is True and refused["error_class"] == "usage"
     assert "Nothing was launched, because 6.38 USD an hour is above the limit of 6.00" in refused["msg"]
     assert "launch 3 x r6gd.8xlarge as Bench-1 to Bench-3" in refused["msg"]
     assert "--yes" in refused["next_step"] and "ec2_provision_approved=true" in refused["next_step"]
-    asked = run(limit=6, ask=True)
-    assert asked["confirmation"].startswith("Launch, although 6.38 USD an hour is above the limit of 6.00")
+    above = run(limit=6, ask=True)
+    assert above["confirmation"].startswith("Launch, although 6.38 USD an hour is above the limit of 6.00")
     assert run(limit=6, approved=True)["confirmation"] == ""
     assert run(limit=6.4)["confirmation"] == ""
     dry = run(limit=6, check=True)
     assert dry["message"][-1].startswith("this launch needs confirmation: 6.38 USD an hour is above")
 
 
-def test_the_limit_is_for_the_whole_environment(world, run):
-    """Growing it node by node doesn't slip below it; a run that launches nothing isn't asked."""
+def test_the_limit_is_for_the_whole_environment(priced_ec2, run):
+    """Adding single nodes doesn't bypass it; a run that launches nothing needs no confirmation."""
     for index in (1, 2):
-        launch(world.ec2, index)
+        launch(priced_ec2.ec2, index)
     servers = [GROUPS[0]]
     result = run(groups=servers, limit=5, ask=True)
     assert "launch 1 x r6gd.8xlarge as Bench-3 (server): 1.84 USD an hour" in result["message"][0]
     assert result["message"][-1] == "with the 2 running instances, the environment costs 5.53 USD an hour"
     assert "5.53 USD an hour is above the limit of 5.00" in result["confirmation"]
-    launch(world.ec2, 3)
+    launch(priced_ec2.ec2, 3)
     assert (run(groups=servers, limit=5)["message"], run(groups=servers, limit=5).get("failed")) == ([], None)
 
 
-def test_what_is_started_again_costs_too(world, run):
-    world.ec2.stop_instances(InstanceIds=[launch(world.ec2, 1, hours=2)])
+def test_started_instances_cost_too(priced_ec2, run):
+    priced_ec2.ec2.stop_instances(InstanceIds=[launch(priced_ec2.ec2, 1, hours=2)])
     result = run(groups=[GROUPS[0] | {"nodes": 1}], limit=1, ask=True)
     assert result["message"][0].startswith("start Bench-1 (r6gd.8xlarge): 1.84 USD an hour")
     assert "total 1.84 USD an hour, 3.69 USD until the expiry (" in result["message"][1]
     assert result["confirmation"]
-    # Nodes that are added leave a stopped one as it is.
+    # Adding a node doesn't start a stopped node.
     added = run(groups=[GROUPS[0] | {"nodes": 1, "add": 1}], approved=True)
     assert [line.split(":")[0] for line in added["message"][:1]] == ["launch 1 x r6gd.8xlarge as Bench-2 (server)"]
 
@@ -218,8 +220,8 @@ def test_what_is_started_again_costs_too(world, run):
         (EndpointConnectionError(endpoint_url="https://api.pricing.us-east-1.amazonaws.com"), "Could not look up"),
     ],
 )
-def test_a_price_that_nobody_tells_is_unknown_and_never_a_guess(world, run, error, reason):
-    world.error = error
+def test_a_price_without_a_source_is_unknown(priced_ec2, run, error, reason):
+    priced_ec2.error = error
     result = run(ask=True, limit=1000)
     assert "price unknown (" in result["message"][0] and reason in result["message"][0]
     assert "total unknown USD an hour" in result["message"][3]
@@ -227,93 +229,93 @@ def test_a_price_that_nobody_tells_is_unknown_and_never_a_guess(world, run, erro
     assert result["cost"]["per_hour"] == 0 and run(limit=1000)["failed"] is True
 
 
-def test_one_unknown_price_leaves_a_least_sum(world, run):
-    del world.listed["t3.xlarge"]
+def test_an_unknown_price_gives_a_lower_bound(priced_ec2, run):
+    del priced_ec2.listed["t3.xlarge"]
     result = run(ask=True)
     assert "price unknown (the Price List API has no single price for it in us-east-1)" in result["message"][2]
     assert result["message"][3].startswith("total at least 6.21 USD an hour, at least 149.03 USD until the expiry")
     assert "the price of t3.xlarge is unknown" in result["confirmation"]
-    world.listed["t3.xlarge"] = [0.1, 0.2]
+    priced_ec2.listed["t3.xlarge"] = [0.1, 0.2]
     assert "no single price" in run(ask=True)["message"][2]
 
 
-def test_prices_are_kept_for_a_day_and_used_with_their_date_when_nobody_answers(world, run, tmp_path):
+def test_prices_are_cached_for_a_day_and_used_later_if_the_api_fails(priced_ec2, run, tmp_path):
     run()
     cache = tmp_path / "state" / "prices.json"
     assert stat.S_IMODE(cache.parent.stat().st_mode) == 0o700
-    world.asked.clear()
+    priced_ec2.requested.clear()
     run()
-    assert world.asked == []
-    old = {key: one | {"date": "2026-01-31"} for key, one in json.loads(cache.read_text()).items()}
+    assert priced_ec2.requested == []
+    old = {key: item | {"date": "2026-01-31"} for key, item in json.loads(cache.read_text()).items()}
     cache.write_text(json.dumps(old))
-    world.error = refuse("AccessDeniedException")
+    priced_ec2.error = refuse("AccessDeniedException")
     assert "(Price List API, 2026-01-31)" in run()["message"][0]
-    assert sorted(world.asked) == sorted(LISTED)
-    world.error = None
-    world.listed["t3.xlarge"] = 0.2
+    assert sorted(priced_ec2.requested) == sorted(LISTED)
+    priced_ec2.error = None
+    priced_ec2.listed["t3.xlarge"] = 0.2
     assert "0.20 USD an hour (Price List API, 20" in run()["message"][2]
     cache.write_text("no JSON")
     assert "153.83" in run()["message"][3]
 
 
-def test_configured_prices_come_first_and_nobody_is_asked(world, run):
+def test_configured_prices_override_the_api(priced_ec2, run):
     result = run(prices={"t3.*": 0.01, "*": 0})
     assert result["message"][0] == ("launch 3 x r6gd.8xlarge as Bench-1 to Bench-3 (server): free (as configured)")
-    assert "0.0100 USD an hour" in result["message"][2] and world.asked == []
+    assert "0.0100 USD an hour" in result["message"][2] and priced_ec2.requested == []
     result = run(prices={"*": 0}, limit=0)
     assert result["message"][-1] == "no cost" and result["confirmation"] == ""
     assert run(prices={"*": "much"})["error_class"] == "configuration"
 
 
 def spot_price(zone, usd, hours_ago=1):
-    """An element of DescribeSpotPriceHistory: a price since so many hours."""
+    """An element of DescribeSpotPriceHistory: a price that is valid since this many hours."""
     return {
         "InstanceType": "r6gd.8xlarge", "AvailabilityZone": f"{REGION}{zone}", "SpotPrice": usd,
         "Timestamp": datetime.now(UTC) - timedelta(hours=hours_ago),
     }  # fmt: skip
 
 
-def test_spot_prices_are_the_dearest_of_the_zones_that_may_be(world, run):
-    world.spot = [spot_price(zone, price) for zone, price in (("a", "0.50"), ("b", "0.70"), ("c", "0.90"))]
+def test_the_spot_price_is_that_of_the_most_expensive_zone(priced_ec2, run):
+    priced_ec2.spot = [spot_price(zone, price) for zone, price in (("a", "0.50"), ("b", "0.70"), ("c", "0.90"))]
     spot = [GROUPS[0] | {"spot": "True"}]
     result = run(groups=spot, zones=[f"{REGION}a", f"{REGION}b"])
     assert "2.10 USD an hour, 0.70 each (spot price in us-east-1b, " in result["message"][0]
     assert "; 5.53 if launched on demand)" in result["message"][0]
-    world.spot = []
+    priced_ec2.spot = []
     assert "price unknown (EC2 has no spot price for it)" in run(groups=spot, ask=True)["message"][0]
 
 
-def test_the_limit_holds_also_where_there_are_no_spot_instances(world, run):
-    """Then they are launched on demand, and nobody is asked again."""
-    world.spot = [spot_price("a", "0.50")]
+def test_the_limit_applies_to_the_on_demand_price(priced_ec2, run):
+    """If no spot instances are available, they are launched on demand without another question."""
+    priced_ec2.spot = [spot_price("a", "0.50")]
     spot = [GROUPS[0] | {"spot": "True"}]
-    asked = run(groups=spot, limit=5, ask=True)
-    assert "total 1.50 USD an hour" in asked["message"][1]
-    assert "5.53 USD an hour without spot instances is above the limit of 5.00" in asked["confirmation"]
+    above = run(groups=spot, limit=5, ask=True)
+    assert "total 1.50 USD an hour" in above["message"][1]
+    assert "5.53 USD an hour without spot instances is above the limit of 5.00" in above["confirmation"]
     assert run(groups=spot, limit=5)["failed"] is True
     assert "1.50 USD an hour is above the limit of 1.00" in run(groups=spot, limit=1, ask=True)["confirmation"]
     assert run(groups=spot, limit=5.6)["confirmation"] == ""
-    del world.listed["r6gd.8xlarge"]
+    del priced_ec2.listed["r6gd.8xlarge"]
     assert "price of r6gd.8xlarge is unknown" in run(groups=spot, limit=6, ask=True, cache=None)["confirmation"]
 
 
-# --- what an environment costs ----------------------------------------------------------------------------------------
+# --- the cost of an environment --------------------------------------------------------------------------------------
 
 
-def test_an_environment_says_what_it_has_cost(world, run):
-    launch(world.ec2, 1, hours=2)
-    launch(world.ec2, 1, "t3.xlarge", kind="monitor", hours=2)
-    world.ec2.stop_instances(InstanceIds=[launch(world.ec2, 2, hours=2)])
-    world.ec2.terminate_instances(InstanceIds=[launch(world.ec2, 3)])
+def test_the_cost_of_an_environment(priced_ec2, run):
+    launch(priced_ec2.ec2, 1, hours=2)
+    launch(priced_ec2.ec2, 1, "t3.xlarge", kind="monitor", hours=2)
+    priced_ec2.ec2.stop_instances(InstanceIds=[launch(priced_ec2.ec2, 2, hours=2)])
+    priced_ec2.ec2.terminate_instances(InstanceIds=[launch(priced_ec2.ec2, 3)])
     cost = run(groups=[])["cost"]
     assert cost["per_hour"] == pytest.approx(2.0096)
     assert cost["until_expiry"] == pytest.approx(2 * 2.0096, rel=0.01)
     assert cost["unknown"] == [] and cost["text"].startswith("at least ") and "so far, 2.01 USD an hour" in cost["text"]
 
 
-def test_a_spot_instance_has_cost_the_least_of_its_own_zone(world, run, monkeypatch):
-    """The price that holds now may be a new one, and another zone's is none of its business."""
-    launch(world.ec2, 1)
+def test_a_spot_instance_counts_with_the_lowest_price_of_its_zone(priced_ec2, run, monkeypatch):
+    """The current price may be new, and the prices of other zones don't matter."""
+    launch(priced_ec2.ec2, 1)
     described = Instance.from_description
     started = datetime.now(UTC) - timedelta(hours=10)
     monkeypatch.setattr(
@@ -321,33 +323,33 @@ def test_a_spot_instance_has_cost_the_least_of_its_own_zone(world, run, monkeypa
         "from_description",
         lambda found: replace(described(found), spot=True, zone=f"{REGION}a", launch_time=started),
     )
-    world.spot = [spot_price("a", "0.60"), spot_price("a", "0.40", hours_ago=12), spot_price("b", "0.90")]
+    priced_ec2.spot = [spot_price("a", "0.60"), spot_price("a", "0.40", hours_ago=12), spot_price("b", "0.90")]
     cost = run(groups=[])["cost"]
     assert cost["per_hour"] == 0.6 and cost["spent"] == pytest.approx(4.0, abs=0.01)
-    assert world.spot_since == started
-    del world.spot[:2]
+    assert priced_ec2.spot_since == started
+    del priced_ec2.spot[:2]
     assert run(groups=[])["cost"]["unknown"] == ["r6gd.8xlarge (spot in us-east-1a): EC2 has no spot price for it"]
 
 
-def test_what_was_stopped_or_ended_cost_until_then(world, run):
-    """Also of a type that none of the others has."""
-    stopped, ended = launch(world.ec2, 1), launch(world.ec2, 1, "t3.xlarge", kind="monitor")
-    world.ec2.stop_instances(InstanceIds=[stopped])
-    world.ec2.terminate_instances(InstanceIds=[ended])
+def test_stopped_and_terminated_instances_count_until_then(priced_ec2, run):
+    """Including a type that no running instance has."""
+    stopped, ended = launch(priced_ec2.ec2, 1), launch(priced_ec2.ec2, 1, "t3.xlarge", kind="monitor")
+    priced_ec2.ec2.stop_instances(InstanceIds=[stopped])
+    priced_ec2.ec2.terminate_instances(InstanceIds=[ended])
     found = {
-        one["InstanceId"]: Instance.from_description(one)
-        for reservation in world.ec2.describe_instances()["Reservations"]
-        for one in reservation["Instances"]
+        instance["InstanceId"]: Instance.from_description(instance)
+        for reservation in priced_ec2.ec2.describe_instances()["Reservations"]
+        for instance in reservation["Instances"]
     }
     now = datetime.now(UTC)
-    assert all(abs(one.stop_time - now) < timedelta(hours=1) for one in found.values())
-    long_ago = [replace(one, launch_time=one.stop_time - timedelta(hours=10)) for one in found.values()]
+    assert all(abs(item.stop_time - now) < timedelta(hours=1) for item in found.values())
+    long_ago = [replace(item, launch_time=item.stop_time - timedelta(hours=10)) for item in found.values()]
     prices = {Offer(name): Price(usd, "as configured") for name, usd in LISTED.items()}
     account = ec2_costs.account(long_ago, prices, now + timedelta(hours=5))
     assert account["spent"] == pytest.approx(10 * (1.8432 + 0.1664)) and account["per_hour"] == 0
     assert account["text"].startswith("at least 20.10 USD so far, nothing is running (")
     run(groups=[])
-    assert sorted(world.asked) == ["r6gd.8xlarge", "t3.xlarge"]
+    assert sorted(priced_ec2.requested) == ["r6gd.8xlarge", "t3.xlarge"]
 
 
 @pytest.mark.parametrize(
@@ -359,16 +361,16 @@ def test_what_was_stopped_or_ended_cost_until_then(world, run):
         ("", None),
     ],
 )
-def test_when_an_instance_stopped_is_what_ec2_says(reason, since):
+def test_the_stop_time_comes_from_ec2(reason, since):
     described = {"InstanceId": "i-1", "State": {"Name": "terminated"}, "StateTransitionReason": reason}
     found = Instance.from_description(described)
     assert found.stop_time == since
-    # Nobody knows what it cost: nothing is added to a sum that says "at least".
+    # Its cost is unknown: it adds nothing to the lower bound.
     paid = replace(found, instance_type="a.large", launch_time=NOW - timedelta(hours=1))
     assert ec2_costs.account([paid], PRICES, NOW)["spent"] == (1.0 if since else 0)
 
 
-def one(hours_ago, instance_type="a.large", state="running", expires="2026-11-25T14:00:00Z", stopped_ago=None):
+def instance(hours_ago, instance_type="a.large", state="running", expires="2026-11-25T14:00:00Z", stopped_ago=None):
     return Instance(
         id="i-1", kind="server", state=state, instance_type=instance_type, launch_time=NOW - timedelta(hours=hours_ago),
         stop_time=None if stopped_ago is None else NOW - timedelta(hours=stopped_ago),
@@ -379,26 +381,26 @@ def one(hours_ago, instance_type="a.large", state="running", expires="2026-11-25
 PRICES = {Offer("a.large"): Price(2.0, "as configured"), Offer("b.large"): Price(None, "AccessDenied")}
 
 
-def test_the_account_counts_from_each_start():
-    others = [one(9, state="stopped", stopped_ago=8), one(9, state="terminated", stopped_ago=6)]
-    account = ec2_costs.account([one(3), one(1), *others], PRICES, NOW)
+def test_instances_count_from_their_start():
+    others = [instance(9, state="stopped", stopped_ago=8), instance(9, state="terminated", stopped_ago=6)]
+    account = ec2_costs.account([instance(3), instance(1), *others], PRICES, NOW)
     assert (account["per_hour"], account["spent"], account["until_expiry"]) == (4.0, 16.0, 8.0)
     assert account["text"].startswith("at least 16.00 USD so far, 4.00 USD an hour, 8.00 USD more until the expiry")
 
 
-def test_the_account_of_what_never_ends_or_has_no_price():
-    account = ec2_costs.account([one(3, expires="never"), one(1, "b.large")], PRICES, NOW)
+def test_the_account_without_expiry_or_price():
+    account = ec2_costs.account([instance(3, expires="never"), instance(1, "b.large")], PRICES, NOW)
     assert account["until_expiry"] is None and account["unknown"] == ["b.large: AccessDenied"]
     assert account["text"].startswith("at least 6.00 USD so far, at least 2.00 USD an hour, no expiry")
-    # A setup that died before it set the tags: a timer ends them.
-    untagged = ec2_costs.account([one(3), one(3, expires="")], PRICES, NOW)
+    # A setup was killed before it set the tags: only the timer knows the expiry.
+    untagged = ec2_costs.account([instance(3), instance(3, expires="")], PRICES, NOW)
     assert untagged["until_expiry"] is None and "unknown expiry (setup sets the tag)" in untagged["text"]
-    assert ec2_costs.account([one(1, "b.large")], PRICES, NOW)["text"] == "unknown: no known price"
-    # Past its end, but it runs: nothing is subtracted.
-    assert ec2_costs.account([one(3, expires="2026-11-25T11:00:00Z")], PRICES, NOW)["until_expiry"] == 0
+    assert ec2_costs.account([instance(1, "b.large")], PRICES, NOW)["text"] == "unknown: no known price"
+    # Expired but running: nothing is subtracted.
+    assert ec2_costs.account([instance(3, expires="2026-11-25T11:00:00Z")], PRICES, NOW)["until_expiry"] == 0
 
 
-def test_only_hours_on_demand_are_a_price():
+def test_only_hourly_on_demand_prices_count():
     assert ec2_prices.hourly_price([product(1.5)]) == 1.5
     assert ec2_prices.hourly_price([product(1.5, unit="Quantity")]) is None
     assert ec2_prices.hourly_price([product(1.5), product(1.5)]) == 1.5

@@ -8,7 +8,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.er
 
 
 def refusal(code):
-    return boto_errors.ClientError({"Error": {"Code": code, "Message": "said so."}}, "RunInstances")
+    return boto_errors.ClientError({"Error": {"Code": code, "Message": "from the test."}}, "RunInstances")
 
 
 @pytest.mark.parametrize(

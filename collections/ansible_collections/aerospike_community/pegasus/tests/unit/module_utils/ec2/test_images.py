@@ -29,7 +29,7 @@ def test_the_name_of_an_image_follows_the_architecture(name, architecture, found
     assert is_parameter(found) == found.startswith("/aws")
 
 
-def test_architecture_follows_from_the_type():
+def test_the_architecture_follows_from_the_type():
     def described(name, *supported):
         return {"InstanceType": name, "ProcessorInfo": {"SupportedArchitectures": list(supported)}}
 
@@ -39,7 +39,7 @@ def test_architecture_follows_from_the_type():
         architectures([described("mac1", "x86_64_mac")])
 
 
-def test_the_newest_image_is_taken():
+def test_the_newest_image_is_used():
     images = [{"ImageId": f"ami-{year}", "CreationDate": f"{year}-01-01T00:00:00.000Z"} for year in (2024, 2026, 2025)]
     assert newest_image(images, "p", "o", "arm64", "r")["ImageId"] == "ami-2026"
     with pytest.raises(Ec2Problem, match="No image in r is named p, is owned by o and is for arm64"):

@@ -11,7 +11,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.in
 )
 
 
-def test_rules_survive_the_form_that_ec2_gives_them():
+def test_rules_survive_the_conversion_to_permissions():
     rules = desired_rules("sg-1", ["203.0.113.7/32", "2001:db8::/64"])
     assert len(rules) == 7
     assert {(rule.first_port, rule.source) for rule in rules if rule.kind == "cidr4"} == {
@@ -22,7 +22,7 @@ def test_rules_survive_the_form_that_ec2_gives_them():
     assert existing_rules([rule.permission() for rule in rules]) == rules
 
 
-def test_found_rules_are_taken_apart():
+def test_permissions_are_flattened():
     permission = {
         "IpProtocol": "tcp",
         "FromPort": 22,
@@ -41,10 +41,10 @@ def test_found_rules_are_taken_apart():
     ("text", "network"),
     [("203.0.113.7", "203.0.113.7/32"), ("10.1.2.3/8", "10.0.0.0/8"), ("2001:DB8::1/64", "2001:db8::/64")],
 )
-def test_cidrs_are_brought_into_ec2s_form(text, network):
+def test_cidrs_are_normalized(text, network):
     assert normalize_cidr(text) == network
 
 
-def test_what_is_no_cidr_is_refused():
+def test_an_invalid_cidr_is_refused():
     with pytest.raises(ValueError, match="'myhost' isn't an address range"):
         normalize_cidr("myhost")

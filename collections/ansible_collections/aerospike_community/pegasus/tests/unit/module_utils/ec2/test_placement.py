@@ -29,7 +29,7 @@ def take(subnets, offered, types, addresses, zones=()):
     return choose_subnets(usable_subnets(subnets, offered, types, zones), 1, addresses)[0]
 
 
-def test_the_first_zone_that_offers_everything_is_taken():
+def test_the_first_zone_that_offers_all_types_is_used():
     offered = {"a": {"x"}, "b": {"x", "y"}, "c": {"x", "y", "z"}}
     subnets = [subnet("c"), subnet("b"), subnet("a")]
     assert take(subnets, offered, {"x", "y"}, 5)["AvailabilityZone"] == "b"
@@ -40,7 +40,7 @@ def test_the_first_zone_that_offers_everything_is_taken():
     ("zones", "taken"),
     [([], "b"), (["c", "b"], "c"), (["a", "c"], "c"), (["d", "b"], "b")],
 )
-def test_only_the_asked_zones_are_used_in_their_order(zones, taken):
+def test_only_the_configured_zones_are_used_in_their_order(zones, taken):
     offered = {"a": {"x"}, "b": {"x", "y"}, "c": {"x", "y"}}
     subnets = [subnet("a"), subnet("b"), subnet("c")]
     assert take(subnets, offered, {"x", "y"}, 5, zones)["AvailabilityZone"] == taken
@@ -53,7 +53,7 @@ def test_only_the_asked_zones_are_used_in_their_order(zones, taken):
         (["a"], "capacity", r"found: a lacks y\."),
     ],
 )
-def test_no_asked_zone_fits(zones, error_class, text):
+def test_no_configured_zone_fits(zones, error_class, text):
     with pytest.raises(Ec2Problem, match=text) as caught:
         take([subnet("a"), subnet("b")], {"a": {"x"}, "b": {"x", "y"}}, {"x", "y"}, 3, zones)
     assert caught.value.error_class == error_class
@@ -73,18 +73,18 @@ def test_no_zone_fits(subnets, offered, error_class, text):
     assert caught.value.error_class == error_class
 
 
-def test_zones_to_use_come_before_those_to_fall_back_on():
+def test_fallback_zones_come_last():
     subnets = [subnet("a", 10), subnet("b", 1), subnet("c", 2), subnet("d", 9)]
-    assert [one["AvailabilityZone"] for one in choose_subnets(subnets, 2, 4)] == ["a", "c", "d"]
+    assert [subnet["AvailabilityZone"] for subnet in choose_subnets(subnets, 2, 4)] == ["a", "c", "d"]
     with pytest.raises(Ec2Problem, match=r"Expected 3 free addresses in each of 3 zones .*subnet-b \(b\) has 1"):
         choose_subnets(subnets, 3, 9)
 
 
-def test_the_subnets_of_nodes_that_exist_come_first():
+def test_the_subnets_of_existing_nodes_come_first():
     subnets = [subnet("a"), subnet("b"), subnet("c")]
     offered = {zone: {"x"} for zone in "abc"}
     found = usable_subnets(subnets, offered, {"x"}, preferred=["subnet-c"])
-    assert [one["AvailabilityZone"] for one in found] == ["c", "a", "b"]
+    assert [item["AvailabilityZone"] for item in found] == ["c", "a", "b"]
 
 
 @pytest.mark.parametrize(

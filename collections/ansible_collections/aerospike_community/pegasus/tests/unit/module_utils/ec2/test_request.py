@@ -45,16 +45,16 @@ def request(indexes=(1, 2, 3), context=CONTEXT):
 
 
 @pytest.mark.parametrize(("setting", "associate"), [("always", True), ("never", False)])
-def test_public_addresses_are_given_or_not(setting, associate):
-    asked = request(context=with_spec(public_address=setting))
-    assert "SubnetId" not in asked and "SecurityGroupIds" not in asked
-    (interface,) = asked["NetworkInterfaces"]
+def test_public_addresses_are_assigned_or_not(setting, associate):
+    parameters = request(context=with_spec(public_address=setting))
+    assert "SubnetId" not in parameters and "SecurityGroupIds" not in parameters
+    (interface,) = parameters["NetworkInterfaces"]
     assert interface["AssociatePublicIpAddress"] is associate
     assert (interface["SubnetId"], interface["Groups"]) == ("subnet-a", ["sg-1"])
 
 
 @pytest.mark.parametrize(("placement", "kinds"), [("cluster", ["server", "client"]), ("spread", ["server"])])
-def test_a_placement_group_holds_the_roles_that_it_is_for(placement, kinds):
+def test_a_placement_group_holds_the_kinds_of_its_strategy(placement, kinds):
     context = replace(with_spec(placement=placement), placement_group="pegasus-Bench")
     placed = [
         kind for kind in KINDS if run_request(Launch(replace(SERVERS, kind=kind), (1,)), context).get("Placement")
@@ -62,21 +62,23 @@ def test_a_placement_group_holds_the_roles_that_it_is_for(placement, kinds):
     assert placed == kinds
 
 
-def test_a_spot_request_is_the_same_but_for_the_market():
-    asked = as_spot(request())
-    market = asked.pop("InstanceMarketOptions")
+def test_a_spot_request_differs_only_in_the_market():
+    parameters = as_spot(request())
+    market = parameters.pop("InstanceMarketOptions")
     assert market["MarketType"] == "spot"
     assert market["SpotOptions"]["InstanceInterruptionBehavior"] == "terminate"
-    assert asked == request()
+    assert parameters == request()
 
 
 def test_the_request_is_all_or_nothing_and_safe():
-    asked = request()
-    assert (asked["MinCount"], asked["MaxCount"]) == (3, 3)
-    assert asked["InstanceInitiatedShutdownBehavior"] == "terminate"
-    assert asked["MetadataOptions"]["HttpTokens"] == "required"
-    assert asked["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
-    tags = {spec["ResourceType"]: {t["Key"]: t["Value"] for t in spec["Tags"]} for spec in asked["TagSpecifications"]}
+    parameters = request()
+    assert (parameters["MinCount"], parameters["MaxCount"]) == (3, 3)
+    assert parameters["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert parameters["MetadataOptions"]["HttpTokens"] == "required"
+    assert parameters["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
+    tags = {
+        spec["ResourceType"]: {t["Key"]: t["Value"] for t in spec["Tags"]} for spec in parameters["TagSpecifications"]
+    }
     assert tags["instance"] == {
         "team": "a",
         "pegasus:environment": "Bench",
@@ -85,27 +87,31 @@ def test_the_request_is_all_or_nothing_and_safe():
         "pegasus:launch": "1-3",
         "Name": "Bench",
     }
-    assert (asked["SubnetId"], asked["SecurityGroupIds"]) == ("subnet-a", ["sg-1"])
-    assert "NetworkInterfaces" not in asked and "Placement" not in asked and "InstanceMarketOptions" not in asked
+    assert (parameters["SubnetId"], parameters["SecurityGroupIds"]) == ("subnet-a", ["sg-1"])
+    assert (
+        "NetworkInterfaces" not in parameters
+        and "Placement" not in parameters
+        and "InstanceMarketOptions" not in parameters
+    )
     assert tags["volume"]["pegasus:environment"] == "Bench"
 
 
-def test_the_monitor_has_a_volume_of_its_own_size():
+def test_the_monitor_has_a_larger_volume():
     def size(kind):
         launch = Launch(replace(SERVERS, kind=kind), (1,))
-        asked = run_request(launch, CONTEXT)
-        return asked["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"]
+        parameters = run_request(launch, CONTEXT)
+        return parameters["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"]
 
     assert [size(kind) for kind in ("server", "client", "monitor")] == [50, 50, 100]
 
 
-def test_the_token_is_the_same_for_the_same_launch_only():
-    gone = Instance("i-server1", "server", "terminated", "i4i.large")
+def test_only_the_same_launch_has_the_same_token():
+    terminated = Instance("i-server1", "server", "terminated", "i4i.large")
     token = client_token(request(), [])
     assert token == client_token(request(), [])
     assert len(token) <= 64
     others = [
-        client_token(request(), [gone]),
+        client_token(request(), [terminated]),
         client_token(request(), [], attempt=1),
         client_token(request((2, 3)), []),
         client_token(request(context=replace(CONTEXT, group_id="sg-2")), []),
@@ -114,12 +120,12 @@ def test_the_token_is_the_same_for_the_same_launch_only():
 
 
 def test_the_user_data_sets_a_timer(tmp_path: Path):
-    """Run the script with a systemctl that only writes down what it is asked."""
+    """Run the script with a systemctl that only logs its arguments."""
     script = user_data(3600)
     units = tmp_path / "units"
     units.mkdir()
     systemctl = tmp_path / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/arguments\n')
     systemctl.chmod(0o755)
     before = datetime.now(UTC).replace(microsecond=0)
     subprocess.run(
@@ -128,7 +134,7 @@ def test_the_user_data_sets_a_timer(tmp_path: Path):
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )
     after = datetime.now(UTC)
-    assert (tmp_path / "asked").read_text().splitlines() == ["daemon-reload", "enable --now pegasus-expiry.timer"]
+    assert (tmp_path / "arguments").read_text().splitlines() == ["daemon-reload", "enable --now pegasus-expiry.timer"]
     timer = (units / "pegasus-expiry.timer").read_text()
     end = next(line for line in timer.splitlines() if line.startswith("OnCalendar=")).removeprefix("OnCalendar=")
     moment = datetime.strptime(end, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)

@@ -13,12 +13,12 @@ SERVERS = Group("server", "Bench", 3, "i4i.large")
 
 
 @pytest.mark.parametrize("name", ["", "Bench*", "a?", "-a", "a b", "a" * 64, "ä"])
-def test_names_that_would_harm_are_refused(name):
+def test_dangerous_names_are_refused(name):
     assert "expected letters, digits" in check_environment(name)
     assert check_request([Group("client", name, 1, "c6i.large")], {})
 
 
-def test_request_checks_say_everything():
+def test_every_wrong_parameter_is_reported():
     groups = [SERVERS, Group("server", "Bench", -1, "i4i.large")]
     text = "\n".join(check_request(groups, {"Name": "x", "pegasus:index": "9", "fine": "y"}))
     assert "Two groups have the kind 'server'" in text
