@@ -14,7 +14,7 @@ def test_times_of_systemd() -> None:
 def test_important_lines_worst_first_each_once() -> None:
     lines = [f"INFO {number}" for number in range(30)]
     lines[3], lines[20] = "ERROR disk", "CRITICAL (config): boom"
-    chosen = systemd.telling_lines(lines, 6)
+    chosen = systemd.important_lines(lines, 6)
     assert chosen[:2] == ["CRITICAL (config): boom", "ERROR disk"]
     assert chosen[-1] == "INFO 29" and len(chosen) == len(set(chosen)) == 6
-    assert systemd.telling_lines([]) == []
+    assert systemd.important_lines([]) == []
