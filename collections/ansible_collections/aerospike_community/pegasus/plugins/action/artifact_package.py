@@ -42,9 +42,9 @@ def settle(choice: dict[str, Any]) -> dict[str, Any]:
     with (Path(constants.DEFAULT_LOCAL_TMP) / "artifact-choices").open("a+", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)
-        made: dict[str, Any] = json.loads(stream.read() or "{}")
-        if choice.keys() - made.keys():
-            made = {**choice, **made}
+        choices: dict[str, Any] = json.loads(stream.read() or "{}")
+        if choice.keys() - choices.keys():
+            choices = {**choice, **choices}
             stream.truncate(0)
-            stream.write(json.dumps(made))
-        return made
+            stream.write(json.dumps(choices))
+        return choices

@@ -131,7 +131,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
     Systemd,
     UnitState,
-    telling_lines,
+    important_lines,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
@@ -236,7 +236,7 @@ def failure(
 ) -> tuple[str, list[str], UnitState]:
     """Return the message of a node that isn't ready, the log lines that explain it, and its service's state."""
     state = systemd.state(service)
-    lines = telling_lines(systemd.log_lines(service, since=max(0.0, state.started_at - 1)))
+    lines = important_lines(systemd.log_lines(service, since=max(0.0, state.started_at - 1)))
     first = f"{lines[0]}\n" if lines and ("CRITICAL" in lines[0] or "FAILED" in lines[0]) else ""
     return (
         f"{first}{node.host}:{node.port}: cluster-stable: expected a stable cluster of {node.size or 'any size'} "

@@ -60,7 +60,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
     ServiceError,
     Systemd,
-    telling_lines,
+    important_lines,
 )
 
 SETTLE_SECONDS = 1.0
@@ -180,7 +180,7 @@ def main() -> None:
     except (RestartError, InfoError) as error:
         module.fail_json(msg=str(error), journal=[], changes=restart.changes)
     except (ClusterError, ServiceError) as error:
-        lines = telling_lines(restart.systemd.log_lines(module.params["service"], since=since))
+        lines = important_lines(restart.systemd.log_lines(module.params["service"], since=since))
         first = f"{lines[0]}\n" if lines and ("CRITICAL" in lines[0] or "FAILED" in lines[0]) else ""
         module.fail_json(msg=f"{first}{error}", journal=lines, changes=restart.changes)
     module.exit_json(**result)

@@ -291,9 +291,9 @@ class HostService:
 
     def install_packages(self) -> None:
         """Install missing packages of the distribution."""
-        wanted, ahead = self.params["packages"], self.params["packages_ahead"]
-        if wanted:
-            change = packages.ensure(wanted, self.run_command, ahead=ahead, check=self.check)
+        names, ahead = self.params["packages"], self.params["packages_ahead"]
+        if names:
+            change = packages.ensure(names, self.run_command, ahead=ahead, check=self.check)
             self.changes += [change] if change else []
 
     def create_users(self) -> None:

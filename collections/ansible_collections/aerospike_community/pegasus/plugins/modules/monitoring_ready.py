@@ -73,7 +73,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, telling_lines
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, important_lines
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.targets import (
     read_targets,
     targets_problem,
@@ -173,7 +173,7 @@ class Monitoring:
 
 def log_of(service: str, module: AnsibleModule) -> list[str]:
     """Return the most relevant lines of a service's log; none for no service."""
-    return telling_lines(Systemd(module.run_command).log_lines(service, count=100), 6) if service else []
+    return important_lines(Systemd(module.run_command).log_lines(service, count=100), 6) if service else []
 
 
 def why_down(service: str, systemd: Systemd) -> str:

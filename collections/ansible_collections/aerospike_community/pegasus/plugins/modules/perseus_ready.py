@@ -66,7 +66,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import answering, skipped
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, sum_counters
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, telling_lines
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, important_lines
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import threads as threads_file
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.proof import (
     COUNTERS,
@@ -186,7 +186,7 @@ class Watch:
         """Return lines that explain the problem: those of Perseus, or of the journal if Perseus printed none."""
         # Each line once and without the frames of stack traces, because a failing workload repeats them every second.
         lines = dict.fromkeys(line for line in [*self.errors.lines(), *self.table.others] if not line[:1].isspace())
-        return telling_lines(list(lines)) or telling_lines(self.systemd.log_lines(self.params["service"], count=20))
+        return important_lines(list(lines)) or important_lines(self.systemd.log_lines(self.params["service"], count=20))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
     Systemd,
     UnitState,
-    telling_lines,
+    important_lines,
 )
 
 LOG_LINES = 100
@@ -105,4 +105,4 @@ class Fault:
 
     def log_lines(self) -> list[str]:
         """Return the log lines of the node that explain a failure, the most telling first."""
-        return telling_lines(self.systemd.log_lines(self.params["service"], count=LOG_LINES))
+        return important_lines(self.systemd.log_lines(self.params["service"], count=LOG_LINES))

@@ -35,31 +35,31 @@ def apply(settings: Mapping[str, object], root: Path, *, write: bool = True) -> 
     outcome = KernelOutcome()
     for name, value in settings.items():
         path = root / (name.replace(".", "/") if root == SYSCTL else name)
-        wanted = str(int(value)) if isinstance(value, bool) else str(value)
+        expected = str(int(value)) if isinstance(value, bool) else str(value)
         try:
             found = current(path.read_text(encoding="ascii"))
         except OSError as error:
-            outcome.refused.append(f"{path}: expected {wanted}, found nothing ({error.strerror})")
+            outcome.refused.append(f"{path}: expected {expected}, found nothing ({error.strerror})")
             continue
-        if found == normal(wanted):
+        if found == normal(expected):
             continue
         if not write:
             # Root may write everywhere but on a read-only file system, such as a container's.
             if os.access(path, os.W_OK):
-                outcome.changed.append(f"{path}: {found} -> {wanted}")
+                outcome.changed.append(f"{path}: {found} -> {expected}")
             else:
-                outcome.refused.append(f"{path}: expected {wanted}, found {found} (read-only)")
+                outcome.refused.append(f"{path}: expected {expected}, found {found} (read-only)")
             continue
         reason = "the kernel kept its value"
         try:
-            path.write_text(f"{wanted}\n", encoding="ascii")
+            path.write_text(f"{expected}\n", encoding="ascii")
         except OSError as error:
             reason = str(error.strerror)
         now = current(path.read_text(encoding="ascii"))
-        if now == normal(wanted):
-            outcome.changed.append(f"{path}: {found} -> {wanted}")
+        if now == normal(expected):
+            outcome.changed.append(f"{path}: {found} -> {expected}")
         else:
-            outcome.refused.append(f"{path}: expected {wanted}, found {now} ({reason})")
+            outcome.refused.append(f"{path}: expected {expected}, found {now} ({reason})")
     return outcome
 
 

@@ -41,10 +41,10 @@ class AptPackages:
 
     def installed(self, names: Iterable[str]) -> dict[str, str]:
         """Return the versions (as dpkg writes them) of the packages that are completely installed."""
-        wanted = list(names)
-        if not wanted:
+        requested = list(names)
+        if not requested:
             return {}
-        _, out, _ = self._run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\t${Package}\t${Version}\n", *wanted])
+        _, out, _ = self._run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\t${Package}\t${Version}\n", *requested])
         found = {}
         for line in out.splitlines():
             status, _, rest = line.partition("\t")
@@ -91,10 +91,10 @@ class DnfPackages:
 
     def installed(self, names: Iterable[str]) -> dict[str, str]:
         """Return the versions (version-release) of the packages that are installed."""
-        wanted = list(names)
-        if not wanted:
+        requested = list(names)
+        if not requested:
             return {}
-        _, out, _ = self._run(["rpm", "-q", "--qf", "%{NAME}\t%{VERSION}-%{RELEASE}\n", *wanted])
+        _, out, _ = self._run(["rpm", "-q", "--qf", "%{NAME}\t%{VERSION}-%{RELEASE}\n", *requested])
         return dict(line.split("\t") for line in out.splitlines() if line.count("\t") == 1)
 
     def install(self, packages: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .systemd import ServiceError, Started, Systemd, UnitState, telling_lines
+from .systemd import ServiceError, Started, Systemd, UnitState, important_lines
 
 PAST = {"start": "started", "stop": "stopped", "reload": "reloaded", "restart": "restarted"}
 
@@ -117,7 +117,7 @@ class Services:
 
         :param since: of which moment on, in seconds since 1970
         """
-        lines = telling_lines(self._systemd.log_lines(name, since=since))
+        lines = important_lines(self._systemd.log_lines(name, since=since))
         first = lines[0] if lines else "its log is empty"
         return ServiceError(
             f"{first}\nservice {name} could not be {PAST[verb]}: {error}. "

@@ -130,7 +130,7 @@ class Systemd:
         return [line for line in out.splitlines() if line.strip()]
 
 
-def telling_lines(lines: Sequence[str], count: int = 12) -> list[str]:
+def important_lines(lines: Sequence[str], count: int = 12) -> list[str]:
     """Select lines of a log to show: the worst first (CRITICAL, FAILED, errors), then the last ones, each once."""
     chosen: list[str] = []
     for pattern in IMPORTANT:

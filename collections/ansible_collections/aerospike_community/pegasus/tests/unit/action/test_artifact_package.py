@@ -1,4 +1,4 @@
-"""All hosts of a kind install the same version in a run, whatever the site publishes in the meantime."""
+"""Equal hosts install the same version in a run, even if the site publishes another one in the meantime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("run_folder")
 
 
 class Hosts:
-    """Runs the action for hosts, whose listing has another version each time that it is read."""
+    """Runs the action for hosts whose listing has a new version at each query."""
 
     def __init__(self, together: int = 1) -> None:
         self.meeting = threading.Barrier(together)
@@ -23,7 +23,7 @@ class Hosts:
         self.results: dict[str, dict[str, Any]] = {}
 
     def module(self, host: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What the module does, of a host that is named distribution-number."""
+        """Act as the module on a host whose name is distribution-number."""
         self.calls.setdefault(host, []).append(arguments)
         if host in self.installed:
             return {"changed": False, "version": self.installed[host]}
@@ -56,7 +56,7 @@ class Hosts:
 
 
 @pytest.mark.parametrize("version", ["latest", "8.0.*"])
-def test_hosts_that_look_at_the_same_time_install_one_version(version: str) -> None:
+def test_hosts_that_query_in_parallel_install_one_version(version: str) -> None:
     hosts = Hosts(together=3)
     hosts.all_at_once("debian12-1", "debian12-2", "debian12-3", version=version)
     assert hosts.published == 3
@@ -72,7 +72,7 @@ def test_a_later_host_reads_no_listing() -> None:
     assert hosts.installed["debian12-1"] == hosts.installed["debian12-2"]
 
 
-def test_each_kind_of_host_has_its_own() -> None:
+def test_each_distribution_has_its_own_version() -> None:
     hosts = Hosts()
     for host in ("debian12-1", "amzn2023-1", "debian12-2", "amzn2023-2"):
         hosts.all_at_once(host)
@@ -80,7 +80,7 @@ def test_each_kind_of_host_has_its_own() -> None:
     assert hosts.installed["amzn2023-1"] == hosts.installed["amzn2023-2"] != hosts.installed["debian12-1"]
 
 
-def test_what_is_installed_and_an_exact_version_cost_one_call() -> None:
+def test_an_installed_version_and_an_exact_version_cost_one_call() -> None:
     hosts = Hosts()
     hosts.installed["debian12-1"] = "8.0.0.4"
     hosts.all_at_once("debian12-1")
@@ -89,9 +89,9 @@ def test_what_is_installed_and_an_exact_version_cost_one_call() -> None:
     assert hosts.calls["debian12-2"] == [{"package": "server", "version": "8.0.0.4"}]
 
 
-def test_a_host_that_finds_nothing_says_so_and_decides_nothing() -> None:
+def test_a_host_that_finds_nothing_fails_and_chooses_nothing() -> None:
     hosts = Hosts()
-    failure = {"failed": True, "msg": "no version is '9.*'"}
+    failure = {"failed": True, "msg": "found no version '9.*'"}
     action = object.__new__(subject.ActionModule)
     action._task = SimpleNamespace(args={"version": "9.*"})
     action._execute_module = lambda module_args, task_vars: failure  # type: ignore[method-assign]

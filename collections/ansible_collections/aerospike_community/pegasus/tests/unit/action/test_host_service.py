@@ -58,7 +58,7 @@ def test_a_secret_file_keeps_its_text_in_the_secret_option(role: Path) -> None:
     assert file == {"path": "/etc/thing.conf", "secret_content": TEXT}
 
 
-def test_a_user_may_say_who_manages_the_files(role: Path) -> None:
+def test_a_user_can_set_ansible_managed(role: Path) -> None:
     (file,) = run(role, [{"path": "/etc/thing.conf"}], ansible_managed="us")
     assert file["content"].startswith("# us\n")
 
@@ -66,16 +66,16 @@ def test_a_user_may_say_who_manages_the_files(role: Path) -> None:
 @pytest.mark.parametrize(
     "file", [{"path": "/a", "content": ""}, {"path": "/a", "secret_content": "x"}, {"path": "/a", "state": "absent"}]
 )
-def test_a_file_with_content_or_without_a_future_needs_no_template(role: Path, file: dict[str, Any]) -> None:
+def test_a_file_with_content_or_a_removed_file_needs_no_template(role: Path, file: dict[str, Any]) -> None:
     assert run(role, [file]) == [file]
 
 
-def test_content_and_template_are_one_too_many(role: Path) -> None:
+def test_content_and_template_exclude_each_other(role: Path) -> None:
     with pytest.raises(AnsibleError, match="/a: found content and template; expected one of them"):
         run(role, [{"path": "/a", "content": "", "template": "etc/thing.conf.j2"}])
 
 
-def test_a_missing_template_and_a_missing_variable_are_named(role: Path) -> None:
+def test_a_missing_template_and_an_undefined_variable_are_reported(role: Path) -> None:
     with pytest.raises(AnsibleError, match=r"etc/other\.conf\.j2"):
         run(role, [{"path": "/etc/other.conf"}])
     (role / "templates/etc/thing.conf.j2").write_text("{{ nobody_set_this }}")

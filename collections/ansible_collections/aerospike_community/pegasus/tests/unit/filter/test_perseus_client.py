@@ -1,4 +1,4 @@
-"""The filters of the role perseus_client: Java's heap, and the programs that go to a client."""
+"""The filters of the role perseus_client: Java's heap, and the programs for a client."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def test_a_heap_is_a_size_or_a_share(heap: str, option: str) -> None:
 
 
 @pytest.mark.parametrize("heap", ["", "6", "6 g", "100%", "0%", "50", None, "6g -Dx=y"])
-def test_what_is_neither_is_refused(heap: object) -> None:
+def test_any_other_heap_is_refused(heap: object) -> None:
     with pytest.raises(AnsibleFilterError, match=r"perseus_client_heap: found .*; expected a size"):
         java_heap(heap)
 
 
 def module_of(path: str) -> str:
-    """The dotted name that a copied file has below the folder of the programs."""
+    """Return the module name of a copied file."""
     return Path(path).relative_to("/usr/lib/pegasus").with_suffix("").as_posix().replace("/", ".")
 
 
 def imports_of(item: dict[str, str]) -> set[str]:
-    """The modules that a copied file imports, by their absolute names."""
+    """Return the absolute names of the modules that a copied file imports."""
     package = module_of(item["path"]).rpartition(".")[0]
     found: set[str] = set()
     for node in ast.walk(ast.parse(item["content"])):
@@ -46,8 +46,8 @@ def imports_of(item: dict[str, str]) -> set[str]:
     return found
 
 
-def test_the_programs_are_complete_and_need_nothing_else() -> None:
-    """Each import of a copied module is of the standard library or of another copied one."""
+def test_the_programs_are_complete() -> None:
+    """A copied module imports only the standard library and other copied modules."""
     files = {module_of(item["path"]): item for item in perseus_programs("/usr/lib/pegasus")}
     assert f"{MODULE_UTILS}.perseus.exporter" in files
     for item in files.values():

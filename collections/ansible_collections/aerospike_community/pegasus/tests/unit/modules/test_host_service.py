@@ -1,8 +1,7 @@
-"""host_service against a made-up systemd: what is changed, what is restarted, what a failure says."""
+"""host_service with a fake systemd: what it changes, what it restarts, what it reports of a failure."""
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import grp
 import os
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import files, kernel_settings, systemd
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import files, systemd
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import packages as host_packages
 from ansible_collections.aerospike_community.pegasus.plugins.modules import host_service as subject
 
@@ -23,7 +22,7 @@ ME = {"owner": getpass.getuser(), "group": grp.getgrgid(os.getgid()).gr_name}
 
 
 class Host:
-    """systemctl and journalctl of a host with one service, and what was called."""
+    """systemctl and journalctl of a host with one service, and the calls to them."""
 
     def __init__(self) -> None:
         self.active, self.sub, self.enabled, self.load = "inactive", "dead", "disabled", "loaded"
@@ -77,7 +76,7 @@ class Host:
 
 
 def call(host: Host, check: bool = False, **params: Any) -> subject.HostService:
-    """One call of the module with checked and completed parameters."""
+    """Call the module with validated parameters and defaults."""
     validated = ArgumentSpecValidator(subject.argument_spec()).validate(params)
     assert not validated.error_messages
     module = SimpleNamespace(
@@ -113,14 +112,14 @@ def test_the_first_run_writes_enables_and_starts_the_second_changes_nothing(host
 
 
 @pytest.mark.parametrize(("effect", "verb"), [("restart", "restart"), ("reload", "reload"), ("none", None)])
-def test_what_a_changed_file_means(host: Host, tmp_path: Path, effect: str, verb: str | None) -> None:
+def test_a_changed_file_has_its_effect(host: Host, tmp_path: Path, effect: str, verb: str | None) -> None:
     host.up()
     host.enabled = "enabled"
     call(host, files=[{"path": str(tmp_path / "conf"), "content": "b", "effect": effect, **ME}], services=service())
     assert host.calls == ([f"{verb} thing"] if verb else [])
 
 
-def test_a_change_concerns_only_the_named_services(host: Host, tmp_path: Path) -> None:
+def test_a_change_affects_only_the_listed_services(host: Host, tmp_path: Path) -> None:
     host.up()
     host.enabled = "enabled"
     file = {"path": str(tmp_path / "conf"), "content": "b", "services": ["other"], **ME}
@@ -129,8 +128,8 @@ def test_a_change_concerns_only_the_named_services(host: Host, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("effect", "verb"), [("restart", "restart thing"), ("reload", "reload thing")])
-def test_a_run_that_was_cut_short_is_made_good(host: Host, tmp_path: Path, effect: str, verb: str) -> None:
-    """The file was written, and the run ended before the service took it."""
+def test_the_next_run_completes_an_interrupted_run(host: Host, tmp_path: Path, effect: str, verb: str) -> None:
+    """The file was written, and the run ended before the service was restarted."""
     host.up()
     host.enabled = "enabled"
     path = tmp_path / "conf"
@@ -147,13 +146,13 @@ SEED = r"seed [^\n]*\n"
 @pytest.mark.parametrize(
     ("new", "calls"),
     [
-        ("a 1\nseed 10.0.0.1\nseed 10.0.0.2\nseed 10.0.0.3\n", []),  # one more
-        ("a 1\nseed 10.0.0.2\n", []),  # one less
-        ("a 2\nseed 10.0.0.1\nseed 10.0.0.2\nseed 10.0.0.3\n", ["restart thing"]),  # something else too
-        ("a 1\nseed 10.0.0.8\nseed 10.0.0.9\n", ["restart thing"]),  # none of those that it knows
+        ("a 1\nseed 10.0.0.1\nseed 10.0.0.2\nseed 10.0.0.3\n", []),  # one seed more
+        ("a 1\nseed 10.0.0.2\n", []),  # one seed less
+        ("a 2\nseed 10.0.0.1\nseed 10.0.0.2\nseed 10.0.0.3\n", ["restart thing"]),  # another line changed too
+        ("a 1\nseed 10.0.0.8\nseed 10.0.0.9\n", ["restart thing"]),  # no known seed
     ],
 )
-def test_a_passive_part_may_change_under_a_service_that_runs(
+def test_a_passive_part_changes_without_an_effect_on_a_running_service(
     host: Host, tmp_path: Path, new: str, calls: list[str]
 ) -> None:
     path = tmp_path / "conf"
@@ -170,7 +169,7 @@ def test_a_passive_part_may_change_under_a_service_that_runs(
     assert host.calls == []
 
 
-def test_a_restart_that_was_due_before_a_passive_change_still_is(host: Host, tmp_path: Path) -> None:
+def test_a_passive_change_keeps_a_restart_due(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "conf"
     path.write_text("a 2\nseed 10.0.0.1\n")
     os.utime(path, (time.time() + 5, time.time() + 5))
@@ -181,7 +180,7 @@ def test_a_restart_that_was_due_before_a_passive_change_still_is(host: Host, tmp
     assert host.calls == ["restart thing"]
 
 
-def test_a_program_newer_than_its_process_restarts_it(host: Host, tmp_path: Path) -> None:
+def test_a_program_that_is_newer_than_its_process_restarts_it(host: Host, tmp_path: Path) -> None:
     host.up()
     host.enabled, host.started = "enabled", time.time() - 100
     (tmp_path / "program").write_text("")
@@ -193,25 +192,16 @@ def test_a_program_newer_than_its_process_restarts_it(host: Host, tmp_path: Path
     assert host.calls == []
 
 
-def test_a_restart_that_is_left_to_another_task(host: Host, tmp_path: Path) -> None:
+def test_a_restart_is_left_to_another_task(host: Host, tmp_path: Path) -> None:
     host.up()
     host.enabled, host.started = "enabled", time.time() - 100
     (tmp_path / "program").write_text("")
     done = call(host, services=service(restart=False), restart_if_newer=[str(tmp_path / "program")])
     assert done.result()["pending"] == ["thing"] and host.calls == []
-    # A stopped service is started all the same.
+    # A stopped service is started anyway.
     host.active = host.sub = "inactive"
     started = call(host, services=service(restart=False), restart_if_newer=[str(tmp_path / "program")])
     assert started.result()["restarted"] == ["thing"] and started.result()["pending"] == []
-
-
-def test_check_mode_knows_what_a_kernel_will_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "swappiness").write_text("60\n")
-    assert kernel_settings.apply({"swappiness": "0"}, tmp_path, write=False).changed
-    monkeypatch.setattr(kernel_settings.os, "access", lambda *_: False)
-    outcome = kernel_settings.apply({"swappiness": "0"}, tmp_path, write=False)
-    assert outcome.changed == []
-    assert outcome.refused == [f"{tmp_path}/swappiness: expected 0, found 60 (read-only)"]
 
 
 def test_restart_when(host: Host) -> None:
@@ -229,7 +219,7 @@ def test_stopped_and_unchanged(host: Host) -> None:
     assert call(host, services=service(state="stopped", enabled=False)).changes == []
 
 
-def test_a_changed_unit_is_read_again(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systemd_is_reloaded_after_a_unit_changed(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "UNIT_FOLDERS", (str(tmp_path),))
     call(host, files=[{"path": str(tmp_path / "thing.service"), "content": "[Service]", **ME}], services=service())
     assert host.calls == ["enable --no-reload thing", "daemon-reload", "reset-failed thing", "start thing"]
@@ -239,8 +229,8 @@ def test_a_changed_unit_is_read_again(host: Host, tmp_path: Path, monkeypatch: p
     assert host.calls == ["daemon-reload"]
 
 
-def test_systemd_is_reloaded_once_and_services_settle_side_by_side(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reload takes systemd a good part of a second, and each service is watched for one."""
+def test_systemd_is_reloaded_once_and_services_settle_in_parallel(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload of systemd takes a good part of a second, and each service is watched for a second."""
     clock = [0.0]
     slept = SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda seconds: clock.append(clock.pop() + seconds))
     monkeypatch.setattr(systemd, "time", slept)
@@ -266,7 +256,7 @@ def test_systemd_is_reloaded_once_and_services_settle_side_by_side(host: Host, m
     assert 0.9 < clock[0] < 1.3
 
 
-def test_a_start_that_fails_shows_the_critical_line_first(host: Host) -> None:
+def test_a_failed_start_shows_the_critical_line_first(host: Host) -> None:
     host.on_start = host.fail
     host.log = [
         "INFO starting",
@@ -282,7 +272,7 @@ def test_a_start_that_fails_shows_the_critical_line_first(host: Host) -> None:
     assert "INFO bye" in caught.value.lines
 
 
-def test_a_service_that_dies_soon_after_its_start_has_failed(host: Host) -> None:
+def test_a_service_that_exits_soon_after_its_start_has_failed(host: Host) -> None:
     def short_life() -> None:
         host.up()
         answers = iter([host.show(), host.show()])
@@ -301,13 +291,13 @@ def test_a_service_that_dies_soon_after_its_start_has_failed(host: Host) -> None
         call(host, services=[{"name": "thing", "settle_seconds": 30}])
 
 
-def test_no_such_unit(host: Host) -> None:
+def test_a_missing_unit_is_reported(host: Host) -> None:
     host.load = "not-found"
     with pytest.raises(subject.ServiceError, match="found no unit thing; expected one from a package"):
         call(host, services=service())
 
 
-def test_a_refused_file_leaves_the_old_one(host: Host, tmp_path: Path) -> None:
+def test_a_refused_file_keeps_the_old_content(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "conf"
     path.write_text("good")
     with pytest.raises(
@@ -323,7 +313,7 @@ def test_a_refused_file_leaves_the_old_one(host: Host, tmp_path: Path) -> None:
     assert not any("start" in text for text in host.calls)
 
 
-def test_a_secret_is_private_and_in_no_difference(host: Host, tmp_path: Path) -> None:
+def test_a_secret_is_private_and_in_no_diff(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     done = call(host, files=[{"path": str(path), "secret_content": "s3cret", "mode": "0600", **ME}])
     assert path.read_text() == "s3cret"
@@ -332,7 +322,7 @@ def test_a_secret_is_private_and_in_no_difference(host: Host, tmp_path: Path) ->
     assert subject.argument_spec()["files"]["options"]["secret_content"]["no_log"] is True
 
 
-def test_check_mode_changes_nothing_and_says_the_same(host: Host, tmp_path: Path) -> None:
+def test_check_mode_changes_nothing_and_reports_the_same(host: Host, tmp_path: Path) -> None:
     params = {
         "directories": [{"path": str(tmp_path / "folder"), **ME}],
         "files": [{"path": str(tmp_path / "folder/conf"), "content": "a", **ME}],
@@ -361,10 +351,10 @@ def test_only_missing_packages_are_installed(host: Host, monkeypatch: pytest.Mon
     assert manager.asked == ["git"]
 
 
-def test_packages_ahead_come_while_the_caller_goes_on(
+def test_packages_ahead_are_installed_while_the_caller_continues(
     host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The call ends first, says what it began, and the next call finds the packages there when it is through."""
+    """The call returns first and reports what it started. The next call waits and finds the packages."""
     manager = SlowManager(tmp_path)
     monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     assert call(host, packages=["curl", "git"], packages_ahead=True).changes == ["started to install curl, git"]
@@ -375,7 +365,7 @@ def test_packages_ahead_come_while_the_caller_goes_on(
     assert manager.log.read_text().splitlines() == ["curl git"]
 
 
-def test_what_was_to_come_ahead_and_did_not_is_installed_by_who_needs_it(
+def test_a_failed_installation_ahead_is_repeated_by_the_next_call(
     host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     manager = SlowManager(tmp_path, fail_first=True)
@@ -387,17 +377,7 @@ def test_what_was_to_come_ahead_and_did_not_is_installed_by_who_needs_it(
     assert manager.log.read_text().splitlines() == ["curl", "curl"]
 
 
-def test_an_installation_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_packages, "TURN_SECONDS", 0)
-    with (
-        host_packages.one_at_a_time(),
-        pytest.raises(host_packages.PackageError, match="another installation"),
-        host_packages.one_at_a_time(),
-    ):
-        pass
-
-
-def test_packages_ahead_in_a_dry_run(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_packages_ahead_in_check_mode(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     manager = SlowManager(tmp_path)
     monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     ahead = call(host, check=True, packages=["curl"], packages_ahead=True)
@@ -416,7 +396,7 @@ def test_packages_ahead_in_a_dry_run(host: Host, monkeypatch: pytest.MonkeyPatch
         ("prometheus=2.4", ["prometheus=2.4"]),
     ],
 )
-def test_a_package_in_another_version_is_replaced_once(
+def test_another_version_of_a_package_is_replaced_once(
     host: Host, monkeypatch: pytest.MonkeyPatch, wanted: str, installed: list[str]
 ) -> None:
     manager = Manager({"prometheus": "2.42.0+ds-5+b5"})
@@ -428,35 +408,16 @@ def test_a_package_in_another_version_is_replaced_once(
     assert manager.asked == installed
 
 
-def test_a_version_that_isnt_what_was_installed_is_an_error(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 2.4.1* fits 2.4.10, too.
+def test_an_unexpected_installed_version_is_an_error(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 2.4.1* also matches 2.4.10.
     manager = Manager({}, {"prometheus": "2.4.10-1"})
     monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     with pytest.raises(subject.PackageError, match=r"found prometheus 2.4.10-1 after .+, expected 2.4.1:"):
         call(host, packages=["prometheus=2.4.1"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "asked"),
-    [
-        (host_packages.AptPackages, ["git", "prometheus=2.42.0*", "x=1.*", "/var/tmp/a_1=2.deb"]),
-        (host_packages.DnfPackages, ["git", "prometheus-2.42.0*", "x-1.*", "/var/tmp/a_1=2.deb"]),
-    ],
-)
-def test_how_a_package_manager_is_asked_for_a_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, asked: list[str]
-) -> None:
-    (tmp_path / "mirror_main_binary-amd64_Packages").touch()
-    monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
-    monkeypatch.setattr(host_packages, "no_service_starts", contextlib.nullcontext)
-    commands: list[list[str]] = []
-    manager = kind(lambda command, **_: commands.append(command) or (0, "", ""))
-    manager.install(["git", "prometheus=2.42.0", "x=1.*", "/var/tmp/a_1=2.deb"])
-    assert [command[-len(asked) :] for command in commands] == [asked]
-
-
 class Manager:
-    """A package manager in memory; `has` is what the distribution has where it differs from what is asked."""
+    """A package manager in memory. ``has``: versions of the distribution that differ from the requested versions."""
 
     def __init__(self, have: dict[str, str], has: dict[str, str] | None = None) -> None:
         self.have, self.has = have, has or {}
@@ -474,7 +435,7 @@ class Manager:
 
 
 class SlowManager:
-    """A package manager for several processes: it installs when the file `go` is there, and takes its turn."""
+    """A package manager for several processes. It installs as soon as the file ``go`` exists, and holds the lock."""
 
     def __init__(self, folder: Path, fail_first: bool = False) -> None:
         self.folder, self.fail_first = folder, fail_first
@@ -496,7 +457,7 @@ class SlowManager:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Until a condition holds; a process that outlives its test gives up, too."""
+    """Wait for a condition, with a timeout for processes that outlive their test."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
@@ -512,45 +473,3 @@ def test_documentation_and_argument_spec_agree() -> None:
         assert option.get("suboptions", {}).keys() == built[name].get("options", {}).keys(), name
         for inner, described in option.get("suboptions", {}).items():
             assert described.get("default") == built[name]["options"][inner].get("default"), (name, inner)
-
-
-def test_kernel_settings_are_set_verified_and_refusals_reported(tmp_path: Path) -> None:
-    (tmp_path / "vm").mkdir()
-    (tmp_path / "vm/swappiness").write_text("60\n")
-    (tmp_path / "range").write_text("32768\t60999\n")
-    (tmp_path / "thp").write_text("always [madvise] never\n")
-    wanted = {"vm/swappiness": "0", "range": "32768 60999", "thp": "never", "absent": "1"}
-    assert kernel_settings.apply(wanted, tmp_path, write=False).changed == [
-        f"{tmp_path}/vm/swappiness: 60 -> 0",
-        f"{tmp_path}/thp: madvise -> never",
-    ]
-    outcome = kernel_settings.apply(wanted, tmp_path)
-    assert outcome.changed == [f"{tmp_path}/vm/swappiness: 60 -> 0", f"{tmp_path}/thp: madvise -> never"]
-    assert outcome.refused == [f"{tmp_path}/absent: expected 1, found nothing (No such file or directory)"]
-
-
-def test_a_kernel_that_refuses_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "swappiness").write_text("60\n")
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr(Path, "write_text", refuse)
-    outcome = kernel_settings.apply({"swappiness": "0"}, tmp_path)
-    assert outcome.changed == []
-    assert outcome.refused == [f"{tmp_path}/swappiness: expected 0, found 60 (Read-only file system)"]
-
-
-def test_systemds_times() -> None:
-    assert systemd.parse_time("Thu 1970-01-01 00:01:40.500000 UTC") == 100.5
-    assert systemd.parse_time("Thu 1970-01-01 00:01:40 UTC") == 100.0
-    assert systemd.parse_time("") == systemd.parse_time("n/a") == 0.0
-
-
-def test_telling_lines_worst_first_none_twice() -> None:
-    lines = [f"INFO {number}" for number in range(30)]
-    lines[3], lines[20] = "ERROR disk", "CRITICAL (config): boom"
-    chosen = systemd.telling_lines(lines, 6)
-    assert chosen[:2] == ["CRITICAL (config): boom", "ERROR disk"]
-    assert chosen[-1] == "INFO 29" and len(chosen) == len(set(chosen)) == 6
-    assert systemd.telling_lines([]) == []

@@ -1,4 +1,4 @@
-"""Files of hosts as templates: each template belongs to a file, is valid for its product, and says who manages it."""
+"""Templates of roles: each has the path of its file on the host, an ansible_managed comment, and valid content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def host_path(template: Path) -> str:
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=str)
-def test_each_template_is_used_for_the_path_that_it_is_named_for(template: Path) -> None:
+def test_each_template_is_used_for_its_own_path(template: Path) -> None:
     role = ROLES / template.parts[0]
     text = "".join(path.read_text() for folder in ("tasks", "vars") for path in (role / folder).glob("*.yml"))
     assert f"path: {host_path(template)}\n" in text or f"'path': '{host_path(template)}'" in text or (
@@ -31,7 +31,7 @@ def test_each_template_is_used_for_the_path_that_it_is_named_for(template: Path)
 
 
 @pytest.mark.parametrize("template", [path for path in TEMPLATES if ".json" not in path.name], ids=str)
-def test_each_file_that_can_hold_a_comment_says_who_manages_it(template: Path) -> None:
+def test_each_file_with_comments_has_ansible_managed(template: Path) -> None:
     assert "{{ ansible_managed }}" in (ROLES / template).read_text()
 
 
@@ -77,7 +77,7 @@ def test_grafana_finds_its_data_source_and_dashboards() -> None:
         assert json.loads(monitoring(f"/etc/grafana/dashboards/{name}.json"))["uid"] == f"pegasus-{name}"
 
 
-def test_a_password_may_hold_any_sign() -> None:
+def test_a_password_may_contain_comment_characters() -> None:
     text = monitoring("/etc/grafana/grafana.ini", grafana_prometheus_admin_password="a#b;c")
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(text)

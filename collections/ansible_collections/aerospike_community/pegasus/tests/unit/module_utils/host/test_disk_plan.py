@@ -1,4 +1,4 @@
-"""The plan of disks: by table and by property."""
+"""Plans of disks, by examples and by properties."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_lists_of_partitions(text: object, numbers: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "0", "3-1", "1-", "-3", "1;2", "1-200", "1,1", "1-3,2", True, 1.5])
-def test_what_is_no_list_of_partitions(text: object) -> None:
+def test_an_invalid_list_of_partitions_is_refused(text: object) -> None:
     with pytest.raises(PlanError):
         parse_partitions(text)
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "text"),
     [
         (LayoutSpec(0, 0), "expected 1 to 128, found 0"),
         (LayoutSpec(129, 0), "found 129"),
@@ -66,13 +66,13 @@ def test_what_is_no_list_of_partitions(text: object) -> None:
         ),
     ],
 )
-def test_contradictions(spec: LayoutSpec, said: str) -> None:
-    assert any(said in text for text in spec_problems(spec))
+def test_contradictions_in_a_spec(spec: LayoutSpec, text: str) -> None:
+    assert any(text in text for text in spec_problems(spec))
     with pytest.raises(PlanError, match="expected"):
         plan([Disk("/dev/x", 1000 * GIB)], spec)
 
 
-def test_no_disk_and_small_disks_say_what_to_do() -> None:
+def test_a_missing_and_a_small_disk_are_reported_with_a_next_step() -> None:
     with pytest.raises(PlanError, match="choose an instance type"):
         plan([], LayoutSpec(1, 0))
     with pytest.raises(PlanError, match="needs 64 MiB: use fewer partitions"):
@@ -95,7 +95,7 @@ def any_spec(draw: st.DrawFn) -> LayoutSpec:
 
 
 @given(st.lists(st.integers(1, 20 * 1024 * GIB), min_size=1, max_size=4), any_spec())
-def test_nothing_overlaps_nothing_leaves_the_disk_each_has_one_purpose(sizes: list[int], spec: LayoutSpec) -> None:
+def test_partitions_dont_overlap_fit_the_disk_and_have_one_purpose(sizes: list[int], spec: LayoutSpec) -> None:
     try:
         plans = plan([Disk(f"/dev/{index}", size) for index, size in enumerate(sizes)], spec)
     except PlanError as error:
@@ -115,7 +115,7 @@ def test_nothing_overlaps_nothing_leaves_the_disk_each_has_one_purpose(sizes: li
             assert partition.purpose == spec.purpose(partition.number)
 
 
-def test_overprovisioning_leaves_no_more_than_asked() -> None:
+def test_overprovisioning_leaves_as_little_as_requested() -> None:
     planned = plan_disk(Disk("/dev/x", 1900 * 10**9), LayoutSpec(8, 15))
     used = sum(partition.size for partition in planned.partitions)
     wanted = 1900 * 10**9 * 85 // 100
@@ -126,21 +126,21 @@ def table_of(text: str) -> dict:
     return json.loads(text)["partitiontable"]
 
 
-# What `sfdisk --json` of util-linux 2.38 prints for a disk made by Pegasus with 512-byte sectors.
+# What `sfdisk --json` of util-linux 2.38 prints for a disk that Pegasus partitioned with 512-byte sectors.
 TABLE = """{"partitiontable": {"label": "gpt", "id": "9E0D", "device": "/dev/nvme1n1", "unit": "sectors",
  "firstlba": 2048, "lastlba": 4194270, "sectorsize": 512, "partitions": [
  {"node": "/dev/nvme1n1p1", "start": 2048, "size": 1193984, "type": "0FC6", "uuid": "0E3372AE", "name": "pegasus-data"},
  {"node": "/dev/nvme1n1p2", "start": 1196032, "size": 1193984, "uuid": "89BF", "name": "pegasus-unused"}]}}"""
 
 
-def test_a_table_that_is_the_plans_has_no_differences() -> None:
+def test_the_planned_table_has_no_differences() -> None:
     planned = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), LayoutSpec(2, 43, data=(1,)))
     found = read_table(table_of(TABLE), "/dev/nvme1n1")
     assert found[0] == Found(1, MIB, planned.partitions[0].size, "pegasus-data", "0e3372ae")
     assert differences(planned, found) == []
 
 
-def test_differences_are_named() -> None:
+def test_differences_are_reported() -> None:
     planned = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), LayoutSpec(3, 15, data=(1,)))
     texts = differences(planned, read_table(table_of(TABLE), "/dev/nvme1n1"))
     assert texts[0].startswith("partition 1: expected 579 MiB at 1 MiB named 'pegasus-data', found 583 MiB at 1 MiB")
@@ -151,7 +151,7 @@ def test_differences_are_named() -> None:
 
 
 @pytest.mark.parametrize("sector", [512, 4096])
-def test_sfdisk_reads_back_what_the_script_says(sector: int) -> None:
+def test_sfdisk_reads_back_its_script(sector: int) -> None:
     planned = plan_disk(Disk("/dev/x", 8 * GIB), LayoutSpec(3, 10, data=(1, 2), primary_index=(3,)))
     lines = script(planned, sector).splitlines()
     assert lines[0] == "label: gpt"

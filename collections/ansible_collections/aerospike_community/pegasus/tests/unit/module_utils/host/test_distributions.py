@@ -1,4 +1,4 @@
-"""Which archive and which packages of it a host gets, for each distribution and architecture; apt and dnf."""
+"""Distributions: their tokens, and the archive and packages for each of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import itertools
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -26,11 +25,6 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.d
     token_of_image,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import read_host
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
-    DnfPackages,
-    PackageError,
-    upstream_version,
-)
 from jinja2 import Template
 
 ROLE = Path(__file__).resolve().parents[4] / "roles/aerospike_server"
@@ -65,9 +59,9 @@ def pages() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("distribution", "machine"), list(itertools.product(RELEASES, ARCHITECTURES)))
-@pytest.mark.parametrize("asked", ["8.0.0.15", "8.0.*"])
+@pytest.mark.parametrize("requested", ["8.0.0.15", "8.0.*"])
 def test_every_host_gets_its_own_archive_and_packages(
-    distribution: str, machine: str, asked: str, pages: dict[str, str], tmp_path: Path
+    distribution: str, machine: str, requested: str, pages: dict[str, str], tmp_path: Path
 ) -> None:
     for name, text in (("etc/os-release", RELEASES[distribution]), ("proc/meminfo", "MemTotal: 1048576 kB\n")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -88,10 +82,10 @@ def test_every_host_gets_its_own_archive_and_packages(
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     settings = {"aerospike_server_edition": "enterprise", "aerospike_server_tools_version": ""}
     pattern = Template(defaults["aerospike_server_artifact_file"]).render(settings)
-    located = locate(f"{SITE}/{{version}}", pattern, asked, host_values(host, kind), page)
+    located = locate(f"{SITE}/{{version}}", pattern, requested, host_values(host, kind), page)
     assert located.file == f"aerospike-server-enterprise_8.0.0.15_tools-11.2.2_{distribution}_{machine}.tgz"
-    # Each listing is read once: that of versions only where one has to be chosen.
-    assert read == ([f"{SITE}/"] if asked == "8.0.*" else []) + [f"{SITE}/8.0.0.15/"]
+    # Each listing is read once, the listing of versions only to choose a version.
+    assert read == ([f"{SITE}/"] if requested == "8.0.*" else []) + [f"{SITE}/8.0.0.15/"]
 
     folder = located.file.removesuffix(".tgz")
     members = (
@@ -121,14 +115,14 @@ def test_every_host_gets_its_own_archive_and_packages(
     assert [path.name for path in taken] == members
 
 
-def test_a_distribution_without_a_package_is_named(pages: dict[str, str], tmp_path: Path) -> None:
+def test_a_missing_package_for_a_distribution_is_reported(pages: dict[str, str], tmp_path: Path) -> None:
     pages[f"{SITE}/8.0.0.15/"] = listing("aerospike-server-enterprise_8.0.0.15_tools-11.2.2_el9_x86_64.tgz")
     host = {"distribution": "debian13", "architecture": "x86_64", "deb_architecture": "amd64", "format": "deb"}
     with pytest.raises(ArtifactError, match="is there a package for this distribution and architecture"):
         locate(f"{SITE}/{{version}}", "a_{version}_*_{distribution}.tgz", "8.0.0.15", host, pages.__getitem__)
 
 
-def test_a_version_that_isnt_there_comes_with_those_that_are(pages: dict[str, str]) -> None:
+def test_a_missing_version_is_reported_with_the_available_ones(pages: dict[str, str]) -> None:
     def page(url: str) -> str:
         if url not in pages:
             raise NotFoundError(f"found nothing at {url}")
@@ -143,7 +137,7 @@ def test_a_hosts_token(token: str, os_release: str) -> None:
     assert token_of_host(os_release) == token
 
 
-def test_an_unsupported_distribution_is_named() -> None:
+def test_an_unsupported_distribution_is_reported() -> None:
     with pytest.raises(ValueError, match="found distribution 'arch ' on this host; expected Debian"):
         token_of_host("ID=arch")
 
@@ -167,32 +161,3 @@ def test_the_mirror_has_every_release_and_the_local_cloud_only_debs() -> None:
     assert set(SIMULATED) <= set(MIRRORED)
     assert {package_format(token) for token in SIMULATED} == {"deb"}
     assert [package_format(token) for token in ("amzn2023", "el9", "*")] == ["rpm", "rpm", "deb"]
-
-
-class Dnf:
-    """rpm and dnf."""
-
-    def __init__(self, answer: tuple[int, str, str]) -> None:
-        self.answer, self.commands = answer, []  # type: ignore[var-annotated]
-
-    def __call__(self, command: list[str], **_: Any) -> tuple[int, str, str]:
-        self.commands.append(command)
-        return self.answer
-
-
-def test_what_rpm_says_is_installed() -> None:
-    run = Dnf((1, "aerospike-server-enterprise\t8.0.0.15-1.amzn2023\npackage aerospike-tools is not installed\n", ""))
-    found = DnfPackages(run).installed(["aerospike-server-enterprise", "aerospike-tools"])
-    assert found == {"aerospike-server-enterprise": "8.0.0.15-1.amzn2023"}
-    assert upstream_version(found["aerospike-server-enterprise"]) == "8.0.0.15"
-    assert run.commands[0][:2] == ["rpm", "-q"]
-
-
-def test_dnf_installs_files_with_what_they_depend_on() -> None:
-    run = Dnf((0, "", ""))
-    DnfPackages(run).install(["/tmp/a.rpm", "/tmp/b.rpm"])
-    assert run.commands == [
-        ["dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", "/tmp/a.rpm", "/tmp/b.rpm"]
-    ]
-    with pytest.raises(PackageError, match=r"dnf install /tmp/a.rpm failed: Error:\nnothing provides libx"):
-        DnfPackages(Dnf((1, "", "Error:\nnothing provides libx\n"))).install(["/tmp/a.rpm"])

@@ -1,4 +1,4 @@
-"""Logs of hosts: what is taken, what is masked, what becomes of a host that is missing."""
+"""Logs of hosts: their content, masked secrets, missing hosts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_secrets_are_masked(line: str) -> None:
         "http://172.31.0.1:8570/download.aerospike.com/x",
     ],
 )
-def test_what_hides_nothing_stays(line: str) -> None:
+def test_values_without_a_secret_stay(line: str) -> None:
     assert masked(f"{line}\n") == f"{line}\n"
 
 
@@ -76,7 +76,7 @@ def test_an_archive_of_a_host(tmp_path: Path) -> None:
     assert "[exit code 1] no such unit" in texts["B-1/bad"] and archive.problems == []
 
 
-def test_the_list_of_files_has_no_licence_and_no_key() -> None:
+def test_the_collected_files_contain_no_licence_and_no_key() -> None:
     wiring = yaml.safe_load((ROOT / "group_vars/all/wiring.yml").read_text())
     patterns = wiring["pegasus_logs_files"]
     assert "/etc/aerospike/aerospike.conf" in patterns
@@ -84,7 +84,7 @@ def test_the_list_of_files_has_no_licence_and_no_key() -> None:
         assert not [pattern for pattern in patterns if Path(secret).match(pattern.lstrip("/"))]
 
 
-def test_parts_are_joined_and_a_missing_host_is_named(tmp_path: Path) -> None:
+def test_archives_are_joined_and_a_missing_host_is_reported(tmp_path: Path) -> None:
     parts = tmp_path / "parts"
     parts.mkdir()
     for name in ("B-1", "B-2"):
