@@ -123,7 +123,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     parents = {"output": output, "config": config, "settings": settings}
     for command in COMMANDS:
         sub = commands.add_parser(command.name, help=command.help, formatter_class=RAW,
-                                  parents=[parents[name] for name in command.takes],
+                                  parents=[parents[name] for name in command.shared],
                                   description="\n".join(filter(None, (command.help, command.details))),
                                   epilog=_example(command.usage_example))  # fmt: skip
         _add_own(sub, command)

@@ -200,18 +200,18 @@ def _logical_lines(content: str) -> list[tuple[int, str]]:
 def _is_open(text: str) -> bool:
     """Whether a quote is open at the end, or the line break is escaped."""
     quote, escaped, blank = "", False, True
-    for sign in text:
+    for char in text:
         if escaped:
             escaped = False
-        elif sign == "\\" and quote != "'":
+        elif char == "\\" and quote != "'":
             escaped = True
         elif quote:
-            quote = "" if sign == quote else quote
-        elif sign in "'\"":
-            quote = sign
-        elif sign == "#" and blank:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "#" and blank:
             return False  # a comment: its quotes are text
-        blank = not quote and sign.isspace()
+        blank = not quote and char.isspace()
     return bool(quote) or escaped
 
 
@@ -224,24 +224,24 @@ def shell_value(rest: str, known: dict[str, str]) -> str:
     quote = ""
     position = 0
     while position < len(rest):
-        sign = rest[position]
+        char = rest[position]
         if quote == "'":
-            if sign == "'":
+            if char == "'":
                 quote = ""
             else:
-                value.append(sign)
-        elif sign == "\\" and position + 1 < len(rest):
+                value.append(char)
+        elif char == "\\" and position + 1 < len(rest):
             following = rest[position + 1]
             if following != "\n":
                 value.append(f"\\{following}" if quote and following not in '$`"\\' else following)
             position += 1
-        elif sign == quote:
+        elif char == quote:
             quote = ""
-        elif sign in "'\"" and not quote:
-            quote = sign
-        elif sign == "`" or rest.startswith(("$(", "$["), position):
+        elif char in "'\"" and not quote:
+            quote = char
+        elif char == "`" or rest.startswith(("$(", "$["), position):
             raise ShellError("found a command substitution, expected plain text (nothing in the file is run)")
-        elif sign == "$" and (match := _NAME.match(rest, position + 1)):
+        elif char == "$" and (match := _NAME.match(rest, position + 1)):
             name = match[1] or match[2]
             if name not in known:
                 raise ShellError(f"found ${{{name}}}, which isn't set yet, expected the name of an earlier variable")
@@ -250,14 +250,14 @@ def shell_value(rest: str, known: dict[str, str]) -> str:
         elif rest.startswith("${", position):
             raise ShellError("found an expansion other than ${NAME}, expected plain text")
         elif quote:
-            value.append(sign)
-        elif sign.isspace() or sign == ";":
+            value.append(char)
+        elif char.isspace() or char == ";":
             _only_comment(rest[position:])
             break
-        elif sign in "&|<>()":
-            raise ShellError(f"found {sign!r}, expected plain text (nothing in the file is run)")
+        elif char in "&|<>()":
+            raise ShellError(f"found {char!r}, expected plain text (nothing in the file is run)")
         else:
-            value.append(sign)
+            value.append(char)
         position += 1
     if quote:
         raise ShellError(f"found an unclosed {quote}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Command:
     """One command. run() does its work and returns the exit code; it may raise DriverError.
 
-    takes: shared options: "output", "config" (another environment's file), "settings" (config and -e).
+    shared: common options: "output", "config" (another environment's file), "settings" (config and -e).
     rest: what may follow "--", for the usage line; the words are in arguments.rest.
     """
 
@@ -31,7 +31,7 @@ class Command:
     options: Sequence[Option] = ()
     example: str = ""
     details: str = ""
-    takes: Sequence[str] = ()
+    shared: Sequence[str] = ()
     rest: str = ""
 
     @property
@@ -89,25 +89,25 @@ COMMANDS: tuple[Command, ...] = (
     Command("tail", "show the rows of all clients in parallel panes, as Perseus prints them", _tail,
             arguments=(Argument("clients", node_index, "indexes of clients; default: all clients", nargs="*",
                                 example="1 2", complete="client"),),
-            takes=("output", "config"),
+            shared=("output", "config"),
             details="A pane per client on a terminal, lines that begin with the client's name in a pipe. Reconnects "
                     "after a lost connection. Ctrl-C stops it."),
     Command("connect-cluster", "log in to a server node, or run a command on it", _connect("server"),
             arguments=(Argument("node", node_index, "the server node's index, as status shows it", example="1",
                                 complete="server"),),
-            takes=("config",), example="connect-cluster 1 -- journalctl -u aerospike -n 20", rest="COMMAND ...",
+            shared=("config",), example="connect-cluster 1 -- journalctl -u aerospike -n 20", rest="COMMAND ...",
             details="Runs ssh with the environment's key and known hosts. The exit status is that of the session or of "
                     "the command."),
     Command("connect-client", "log in to a client, or run a command on it", _connect("client"),
             arguments=(Argument("node", node_index, "the client's index, as status shows it", example="1",
                                 complete="client"),),
-            takes=("config",), example="connect-client 1", rest="COMMAND ...",
+            shared=("config",), example="connect-client 1", rest="COMMAND ...",
             details="Runs ssh with the environment's key and known hosts. The exit status is that of the session or of "
                     "the command."),
     Command("open", "open Grafana in the browser (or in BROWSER); without a desktop, print its address", _open,
-            takes=("config",)),
+            shared=("config",)),
     Command("validate", "report every mistake in the configuration; start nothing", _validate,
-            takes=("output", "settings"),
+            shared=("output", "settings"),
             details="Checks config.yml, -e, threads.yaml and the licence, and if they are reachable, EC2 and the "
                     "artifact source."),
     Command("import-config", "convert the original tool's configure.sh to a config.yml", _import_config,

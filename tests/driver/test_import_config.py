@@ -152,7 +152,7 @@ def test_shell_expansions_are_refused(rest: str) -> None:
 
 
 def test_nothing_is_run(tmp_path: Path) -> None:
-    target = tmp_path / "made"
+    target = tmp_path / "created"
     found = read_configure(
         f'VER="$(touch {target})"\ntouch {target}\nCLUSTER_NAME=`touch {target}`\nNAMESPACE_NAME=a\n'
     )

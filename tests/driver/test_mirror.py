@@ -49,7 +49,7 @@ class Upstream:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.asked: list[tuple[str, str]] = []  # path and range
+        self.requests: list[tuple[str, str]] = []  # path and range
         self.served = 0  # bytes of files
         self.cut: list[int] = []
         upstream = self
@@ -62,7 +62,7 @@ class Upstream:
 
             def do_GET(self) -> None:
                 byte_range = self.headers.get("Range", "")
-                upstream.asked.append((self.path, byte_range))
+                upstream.requests.append((self.path, byte_range))
                 file = folder / self.path.lstrip("/")
                 if file.is_dir() or not file.exists() or file.suffix == ".sha256" or ".git" in self.path:
                     super().do_GET()
@@ -181,7 +181,7 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
         PLUGIN,
     }
     # A listing is read once for all hosts.
-    assert [path for path, _ in upstream.asked].count(f"/{SERVER}/8.0.0.4/") == 1
+    assert [path for path, _ in upstream.requests].count(f"/{SERVER}/8.0.0.4/") == 1
     assert "not published: aerospike-server-enterprise 8.0.0.4 for debian13 x86_64" in world.err.getvalue()
     recorded = Store(mirror).files()
     assert recorded[f"{server}_debian12_x86_64.tgz"]["verified"] is True
@@ -190,9 +190,9 @@ def test_fetch_fills_the_mirror_with_every_part_and_a_second_run_downloads_nothi
     head = mirror / "github.com/aerospike-community/aerospike-perseus.git/info/refs"
     assert "refs/heads/master" in head.read_text()
 
-    upstream.asked.clear()
+    upstream.requests.clear()
     assert fetch(world, upstream) == 0
-    assert not [path for path, _ in upstream.asked if path.endswith((".tgz", ".deb", ".rpm", ".gz", "/download"))]
+    assert not [path for path, _ in upstream.requests if path.endswith((".tgz", ".deb", ".rpm", ".gz", "/download"))]
 
 
 def test_another_configuration_can_be_mirrored(project_with_roles: Path, world: FakeWorld, upstream: Upstream) -> None:
@@ -219,7 +219,7 @@ def test_an_interrupted_download_resumes(tmp_path: Path, upstream: Upstream) -> 
     )
     assert fresh
     assert (tmp_path / "mirror/site/file.tgz").read_bytes() == content
-    ranges = [byte_range for path, byte_range in upstream.asked if path == "/site/file.tgz"]
+    ranges = [byte_range for path, byte_range in upstream.requests if path == "/site/file.tgz"]
     assert ranges == ["", "bytes=1000-", "bytes=6000-"]
     assert states[-1] == (len(content), len(content))
     assert not list((tmp_path / "mirror").rglob("*.part"))

@@ -163,11 +163,11 @@ def test_no_client(reachable: FakeWorld) -> None:
 
 
 def pane(name: str, *lines: str) -> Pane:
-    made = Pane(name, TableReader())
-    made.take(Line(name, "connected"))
+    result = Pane(name, TableReader())
+    result.take(Line(name, "connected"))
     for line in (*HEAD, *lines):
-        made.take(Line(name, "line", line))
-    return made
+        result.take(Line(name, "line", line))
+    return result
 
 
 def panes(monkeypatch: pytest.MonkeyPatch, *some: Pane) -> Panes:
@@ -176,15 +176,15 @@ def panes(monkeypatch: pytest.MonkeyPatch, *some: Pane) -> Panes:
 
 
 def test_a_pane_shows_busy_workloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = pane("C-1", "| 1 | 1,234 | 20 | 0 | 0 | 1,254 |", "Cluster is empty", "| 2 | 8 | 9 | 0 | 0 | 17 |")
-    lines = one.lines(50, 6)
+    client = pane("C-1", "| 1 | 1,234 | 20 | 0 | 0 | 1,254 |", "Cluster is empty", "| 2 | 8 | 9 | 0 | 0 | 17 |")
+    lines = client.lines(50, 6)
     assert [kind for _, kind in lines] == ["head", "threads", "row", "message", "row", "empty"]
     assert lines[0][0].split() == ["write", "read", "total"], "no thread, no column"
     assert lines[1][0].split() == ["thr.", "1", "2"]
     assert lines[2][0].split() == ["1", "1,234", "20", "1,254"]
-    assert [text.split()[0] for text, kind in one.lines(50, 4) if kind != "head"][-1] == "2", "the newest rows stay"
-    one.take(Line("C-1", "lost", "timed out"))
-    assert ("connection lost, reconnecting: timed out", "lost") in one.lines(50, 6)
+    assert [text.split()[0] for text, kind in client.lines(50, 4) if kind != "head"][-1] == "2", "the newest rows stay"
+    client.take(Line("C-1", "lost", "timed out"))
+    assert ("connection lost, reconnecting: timed out", "lost") in client.lines(50, 6)
 
 
 def test_panes_fill_the_width(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What ansible-doc shows of the modules: it can be read, and it has the name and the options of the module."""
+"""The documentation of the modules, and the header of all plugin files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import yaml
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 MODULES = sorted(PLUGINS.glob("modules/*.py"))
+HEADER = """\
+# Copyright (c) Pegasus authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""
 
 
 def documentation(path: Path) -> dict:
@@ -24,5 +28,12 @@ def test_a_module_is_documented(path):
     found = documentation(path)
     assert found["module"] == path.stem
     assert found["short_description"] and found["description"]
+    assert found["author"] in ("Pegasus authors", ["Pegasus authors"])
     for name, option in (found.get("options") or {}).items():
         assert option.get("description"), name
+
+
+def test_every_plugin_file_has_the_same_header():
+    paths = [path for path in PLUGINS.rglob("*.py") if path.read_text()]
+    others = [path for path in paths if not path.read_text().removeprefix("#!/usr/bin/python\n").startswith(HEADER)]
+    assert [str(path.relative_to(PLUGINS)) for path in others] == []

@@ -24,7 +24,7 @@ from .schema import Option, Template, from_text, is_template, load_schema, neare
 CONFIG = Path("group_vars/all/config.yml")
 WIRING = Path("group_vars/all/wiring.yml")
 
-# Renders templates: takes all layers' values, returns a function: the value of a key, or LookupError.
+# Renders templates: gets all layers' values, returns a function from a key to its value, which may raise LookupError.
 Resolve = Callable[[Mapping[str, Any]], Callable[[str], Any]]
 
 
@@ -105,65 +105,47 @@ def _check_keys(
 ) -> None:
     """Add the problems of the files themselves: syntax, unknown keys, keys that don't belong there."""
     assert report.places is not None
+    places = report.places
+
+    def add(file: ConfigFile, key: str, message: str, near: str = "") -> None:
+        report.problems.append(Problem(places.name(file.path), file.lines.get(key, 0), key, message, near))
+
+    def add_unknown(file: ConfigFile, key: str) -> None:
+        near = nearest(key, [name for name in schema if name not in wiring])
+        hint = f": did you mean {near}?" if near else "; docs/configuration.md lists all keys"
+        add(file, key, f"found an unknown key, expected a known one{hint}", near)
+
     for file in [*files, *extra]:
-        overriding = any(file is source for source in extra)
-        name = report.places.name(file.path)
-        report.problems += [Problem(name, line, key, text) for key, line, text in file.problems]
+        report.problems += [Problem(places.name(file.path), line, key, text) for key, line, text in file.problems]
+    for file in files:
         for key in file.values:
-            line = file.lines.get(key, 0)
-            if (
-                overriding
-                and key not in schema
-                and (key.startswith("ansible_") or key in wiring or _in_playbooks(report, key))
-            ):
-                continue  # a variable of Ansible's, or of a playbook
             if key not in schema:
-                near = nearest(key, [name for name in schema if name not in wiring])
-                hint = f": did you mean {near}?" if near else "; docs/configuration.md lists all keys"
-                report.problems.append(
-                    Problem(name, line, key, f"found an unknown key, expected a known one{hint}", near)
-                )
-            elif overriding and schema[key].rule.scope == FILE_ONLY:
-                report.problems.append(
-                    Problem(
-                        name,
-                        line,
-                        key,
-                        f"found {show(file.values[key])}, expected it in a file: the inventory reads the file and "
-                        "doesn't see -e. Name another file: --config other.yml",
-                    )
-                )
-            elif not overriding and key in wiring:
-                report.problems.append(
-                    Problem(name, line, key, "found a value that Pegasus derives, expected none: remove the line")
-                )
-            elif not overriding and schema[key].rule.scope == RUN_ONLY:
-                report.problems.append(
-                    Problem(name, line, key, f"found it in a file, expected it for one run only: -e {key}=...")
-                )
-    if files[-1].readable:
-        name = report.places.name(files[-1].path)
-        for key in (key for key, option in schema.items() if option.rule.scope == FILE_ONLY):
-            if key not in files[-1].lines:
-                report.problems.append(
-                    Problem(name, 0, key, f"found no such key, expected it ({schema[key].expected}) in this file")
-                )
-            elif is_template(files[-1].values.get(key)):
-                report.problems.append(
-                    Problem(
-                        name,
-                        files[-1].lines[key],
-                        key,
-                        "found a template, expected a plain value: the inventory can't render templates",
-                    )
-                )
+                add_unknown(file, key)
+            elif key in wiring:
+                add(file, key, "found a value that Pegasus derives, expected none: remove the line")
+            elif schema[key].rule.scope == RUN_ONLY:
+                add(file, key, f"found it in a file, expected it for one run only: -e {key}=...")
+    for source in extra:
+        for key, value in source.values.items():
+            if key in schema and schema[key].rule.scope == FILE_ONLY:
+                reason = "the inventory reads the file and doesn't see -e. Name another file: --config other.yml"
+                add(source, key, f"found {show(value)}, expected it in a file: {reason}")
+            elif not (key in schema or key in wiring or key.startswith("ansible_") or _in_playbooks(places.root, key)):
+                add_unknown(source, key)
+    last = files[-1]
+    for key, option in schema.items():
+        if option.rule.scope != FILE_ONLY or not last.readable:
+            continue
+        if key not in last.lines:
+            add(last, key, f"found no such key, expected it ({option.expected}) in this file")
+        elif is_template(last.values.get(key)):
+            add(last, key, "found a template, expected a plain value: the inventory can't render templates")
 
 
-def _in_playbooks(report: Report, key: str) -> bool:
+def _in_playbooks(root: Path, key: str) -> bool:
     """Whether a playbook reads an optional variable of this name: `key | default(...)`."""
-    assert report.places is not None
     word = re.compile(rf"\b{re.escape(key)} *\| *default\(")
-    files = (report.places.root / "playbooks").glob("**/*.yml")
+    files = (root / "playbooks").glob("**/*.yml")
     return bool(re.fullmatch(r"\w+", key)) and any(word.search(path.read_text(encoding="utf-8")) for path in files)
 
 

@@ -51,7 +51,7 @@ def problems(values: Values) -> list[Found]:
 
 
 def _names(values: Values) -> Iterator[Found]:
-    """Hosts, and folders of this machine, are named after the three names."""
+    """Hosts and local folders are named after these three names."""
     for key in NAME_KEYS:
         if key in values and not isinstance(values[key], str):
             yield key, f"found {show(values[key])}, expected text: put it between quotes"

@@ -363,13 +363,13 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("good", "bad", "key", "said"), RULES)
-def test_each_rule(project: Project, good: dict[str, Any], bad: dict[str, Any], key: str, said: str) -> None:
+@pytest.mark.parametrize(("good", "bad", "key", "message"), RULES)
+def test_each_rule(project: Project, good: dict[str, Any], bad: dict[str, Any], key: str, message: str) -> None:
     assert project.check(good) == []
     problems = project.check(bad)
     about = [problem for problem in problems if problem.key == key]
     assert about, problems
-    assert any(said in problem.message for problem in about), about
+    assert any(message in problem.message for problem in about), about
     for problem in problems:
         assert "found" in problem.message and "expected" in problem.message
         lines = project.config.read_text().splitlines()
@@ -468,7 +468,7 @@ def test_an_unknown_value_causes_no_problem(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "said"),
+    ("content", "line", "message"),
     [
         ("a: 1\nb: [2\nc: 3\n", 3, "expected valid YAML"),
         ("a: 1\n\tb: 2\n", 2, "expected valid YAML"),
@@ -490,10 +490,10 @@ def test_an_unknown_value_causes_no_problem(project: Project) -> None:
         (b"#" * 2_000_000, 0, "expected at most"),
     ],
 )
-def test_files_that_cant_be_read(project: Project, content: str | bytes, line: int, said: str) -> None:
+def test_files_that_cant_be_read(project: Project, content: str | bytes, line: int, message: str) -> None:
     project.config.write_bytes(content if isinstance(content, bytes) else content.encode())
     found = [(problem.line, problem.message) for problem in project.examine().problems]
-    assert any(at == line and said in text for at, text in found), found
+    assert any(at == line and message in text for at, text in found), found
 
 
 def test_a_missing_file(project: Project) -> None:
@@ -518,7 +518,7 @@ def test_a_byte_order_mark_is_accepted(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "key", "said"),
+    ("extra", "key", "message"),
     [
         ("perseus_client_record_size=10", "perseus_client_record_size", "178"),
         ("perseus_client_record_size=ten", "perseus_client_record_size", "a whole number"),
@@ -534,12 +534,12 @@ def test_a_byte_order_mark_is_accepted(project: Project) -> None:
         ("@nowhere.yml", "", "found no such file"),
     ],
 )
-def test_values_of_the_command_line_follow_the_same_rules(project: Project, extra: str, key: str, said: str) -> None:
+def test_values_of_the_command_line_follow_the_same_rules(project: Project, extra: str, key: str, message: str) -> None:
     problems = project.check({}, extra)
-    if not said:
+    if not message:
         assert problems == []
         return
-    assert [problem for problem in problems if problem.key == key and said in problem.message], problems
+    assert [problem for problem in problems if problem.key == key and message in problem.message], problems
     assert all(problem.file.partition(" ")[0] == "-e" and "expected" in problem.message for problem in problems)
 
 
@@ -564,8 +564,8 @@ def test_a_playbooks_own_variable_is_accepted(project: Project) -> None:
 def test_a_file_of_the_command_line_is_reported_with_its_lines(project: Project) -> None:
     project.check({})
     (project.root / "more.yml").write_text("\nnodes: 3\n\npegasus_replication_factor: 9\npegasus_region: eu-west-1\n")
-    said = [problem.text for problem in project.examine("perseus_client_record_size=1", "@more.yml").problems]
-    assert [text.partition(" found")[0] for text in said] == [
+    texts = [problem.text for problem in project.examine("perseus_client_record_size=1", "@more.yml").problems]
+    assert [text.partition(" found")[0] for text in texts] == [
         "-e: perseus_client_record_size:",
         "-e @more.yml:2: nodes:",
         "-e @more.yml:4: pegasus_replication_factor:",
@@ -596,7 +596,7 @@ def test_a_second_file_overrides_config_yml(project: Project, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "said"),
+    ("old", "new", "line", "message"),
     [
         ("write: 1", "write: 501", 4, "0 to 500"),
         ("write: 1", "wirte: 1", 4, "did you mean 'write'?"),
@@ -605,10 +605,10 @@ def test_a_second_file_overrides_config_yml(project: Project, tmp_path: Path) ->
         ("read: 1", "write: 1", 5, "is already on line 4"),
     ],
 )
-def test_wrong_threads(project: Project, old: str, new: str, line: int, said: str) -> None:
+def test_wrong_threads(project: Project, old: str, new: str, line: int, message: str) -> None:
     (project.root / "threads.yaml").write_text(THREADS.replace(old, new, 1))
     problems = project.check({})
-    assert any(p.file == "threads.yaml" and p.line == line and said in p.message for p in problems), problems
+    assert any(p.file == "threads.yaml" and p.line == line and message in p.message for p in problems), problems
     assert project.check({}) and not project.examine(launching=False).problems
 
 
@@ -644,7 +644,7 @@ LICENCE = "# for a test\nfeature-key-version 2\nserial-number 4711\nvalid-until-
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (LICENCE.format(date="2026-11-25", nodes=3), ""),
         (LICENCE.format(date="2027-01-01", nodes=0), ""),
@@ -660,11 +660,11 @@ LICENCE = "# for a test\nfeature-key-version 2\nserial-number 4711\nvalid-until-
         (None, "no readable file"),
     ],
 )
-def test_licences(project: Project, text: str | None, said: str) -> None:
+def test_licences(project: Project, text: str | None, message: str) -> None:
     if text is not None:
         (project.root / "features.conf").write_text(text)
     problems = project.check({"aerospike_server_features_file": "features.conf"})
-    assert [said in problem.message for problem in problems] == [True] * bool(said)
+    assert [message in problem.message for problem in problems] == [True] * bool(message)
     assert not any("4711" in problem.text for problem in problems)
     # Removing an environment needs no valid licence.
     assert project.examine(launching=False).problems == []

@@ -100,7 +100,7 @@ SERVER = "ec2_provision_cluster_instance_type"
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "key", "said"),
+    ("good", "bad", "key", "message"),
     [
         ({}, {SERVER: "r6gd.9xlarge"}, SERVER, "found 'r6gd.9xlarge', expected an instance type that EC2 offers in us-east-1"),
         ({}, {"ec2_provision_client_instance_type": "c6i.x"}, "ec2_provision_client_instance_type", "that EC2 offers"),
@@ -151,10 +151,10 @@ SERVER = "ec2_provision_cluster_instance_type"
         ),
     ],
 )  # fmt: skip
-def test_each_rule(good: dict[str, Any], bad: dict[str, Any], key: str, said: str) -> None:
+def test_each_rule(good: dict[str, Any], bad: dict[str, Any], key: str, message: str) -> None:
     assert launch_rules.problems({**VALUES, **good}, TYPES, []) == []
     found = launch_rules.problems({**VALUES, **bad}, TYPES, [])
-    assert [text for about, text in found if about == key and said in text], found
+    assert [text for about, text in found if about == key and message in text], found
     assert all("found" in text and "expected" in text for _, text in found)
 
 
@@ -381,12 +381,12 @@ class _Answer:
 def test_a_right_configuration_passes_with_three_calls(
     check: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
+    clients = []
     real = preflight.Ec2
-    monkeypatch.setattr(preflight, "Ec2", lambda *args, **more: made.append(real(*args, **more)) or made[-1])
+    monkeypatch.setattr(preflight, "Ec2", lambda *args, **more: clients.append(real(*args, **more)) or clients[-1])
     report, unchecked = check()
     assert report.problems == [] and unchecked == []
-    assert dict(made[0].calls) == {"describe_instance_types": 1, "describe_instances": 1, "describe_images": 1}
+    assert dict(clients[0].calls) == {"describe_instance_types": 1, "describe_instances": 1, "describe_images": 1}
 
 
 @pytest.mark.parametrize("name", ["/aws/service/debian/release/12/latest/{architecture}", "debian-12-*{machine}*"])
@@ -394,8 +394,8 @@ def test_an_image_may_be_named_by_a_parameter_or_by_the_machine(
     check: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """A launch resolves the parameter; {machine} is x86_64 where {architecture} is amd64."""
-    made = {"name": "debian-12-x86_64-1"}
-    monkeypatch.setitem(globals(), "image", lambda architecture, word, old=image: old(architecture, word) | made)
+    renamed = {"name": "debian-12-x86_64-1"}
+    monkeypatch.setitem(globals(), "image", lambda architecture, word, old=image: old(architecture, word) | renamed)
     report, _ = check({"ec2_provision_image_name": name})
     assert report.problems == []
     assert {problem.key for problem in check({"ec2_provision_image_name": "x-{machine}"})[0].problems}

@@ -67,7 +67,7 @@ NESTED = Option(
 
 
 @pytest.mark.parametrize(
-    ("option", "good", "bad", "said"),
+    ("option", "good", "bad", "message"),
     [
         (Option("x", "int"), [0, -3], ["3", 2.5, True, None, [], {}], "a whole number"),
         (Option("x", "float"), [1, 0.5], ["0.5", True, None, float("nan"), float("inf")], "a number"),
@@ -86,13 +86,13 @@ NESTED = Option(
         ),
     ],
 )
-def test_types(option: Option, good: list[Any], bad: list[Any], said: str) -> None:
+def test_types(option: Option, good: list[Any], bad: list[Any], message: str) -> None:
     assert [value for value in good if list(value_problems(option, value))] == []
     for value in bad:
         found = list(value_problems(option, value))
         assert found, value
         assert all("found" in text and "expected" in text for text in found)
-        assert said in found[0]
+        assert message in found[0]
 
 
 def test_templates_are_left_to_ansible() -> None:
@@ -122,8 +122,8 @@ def test_a_secret_isnt_shown() -> None:
     ],
 )
 def test_text_of_a_command_line(kind: str, text: Any, value: Any) -> None:
-    made = from_text(Option("x", kind), text)
-    assert made == value and type(made) is type(value)
+    converted = from_text(Option("x", kind), text)
+    assert converted == value and type(converted) is type(value)
 
 
 def test_a_list_of_a_command_line() -> None:
