@@ -348,7 +348,7 @@ def test_only_missing_packages_are_installed(host: Host, monkeypatch: pytest.Mon
     manager = Manager({"curl": "8-1"})
     monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     assert call(host, packages=["curl", "git"]).changes == ["installed git"]
-    assert manager.asked == ["git"]
+    assert manager.requested == ["git"]
 
 
 def test_packages_ahead_are_installed_while_the_caller_continues(
@@ -386,7 +386,7 @@ def test_packages_ahead_in_check_mode(host: Host, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("wanted", "installed"),
+    ("package", "installed"),
     [
         ("prometheus", []),
         ("prometheus=2.42.0", []),
@@ -397,15 +397,15 @@ def test_packages_ahead_in_check_mode(host: Host, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_another_version_of_a_package_is_replaced_once(
-    host: Host, monkeypatch: pytest.MonkeyPatch, wanted: str, installed: list[str]
+    host: Host, monkeypatch: pytest.MonkeyPatch, package: str, installed: list[str]
 ) -> None:
     manager = Manager({"prometheus": "2.42.0+ds-5+b5"})
     monkeypatch.setattr(host_packages, "package_manager", lambda run: manager)
     expected = [f"installed {package}" for package in installed]
-    assert call(host, check=True, packages=[wanted]).changes == expected and manager.asked == []
-    assert call(host, packages=[wanted]).changes == expected
-    assert call(host, packages=[wanted]).changes == []
-    assert manager.asked == installed
+    assert call(host, check=True, packages=[package]).changes == expected and manager.requested == []
+    assert call(host, packages=[package]).changes == expected
+    assert call(host, packages=[package]).changes == []
+    assert manager.requested == installed
 
 
 def test_an_unexpected_installed_version_is_an_error(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,14 +421,14 @@ class Manager:
 
     def __init__(self, have: dict[str, str], has: dict[str, str] | None = None) -> None:
         self.have, self.has = have, has or {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def installed(self, names: list[str]) -> dict[str, str]:
         assert all("=" not in name for name in names)
         return {name: version for name, version in self.have.items() if name in names}
 
     def install(self, packages: list[str]) -> None:
-        self.asked += packages
+        self.requested += packages
         for package in packages:
             name, _, version = package.partition("=")
             self.have[name] = self.has.get(name, f"{version or 1}-1")

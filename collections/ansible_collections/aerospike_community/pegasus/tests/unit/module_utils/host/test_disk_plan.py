@@ -107,8 +107,8 @@ def test_partitions_dont_overlap_fit_the_disk_and_have_one_purpose(sizes: list[i
         assert planned.partitions[0].start >= RESERVED
         assert planned.partitions[-1].end <= whole - RESERVED
         assert sum(partition.size for partition in planned.partitions) <= whole * (100 - spec.overprovisioning) // 100
-        for one, following in zip(planned.partitions, planned.partitions[1:], strict=False):
-            assert one.end <= following.start
+        for partition, following in zip(planned.partitions, planned.partitions[1:], strict=False):
+            assert partition.end <= following.start
         for partition in planned.partitions:
             assert partition.start % ALIGNMENT == partition.size % ALIGNMENT == 0
             assert partition.size >= (SMALLEST_FILE_SYSTEM if partition.purpose.endswith("index") else SMALLEST_RAW)
@@ -118,8 +118,8 @@ def test_partitions_dont_overlap_fit_the_disk_and_have_one_purpose(sizes: list[i
 def test_overprovisioning_leaves_as_little_as_requested() -> None:
     planned = plan_disk(Disk("/dev/x", 1900 * 10**9), LayoutSpec(8, 15))
     used = sum(partition.size for partition in planned.partitions)
-    wanted = 1900 * 10**9 * 85 // 100
-    assert wanted - 8 * ALIGNMENT - RESERVED <= used <= wanted
+    expected = 1900 * 10**9 * 85 // 100
+    assert expected - 8 * ALIGNMENT - RESERVED <= used <= expected
 
 
 def table_of(text: str) -> dict:
@@ -145,9 +145,9 @@ def test_differences_are_reported() -> None:
     texts = differences(planned, read_table(table_of(TABLE), "/dev/nvme1n1"))
     assert texts[0].startswith("partition 1: expected 579 MiB at 1 MiB named 'pegasus-data', found 583 MiB at 1 MiB")
     assert texts[-1] == "partition 3 is missing"
-    one = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), LayoutSpec(1, 15, data=(1,)))
-    many = differences(one, read_table(table_of(TABLE), "/dev/nvme1n1"))
-    assert many[-1] == "found an unplanned partition 2 ('pegasus-unused')"
+    planned = plan_disk(Disk("/dev/nvme1n1", 2 * GIB), LayoutSpec(1, 15, data=(1,)))
+    deviations = differences(planned, read_table(table_of(TABLE), "/dev/nvme1n1"))
+    assert deviations[-1] == "found an unplanned partition 2 ('pegasus-unused')"
 
 
 @pytest.mark.parametrize("sector", [512, 4096])

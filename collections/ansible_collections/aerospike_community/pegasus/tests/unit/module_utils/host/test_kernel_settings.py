@@ -23,12 +23,12 @@ def test_kernel_settings_are_set_verified_and_refusals_reported(tmp_path: Path) 
     (tmp_path / "vm/swappiness").write_text("60\n")
     (tmp_path / "range").write_text("32768\t60999\n")
     (tmp_path / "thp").write_text("always [madvise] never\n")
-    wanted = {"vm/swappiness": "0", "range": "32768 60999", "thp": "never", "absent": "1"}
-    assert kernel_settings.apply(wanted, tmp_path, write=False).changed == [
+    settings = {"vm/swappiness": "0", "range": "32768 60999", "thp": "never", "absent": "1"}
+    assert kernel_settings.apply(settings, tmp_path, write=False).changed == [
         f"{tmp_path}/vm/swappiness: 60 -> 0",
         f"{tmp_path}/thp: madvise -> never",
     ]
-    outcome = kernel_settings.apply(wanted, tmp_path)
+    outcome = kernel_settings.apply(settings, tmp_path)
     assert outcome.changed == [f"{tmp_path}/vm/swappiness: 60 -> 0", f"{tmp_path}/thp: madvise -> never"]
     assert outcome.refused == [f"{tmp_path}/absent: expected 1, found nothing (No such file or directory)"]
 

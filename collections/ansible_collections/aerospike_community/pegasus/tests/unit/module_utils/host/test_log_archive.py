@@ -88,9 +88,9 @@ def test_archives_are_joined_and_a_missing_host_is_reported(tmp_path: Path) -> N
     parts = tmp_path / "parts"
     parts.mkdir()
     for name in ("B-1", "B-2"):
-        one = Archive(parts / f"{name}.tar.gz", name)
-        one.add("etc/x.conf", f"of {name}")
-        one.close()
+        archive = Archive(parts / f"{name}.tar.gz", name)
+        archive.add("etc/x.conf", f"of {name}")
+        archive.close()
     path = tmp_path / "all.tar.gz"
     present, missing = join(parts, path, ["B-1", "B-2", "B-3"], ["B-4 is skipped: its instance is not running"])
     assert (present, missing) == (["B-1", "B-2"], ["B-3"])

@@ -53,7 +53,7 @@ def test_upstream_versions(version: str, upstream: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "there"),
+    ("package", "there"),
     [
         ("tools", True),
         ("tools=11.2.2", True),
@@ -64,8 +64,8 @@ def test_upstream_versions(version: str, upstream: str) -> None:
         ("other", False),
     ],
 )
-def test_a_package_is_installed_in_the_requested_version(wanted: str, there: bool) -> None:
-    assert host_packages.is_installed(wanted, {"tools": "11.2.2-1debian12"}) is there
+def test_a_package_is_installed_in_the_requested_version(package: str, there: bool) -> None:
+    assert host_packages.is_installed(package, {"tools": "11.2.2-1debian12"}) is there
 
 
 def test_no_service_starts_and_other_policies_stay(tmp_path: Path) -> None:
@@ -115,11 +115,11 @@ def test_apt_updates_missing_package_lists_first(
         (tmp_path / name).touch()
     monkeypatch.setattr(host_packages, "APT_LISTS", tmp_path)
     monkeypatch.setattr(host_packages, "no_service_starts", contextlib.nullcontext)
-    made: list[str] = []
+    runs: list[str] = []
     host_packages.AptPackages(
-        lambda command, **_: made.append("update" if "update" in command else "install") or (0, "", "")  # type: ignore[func-returns-value]
+        lambda command, **_: runs.append("update" if "update" in command else "install") or (0, "", "")  # type: ignore[func-returns-value]
     ).install(packages)
-    assert made == calls
+    assert runs == calls
 
 
 def test_half_installed_packages_are_missing() -> None:
