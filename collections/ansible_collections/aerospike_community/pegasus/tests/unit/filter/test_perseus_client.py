@@ -34,13 +34,14 @@ def module_of(path: str) -> str:
 
 def imports_of(item: dict[str, str]) -> set[str]:
     """Return the absolute names of the modules that a copied file imports."""
-    package = module_of(item["path"]).rpartition(".")[0]
+    parts = module_of(item["path"]).split(".")
     found: set[str] = set()
     for node in ast.walk(ast.parse(item["content"])):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
-            source = ".".join(filter(None, (package if node.level else "", node.module)))
+            package = parts[: -node.level] if node.level else []
+            source = ".".join([*package, *filter(None, [node.module])])
             in_collection = source.startswith(MODULE_UTILS) and source.count(".") == MODULE_UTILS.count(".") + 1
             found |= {f"{source}.{name.name}" for name in node.names} if in_collection else {source}
     return found
