@@ -88,10 +88,10 @@ def test_a_defect_in_the_view_does_not_leave_ansible_running(world: FakeWorld, m
 
 
 def test_a_terminal_that_closes_does_not_stop_the_action(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(self: object, *arguments: object) -> None:
+    def closed(self: object, *arguments: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("pegasus_driver.view.plain.PlainView.handle", gone)
+    monkeypatch.setattr("pegasus_driver.view.plain.PlainView.handle", closed)
     world.events = GOOD
     assert world.run("setup") == 0
 
