@@ -87,8 +87,8 @@ def _fetch(arguments: argparse.Namespace, world: World, store: Store) -> ExitCod
     for line in missing:
         world.stderr.write(f"not published: {line}\n")
     record = {"folder": str(store.folder), "fetched": fetched, "present": present, "not_published": missing}
-    text = f"{store.folder}: {fetched} files fetched, {present} already present, {len(missing)} not published for some hosts"
-    _result(world, arguments, record, text)
+    counts = f"{fetched} files fetched, {present} already present, {len(missing)} not published for some hosts"
+    _result(world, arguments, record, f"{store.folder}: {counts}")
     return ExitCode.OK
 
 
