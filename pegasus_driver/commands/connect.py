@@ -27,15 +27,20 @@ def reach(arguments: argparse.Namespace, world: World) -> tuple[Access, list[Env
     return found, world.find_hosts(found)
 
 
-def connect(kind: str, arguments: argparse.Namespace, world: World) -> ExitCode:
-    """Replace this process by ssh, whose exit status is that of the session."""
-    access, hosts = reach(arguments, world)
-    target = environment.pick(hosts, kind, arguments.node)
+def check_private_key(access: Access) -> None:
+    """Raise UsageError without the private key that ssh needs."""
     if not access.private_key.is_file():
         raise UsageError(
             f"found no {access.private_key}, expected the environment's private key",
             "Copy it from the machine that built the environment, mode 0600.",
         )
+
+
+def connect(kind: str, arguments: argparse.Namespace, world: World) -> ExitCode:
+    """Replace this process by ssh, whose exit status is that of the session."""
+    access, hosts = reach(arguments, world)
+    target = environment.pick(hosts, kind, arguments.node)
+    check_private_key(access)
     command = environment.ssh_command(access, target, ["LogLevel=ERROR", "ServerAliveInterval=15"])
     if arguments.rest:
         # ssh joins the words with blanks for the remote shell, as for a plain `ssh host ...`.

@@ -48,7 +48,7 @@ def _fetch(arguments: argparse.Namespace, world: World, store: Store) -> ExitCod
     environ = configuration.configured(arguments, world.environ)
     values = configuration.load(world.root, environ, world.folder, arguments.extra_vars).values
     base = arguments.base.rstrip("/") if arguments.base != UPSTREAM else UPSTREAM
-    site, got, kept, missing = Site(), 0, 0, []
+    site, fetched, present, missing = Site(), 0, 0, []
     store.folder.mkdir(parents=True, exist_ok=True)
     try:
         with _progress(world) as bar:
@@ -60,7 +60,7 @@ def _fetch(arguments: argparse.Namespace, world: World, store: Store) -> ExitCod
                     site.text,
                 )
                 missing += absent
-                had = got + kept
+                before = fetched + present
                 for file in files:
                     path = place(file.located.url, base)
                     try:
@@ -71,8 +71,8 @@ def _fetch(arguments: argparse.Namespace, world: World, store: Store) -> ExitCod
                         missing.append(f"{file.package} for {hosts}: {error}")
                         continue
                     bar.done(file.located.file, fresh)
-                    got, kept = got + fresh, kept + (not fresh)
-                if got + kept == had and not part.optional:
+                    fetched, present = fetched + fresh, present + (not fresh)
+                if fetched + present == before and not part.optional:
                     raise ArtifactError(f"found no {part.package} {part.version} for any host: {missing[-1]}")
             for address in repositories(world.root, values, base):
                 bar.say(f"git: {address}")
@@ -86,9 +86,9 @@ def _fetch(arguments: argparse.Namespace, world: World, store: Store) -> ExitCod
         ) from error
     for line in missing:
         world.stderr.write(f"not published: {line}\n")
-    record = {"folder": str(store.folder), "fetched": got, "present": kept, "not_published": missing}
-    text = f"{store.folder}: {got} files fetched, {kept} already present, {len(missing)} not published for some hosts"
-    _result(world, arguments, record, text)
+    record = {"folder": str(store.folder), "fetched": fetched, "present": present, "not_published": missing}
+    counts = f"{fetched} files fetched, {present} already present, {len(missing)} not published for some hosts"
+    _result(world, arguments, record, f"{store.folder}: {counts}")
     return ExitCode.OK
 
 

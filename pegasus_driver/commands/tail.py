@@ -19,12 +19,12 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
 
 from pegasus_driver import environment
 from pegasus_driver.environment import Access, EnvironmentHost
-from pegasus_driver.errors import CloudError, DriverError, UsageError
+from pegasus_driver.errors import CloudError, DriverError
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.signals import Signals
 from pegasus_driver.view.panes import Line, Pane, Panes
 
-from .connect import reach
+from .connect import check_private_key, reach
 
 if TYPE_CHECKING:
     from pegasus_driver.world import World
@@ -120,11 +120,7 @@ def run_tail(arguments: argparse.Namespace, world: World) -> ExitCode:
     """
     access, hosts = reach(arguments, world)
     clients = _clients(hosts, arguments.clients)
-    if not access.private_key.is_file():
-        raise UsageError(
-            f"found no {access.private_key}, expected the environment's private key",
-            "Copy it from the machine that built the environment, mode 0600.",
-        )
+    check_private_key(access)
     lines: queue.Queue[Line] = queue.Queue()
     followers = [
         Follower(client, _command(access), _look_up(access, world), lines.put, world.environ) for client in clients

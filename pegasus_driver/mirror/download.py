@@ -49,7 +49,7 @@ class Partial:
         self.path = target.with_name(f"{target.name}.part")
         self._version = target.with_name(f"{target.name}.part.version")
 
-    def begun(self) -> tuple[int, str]:
+    def position(self) -> tuple[int, str]:
         """Return how many bytes exist and their version; 0 bytes if the version is unknown."""
         try:
             version = self._version.read_text()
@@ -57,7 +57,7 @@ class Partial:
         except OSError:
             return 0, ""
 
-    def begin(self, version: str) -> None:
+    def restart(self, version: str) -> None:
         """Restart. In this order, so that old bytes never have a new version."""
         self.path.write_bytes(b"")
         self._version.write_text(version)
@@ -103,7 +103,7 @@ class Site:
                 with urlopen(self._request(url), timeout=TIMEOUT) as answer:
                     return answer.read().decode(errors="replace")
             except (OSError, HTTPException) as error:
-                self._give_up_or_wait(url, error, attempt)
+                self._raise_or_wait(url, error, attempt)
         raise AssertionError
 
     def file(self, url: str, part: Partial, progress: Progress) -> None:
@@ -113,10 +113,10 @@ class Site:
                 self._resume(url, part, progress)
                 return
             except (OSError, HTTPException) as error:
-                self._give_up_or_wait(url, error, attempt)
+                self._raise_or_wait(url, error, attempt)
 
     def _resume(self, url: str, part: Partial, progress: Progress) -> None:
-        have, version = part.begun()
+        have, version = part.position()
         headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
         try:
             answer = urlopen(self._request(url, headers), timeout=TIMEOUT)
@@ -137,7 +137,7 @@ class Site:
                 part.discard()
                 raise OSError("the site's answer doesn't continue the incomplete download; restarting it")
             if not resumed:
-                part.begin(version_of(answer.headers))
+                part.restart(version_of(answer.headers))
             length = int(answer.headers.get("Content-Length") or 0)
             total = length + have if resumed and length else length
             with part.path.open("ab") as stream:
@@ -155,7 +155,7 @@ class Site:
             raise ArtifactError(f"found the address '{url}', expected http:// or https://")
         return Request(url, headers={"User-Agent": "pegasus", **(headers or {})})
 
-    def _give_up_or_wait(self, url: str, error: Exception, attempt: int) -> None:
+    def _raise_or_wait(self, url: str, error: Exception, attempt: int) -> None:
         if isinstance(error, HTTPError) and error.code in _ABSENT:
             raise NotFoundError(f"found nothing at {url} (HTTP {error.code})") from error
         if attempt == TRIES:
