@@ -179,7 +179,7 @@ def _list(path: Path, content: dict[str, Any], key: str) -> list[dict[str, Any]]
 
 @dataclass
 class Dashboards:
-    """The dashboards of all providers. `current` checks the files, and reads those that have changed."""
+    """The dashboards of all providers. `current` reads the files that have changed."""
 
     providers: list[Provider]
     _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
