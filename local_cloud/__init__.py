@@ -1,7 +1,5 @@
 """The local cloud: EC2 on this machine, with containers as instances. cloud.py is its API."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pegasus_driver  # noqa: F401 - makes the collection importable

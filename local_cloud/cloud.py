@@ -4,10 +4,7 @@ Concurrent calls of `start` are safe: the first one starts the cloud, the others
 works without a daemon. Both hold a lock on the project's folder, which the kernel releases when the process exits.
 """
 
-from __future__ import annotations
-
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -15,12 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from docker.errors import APIError
 
@@ -28,6 +24,8 @@ from . import LocalCloudError, Say
 from . import image as instance_image
 from .disks.loops import detach_under, loops_under
 from .engine import Engine, EngineGone, connect, explanation
+from .locks import locked
+from .packages.build import build_mirror
 from .preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
 from .settings import Settings
 from .status import CloudStatus, Instance, daemon_pid, find, not_ours, query, status
@@ -37,10 +35,8 @@ __all__ = ["CloudStatus", "Instance", "LocalCloudError", "image", "leftovers", "
 # Seconds for the daemon to become ready and to exit.
 _READY_TIMEOUT = 60
 _EXIT_TIMEOUT = 10
+_WAITING = "Waiting for another start or stop of the local cloud"
 _SOURCE = Path(__file__).resolve().parent.parent
-
-
-# --- start ------------------------------------------------------------------------------------------------------------
 
 
 def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
@@ -50,7 +46,7 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
     :raises LocalCloudError: this machine can't run the cloud, or it is running with other settings
     """
     settings = Settings.from_environment(root)
-    with _folder_lock(settings, say), _plain_errors(settings):
+    with locked(settings.root, say, _WAITING), _plain_errors(settings):
         # After a start that was killed, its daemon may still be starting.
         found = find(settings, _READY_TIMEOUT)
         if found.running:
@@ -61,7 +57,7 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
                     "Stop it first (pegasus-driver local stop), or reset PEGASUS_LOCAL_PORT and PEGASUS_LOCAL_NETWORK.",
                 )
             if not to_remove:
-                _build_mirror(settings, say)
+                build_mirror(settings.root, settings.mirror, say)
                 _restore_image(settings, found.image, say)
             return found
         engine = connect(settings)
@@ -74,7 +70,7 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
         check_all(settings, engine, build)
         _create_state(settings)
         with ThreadPoolExecutor(max_workers=1) as pool:
-            mirror = pool.submit(_build_mirror, settings, say)
+            mirror = pool.submit(build_mirror, settings.root, settings.mirror, say)
             name = instance_image.ensure(engine, settings, say)
             _create_network(settings, engine)
         mirror.result()
@@ -115,12 +111,6 @@ def _create_network(settings: Settings, engine: Engine) -> None:
         ) from error
 
 
-def _build_mirror(settings: Settings, say: Say) -> None:
-    from .packages import build  # only needed here
-
-    build.build_mirror(settings.root, settings.mirror, say)
-
-
 def _spawn(settings: Settings, image_name: str) -> int:
     """Start the daemon in a new session and wait until it is ready; returns its process id. Raises LocalCloudError."""
     reading, writing = os.pipe()
@@ -145,45 +135,27 @@ def _spawn(settings: Settings, image_name: str) -> int:
             )
     finally:
         os.close(writing)
+    # A daemon that isn't ready in time is killed. That closes its end of the pipe.
+    timer = threading.Timer(_READY_TIMEOUT, process.kill)
+    timer.start()
     try:
-        answer = _first_line(reading, _READY_TIMEOUT)
+        with os.fdopen(reading) as stream:
+            answer = json.loads(stream.readline() or "{}")
+        if not answer.get("ready"):
+            message = answer.get("error") or f"its daemon exited or wasn't ready within {_READY_TIMEOUT} s"
+            raise LocalCloudError(
+                f"the local cloud didn't start: {message}", answer.get("next_step") or f"See {settings.log_file}"
+            )
     except BaseException:
         # Ctrl-C doesn't reach the daemon in its session.
         process.kill()
         process.wait()
         raise
     finally:
-        os.close(reading)
-    if answer.get("ready"):
-        # The daemon keeps running. Without a return code Python would warn about it.
-        process.returncode = 0
-        return process.pid
-    process.kill()
-    process.wait()
-    message = answer.get("error") or f"its daemon exited or wasn't ready within {_READY_TIMEOUT} s"
-    raise LocalCloudError(
-        f"the local cloud didn't start: {message}", answer.get("next_step") or f"See {settings.log_file}"
-    )
-
-
-def _first_line(descriptor: int, seconds: float) -> dict[str, Any]:
-    end = time.monotonic() + seconds
-    text = b""
-    while not text.endswith(b"\n"):
-        left = end - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-            return {}
-        chunk = os.read(descriptor, 65536)
-        if not chunk:
-            return {}
-        text += chunk
-    try:
-        return dict(json.loads(text))
-    except ValueError:
-        return {}
-
-
-# --- stop -------------------------------------------------------------------------------------------------------------
+        timer.cancel()
+    # The daemon keeps running. Without a return code Python would warn about it.
+    process.returncode = 0
+    return process.pid
 
 
 def stop(root: Path, say: Say, if_empty: bool = False) -> bool:
@@ -193,9 +165,9 @@ def stop(root: Path, say: Say, if_empty: bool = False) -> bool:
     :raises LocalCloudError: the engine doesn't answer, or a disk is in use
     """
     settings = Settings.from_environment(root)
-    with _folder_lock(settings, say), _plain_errors(settings):
+    with locked(settings.root, say, _WAITING), _plain_errors(settings):
         pid = daemon_pid(settings)
-        if not pid and not _traces(settings):
+        if not (pid or settings.environments.exists() or leftovers(root)):
             return False
         engine = connect(settings)
         if if_empty and _instances_exist(settings, engine):
@@ -244,17 +216,6 @@ def _remove_all(settings: Settings, engine: Engine) -> None:
             shutil.rmtree(folder)
 
 
-def _traces(settings: Settings) -> bool:
-    """Whether any part of this cloud exists. Raises LocalCloudError if the engine doesn't answer."""
-    if settings.state.exists() or settings.environments.exists():
-        return True
-    engine = connect(settings, timeout=10)
-    return bool(engine.containers() or engine.networks())
-
-
-# --- status -----------------------------------------------------------------------------------------------------------
-
-
 def leftovers(root: Path) -> list[str]:
     """The parts that remain of a cloud without a daemon, one line each; [] while the daemon is running.
 
@@ -264,13 +225,9 @@ def leftovers(root: Path) -> list[str]:
     if daemon_pid(settings):
         return []
     with _plain_errors(settings):
-        return _leftovers(settings)
-
-
-def _leftovers(settings: Settings) -> list[str]:
-    engine = connect(settings, timeout=10)
-    found = [f"container {container.name} ({container.state})" for container in engine.containers()]
-    found += [f"network {network['Name']}" for network in engine.networks()]
+        engine = connect(settings, timeout=10)
+        found = [f"container {container.name} ({container.state})" for container in engine.containers()]
+        found += [f"network {network['Name']}" for network in engine.networks()]
     found += [f"loop device /dev/loop{loop} ({file})" for loop, file in loops_under(settings.state)]
     if settings.state.exists():
         found.append(f"folder {settings.state}")
@@ -282,24 +239,6 @@ def image(root: Path, say: Say) -> str:
     settings = Settings.from_environment(root)
     with _plain_errors(settings):
         return instance_image.ensure(connect(settings), settings, say)
-
-
-# --- Locks and errors -------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _folder_lock(settings: Settings, say: Say) -> Iterator[None]:
-    """Allow one start or stop at a time. Locks the project's folder, because stop() removes the state folder."""
-    descriptor = os.open(settings.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Waiting for another start or stop of the local cloud")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -7,8 +7,6 @@ It writes one line of JSON to the descriptor --ready-fd: {"ready": true}, or {"e
 ends the process and keeps the instances; `stop` in cloud.py removes them.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import fcntl

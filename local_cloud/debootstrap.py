@@ -3,8 +3,6 @@
 For machines that reach Debian's mirrors but no image registry.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

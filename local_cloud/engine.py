@@ -1,15 +1,14 @@
 """The container engine, by Docker's API on a local socket: containers, the network, events."""
 
-from __future__ import annotations
-
 import io
 import os
+import re
 import stat
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +42,8 @@ class Container:
     state: str
 
 
-@dataclass(frozen=True)
-class ContainerPlan:
-    """The options of a new container. `files` are (content, mode, user id) by absolute path in the container."""
-
-    instance_id: str
-    image: str
-    hostname: str
-    address: str
-    files: Mapping[str, tuple[bytes, int, int]]
-    devices: Mapping[str, str] = field(default_factory=dict)
-    device_rules: tuple[str, ...] = ()
+# Content, mode and user id of files by absolute path in the container.
+Files = Mapping[str, tuple[bytes, int, int]]
 
 
 def container_name(instance_id: str) -> str:
@@ -83,8 +73,6 @@ class Engine:
         if _host_has_capability(_CAP_SYS_RESOURCE):
             self.capabilities.append("SYS_RESOURCE")
 
-    # --- Containers ---------------------------------------------------------------------------------------------------
-
     def containers(self) -> list[Container]:
         with _gone_when_unreachable():
             records = self._api.containers(all=True, filters={"label": self.settings.label_filter})
@@ -98,9 +86,22 @@ class Engine:
             for record in records
         ]
 
-    def create(self, plan: ContainerPlan) -> str:
-        """Create a container with its files, without starting it; returns its id."""
+    def create(
+        self,
+        instance_id: str,
+        image: str,
+        hostname: str,
+        address: str,
+        files: Files,
+        devices: Mapping[str, str],
+        device_rules: Iterable[str],
+    ) -> str:
+        """Create a container with its files, without starting it; returns its id.
+
+        :param devices: this machine's devices by their path in the container
+        """
         with _gone_when_unreachable():
+            endpoint = self._api.create_endpoint_config(ipv4_address=address, aliases=[hostname])
             host = self._api.create_host_config(
                 cap_add=self.capabilities,
                 cap_drop=["MKNOD"],
@@ -108,27 +109,21 @@ class Engine:
                 tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec,mode=1777"},
                 binds=["/sys/fs/cgroup:/sys/fs/cgroup:rw"],
                 cgroupns="host",
-                devices=[f"{outside}:{inside}:rw" for inside, outside in plan.devices.items()],
-                device_cgroup_rules=list(plan.device_rules) or None,
+                devices=[f"{outside}:{inside}:rw" for inside, outside in devices.items()],
+                device_cgroup_rules=list(device_rules) or None,
                 log_config=docker.types.LogConfig(type="json-file", config={"max-size": "1m", "max-file": "2"}),
             )
             container = self._api.create_container(
-                plan.image,
-                name=container_name(plan.instance_id),
-                hostname=plan.hostname,
-                labels={LABEL: str(self.settings.state), LABEL_INSTANCE: plan.instance_id},
+                image,
+                name=container_name(instance_id),
+                hostname=hostname,
+                labels={LABEL: str(self.settings.state), LABEL_INSTANCE: instance_id},
                 host_config=host,
                 # systemd's "halt". The image records it, unlike a power-off from inside.
                 stop_signal="SIGRTMIN+3",
-                networking_config={
-                    "EndpointsConfig": {
-                        self.settings.network_name: self._api.create_endpoint_config(
-                            ipv4_address=plan.address, aliases=[plan.hostname]
-                        )
-                    }
-                },
+                networking_config={"EndpointsConfig": {self.settings.network_name: endpoint}},
             )["Id"]
-            self._api.put_archive(container, "/", _archive(plan.files))
+            self._api.put_archive(container, "/", _archive(files))
         return container
 
     def start(self, container: str) -> int:
@@ -148,11 +143,9 @@ class Engine:
         with _gone_when_unreachable():
             try:
                 self._api.remove_container(container, force=True, v=True)
-            except NotFound:
-                return
             except APIError as error:
-                # 409: another process is removing it.
-                if error.status_code != 409:
+                # 404: it doesn't exist; 409: another process is removing it.
+                if error.status_code not in (404, 409):
                     raise
 
     def process(self, container: str) -> int:
@@ -175,8 +168,6 @@ class Engine:
         """The last lines of the output of the container's init."""
         with _gone_when_unreachable():
             return self._api.logs(container, tail=count).decode(errors="replace").strip()
-
-    # --- The network --------------------------------------------------------------------------------------------------
 
     def networks(self) -> list[dict[str, Any]]:
         """This cloud's network, or an empty list."""
@@ -203,18 +194,14 @@ class Engine:
                 check_duplicate=True,
             )
 
-    def remove_networks(self) -> bool:
-        """Remove this cloud's network; returns whether it existed."""
-        found = self.networks()
+    def remove_networks(self) -> None:
+        """Remove this cloud's network, if it exists."""
         with _gone_when_unreachable():
-            for network in found:
+            for network in self.networks():
                 # A container that a user connected, for debugging, would block the removal.
                 for container in self._api.inspect_network(network["Id"]).get("Containers") or {}:
                     self._api.disconnect_container_from_network(container, network["Id"], force=True)
                 self._api.remove_network(network["Id"])
-        return bool(found)
-
-    # --- Events -------------------------------------------------------------------------------------------------------
 
     def watch(self, wake: Callable[[], None], stopping: threading.Event) -> None:
         """Call `wake` at each event of a container of this cloud, until the stream ends or `stopping` is set."""
@@ -299,16 +286,13 @@ def _root_cause(error: BaseException) -> str:
 def _host_has_capability(bit: int) -> bool:
     """Whether this machine's first process, and therefore the engine, can have a capability."""
     for status in ("/proc/1/status", "/proc/self/status"):
-        try:
-            for line in Path(status).read_text().splitlines():
-                if line.startswith("CapBnd:"):
-                    return bool(int(line.split()[1], 16) >> bit & 1)
-        except (OSError, ValueError):
-            continue
+        with suppress(OSError):
+            if bounds := re.search(r"CapBnd:\s+([0-9a-f]+)", Path(status).read_text()):
+                return bool(int(bounds[1], 16) >> bit & 1)
     return False
 
 
-def _archive(files: Mapping[str, tuple[bytes, int, int]]) -> bytes:
+def _archive(files: Files) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for path, (content, mode, user) in files.items():

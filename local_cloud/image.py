@@ -3,20 +3,16 @@
 Its tag contains a hash of all sources, so that a change of a file leads to a new image.
 """
 
-from __future__ import annotations
-
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from docker.errors import APIError, BuildError, DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 
 from . import LocalCloudError, Say, debootstrap
 from .engine import Engine, EngineGone, explanation
+from .locks import locked
 from .settings import Settings, debian_architecture
 
 SUITE = "bookworm"
@@ -40,11 +36,6 @@ def tag(context: Path = CONTEXT) -> str:
     return f"{REPOSITORY}:{digest.hexdigest()[:16]}"
 
 
-def packages(context: Path = CONTEXT) -> list[str]:
-    """The Debian packages of the image, from packages.txt."""
-    return (context / "files/usr/local/lib/pegasus/packages.txt").read_text().split()
-
-
 def exists(engine: Engine, name: str) -> bool:
     try:
         engine.client.images.get(name)
@@ -59,7 +50,7 @@ def ensure(engine: Engine, settings: Settings, say: Say) -> str:
     if exists(engine, name):
         return name
     settings.cache.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(settings.cache, say):
+    with locked(settings.cache, say, "Waiting for another process that is building the instances' image"):
         if exists(engine, name):
             return name
         start = time.monotonic()
@@ -84,39 +75,21 @@ def ensure(engine: Engine, settings: Settings, say: Say) -> str:
     return name
 
 
-@contextmanager
-def _one_at_a_time(cache: Path, say: Say) -> Iterator[None]:
-    """Allow one build at a time. The lock is on the folder, so that no lock file remains."""
-    descriptor = os.open(cache, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Waiting for another process that is building the instances' image")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _build(engine: Engine, base: str, name: str) -> None:
     lines: list[str] = []
     proxies = {
         key: value for key, value in os.environ.items() if key.lower() in ("http_proxy", "https_proxy", "no_proxy")
     }
-    try:
-        for record in engine.client.api.build(
-            path=str(CONTEXT), tag=name, buildargs={"BASE": base, **proxies}, rm=True, forcerm=True, decode=True
-        ):
-            lines += str(record.get("stream", "")).splitlines()
-            if "error" in record:
-                raise BuildError(str(record["error"]), iter(()))
-    except BuildError as error:
-        last = "\n".join(f"  {line}" for line in [line for line in lines if line.strip()][-8:])
-        raise LocalCloudError(
-            f"building the instances' image failed: {error.msg}\n{last}",
-            "Containers need access to Debian's mirrors, directly or through HTTP_PROXY. Then run this again.",
-        ) from error
+    for record in engine.client.api.build(
+        path=str(CONTEXT), tag=name, buildargs={"BASE": base, **proxies}, rm=True, forcerm=True, decode=True
+    ):
+        lines += [line for line in str(record.get("stream", "")).splitlines() if line.strip()]
+        if "error" in record:
+            last = "\n".join(f"  {line}" for line in lines[-8:])
+            raise LocalCloudError(
+                f"building the instances' image failed: {record['error']}\n{last}",
+                "Containers need access to Debian's mirrors, directly or through HTTP_PROXY. Then run this again.",
+            )
 
 
 def _have_official_base(engine: Engine, say: Say) -> bool:
@@ -143,7 +116,9 @@ def _have_official_base(engine: Engine, say: Say) -> bool:
 
 def _import(engine: Engine, settings: Settings, name: str) -> None:
     repository, version = name.split(":")
-    with debootstrap.root_archive(settings.cache, SUITE, packages(), CONTEXT / "files") as archive:
+    files = CONTEXT / "files"
+    packages = (files / "usr/local/lib/pegasus/packages.txt").read_text().split()
+    with debootstrap.root_archive(settings.cache, SUITE, packages, files) as archive:
         response = engine.client.api.import_image_from_stream(
             archive, repository=repository, tag=version, changes=_CHANGES
         )

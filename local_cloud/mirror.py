@@ -1,7 +1,5 @@
 """The artifact mirror's HTTP server, with directory listings and ranges, for the local cloud and `mirror serve`."""
 
-from __future__ import annotations
-
 import errno
 import functools
 import logging

@@ -1,7 +1,5 @@
 """Checks whether this machine can run a local cloud, before anything is created."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib
@@ -161,9 +159,6 @@ def check_all(settings: Settings, engine: Engine, build: bool) -> None:
     check_network(settings, engine.all_networks(), routes)
     engine_root = Path(engine.client.info().get("DockerRootDir") or "/")
     check_space([settings.root, settings.state, engine_root], build)
-
-
-# --- inotify ----------------------------------------------------------------------------------------------------------
 
 
 def raise_inotify_limit(user: Path, limit: Path = INOTIFY_LIMIT, notes: Path = INOTIFY_NOTES) -> None:

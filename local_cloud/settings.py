@@ -1,7 +1,5 @@
 """The addresses, names and files of a local cloud. They derive from its root, its port and its network."""
 
-from __future__ import annotations
-
 import ipaddress
 import json
 import os
@@ -9,11 +7,9 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
-    DEBIAN_ARCHITECTURES,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import DEBIAN_ARCHITECTURES
 
 from . import LocalCloudError
 
@@ -34,7 +30,7 @@ class Settings:
     network: str = DEFAULT_NETWORK
 
     @classmethod
-    def from_environment(cls, root: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    def from_environment(cls, root: Path, environ: Mapping[str, str] | None = None) -> Self:
         """The settings from PEGASUS_LOCAL_PORT and PEGASUS_LOCAL_NETWORK. Raises LocalCloudError."""
         environ = os.environ if environ is None else environ
         return cls(

@@ -3,8 +3,6 @@
 Each action on the local cloud reads it first, so it must be quick: no query of the engine, no import of docker or moto.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
@@ -84,22 +82,9 @@ def query(settings: Settings, pid: int) -> CloudStatus:
             f"the local cloud's daemon (pid {pid}) doesn't answer at {url}: {error}",
             f"Run pegasus-driver local stop, then start; its log is {settings.log_file}.",
         ) from error
-    instances = [
-        Instance(entry["id"], entry["name"], entry["type"], entry["state"], entry["address"], f"pegasus-{entry['id']}")
-        for entry in answer["instances"]
-    ]
-    return CloudStatus(
-        running=True,
-        pid=answer["pid"],
-        endpoint_url=answer["endpoint_url"],
-        instances=sorted(instances, key=lambda instance: (instance.name, instance.id)),
-        disks=answer["disks"],
-        disks_reason=answer["disks_reason"],
-        image=answer["image"],
-        mirror_url=answer["mirror_url"],
-        network=answer["network"],
-        architecture=answer["architecture"],
-    )
+    instances = [Instance(**entry, container=f"pegasus-{entry['id']}") for entry in answer.pop("instances")]
+    instances.sort(key=lambda instance: (instance.name, instance.id))
+    return CloudStatus(running=True, instances=instances, **answer)
 
 
 def daemon_pid(settings: Settings) -> int:

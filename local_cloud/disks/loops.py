@@ -1,7 +1,5 @@
 """Loop devices: attach, detach, discard, and which files they hold. Needs root."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import struct
@@ -9,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .kernel_partitions import SYS_BLOCK
+from .partitions import SYS_BLOCK
 
 _TOOL_TIMEOUT = 30  # seconds
 _BUSY_TIMEOUT = 5  # seconds

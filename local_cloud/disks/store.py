@@ -5,8 +5,6 @@ numbers on block major 259, which real NVMe disks use, too. On a machine where a
 are attached.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -18,9 +16,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from .kernel_partitions import add_partitions, shown
 from .loops import DiskError, attach, backing_file, detach, discard, loops_under
-from .partition_table import read_table, single_partition_mbr
+from .partitions import add_partitions, read_table, shown, single_partition_mbr
 
 DISK_BYTES = 2 * 1024**3
 PARTITION_MAJOR = 259
@@ -50,9 +47,6 @@ def new_serial() -> str:
     return "AWS" + secrets.token_hex(10).upper()
 
 
-# --- Whether this machine can attach disks ----------------------------------------------------------------------------
-
-
 def foreign_devices(sys_devices: Path = _SYS_DEVICES) -> list[str]:
     """Block devices on major 259 that aren't partitions of loop devices, for example a laptop's NVMe disks."""
     found = []
@@ -62,65 +56,6 @@ def foreign_devices(sys_devices: Path = _SYS_DEVICES) -> list[str]:
             if not re.search(r"/loop\d+/loop\d+p\d+$", target):
                 found.append(target.rsplit("/", 1)[-1])
     return found
-
-
-def open_store(folder: Path) -> tuple[DiskStore | None, str]:
-    """Return the disk store in a folder, or None and the reason why this machine can't attach disks.
-
-    A small disk is attached as a test.
-    """
-    why = why_no_disks()
-    if why:
-        return None, why
-    try:
-        return DiskStore(folder, kernel_reads=_kernel_reads_partitions(folder)), ""
-    except DiskError as error:
-        return None, f"loop devices don't work on this machine: {error}"
-
-
-def why_no_disks() -> str:
-    """Return the reason why this machine can't attach disks; '' if none is known without a test."""
-    if os.geteuid() != 0:
-        return "loop devices need root, and this user isn't root"
-    foreign = foreign_devices()
-    if foreign:
-        return (
-            f"{foreign[0]} is a real disk on block major {PARTITION_MAJOR}, which partitions of loop devices use, too"
-        )
-    if not shutil.which("losetup"):
-        return "the program losetup is missing (package mount)"
-    if not Path("/dev/loop-control").exists():
-        return "this kernel has no loop devices (/dev/loop-control is missing)"
-    return ""
-
-
-def _kernel_reads_partitions(folder: Path) -> bool:
-    """Whether the kernel reads the partition table of a loop device.
-
-    :raises DiskError: the kernel doesn't accept partitions through its API either
-    """
-    size = 4 * 1024**2
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="try-") as file:
-        file.write(single_partition_mbr(size // 512))
-        file.truncate(size)
-        file.flush()
-        loop = attach(Path(file.name))
-        try:
-            # The kernel reads the table while it attaches the file.
-            if shown(loop):
-                return True
-            add_partitions(loop, read_table(Path(file.name)))
-            if not shown(loop):
-                raise DiskError("the kernel doesn't accept partitions of loop devices")
-            return False
-        except OSError as error:
-            raise DiskError(f"the kernel doesn't accept partitions of loop devices: {error.strerror}") from error
-        finally:
-            detach(loop)
-
-
-# --- The disks of instances -------------------------------------------------------------------------------------------
 
 
 class DiskStore:
@@ -216,6 +151,62 @@ class DiskStore:
         temporary = path.with_suffix(".new")
         temporary.write_text(json.dumps([asdict(disk) for disk in disks]))
         temporary.replace(path)
+
+
+def open_store(folder: Path) -> tuple[DiskStore | None, str]:
+    """Return the disk store in a folder, or None and the reason why this machine can't attach disks.
+
+    A small disk is attached as a test.
+    """
+    why = why_no_disks()
+    if why:
+        return None, why
+    try:
+        return DiskStore(folder, kernel_reads=_kernel_reads_partitions(folder)), ""
+    except DiskError as error:
+        return None, f"loop devices don't work on this machine: {error}"
+
+
+def why_no_disks() -> str:
+    """Return the reason why this machine can't attach disks; '' if none is known without a test."""
+    if os.geteuid() != 0:
+        return "loop devices need root, and this user isn't root"
+    foreign = foreign_devices()
+    if foreign:
+        return (
+            f"{foreign[0]} is a real disk on block major {PARTITION_MAJOR}, which partitions of loop devices use, too"
+        )
+    if not shutil.which("losetup"):
+        return "the program losetup is missing (package mount)"
+    if not Path("/dev/loop-control").exists():
+        return "this kernel has no loop devices (/dev/loop-control is missing)"
+    return ""
+
+
+def _kernel_reads_partitions(folder: Path) -> bool:
+    """Whether the kernel reads the partition table of a loop device.
+
+    :raises DiskError: the kernel doesn't accept partitions through its API either
+    """
+    size = 4 * 1024**2
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="try-") as file:
+        file.write(single_partition_mbr(size // 512))
+        file.truncate(size)
+        file.flush()
+        loop = attach(Path(file.name))
+        try:
+            # The kernel reads the table while it attaches the file.
+            if shown(loop):
+                return True
+            add_partitions(loop, read_table(Path(file.name)))
+            if not shown(loop):
+                raise DiskError("the kernel doesn't accept partitions of loop devices")
+            return False
+        except OSError as error:
+            raise DiskError(f"the kernel doesn't accept partitions of loop devices: {error.strerror}") from error
+        finally:
+            detach(loop)
 
 
 def _create_sparse(file: Path) -> None:

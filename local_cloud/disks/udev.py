@@ -1,7 +1,5 @@
 """The device nodes and links that udev would create in an instance for its instance-store disks."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
@@ -18,8 +16,7 @@ from docker.errors import APIError
 
 from local_cloud.engine import Engine, EngineGone
 
-from .kernel_partitions import SYS_BLOCK, shown
-from .partition_table import read_table
+from .partitions import SYS_BLOCK, read_table, shown
 from .store import PARTITION_MAJOR, Disk, DiskStore
 
 log = logging.getLogger("pegasus.disks")
@@ -32,9 +29,6 @@ _CHECK_INTERVAL = 2.0
 _TABLE_INTERVAL = 0.4
 # Partition nodes of these disks in an instance. Other nodes in its /dev stay unchanged.
 _PARTITION_NODE = re.compile(r"nvme\d+n1p\d+")
-
-
-# --- One instance -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -116,9 +110,6 @@ def _ensure_link(path: Path, target: str) -> bool:
     temporary.symlink_to(target)
     temporary.replace(path)
     return True
-
-
-# --- All instances ----------------------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -8,32 +8,20 @@
 Calls are processed one at a time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
+import itertools
 import json
 import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
 from xml.sax.saxutils import escape
 
-from .state import (
-    CODES,
-    PENDING,
-    RUNNING,
-    SHUTTING_DOWN,
-    STOPPED,
-    STOPPING,
-    TERMINATED,
-    Ec2State,
-    set_state,
-    view,
-)
+from .state import CODES, PENDING, RUNNING, SHUTTING_DOWN, STOPPED, STOPPING, TERMINATED, Ec2State, set_state, view
 
 log = logging.getLogger("pegasus.endpoint")
 
@@ -55,13 +43,38 @@ _READING = ("Describe", "Get", "List")
 _Response = tuple[str, list[tuple[str, str]], bytes]
 
 
-class Endpoint:
-    """The HTTP server.
+@dataclass
+class _Call:
+    """One call of the EC2 query protocol."""
 
-    :param wake: called after each call that may have changed the state
-    """
+    service: str
+    region: str
+    action: str
+    parameters: dict[str, str]
+
+    @property
+    def reads(self) -> bool:
+        return self.action.startswith(_READING)
+
+    @classmethod
+    def parse(cls, body: bytes, environ: Mapping[str, Any]) -> Self | None:
+        """The call in a request; None if the request doesn't use that protocol."""
+        scope = re.search(r"Credential=[^/,\s]*/\d+/([a-z0-9-]+)/([a-z0-9-]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+        if not scope:
+            return None
+        text = body.decode(errors="replace") or str(environ.get("QUERY_STRING", ""))
+        parameters = dict(parse_qsl(text, keep_blank_values=True))
+        if "Action" not in parameters:
+            return None
+        return cls(scope[2], scope[1], parameters["Action"], parameters)
+
+
+class Endpoint:
+    """The HTTP server. It calls `wake` after each call that may have changed the state."""
 
     def __init__(self, state: Ec2State, wake: Callable[[], None] = lambda: None) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
         self.state = state
         self.wake = wake
         # Called before a launch with the total number of instances; returns why they don't fit, or ''.
@@ -72,17 +85,17 @@ class Endpoint:
         # Returns what the status shows besides the instances.
         self.facts: Callable[[], dict[str, Any]] = dict
         self._server: Any = None
-        self._application = self._make_application()
-
-    # --- Serving ------------------------------------------------------------------------------------------------------
+        self._application = DomainDispatcherApplication(create_backend_app)
 
     def listen(self, host: str, port: int) -> None:
         """Serve in threads until close(). Raises OSError if the port can't be opened."""
+        from moto.moto_server.werkzeug_app import MotoRequestHandler
         from werkzeug.serving import make_server
 
+        # One line for each request.
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
         try:
-            self._server = make_server(host, port, self, threaded=True, request_handler=_request_handler())
+            self._server = make_server(host, port, self, threaded=True, request_handler=MotoRequestHandler)
         except SystemExit as error:
             # werkzeug exits if the address is in use.
             raise OSError(f"port {port} on {host} can't be opened") from error
@@ -95,16 +108,9 @@ class Endpoint:
 
     def status(self) -> dict[str, Any]:
         """What the driver shows of the cloud. User data and keys are omitted."""
-        private = ("user_data", "public_key", "reboot_requested")
-        instances = [asdict(instance) for instance in self.state.instances()]
-        shown = [{key: value for key, value in instance.items() if key not in private} for instance in instances]
-        return {**self.facts(), "instances": shown}
-
-    @staticmethod
-    def _make_application() -> Any:
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-
-        return DomainDispatcherApplication(create_backend_app)
+        shown = ("id", "name", "type", "state", "address")
+        instances = [{key: getattr(instance, key) for key in shown} for instance in self.state.instances()]
+        return {**self.facts(), "instances": instances}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """WSGI entry point."""
@@ -132,11 +138,8 @@ class Endpoint:
         finally:
             getattr(response, "close", lambda: None)()
 
-    # --- EC2's calls --------------------------------------------------------------------------------------------------
-
     def _ec2(self, call: _Call, environ: dict[str, Any]) -> _Response:
-        refusal = self._refuse(call)
-        if refusal:
+        if refusal := self._refuse(call):
             return _error(*refusal)
         token = call.parameters.get("ClientToken", "") if call.action == "RunInstances" else ""
         fingerprint = hashlib.sha256(urlencode(sorted(call.parameters.items())).encode()).hexdigest()
@@ -144,7 +147,7 @@ class Endpoint:
             first, response = self.state.responses[token]
             if first != fingerprint:
                 return _error("IdempotentParameterMismatch", f"The client token {token} was used for another request.")
-            return "200 OK", [("Content-Type", "text/xml"), ("Content-Length", str(len(response)))], response
+            return "200 OK", _xml_headers(response), response
         if call.action == "RunInstances":
             self._complete_launch(call)
         behaviour = call.parameters.pop("InstanceInitiatedShutdownBehavior.Value", "")
@@ -190,24 +193,19 @@ class Endpoint:
         if call.action in _ACCEPTED:
             accepted, _ = _ACCEPTED[call.action]
             for instance in self._named_in(call):
-                state = instance._state.name
-                if state not in accepted:
-                    return (
-                        "IncorrectInstanceState",
-                        f"The instance '{instance.id}' is in state '{state}': {call.action} isn't possible.",
-                    )
+                if (state := instance._state.name) not in accepted:
+                    why = f"The instance '{instance.id}' is in state '{state}': {call.action} isn't possible."
+                    return "IncorrectInstanceState", why
         return None
 
     def _complete_launch(self, call: _Call) -> None:
         """Choose a default subnet, as EC2 does, and reserve the addresses that other regions use."""
         backend = self.state.backend(call.region)
-        if "SubnetId" not in call.parameters and not any(
-            key.startswith("NetworkInterface.") for key in call.parameters
-        ):
+        subnets = backend.get_default_subnets()
+        chosen = any(key == "SubnetId" or key.startswith("NetworkInterface.") for key in call.parameters)
+        if subnets and not chosen:
             zone = call.parameters.get("Placement.AvailabilityZone", "")
-            subnets = backend.get_default_subnets()
-            if subnets:
-                call.parameters["SubnetId"] = (subnets.get(zone) or subnets[min(subnets)]).id
+            call.parameters["SubnetId"] = (subnets.get(zone) or subnets[min(subnets)]).id
         # All regions share the engine's network.
         elsewhere = {
             instance.private_ip: instance
@@ -245,40 +243,8 @@ class Endpoint:
         ]
 
 
-@dataclass
-class _Call:
-    """One call of the EC2 query protocol."""
-
-    service: str
-    region: str
-    action: str
-    parameters: dict[str, str]
-
-    @property
-    def reads(self) -> bool:
-        return self.action.startswith(_READING)
-
-    @classmethod
-    def parse(cls, body: bytes, environ: Mapping[str, Any]) -> _Call | None:
-        """The call in a request; None if the request doesn't use that protocol."""
-        scope = re.search(r"Credential=[^/,\s]*/\d+/([a-z0-9-]+)/([a-z0-9-]+)/", environ.get("HTTP_AUTHORIZATION", ""))
-        if not scope:
-            return None
-        text = body.decode(errors="replace") or str(environ.get("QUERY_STRING", ""))
-        parameters = dict(parse_qsl(text, keep_blank_values=True))
-        if "Action" not in parameters:
-            return None
-        return cls(scope[2], scope[1], parameters["Action"], parameters)
-
-
-def _request_handler() -> Any:
-    from moto.moto_server.werkzeug_app import MotoRequestHandler
-
-    class Handler(MotoRequestHandler):
-        def log_request(self, code: Any = "-", size: Any = "-") -> None:
-            log.debug("%s %s", self.requestline, code)
-
-    return Handler
+def _xml_headers(body: bytes) -> list[tuple[str, str]]:
+    return [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))]
 
 
 def _error(code: str, message: str) -> _Response:
@@ -287,11 +253,10 @@ def _error(code: str, message: str) -> _Response:
         f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
         "</Error></Errors><RequestID>00000000-0000-0000-0000-000000000000</RequestID></Response>"
     ).encode()
-    return "400 Bad Request", [("Content-Type", "text/xml"), ("Content-Length", str(len(text)))], text
+    return "400 Bad Request", _xml_headers(text), text
 
 
 def _security_groups(instance: Any) -> set[str]:
     """The ids of an instance's security groups and of its interfaces' security groups."""
-    return {group.id for group in instance.security_groups} | {
-        group.id for interface in instance.nics.values() for group in interface.group_set
-    }
+    groups = [instance.security_groups, *(interface.group_set for interface in instance.nics.values())]
+    return {group.id for group in itertools.chain(*groups)}

@@ -1,7 +1,5 @@
 """Adapts moto's catalogue to this machine: the image, the default VPC, the disks of instance types."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -3,8 +3,6 @@
 They are part of moto's state of a region, so that they are saved and restored with it.
 """
 
-from __future__ import annotations
-
 import uuid
 from typing import Any
 

@@ -4,8 +4,6 @@ moto alone changes the state of an instance immediately. Here an instance passes
 (pending, stopping, shutting-down), and the reconciler records the next state when the container has reached it.
 """
 
-from __future__ import annotations
-
 import base64
 import logging
 import os
@@ -76,8 +74,6 @@ class Ec2State:
         self._snapshot = snapshot
         self._restore()
 
-    # --- For the reconciler -------------------------------------------------------------------------------------------
-
     def instances(self) -> list[Instance]:
         """All instances in all regions."""
         with self.lock:
@@ -144,8 +140,6 @@ class Ec2State:
             if removed:
                 self.save()
 
-    # --- For the endpoint: moto's own objects -------------------------------------------------------------------------
-
     def backend(self, region: str) -> Any:
         return self._backends[ACCOUNT][region]
 
@@ -161,8 +155,6 @@ class Ec2State:
             if instance.id == instance_id:
                 return instance
         raise KeyError(instance_id)
-
-    # --- The snapshot -------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write the snapshot atomically: after a crash there is the old or the new one."""
@@ -201,9 +193,6 @@ class Ec2State:
 
     def _regions(self) -> list[tuple[str, Any]]:
         return [(region, backend) for _, region, backend in self._backends.iter_backends()]
-
-
-# --- moto's instances -------------------------------------------------------------------------------------------------
 
 
 def view(region: str, instance: Any) -> Instance:

@@ -1,7 +1,5 @@
 """Decides what each instance's container needs, from EC2's state and the engine's list. Without side effects."""
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass

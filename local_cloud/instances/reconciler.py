@@ -4,24 +4,22 @@ Level-triggered: each comparison starts from the current states, never from earl
 process, a restart of the engine and a container removed by hand need no code of their own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 
 from local_cloud.disks.loops import DiskError
 from local_cloud.disks.store import PARTITION_MAJOR, DiskStore, foreign_devices
 from local_cloud.disks.udev import Udev
 from local_cloud.ec2.state import PENDING, RUNNING, STOPPED, STOPPING, TERMINATED, Ec2State, Instance
-from local_cloud.engine import Container, ContainerPlan, Engine, EngineGone, container_name, explanation
+from local_cloud.engine import Container, Engine, EngineGone, Files, container_name, explanation
 
 from .plan import Action, Step, plan
 
@@ -71,19 +69,15 @@ class Reconciler:
     _away_why: str = ""
 
     def __post_init__(self) -> None:
-        self._udev = (
-            Udev(self.disks, self.engine, self._running_with_disks, container_name) if self.disks is not None else None
-        )
+        self._udev = Udev(self.disks, self.engine, self._running_with_disks, container_name) if self.disks else None
 
     def start(self) -> None:
         """Start the threads."""
         self._pool = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="instance")
-        targets: list[tuple[str, Callable[[], None]]] = [("reconciler", self._run), ("engine-events", self._watch)]
-        if self._udev is not None:
-            udev = self._udev
-            targets.append(("udev", lambda: udev.run(self._stopping)))
-        for name, target in targets:
-            threading.Thread(target=target, name=name, daemon=True).start()
+        threading.Thread(target=self._run, name="reconciler", daemon=True).start()
+        threading.Thread(target=self._watch, name="engine-events", daemon=True).start()
+        if self._udev:
+            threading.Thread(target=self._udev.run, args=[self._stopping], name="udev", daemon=True).start()
 
     def wake(self) -> None:
         self._wake.set()
@@ -100,8 +94,6 @@ class Reconciler:
         if since is None or self.monotonic() - since < ENGINE_TIMEOUT:
             return ""
         return f"The container engine doesn't answer: {self._away_why}"
-
-    # --- The loop -----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         quiet = 0
@@ -133,7 +125,7 @@ class Reconciler:
             with self._lock:
                 self._busy.add(step.instance_id)
             self._pool.submit(self._perform, step)
-        if self.disks is not None:
+        if self.disks:
             known = {instance.id for instance in instances if instance.state != TERMINATED} | busy
             known |= {container.instance_id for container in containers}
             for instance_id in set(self.disks.instances()) - known:
@@ -161,8 +153,6 @@ class Reconciler:
     def _running_with_disks(self) -> list[str]:
         return [instance.id for instance in self.state.instances() if instance.state == RUNNING and instance.disks]
 
-    # --- Steps --------------------------------------------------------------------------------------------------------
-
     def _perform(self, step: Step) -> None:
         """Perform one step in a thread of the pool. All results go into EC2's state and the log."""
         start = self.monotonic()
@@ -175,10 +165,6 @@ class Reconciler:
         except EngineGone as error:
             compare_again = False  # the loop notices that, and retries once the engine is back
             log.warning("%s: %s interrupted, the engine doesn't answer: %s", step.instance_id, step.action.value, error)
-        except NotFound as error:
-            # The container was removed in the meantime.
-            log.warning("%s: %s: %s", step.instance_id, step.action.value, explanation(error))
-            compare_again = self._record_failure(step, explanation(error))
         except APIError as error:
             compare_again = self._record_failure(step, explanation(error))
         except (DiskError, OSError) as error:
@@ -211,7 +197,7 @@ class Reconciler:
         instance = _instance_of(step)
         if step.container is not None:
             self.engine.remove(step.container.id)
-        disks = self.disks.create(instance.id, instance.disks) if self.disks is not None else []
+        disks = self.disks.create(instance.id, instance.disks) if self.disks else []
         # Checked again, because a real disk may have been plugged in since the start.
         if disks and foreign_devices():
             log.error("%s: no disks, because a real disk appeared on block major %d", instance.id, PARTITION_MAJOR)
@@ -219,15 +205,13 @@ class Reconciler:
             self.disks.remove(instance.id)
             disks = []
         container = self.engine.create(
-            ContainerPlan(
-                instance_id=instance.id,
-                image=self.image,
-                hostname=instance.hostname,
-                address=instance.address,
-                files=first_files(instance),
-                devices={disk.node: disk.loop_path for disk in disks},
-                device_rules=BLOCK_RULES if disks else (),
-            )
+            instance.id,
+            self.image,
+            instance.hostname,
+            instance.address,
+            files=first_files(instance),
+            devices={disk.node: disk.loop_path for disk in disks},
+            device_rules=BLOCK_RULES if disks else (),
         )
         if instance.user_data and not instance.user_data.startswith(b"#!"):
             log.error("%s: user data refused: it isn't a script ('#!'), see its /var/log/user-data.log", instance.id)
@@ -235,7 +219,7 @@ class Reconciler:
         self.state.move(instance.id, PENDING, RUNNING)
 
     def _start(self, step: Step) -> None:
-        if self.disks is not None:
+        if self.disks:
             self.disks.blank(step.instance_id)
         self._start_container(step.instance_id, _container_of(step).id)
         self.state.move(step.instance_id, PENDING, RUNNING)
@@ -255,7 +239,7 @@ class Reconciler:
         self._forget_init(step.instance_id)
         if step.container is not None:
             self.engine.remove(step.container.id)
-        if self.disks is not None:
+        if self.disks:
             self.disks.remove(step.instance_id)
         self._failures.pop(step.instance_id, None)
         if step.instance is not None:
@@ -293,23 +277,20 @@ class Reconciler:
         if failures.early_exits >= ATTEMPTS:
             output = self.engine.last_lines(container.id)
             log.error("%s: the container repeatedly exits right after its start:\n%s", instance.id, output)
-            self.state.begin_termination(
-                instance.id,
-                "Server.InternalError",
-                f"Server.InternalError: the container doesn't stay up: {output[-200:]}",
-            )
+            why = f"Server.InternalError: the container doesn't stay up: {output[-200:]}"
+            self.state.begin_termination(instance.id, "Server.InternalError", why)
             return
         self._start_container(instance.id, container.id)
 
     def _start_container(self, instance_id: str, container: str) -> None:
-        disks = self.disks.ensure_attached(instance_id) if self.disks is not None else []
+        disks = self.disks.ensure_attached(instance_id) if self.disks else []
         self._failures.setdefault(instance_id, _Failures()).started = self.monotonic()
         init = self.engine.start(container)
-        if init and disks and self._udev is not None:
+        if init and disks and self._udev:
             self._udev.update(instance_id, init)
 
     def _forget_init(self, instance_id: str) -> None:
-        if self._udev is not None:
+        if self._udev:
             self._udev.forget(instance_id)
 
     _handlers = {  # noqa: RUF012 - a table of this class's own methods
@@ -325,8 +306,8 @@ class Reconciler:
     }
 
 
-def first_files(instance: Instance) -> Mapping[str, tuple[bytes, int, int]]:
-    """The files of an instance's first boot: identity, key, user data. (content, mode, user id) by path."""
+def first_files(instance: Instance) -> Files:
+    """The files of an instance's first boot: identity, key, user data."""
     machine = hashlib.sha256(instance.id.encode()).hexdigest()[:32]
     files = {"/etc/machine-id": (f"{machine}\n".encode(), 0o444, 0)}
     if instance.public_key:

@@ -6,8 +6,6 @@ architectures under both names. Its Debian version is `<version>-1+simulated`, w
 <mirror>/SIMULATED.json lists the files that were built here. Other files in the mirror are never changed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -17,7 +15,7 @@ from pathlib import Path
 from local_cloud import Say
 
 from . import exporter, grafana, perseus, server, sources
-from .deb import require_dpkg_deb
+from .archives import require_dpkg_deb
 
 MANIFEST = "SIMULATED.json"
 
@@ -88,9 +86,6 @@ def _remove_empty_parents(folder: Path, top: Path) -> None:
     while folder != top and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
-
-
-# --- The manifest: which files of the mirror were built here ----------------------------------------------------------
 
 
 def _fingerprint(wheel: Path) -> str:

@@ -6,18 +6,13 @@ The .deb is for dpkg, the .tgz is a bare tree for /. Layout and names read in ae
 (pkg/Makefile) and on its installation page on 2026-11-24.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
-    DEBIAN_ARCHITECTURES,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import DEBIAN_ARCHITECTURES
 
 from . import sources
-from .archives import write_checksum, write_tgz
-from .deb import DebPackage, File
+from .archives import DebPackage, File, write_checksum, write_tgz
 
 PRODUCT = "aerospike-prometheus-exporter"
 VERSIONS = ("1.25.0", "1.34.0")

@@ -8,19 +8,14 @@
 Names of Grafana's packages read in aerospike/aerolab on 2026-11-24.
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 from pathlib import Path
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
-    DEBIAN_ARCHITECTURES,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import DEBIAN_ARCHITECTURES
 
 from . import sources
-from .archives import write_tgz
-from .deb import DebPackage, File
+from .archives import DebPackage, File, write_tgz
 
 VERSION = "12.4.3"
 BUILD_NUMBER = "24388279614"  # in upstream's file names (aerolab, cmdClientDoAMS.go)

@@ -3,8 +3,6 @@
 github.com/aerospike-community/aerospike-perseus.git      bare, for git's dumb HTTP protocol
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil
@@ -17,7 +15,7 @@ from pathlib import Path
 from local_cloud import Say
 
 from . import sources
-from .deb import EPOCH, PackageBuildError
+from .archives import EPOCH, PackageBuildError
 
 REPOSITORY = "github.com/aerospike-community/aerospike-perseus.git"
 TAG = "v1.0-SIMULATED"

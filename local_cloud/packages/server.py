@@ -5,8 +5,6 @@
 Layout and names read in aerospike/aerolab on 2026-11-24.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -16,8 +14,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.d
 )
 
 from . import sources
-from .archives import write_checksum, write_tgz
-from .deb import DebPackage, File
+from .archives import DebPackage, File, write_checksum, write_tgz
 
 VERSIONS = ("8.0.0.4", "8.1.0.3")
 EDITIONS = ("enterprise", "community")

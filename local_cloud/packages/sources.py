@@ -1,10 +1,8 @@
 """The source files of the simulated packages, in local_cloud/simulators."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
-from .deb import File, PackageBuildError
+from .archives import File, PackageBuildError
 
 SIMULATORS = Path(__file__).resolve().parent.parent / "simulators"
 

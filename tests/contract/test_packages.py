@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from local_cloud.packages import build, exporter, perseus, sources
+from local_cloud.packages.archives import PackageBuildError
 from local_cloud.packages.build import build_mirror
-from local_cloud.packages.deb import PackageBuildError
 
 AEROSPIKE = "download.aerospike.com/artifacts"
 PERSEUS = "github.com/aerospike-community/aerospike-perseus.git"

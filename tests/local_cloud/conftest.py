@@ -103,7 +103,7 @@ def local_environment() -> Iterator[None]:
         # Other tests cover the packages. These need one file in the mirror.
         from local_cloud import cloud
 
-        patch.setattr(cloud, "_build_mirror", lambda settings, say: (settings.mirror / "file").write_text("mirrored\n"))
+        patch.setattr(cloud, "build_mirror", lambda root, mirror, say: (mirror / "file").write_text("mirrored\n"))
         yield
 
 

@@ -64,7 +64,7 @@ def test_a_start_to_remove_builds_nothing(cloud, helpers, monkeypatch):
     instance = cloud.launch_running()
     _kill_daemon(cloud.root, helpers)
     monkeypatch.setattr("local_cloud.preflight.SPACE_TO_RUN", 10**18)
-    monkeypatch.setattr(local_cloud, "_build_mirror", lambda *_: pytest.fail("builds packages"))
+    monkeypatch.setattr(local_cloud, "build_mirror", lambda *_: pytest.fail("builds packages"))
     with pytest.raises(LocalCloudError, match="GiB free"):
         local_cloud.start(cloud.root, print)
     local_cloud.start(cloud.root, print, to_remove=True)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from local_cloud.disks import udev as module
-from local_cloud.disks.partition_table import single_partition_mbr
+from local_cloud.disks.partitions import single_partition_mbr
 from local_cloud.disks.store import Disk
 from local_cloud.disks.udev import Layout, Udev, apply_layout, layout_of
 from local_cloud.engine import EngineGone

@@ -85,10 +85,10 @@ class FakeEngine:
             raise EngineGone("connection refused")
         return [Container(key, f"pegasus-{key}", key, state) for key, state in self.states.items()]
 
-    def create(self, plan):
+    def create(self, instance_id, image, hostname, address, files, devices, device_rules):
         self._call("create")
-        self.states[plan.instance_id] = "created"
-        return plan.instance_id
+        self.states[instance_id] = "created"
+        return instance_id
 
     def start(self, container):
         self._call("start")

@@ -10,7 +10,7 @@ import zlib
 
 import pytest
 
-from local_cloud.disks.partition_table import Partition, read_table, single_partition_mbr
+from local_cloud.disks.partitions import Partition, read_table, single_partition_mbr
 
 FIRST, SECOND = uuid.UUID("2add8457-c577-784b-b21e-1827f797f94b"), uuid.UUID("21ea8073-bdc4-234b-a78d-1b02291e0735")
 LINUX = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
