@@ -60,9 +60,8 @@ def problems(
     :param config: the file of --config, for the commands in messages
     """
     found = [*_types(values, types), *_running(values, instances, config)]
-    if images is not None and not any(
-        instance.live for instance in instances
-    ):  # an existing environment needs no image
+    # An existing environment needs no image.
+    if images is not None and not any(instance.live for instance in instances):
         found += _images(values, types, images)
     described = types.get(str(values.get(SERVER_TYPE)))
     if described:
