@@ -2,7 +2,7 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """What a launch will cost and what an environment has cost, from hourly prices. Pure functions.
 
-Only instances are counted: volumes, public addresses and traffic are extra, and the messages say so.
+Only instances are counted. Volumes, public addresses and traffic are extra, as the messages state.
 """
 
 from __future__ import annotations
