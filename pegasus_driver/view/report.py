@@ -90,16 +90,17 @@ def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not cluster or cluster.get("size", "?") is None:  # None: it wasn't checked
         return []
     servers = sum(node.get("kind") == "server" for node in report.get("nodes") or [])
-    parts = [f"{cluster.get('size', '?')} nodes", f"key {cluster.get('key') or '?'}"]
+    size = cluster.get("size", "?")
+    parts = [f"{size} node{'' if size == 1 else 's'}", f"key {cluster.get('key') or '?'}"]
     if "stable" in cluster:
         # Nodes that agree on a key are a stable cluster, even if nodes are missing.
-        complete = cluster["stable"] or not cluster.get("key") or cluster.get("size") == servers
+        complete = cluster["stable"] or not cluster.get("key") or size == servers
         parts.append(("stable" if cluster["stable"] else "NOT STABLE") if complete else f"stable, {servers} expected")
     parts.append(
         f"namespace {cluster.get('namespace', '?')}, replication factor {cluster.get('replication_factor', '?')}"
     )
-    if size := cluster.get("data_bytes"):
-        parts.append(f"{size / 1024**3:,.1f} GiB for data on all nodes")
+    if data := cluster.get("data_bytes"):
+        parts.append(f"{data / 1024**3:,.1f} GiB for data on all nodes")
     return [("cluster", ", ".join(parts))]
 
 
