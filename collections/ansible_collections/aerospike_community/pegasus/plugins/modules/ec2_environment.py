@@ -225,7 +225,7 @@ instances:
   elements: dict
   returned: success
 launched:
-  description: The instances that this run launched; in check mode those that it would launch, with an empty id.
+  description: The instances that this run launched, in check mode with an empty id.
   type: list
   elements: dict
   returned: success
@@ -256,7 +256,7 @@ message:
   elements: str
   returned: success
 unprotected:
-  description: Ids of the instances that aren't protected against termination.
+  description: Ids of the instances without termination protection.
   type: list
   elements: str
   returned: if O(state=absent)
@@ -268,18 +268,12 @@ question:
   description: In check mode, what the user must confirm; empty if nothing.
   type: str
   returned: success
-api_calls:
-  description: Number of API calls by name.
-  type: dict
-  returned: success
+api_calls: {description: Number of API calls by name., type: dict, returned: success}
 error_class:
   description: Class of the failure, such as credentials, quota, capacity, permission, configuration, usage or endpoint.
   type: str
   returned: failure
-next_step:
-  description: What to do about the failure.
-  type: str
-  returned: failure
+next_step: {description: What to do about the failure., type: str, returned: failure}
 """
 
 from typing import Any
