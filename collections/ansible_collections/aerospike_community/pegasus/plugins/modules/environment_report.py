@@ -24,10 +24,7 @@ options:
     required: true
   namespace: {description: The namespace under load., type: str, default: ""}
   replication_factor: {description: Copies of each record., type: int, default: 0}
-  expected:
-    description: How many instances each kind (server, client, monitor) must have.
-    type: dict
-    default: {}
+  expected: {description: "How many instances each kind (server, client, monitor) must have.", type: dict, default: {}}
   agreed:
     description: The result of M(aerospike_community.pegasus.cluster_stable), which checks all nodes at the same moment.
     type: dict
@@ -41,10 +38,7 @@ options:
     type: list
     elements: str
     default: [server, client, monitor]
-  require_ready:
-    description: Whether the module fails if the environment isn't ready.
-    type: bool
-    default: true
+  require_ready: {description: Whether the module fails if the environment isn't ready., type: bool, default: true}
 attributes:
   check_mode: {description: Reports in the same way; it changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
@@ -61,11 +55,7 @@ EXAMPLES = r"""
 RETURN = r"""
 report: {description: The environment in one record., type: dict, returned: always}
 lines: {description: The report as plain text., type: list, elements: str, returned: always}
-problems:
-  description: Why the environment isn't ready; empty if it is.
-  type: list
-  elements: str
-  returned: always
+problems: {description: Why the environment isn't ready; empty if it is., type: list, elements: str, returned: always}
 error_class: {description: C(readiness)., returned: failure, type: str}
 """
 
@@ -81,7 +71,6 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.result
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "environment": {"type": "str", "required": True},

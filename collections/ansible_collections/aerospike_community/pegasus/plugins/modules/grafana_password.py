@@ -55,10 +55,7 @@ class PasswordError(Exception):
 
 
 def accepts(url: str, user: str, password: str) -> bool:
-    """Return whether Grafana accepts the login.
-
-    :raises OSError: Grafana doesn't answer, or answers another error
-    """
+    """Return whether Grafana accepts the login. Raises OSError if Grafana doesn't answer, or answers another error."""
     login = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     try:
         open_url(f"{url}/api/user", headers={"Authorization": login}, timeout=HTTP_TIMEOUT, use_proxy=False,
@@ -115,7 +112,6 @@ def reset(module: AnsibleModule) -> None:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str", "default": "admin"},

@@ -91,7 +91,6 @@ def unpack(archive: bytes, name: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "plugins": {"type": "dict", "required": True},

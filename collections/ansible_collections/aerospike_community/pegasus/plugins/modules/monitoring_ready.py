@@ -106,10 +106,7 @@ class Monitoring:
         self.versions: dict[str, str] = {}
 
     def check(self) -> None:
-        """Check everything once.
-
-        :raises NotYetError: the first problem
-        """
+        """Check everything once. Raises NotYetError with the first problem."""
         self.check_prometheus()
         self.check_grafana()
 
@@ -146,10 +143,7 @@ class Monitoring:
         return self.get("grafana-server", self.params["grafana_url"] + path, self.login)
 
     def get(self, service: str, url: str, headers: dict[str, str]) -> dict[str, Any]:
-        """Return the JSON object at a URL.
-
-        :raises NotYetError: there is no such answer
-        """
+        """Return the JSON object at a URL. Raises NotYetError if there is no such answer."""
         try:
             with open_url(url, headers=headers, timeout=HTTP_TIMEOUT, use_proxy=False, http_agent="pegasus") as answer:
                 found = json.loads(answer.read())
@@ -195,7 +189,6 @@ def reached_at(url: str, address: str) -> str:
 
 
 def main() -> None:
-    """Run the module."""
     target = {
         "job": {"type": "str", "required": True},
         "address": {"type": "str", "required": True},

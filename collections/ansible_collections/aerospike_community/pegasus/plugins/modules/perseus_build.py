@@ -153,10 +153,7 @@ class Build:
         return stamp.get("commit") == commit and stamp.get("command") == self.params["command"]
 
     def build(self, commit: str) -> dict[str, str]:
-        """Check the commit out, build and install it. Return the new stamp.
-
-        :raises BuildError: a step failed
-        """
+        """Check the commit out, build and install it. Return the new stamp. Raises BuildError if a step failed."""
         self.check_out(commit)
         command = shlex.split(self.params["command"])
         rc, out, err = self.module.run_command(
@@ -262,7 +259,6 @@ def run(module: AnsibleModule) -> dict[str, object]:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "repository": {"type": "str", "required": True},

@@ -190,7 +190,6 @@ class Watch:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "rows_file": {"type": "path", "default": "/var/log/perseus/perseus.log"},
