@@ -59,14 +59,12 @@ problems: {description: Why the environment isn't ready; empty if it is., type: 
 error_class: {description: C(readiness)., returned: failure, type: str}
 """
 
-from datetime import UTC, datetime
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
     KINDS,
     build_report,
+    report_lines,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.report_text import report_lines
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 
@@ -86,29 +84,18 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params = module.params
-    report = build_report(
-        params["environment"],
-        params["backend"],
-        params["hosts"],
-        params["namespace"],
-        params["replication_factor"],
-        {kind: int(count) for kind, count in params["expected"].items()},
-        {name: params["agreed"][name] for name in ("cluster_key", "cluster_size") if name in params["agreed"]},
-        params["kinds"],
-        params["cost"],
-        datetime.now(UTC),
-    )
+    params = dict(module.params)
+    require_ready = params.pop("require_ready")
+    report = build_report(**params)
     problems = [str(problem) for problem in report.problems]
     result = {"report": report.data, "lines": report_lines(report.data), "problems": problems}
-    if problems and params["require_ready"]:
-        module.fail_json(
-            msg="The environment isn't ready:\n"
+    if problems and require_ready:
+        message = (
+            "The environment isn't ready:\n"
             + "\n".join(f"  {problem}" for problem in problems)
-            + "\nCheck the host's log over ssh, then run setup again: it continues where it stopped.",
-            error_class=READINESS,
-            **result,
+            + "\nCheck the host's log over ssh, then run setup again: it continues where it stopped."
         )
+        module.fail_json(msg=message, error_class=READINESS, **result)
     module.exit_json(changed=False, **result)
 
 
