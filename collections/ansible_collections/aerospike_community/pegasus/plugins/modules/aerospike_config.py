@@ -54,11 +54,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.changes import (
-    Difference,
-    commands,
-    differences,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.changes import commands, differences
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import parse
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_value
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import ConfError
@@ -75,11 +71,7 @@ class Configuration:
         self.restart: list[str] = []
 
     def run(self) -> dict[str, object]:
-        """Compare the contents, write the file, apply the differences.
-
-        :raises ConfError: the content isn't a configuration
-        :raises InfoError: the running server refused a parameter that it should accept
-        """
+        """Compare the contents, write the file, apply the differences. Raises ConfError and InfoError."""
         new = self.params["content"]
         old = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
         state = Systemd(self.module.run_command).state(self.params["service"])
@@ -99,14 +91,14 @@ class Configuration:
             self.changes += [f"wrote {self.path}", *sizes(new)]
             self.write(new)
             return
-        found = self.compared(old, new)
+        try:
+            found = differences(old, new)
+        except ConfError:
+            found = differences("", new)  # a broken file differs in everything
         applicable = [(difference, commands(difference, self.params["version"])) for difference in found]
         static = [difference for difference, orders in applicable if not orders]
-        if static or unread:
-            self.restart += [str(difference) for difference in static]
-            how = "a restart is due, node by node"
-        else:
-            how = "applied without a restart"
+        self.restart += [str(difference) for difference in static]
+        how = "a restart is due, node by node" if static or unread else "applied without a restart"
         self.changes += [f"{difference} ({how})" for difference in found] or [f"wrote {self.path}: comments only"]
         self.write(new)
         if self.restart or self.check:
@@ -116,13 +108,6 @@ class Configuration:
                 info_value(self.params["host"], command, port=self.params["port"])
         before = state.started_at - 1
         os.utime(self.path, (before, before))
-
-    def compared(self, old: str, new: str) -> list[Difference]:
-        """Return the differences. A broken file differs in everything."""
-        try:
-            return differences(old, new)
-        except ConfError:
-            return differences("", new)
 
     def write(self, text: str) -> None:
         """Replace the file atomically."""
@@ -148,7 +133,6 @@ def sizes(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/etc/aerospike/aerospike.conf"},

@@ -15,41 +15,22 @@ description:
   - Fails at once if the service has failed, with its CRITICAL line first.
 author: Pegasus authors
 options:
-  host:
-    description: Address of the node.
-    type: str
-    default: 127.0.0.1
-  port:
-    description: Service port.
-    type: int
-    default: 3000
-  size:
-    description: Expected number of nodes; 0 for any.
-    type: int
-    required: true
+  host: {description: Address of the node., type: str, default: 127.0.0.1}
+  port: {description: Service port., type: int, default: 3000}
+  size: {description: Expected number of nodes; 0 for any., type: int, required: true}
   namespace:
     description: A namespace that must exist. Its statistics are returned. Empty for none.
     type: str
     default: ""
-  service:
-    description: The node's unit. Its state and log explain a failure.
-    type: str
-    default: aerospike
+  service: {description: The node's unit. Its state and log explain a failure., type: str, default: aerospike}
   config:
     description: The server's configuration. The message of a failure names its ports.
     type: path
     default: /etc/aerospike/aerospike.conf
-  timeout:
-    description: Seconds to wait.
-    type: float
-    default: 120
+  timeout: {description: Seconds to wait., type: float, default: 120}
 attributes:
-  check_mode:
-    description: Queries once. A node that isn't ready is no failure.
-    support: full
-  diff_mode:
-    description: Has none.
-    support: none
+  check_mode: {description: Queries once. A node that isn't ready is no failure., support: full}
+  diff_mode: {description: Has none., support: none}
 """
 
 EXAMPLES = r"""
@@ -62,60 +43,28 @@ EXAMPLES = r"""
 
 RETURN = r"""
 error_class: {description: C(readiness)., returned: failure, type: str}
-node_id:
-  description: The node's id.
-  returned: success
-  type: str
-cluster_key:
-  description: The key of the cluster, the same on all nodes of a stable cluster.
-  returned: success
-  type: str
-cluster_size:
-  description: Number of nodes that this node sees.
-  returned: success
-  type: int
-cluster_name:
-  description: The cluster's name.
-  returned: success
-  type: str
-build:
-  description: The server's version.
-  returned: success
-  type: str
-edition:
-  description: The server's edition as it reports it.
-  returned: success
-  type: str
-uptime:
-  description: Seconds since the server started.
-  returned: success
-  type: int
-namespace:
-  description: The integer statistics of the namespace on this node.
-  returned: success
-  type: dict
+node_id: {description: The node's id., returned: success, type: str}
+cluster_key: {description: "The cluster's key, the same on all nodes if it is stable.", returned: success, type: str}
+cluster_size: {description: Number of nodes that this node sees., returned: success, type: int}
+cluster_name: {description: The cluster's name., returned: success, type: str}
+build: {description: The server's version., returned: success, type: str}
+edition: {description: The server's edition as it reports it., returned: success, type: str}
+uptime: {description: Seconds since the server started., returned: success, type: int}
+namespace: {description: The integer statistics of the namespace on this node., returned: success, type: dict}
 bad_practices:
   description: The server's best practices that its host violates, by the server's names.
   returned: success
   type: list
   elements: str
-waited:
-  description: Seconds until it was ready.
-  returned: success
-  type: float
-service_state:
-  description: The service's C(ActiveState) in systemd.
-  returned: failure
-  type: str
-journal:
-  description: The most telling lines of the server's log.
-  returned: failure
-  type: list
-  elements: str
+waited: {description: Seconds until it was ready., returned: success, type: float}
+service_state: {description: The service's C(ActiveState) in systemd., returned: failure, type: str}
+journal: {description: The most telling lines of the server's log., returned: failure, type: list, elements: str}
 """
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import open_ports
@@ -128,11 +77,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     parse_pairs,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import ConfError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
-    Systemd,
-    UnitState,
-    important_lines,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, important_lines
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 POLL_SECONDS = 0.2
@@ -144,17 +89,17 @@ class NotReadyError(Exception):
     """The node isn't ready yet. The text says what was found."""
 
 
+@dataclass
 class Node:
     """The node to query."""
 
-    def __init__(self, host: str, port: int, size: int, namespace: str) -> None:
-        self.host, self.port, self.size, self.namespace = host, port, size, namespace
+    host: str
+    port: int
+    size: int
+    namespace: str
 
     def query(self) -> dict[str, object]:
-        """Return the state of a ready node, as in RETURN.
-
-        :raises NotReadyError: the node isn't ready
-        """
+        """Return the state of a ready node, as in RETURN. Raises NotReadyError if the node isn't ready."""
         size = f"size={self.size};" if self.size else ""
         stable = f"cluster-stable:{size}ignore-migrations=true"
         try:
@@ -170,7 +115,6 @@ class Node:
             # For a moment after the cluster formed, the node's statistics have its old size.
             if self.size and int(seen) != self.size:
                 raise NotReadyError(f"found key {key}, but this node counts a cluster of {seen}")
-            counters = namespace_counters(self.host, self.namespace, port=self.port) if self.namespace else {}
             return {
                 "node_id": answers["node"],
                 "cluster_key": key,
@@ -179,7 +123,7 @@ class Node:
                 "build": answers["build"],
                 "edition": answers.get("edition") or info_value(self.host, "version", port=self.port),
                 "uptime": int(statistics.get("uptime", 0)),
-                "namespace": counters,
+                "namespace": namespace_counters(self.host, self.namespace, port=self.port) if self.namespace else {},
                 "bad_practices": bad_practices(answers.get("best-practices", "")),
             }
         except (InfoError, KeyError, ValueError) as error:
@@ -193,10 +137,7 @@ def bad_practices(answer: str) -> list[str]:
 
 
 def wait(node: Node, systemd: Systemd, service: str, timeout: float) -> tuple[dict[str, object] | None, str]:
-    """Query until the node is ready, its service has failed, or ``timeout`` seconds have passed.
-
-    :returns: the state of the ready node, or None, and the last finding
-    """
+    """Wait ``timeout`` seconds. Return the state of the ready node, or None and the last finding."""
     deadline = time.monotonic() + timeout
     next_check = 0.0
     restarts: int | None = None
@@ -212,14 +153,10 @@ def wait(node: Node, systemd: Systemd, service: str, timeout: float) -> tuple[di
             next_check = now + SERVICE_CHECK_SECONDS
             state = systemd.state(service)
             restarts = state.restarts if restarts is None else restarts
-            if has_failed(state, restarts):
+            # It won't start on its own: it failed, was not started, or keeps restarting.
+            if state.loaded and (state.active in ("failed", "inactive") or state.restarts > restarts):
                 return None, f"{finding}; service {service} is {state.describe()}"
         time.sleep(POLL_SECONDS)
-
-
-def has_failed(state: UnitState, restarts: int) -> bool:
-    """Return whether a service will not start on its own: it failed, was not started, or keeps restarting."""
-    return state.loaded and (state.active in ("failed", "inactive") or state.restarts > restarts)
 
 
 def ports_of(config: str) -> str:
@@ -231,24 +168,22 @@ def ports_of(config: str) -> str:
     return ", ".join(ports or ["3000 (service)", "3001 (fabric)", "3002 (heartbeat)"])
 
 
-def failure(
-    node: Node, systemd: Systemd, service: str, config: str, timeout: float, finding: str
-) -> tuple[str, list[str], UnitState]:
-    """Return the message of a node that isn't ready, the log lines that explain it, and its service's state."""
+def failure(params: dict[str, Any], systemd: Systemd, finding: str) -> dict[str, object]:
+    """Return the result of a node that isn't ready: the message, and what explains it."""
+    service, size = params["service"], params["size"]
     state = systemd.state(service)
     lines = important_lines(systemd.log_lines(service, since=max(0.0, state.started_at - 1)))
     first = f"{lines[0]}\n" if lines and ("CRITICAL" in lines[0] or "FAILED" in lines[0]) else ""
-    return (
-        f"{first}{node.host}:{node.port}: cluster-stable: expected a stable cluster of {node.size or 'any size'} "
-        f"within {timeout:g} seconds, {finding}. Check "
-        f"'journalctl -u {service}' on this host, and whether ports {ports_of(config)} are open between the nodes",
-        lines,
-        state,
+    message = (
+        f"{first}{params['host']}:{params['port']}: cluster-stable: expected a stable cluster of {size or 'any size'} "
+        f"within {params['timeout']:g} seconds, {finding}. Check 'journalctl -u {service}' on this host, and whether "
+        f"ports {ports_of(params['config'])} are open between the nodes"
     )
+    found = {"check": "cluster-stable", "expected": size, "found": finding}
+    return {"msg": message, "journal": lines, "service_state": state.active, "error_class": READINESS, **found}
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "host": {"type": "str", "default": "127.0.0.1"},
@@ -270,9 +205,7 @@ def main() -> None:
         module.exit_json(changed=False, waited=round(time.monotonic() - started, 2), **report)
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
-    text, lines, state = failure(node, systemd, params["service"], params["config"], params["timeout"], finding)
-    found = {"check": "cluster-stable", "expected": params["size"], "found": finding}
-    module.fail_json(msg=text, journal=lines, service_state=state.active, error_class=READINESS, **found)
+    module.fail_json(**failure(params, systemd, finding))
 
 
 if __name__ == "__main__":

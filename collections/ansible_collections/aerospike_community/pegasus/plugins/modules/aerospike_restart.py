@@ -80,12 +80,7 @@ class Restart:
         self.changes: list[str] = []
 
     def run(self) -> dict[str, object]:
-        """Restart the node and verify that it has joined its cluster again.
-
-        :raises RestartError: data would be lost
-        :raises ClusterError: the cluster was not stable before or is not stable after the restart
-        :raises ServiceError: the server doesn't start
-        """
+        """Restart the node and verify that it has joined its cluster again. Raises an error of the methods below."""
         why = "; ".join(self.params["reasons"])
         self.changes.append(f"restart of {self.params['service']}, node by node" + (f": {why}" if why else ""))
         if self.check:
@@ -112,12 +107,10 @@ class Restart:
         """Hand this node's partitions over to the others. Return False on the Community Edition, which can't."""
         if len(self.cluster) < 2 or is_error(self.query(self.params["host"], "quiesce:")):
             return False
-        # Only the principal node reclusters; the others answer that they aren't the principal.
-        for host in self.cluster:
-            self.query(host, "recluster:")
+        self.recluster()
         # Until the recluster begins, the old cluster still counts as stable.
         deadline = time.monotonic() + self.params["timeout"]
-        while not self.is_quiesced():
+        while self.statistics().get("effective_is_quiesced", "true") != "true":
             if time.monotonic() > deadline:
                 raise RestartError("expected this node to be quiesced, found that it accepted quiesce without effect")
             time.sleep(0.2)
@@ -126,24 +119,19 @@ class Restart:
         except ClusterError:
             # The node keeps running, so it must serve again.
             self.query(self.params["host"], "quiesce-undo:")
-            for host in self.cluster:
-                self.query(host, "recluster:")
+            self.recluster()
             raise
         return True
 
-    def is_quiesced(self) -> bool:
-        """Return whether the quiesce of this node is in effect."""
-        statistics = info_pairs(self.params["host"], f"namespace/{self.params['namespace']}", port=self.port)
-        return statistics.get("effective_is_quiesced", "true") == "true"
+    def statistics(self) -> dict[str, str]:
+        """Return the statistics of the namespace on this node."""
+        return info_pairs(self.params["host"], f"namespace/{self.params['namespace']}", port=self.port)
 
     def refuse_loss(self) -> None:
-        """Refuse to lose the only copy of records.
-
-        :raises RestartError: this node holds it in memory
-        """
+        """Refuse to lose the only copy of records. Raises RestartError if this node holds it in memory."""
         if not self.params["data_in_memory"]:
             return
-        statistics = info_pairs(self.params["host"], f"namespace/{self.params['namespace']}", port=self.port)
+        statistics = self.statistics()
         copies = int(statistics.get("effective_replication_factor", "1"))
         records = int(statistics.get("objects", "0"))
         if copies < 2 and records:
@@ -153,13 +141,17 @@ class Restart:
                 "the namespace, or stop and start the node yourself"
             )
 
+    def recluster(self) -> None:
+        """Recluster: only the principal node does, the others answer that they aren't the principal."""
+        for host in self.cluster:
+            self.query(host, "recluster:")
+
     def query(self, host: str, command: str) -> str:
         """Return a node's answer to an info command."""
         return info(host, command, port=self.port).get(command, "")
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "cluster": {"type": "list", "elements": "str", "required": True},

@@ -44,10 +44,7 @@ options:
     type: bool
     default: false
   timeout: {description: Seconds until the fault must have taken effect., type: int, default: 120}
-  migration_timeout:
-    description: Seconds until the migrations of a drain must be done.
-    type: int
-    default: 3600
+  migration_timeout: {description: Seconds until the migrations of a drain must be done., type: int, default: 3600}
 attributes:
   check_mode: {description: Checks whether the fault is allowed and reports what it would do., support: full}
   diff_mode: {description: Has none., support: none}
@@ -93,14 +90,7 @@ FAILURES = (FaultError, ClusterError, InfoError, ServiceError)
 
 
 def carry_out(fault: Fault, force: bool, check: bool) -> Effect:
-    """Inject a fault and verify its effect, or return what is planned if ``check``.
-
-    :raises RefusedError: it needs ``force``
-    :raises FaultError: it had no effect
-    :raises ClusterError: the cluster didn't get to the expected state
-    :raises InfoError: a node refused a command
-    :raises ServiceError: systemd refused something
-    """
+    """Inject a fault and verify its effect, or return what is planned if ``check``. Raises one of FAILURES."""
     satisfied = fault.satisfied()
     if satisfied is not None:
         return satisfied
@@ -127,13 +117,11 @@ def failure(fault: Fault, error: Exception) -> tuple[str, list[str]]:
         return f"{error}{before}", []
     lines = fault.log_lines()
     service = fault.params["service"]
-    log = f"\nIn the log of {service} on this host, most telling first:" if lines else ""
-    log += "".join(f"\n  {line}" for line in lines)
+    log = "\n  ".join([f"\nIn the log of {service} on this host, most telling first:", *lines]) if lines else ""
     return f"{fault.subject}: {fault.name} has not taken effect: {error}{before}{log}", lines
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "action": {"type": "str", "choices": list(FAULTS), "required": True},

@@ -16,10 +16,7 @@ options:
   hosts: {description: Addresses of the nodes that should form the cluster., type: list, elements: str, required: true}
   port: {description: Their service port., type: int, default: 3000}
   timeout: {description: Seconds., type: int, default: 120}
-  partial:
-    description: Skip nodes that don't answer at the beginning, with a warning.
-    type: bool
-    default: false
+  partial: {description: "Skip nodes that don't answer at the beginning, with a warning.", type: bool, default: false}
 attributes:
   check_mode: {description: Waits as usual. The module changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
@@ -51,7 +48,6 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.result
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "hosts": {"type": "list", "elements": "str", "required": True},
@@ -63,18 +59,16 @@ def main() -> None:
     )
     hosts = module.params["hosts"]
     if not hosts:
-        module.fail_json(
-            msg="found no server node; expected a cluster: set it up first (setup-cluster)", error_class=READINESS
-        )
+        problem = "found no server node; expected a cluster: set it up first (setup-cluster)"
+        module.fail_json(msg=problem, error_class=READINESS)
     members = answering(hosts, module.params["port"]) if module.params["partial"] else hosts
     absent = [host for host in hosts if host not in members]
     if not members:
-        module.fail_json(
-            msg=f"found no server node that answers among {', '.join(hosts)}; expected at least one: start one "
-            f"(restart-node) or all (setup-cluster)",
-            answers={},
-            error_class=READINESS,
+        problem = (
+            f"found no server node that answers among {', '.join(hosts)}; expected at least one: start one "
+            f"(restart-node) or all (setup-cluster)"
         )
+        module.fail_json(msg=problem, answers={}, error_class=READINESS)
     try:
         key = wait_until_stable(members, module.params["port"], module.params["timeout"])
     except ClusterError as error:

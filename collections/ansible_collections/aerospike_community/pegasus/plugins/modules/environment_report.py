@@ -24,10 +24,7 @@ options:
     required: true
   namespace: {description: The namespace under load., type: str, default: ""}
   replication_factor: {description: Copies of each record., type: int, default: 0}
-  expected:
-    description: How many instances each kind (server, client, monitor) must have.
-    type: dict
-    default: {}
+  expected: {description: "How many instances each kind (server, client, monitor) must have.", type: dict, default: {}}
   agreed:
     description: The result of M(aerospike_community.pegasus.cluster_stable), which checks all nodes at the same moment.
     type: dict
@@ -41,10 +38,7 @@ options:
     type: list
     elements: str
     default: [server, client, monitor]
-  require_ready:
-    description: Whether the module fails if the environment isn't ready.
-    type: bool
-    default: true
+  require_ready: {description: Whether the module fails if the environment isn't ready., type: bool, default: true}
 attributes:
   check_mode: {description: Reports in the same way; it changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
@@ -61,27 +55,20 @@ EXAMPLES = r"""
 RETURN = r"""
 report: {description: The environment in one record., type: dict, returned: always}
 lines: {description: The report as plain text., type: list, elements: str, returned: always}
-problems:
-  description: Why the environment isn't ready; empty if it is.
-  type: list
-  elements: str
-  returned: always
+problems: {description: Why the environment isn't ready; empty if it is., type: list, elements: str, returned: always}
 error_class: {description: C(readiness)., returned: failure, type: str}
 """
-
-from datetime import UTC, datetime
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
     KINDS,
     build_report,
+    report_lines,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.report_text import report_lines
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "environment": {"type": "str", "required": True},
@@ -97,29 +84,18 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params = module.params
-    report = build_report(
-        params["environment"],
-        params["backend"],
-        params["hosts"],
-        params["namespace"],
-        params["replication_factor"],
-        {kind: int(count) for kind, count in params["expected"].items()},
-        {name: params["agreed"][name] for name in ("cluster_key", "cluster_size") if name in params["agreed"]},
-        params["kinds"],
-        params["cost"],
-        datetime.now(UTC),
-    )
+    params = dict(module.params)
+    require_ready = params.pop("require_ready")
+    report = build_report(**params)
     problems = [str(problem) for problem in report.problems]
     result = {"report": report.data, "lines": report_lines(report.data), "problems": problems}
-    if problems and params["require_ready"]:
-        module.fail_json(
-            msg="The environment isn't ready:\n"
+    if problems and require_ready:
+        message = (
+            "The environment isn't ready:\n"
             + "\n".join(f"  {problem}" for problem in problems)
-            + "\nCheck the host's log over ssh, then run setup again: it continues where it stopped.",
-            error_class=READINESS,
-            **result,
+            + "\nCheck the host's log over ssh, then run setup again: it continues where it stopped."
         )
+        module.fail_json(msg=message, error_class=READINESS, **result)
     module.exit_json(changed=False, **result)
 
 

@@ -50,10 +50,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.archives import (
-    ArchiveError,
-    download,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.web import ArchiveError, download
 
 # File in the folder with the URL of its archive. Grafana reads *.json only.
 STAMP = "source.txt"
@@ -62,10 +59,7 @@ EXPRESSION, EXPRESSION_UID = "${DS_EXPRESSION}", "__expr__"
 
 
 def dashboards_in(archive: bytes, inside: str, placeholder: str, datasource: str) -> dict[str, str]:
-    """Return the dashboards of an archive by their path below ``inside``, with the data source set.
-
-    :raises ArchiveError: the archive is invalid, has no dashboard there, or has a dashboard that isn't JSON
-    """
+    """Return the dashboards by their path below ``inside``, with the data source set. Raises ArchiveError."""
     found = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -104,10 +98,8 @@ def replace(folder: Path, dashboards: dict[str, str], url: str) -> None:
 
 def stamp_of(folder: Path) -> str:
     """Return the URL of the folder's dashboards, or "" if there are none."""
-    try:
-        return (folder / STAMP).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
+    stamp = folder / STAMP
+    return stamp.read_text(encoding="utf-8").strip() if stamp.is_file() else ""
 
 
 def names_in(folder: Path) -> list[str]:
@@ -116,7 +108,6 @@ def names_in(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},

@@ -34,18 +34,16 @@ RETURN = r"""
 user: {description: The administrator's name., returned: success, type: str}
 """
 
-import base64
-import socket
 import time
-from http.client import HTTPException
-from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.web import (
+    RefusedError,
+    login,
+    query,
+)
 
 POLL_SECONDS = 0.5
-HTTP_TIMEOUT = 5.0  # seconds
-REFUSED = (401, 403)
 PROGRAM = "grafana-cli"
 ACCOUNT = "grafana"  # owner of the database; root would leave files there that Grafana can't write
 
@@ -54,36 +52,17 @@ class PasswordError(Exception):
     """The password couldn't be checked or set."""
 
 
-def accepts(url: str, user: str, password: str) -> bool:
-    """Return whether Grafana accepts the login.
-
-    :raises OSError: Grafana doesn't answer, or answers another error
-    """
-    login = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-    try:
-        open_url(f"{url}/api/user", headers={"Authorization": login}, timeout=HTTP_TIMEOUT, use_proxy=False,
-                 http_agent="pegasus").close()  # fmt: skip
-    except HTTPError as error:
-        if error.code in REFUSED:
-            return False
-        raise OSError(f"HTTP {error.code} {error.reason}") from error
-    except (URLError, HTTPException, socket.timeout) as error:  # noqa: UP041
-        raise OSError(str(getattr(error, "reason", error))) from error
-    return True
-
-
 def is_right(params: dict) -> bool:
-    """Wait until Grafana answers. Return whether it accepts the password.
+    """Wait until Grafana answers. Return whether it accepts the password. Raises PasswordError without an answer.
 
     One refusal isn't enough, because it may happen while Grafana starts.
-
-    :raises PasswordError: Grafana doesn't answer in time
     """
     deadline, refusals = time.monotonic() + params["timeout"], 0
     while True:
         try:
-            if accepts(params["url"], params["user"], params["password"]):
-                return True
+            query(f"{params['url']}/api/user", login(params["user"], params["password"]))
+            return True
+        except RefusedError:
             refusals += 1
             if refusals == 2:
                 return False
@@ -96,10 +75,7 @@ def is_right(params: dict) -> bool:
 
 
 def reset(module: AnsibleModule) -> None:
-    """Set the password by Grafana's program.
-
-    :raises PasswordError: the program failed, or Grafana still refuses the user
-    """
+    """Set the password by Grafana's program. Raises PasswordError if it fails, or Grafana still refuses the user."""
     program = module.get_bin_path(PROGRAM, opt_dirs=["/usr/sbin", "/usr/share/grafana/bin"], required=True)
     command = ["runuser", "-u", ACCOUNT, "--", program, "admin", "reset-admin-password", "--password-from-stdin"]
     code, out, err = module.run_command(command, data=module.params["password"])
@@ -115,7 +91,6 @@ def reset(module: AnsibleModule) -> None:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str", "default": "admin"},

@@ -43,10 +43,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.archives import (
-    ArchiveError,
-    download,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.web import ArchiveError, download
 
 EXECUTABLE = 0o111
 
@@ -60,11 +57,9 @@ def version_of(plugin: Path) -> str:
 
 
 def unpack(archive: bytes, name: str, folder: Path) -> None:
-    """Replace an installed plugin by renaming, so that Grafana never finds an incomplete plugin.
+    """Replace an installed plugin by renaming, so that Grafana never finds an incomplete plugin. Raises ArchiveError.
 
     Nothing is added to the plugin, because Grafana refuses files that aren't in the plugin's signature.
-
-    :raises ArchiveError: the archive isn't valid or isn't of this plugin
     """
     fresh, target = folder / f".{name}.new", folder / name
     shutil.rmtree(fresh, ignore_errors=True)
@@ -91,7 +86,6 @@ def unpack(archive: bytes, name: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "plugins": {"type": "dict", "required": True},

@@ -62,27 +62,25 @@ log: {description: Relevant log lines of the service that isn't ready., returned
 error_class: {description: C(readiness)., returned: failure, type: str}
 """
 
-import base64
 import json
-import socket
 import time
-from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, important_lines
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.targets import (
     read_targets,
     targets_problem,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.web import (
+    RefusedError,
+    login,
+    query,
+)
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 POLL_SECONDS = 0.3
-HTTP_TIMEOUT = 5.0  # seconds
-REFUSED = (401, 403)
 
 
 class NotYetError(Exception):
@@ -95,31 +93,26 @@ class NotYetError(Exception):
 
 
 class Monitoring:
-    """The HTTP APIs of Prometheus and Grafana."""
+    """The HTTP APIs of Prometheus and Grafana. ``found``: their targets, dashboards and versions, as in RETURN."""
 
     def __init__(self, params: dict) -> None:
         self.params = params
-        login = f"{params['grafana_user']}:{params['grafana_password']}".encode()
-        self.login = {"Authorization": "Basic " + base64.b64encode(login).decode()}
-        self.targets: list[dict[str, Any]] = []
-        self.dashboards: list[dict[str, str]] = []
-        self.versions: dict[str, str] = {}
+        self.login = login(params["grafana_user"], params["grafana_password"])
+        self.found: dict[str, Any] = {"targets": [], "dashboards": [], "versions": {}}
 
     def check(self) -> None:
-        """Check everything once.
-
-        :raises NotYetError: the first problem
-        """
+        """Check everything once. Raises NotYetError with the first problem."""
         self.check_prometheus()
         self.check_grafana()
 
     def check_prometheus(self) -> None:
         """Check Prometheus and its targets."""
-        if "prometheus" not in self.versions:
+        versions = self.found["versions"]
+        if "prometheus" not in versions:
             answer = self.prometheus("/api/v1/status/buildinfo")
-            self.versions["prometheus"] = str(answer.get("data", {}).get("version", ""))
-        self.targets = read_targets(self.prometheus("/api/v1/targets?state=active"))
-        problem = targets_problem(self.params["targets"], self.targets)
+            versions["prometheus"] = str(answer.get("data", {}).get("version", ""))
+        self.found["targets"] = read_targets(self.prometheus("/api/v1/targets?state=active"))
+        problem = targets_problem(self.params["targets"], self.found["targets"])
         if problem:
             raise NotYetError(f"Prometheus's targets: {problem}", "")
 
@@ -128,14 +121,14 @@ class Monitoring:
         health = self.grafana("/api/health")
         if health.get("database") != "ok":
             raise NotYetError(f"Grafana's health: expected database ok, found {health}", "grafana-server")
-        self.versions["grafana"] = str(health.get("version", ""))
+        self.found["versions"]["grafana"] = str(health.get("version", ""))
         self.grafana(f"/api/datasources/uid/{self.params['datasource']}")
-        found = []
+        dashboards = []
         for uid in self.params["dashboards"]:
             answer = self.grafana(f"/api/dashboards/uid/{uid}")
             title, path = answer.get("dashboard", {}).get("title", ""), answer.get("meta", {}).get("url", "")
-            found.append({"uid": uid, "title": str(title), "path": str(path or f"/d/{uid}")})
-        self.dashboards = found
+            dashboards.append({"uid": uid, "title": str(title), "path": str(path or f"/d/{uid}")})
+        self.found["dashboards"] = dashboards
 
     def prometheus(self, path: str) -> dict[str, Any]:
         """Query Prometheus."""
@@ -146,34 +139,22 @@ class Monitoring:
         return self.get("grafana-server", self.params["grafana_url"] + path, self.login)
 
     def get(self, service: str, url: str, headers: dict[str, str]) -> dict[str, Any]:
-        """Return the JSON object at a URL.
-
-        :raises NotYetError: there is no such answer
-        """
+        """Return the JSON object at a URL. Raises NotYetError if there is no such answer."""
         try:
-            with open_url(url, headers=headers, timeout=HTTP_TIMEOUT, use_proxy=False, http_agent="pegasus") as answer:
-                found = json.loads(answer.read())
-        except HTTPError as error:
-            if error.code in REFUSED:
-                raise NotYetError(
-                    f"{url}: Grafana refuses the user {self.params['grafana_user']} (HTTP {error.code}): its password "
-                    f"isn't grafana_prometheus_admin_password. Run 'pegasus-driver setup-grafana' to set it. The user "
-                    f"keeps the name from Grafana's first start",
-                    service,
-                    final=True,
-                ) from error
-            raise NotYetError(f"{url}: expected an answer, found HTTP {error.code} {error.reason}", service) from error
-        except (URLError, HTTPException, socket.timeout, OSError, ValueError) as error:  # noqa: UP041
-            reason = getattr(error, "reason", error)
-            raise NotYetError(f"{url}: expected an answer, found: {reason}", service) from error
+            found = json.loads(query(url, headers))
+        except RefusedError as error:
+            raise NotYetError(
+                f"{url}: Grafana refuses the user {self.params['grafana_user']} ({error}): its password isn't "
+                f"grafana_prometheus_admin_password. Run 'pegasus-driver setup-grafana' to set it. The user keeps the "
+                f"name from Grafana's first start",
+                service,
+                final=True,
+            ) from error
+        except (OSError, ValueError) as error:
+            raise NotYetError(f"{url}: expected an answer, found {error}", service) from error
         if not isinstance(found, dict):
             raise NotYetError(f"{url}: expected a JSON object, found {type(found).__name__}", service)
         return found
-
-
-def log_of(service: str, module: AnsibleModule) -> list[str]:
-    """Return the most relevant lines of a service's log; none for no service."""
-    return important_lines(Systemd(module.run_command).log_lines(service, count=100), 6) if service else []
 
 
 def why_down(service: str, systemd: Systemd) -> str:
@@ -195,7 +176,6 @@ def reached_at(url: str, address: str) -> str:
 
 
 def main() -> None:
-    """Run the module."""
     target = {
         "job": {"type": "str", "required": True},
         "address": {"type": "str", "required": True},
@@ -227,23 +207,15 @@ def main() -> None:
             refused = refused + 1 if error.final else 0
             why = why_down(error.service, systemd) if not error.final else ""
             if refused >= 2 or why or time.monotonic() > deadline:
-                lines = log_of(error.service, module)
+                lines = important_lines(systemd.log_lines(error.service, count=100), 6) if error.service else []
                 shown = "".join(f"\n  {line}" for line in lines)
                 log = f"\nIn the log of {error.service}, most relevant first:{shown}" if lines else ""
-                module.fail_json(
-                    msg=f"The monitoring is not ready: {error}{why}{log}",
-                    targets=monitoring.targets,
-                    dashboards=monitoring.dashboards,
-                    versions=monitoring.versions,
-                    log=lines,
-                    error_class=READINESS,
-                )
+                message = f"The monitoring is not ready: {error}{why}{log}"
+                module.fail_json(msg=message, log=lines, error_class=READINESS, **monitoring.found)
         time.sleep(POLL_SECONDS)
     module.exit_json(
         changed=False,
-        targets=monitoring.targets,
-        dashboards=monitoring.dashboards,
-        versions=monitoring.versions,
+        **monitoring.found,
         prometheus_url=reached_at(module.params["prometheus_url"], module.params["address"]),
         grafana_url=reached_at(module.params["grafana_url"], module.params["address"]),
     )

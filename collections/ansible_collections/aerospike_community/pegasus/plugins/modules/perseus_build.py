@@ -65,7 +65,6 @@ import re
 import shlex
 import shutil
 import zipfile
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -111,8 +110,7 @@ class Build:
     """A call of the module."""
 
     def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.params = module.params
+        self.module, self.params = module, module.params
         self.jar = Path(module.params["jar"])
         self.stamp_path = Path(f"{module.params['jar']}.json")
         self.source = Path(module.params["source"])
@@ -126,11 +124,7 @@ class Build:
             return {}
 
     def target_commit(self) -> str:
-        """Resolve the ref to a commit.
-
-        :raises UnreachableError: the repository can't be reached
-        :raises BuildError: the repository has no such ref
-        """
+        """Resolve the ref to a commit. Raises UnreachableError, or BuildError if the repository has no such ref."""
         ref = self.params["ref"]
         if COMMIT.fullmatch(ref):
             return ref
@@ -153,10 +147,7 @@ class Build:
         return stamp.get("commit") == commit and stamp.get("command") == self.params["command"]
 
     def build(self, commit: str) -> dict[str, str]:
-        """Check the commit out, build and install it. Return the new stamp.
-
-        :raises BuildError: a step failed
-        """
+        """Check the commit out, build and install it. Return the new stamp. Raises BuildError if a step failed."""
         self.check_out(commit)
         command = shlex.split(self.params["command"])
         rc, out, err = self.module.run_command(
@@ -171,9 +162,8 @@ class Build:
             raise BuildError(f"'{self.params['command']}' failed in {self.source} (exit status {rc})", out + err)
         artifact = self.source / self.params["artifact"]
         if not artifact.is_file() or not zipfile.is_zipfile(artifact):
-            raise BuildError(
-                f"expected '{self.params['command']}' to build the jar {artifact}, found no such archive", out + err
-            )
+            problem = f"expected '{self.params['command']}' to build the jar {artifact}, found no such archive"
+            raise BuildError(problem, out + err)
         return self.install(artifact, commit)
 
     def check_out(self, commit: str) -> None:
@@ -191,12 +181,8 @@ class Build:
 
     def install(self, artifact: Path, commit: str) -> dict[str, str]:
         """Install the program and its stamp. If it is killed in between, the next call finds that they don't match."""
-        stamp = {
-            "repository": self.params["repository"],
-            "commit": commit,
-            "command": self.params["command"],
-            "sha256": sha256_of(artifact),
-        }
+        request = {"repository": self.params["repository"], "commit": commit, "command": self.params["command"]}
+        stamp = {**request, "sha256": sha256_of(artifact)}
         # An equal program from another commit is left alone, so that nothing restarts.
         if not self.jar.is_file() or sha256_of(self.jar) != stamp["sha256"]:
             replace(self.jar, artifact.read_bytes())
@@ -206,27 +192,19 @@ class Build:
     def git(self, purpose: str, *arguments: str) -> str:
         """Run git. Return its output."""
         try:
-            rc, out, err = self.module.run_command(
-                ["git", *arguments], environ_update=GIT_ENVIRONMENT, handle_exceptions=False
-            )
+            command = ["git", *arguments]
+            rc, out, err = self.module.run_command(command, environ_update=GIT_ENVIRONMENT, handle_exceptions=False)
         except OSError as error:
             raise BuildError(f"could not {purpose}: git can't be run ({error}); install the package git") from error
         if rc != 0:
-            raise BuildError(
-                f"could not {purpose} ({self.params['repository']}): check perseus_client_repository and the network",
-                err or out,
-            )
+            where = f"({self.params['repository']}): check perseus_client_repository and the network"
+            raise BuildError(f"could not {purpose} {where}", err or out)
         return out
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def lock(path: Path, timeout: float) -> AbstractContextManager[None]:
-    """Hold a lock against other builds on this host. Raises BuildError after ``timeout`` seconds."""
-    return held(path, timeout, BuildError(f"another build on this host has held {path} for {timeout:.0f} s"))
 
 
 def run(module: AnsibleModule) -> dict[str, object]:
@@ -247,7 +225,8 @@ def run(module: AnsibleModule) -> dict[str, object]:
         if current or not params["build"] or module.check_mode:
             return {"changed": params["build"] and not current, "current": current, "commit": commit, "stamp": stamp}
     # Enough for a running build and for installing its packages.
-    with lock(Path(f"{params['source']}.lock"), 2 * params["timeout"]):
+    lock, timeout = Path(f"{params['source']}.lock"), 2 * params["timeout"]
+    with held(lock, timeout, BuildError(f"another build on this host has held {lock} for {timeout} s")):
         manager = package_manager(module.run_command)
         present = manager.installed(params["packages"])
         missing = [name for name in params["packages"] if name not in present]
@@ -262,7 +241,6 @@ def run(module: AnsibleModule) -> dict[str, object]:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "repository": {"type": "str", "required": True},

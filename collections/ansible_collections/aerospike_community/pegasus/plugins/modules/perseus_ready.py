@@ -101,8 +101,7 @@ class Watch:
     """Watches a Perseus until its load is real."""
 
     def __init__(self, params: dict, systemd: Systemd) -> None:
-        self.params = params
-        self.systemd = systemd
+        self.params, self.systemd = params, systemd
         self.follower = LogFollower(Path(params["rows_file"]), LOOK_BACK_BYTES)
         self.errors = LogFollower(Path(params["errors_file"]), ERRORS_LOOK_BACK_BYTES)
         self.table = TableReader()
@@ -115,10 +114,7 @@ class Watch:
         self.rows_seen = 0
 
     def run(self) -> tuple[Verdict, list[Row]]:
-        """Return the verdict and the rows of the first window that proves the load.
-
-        :raises NotReadyError: no window proves it in time, or the service doesn't run
-        """
+        """Return the verdict and the rows of the first window that proves the load. Raises NotReadyError."""
         before: Sample | None = None
         rows: list[Row] = []
         while True:
@@ -162,10 +158,7 @@ class Watch:
             return {}
 
     def check_service(self) -> None:
-        """Check once per second that waiting makes sense.
-
-        :raises NotReadyError: the service doesn't run, or exits again and again
-        """
+        """Check once per second that waiting makes sense. Raises NotReadyError if it doesn't."""
         now = time.monotonic()
         if now < self.next_service_check:
             return
@@ -190,7 +183,6 @@ class Watch:
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "rows_file": {"type": "path", "default": "/var/log/perseus/perseus.log"},
@@ -213,25 +205,21 @@ def main() -> None:
             f"addresses and {module.params['rows']} rows",
             error_class=READINESS,
         )
-    if module.params["partial"]:
-        hosts = module.params["hosts"]
-        module.params["hosts"] = answering(hosts, module.params["port"]) or hosts
+    params, hosts = module.params, module.params["hosts"]
+    if params["partial"]:
+        params["hosts"] = answering(hosts, params["port"]) or hosts
         for host in hosts:
-            if host not in module.params["hosts"]:
+            if host not in params["hosts"]:
                 module.warn(skipped(host))
-    watch = Watch(module.params, Systemd(module.run_command))
+    watch = Watch(params, Systemd(module.run_command))
     try:
         verdict, rows = watch.run()
     except NotReadyError as error:
         lines = watch.log_lines()
         shown = "\n".join(f"  {line}" for line in lines) or "  (empty)"
-        places = f"{module.params['rows_file']} and {module.params['errors_file']}"
-        module.fail_json(
-            msg=f"Perseus is not ready: {error}.\nIn {places}, most relevant first:\n{shown}",
-            log=lines,
-            error_class=READINESS,
-        )
-    threads = watch.threads() or watch.table.threads
+        places = f"{params['rows_file']} and {params['errors_file']}"
+        message = f"Perseus is not ready: {error}.\nIn {places}, most relevant first:\n{shown}"
+        module.fail_json(msg=message, log=lines, error_class=READINESS)
     for note in verdict.warnings:
         module.warn(note)
     module.exit_json(
@@ -241,7 +229,7 @@ def main() -> None:
         rates=verdict.rates,
         server_rate=verdict.server_rate,
         server_error_rate=verdict.server_error_rate,
-        threads=threads,
+        threads=watch.threads() or watch.table.threads,
         rows=len(rows),
         row_number=rows[-1].number,
         notes=verdict.warnings,

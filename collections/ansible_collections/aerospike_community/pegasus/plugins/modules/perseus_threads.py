@@ -67,9 +67,8 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    result = set_load(**module.params, check=module.check_mode)
+    result = set_load(module.params, module.check_mode)
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)

@@ -134,10 +134,7 @@ def merge(context: Context, extra: Mapping[str, Any], path: str = "") -> None:
 
 
 def render(context: Context, depth: int = 0) -> str:
-    """Return the text of a context's items.
-
-    :raises ConfError: the server could not read a name or a value
-    """
+    """Return the text of a context's items. Raises ConfError if the server could not read a name or a value."""
     indent = "    " * depth
     lines: list[str] = []
     for name, value in context.items.items():

@@ -133,10 +133,7 @@ class Settings:
 
 
 def dialect_of(version: str) -> Dialect:
-    """Return the dialect of a version.
-
-    :raises ConfError: the version is older than the oldest dialect
-    """
+    """Return the dialect of a version. Raises ConfError if the version is older than the oldest dialect."""
     release = release_of(version)
     for since, dialect in DIALECTS:
         if release >= since:

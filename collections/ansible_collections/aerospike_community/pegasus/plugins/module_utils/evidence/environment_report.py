@@ -1,6 +1,6 @@
 # Copyright (c) Pegasus authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The environment as one record, and why it isn't ready. Pure functions over what the hosts reported."""
+"""The environment as one record and as text, and why it isn't ready. Pure functions over what the hosts reported."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def build_report(
     hosts: list[dict[str, Any]],
     namespace: str = "",
     replication_factor: int = 0,
-    expected: dict[str, int] | None = None,
+    expected: dict[str, Any] | None = None,
     agreed: dict[str, Any] | None = None,
     kinds: Collection[str] = KINDS,
     cost: dict[str, Any] | None = None,
@@ -63,17 +63,14 @@ def build_report(
 ) -> Report:
     """Join what EC2 and the Ansible roles reported for each host.
 
+    The module ``environment_report`` documents the parameters.
+
     :param hosts: records of the filter ``host_results``: name, kind, index, address, state, instance_id, instance_type,
         expires, and the result of the Ansible role of their kind (server, client, monitor), None if it didn't run
-    :param expected: number of hosts by kind; a kind that is missing isn't counted
-    :param agreed: cluster_key and cluster_size that all nodes reported at the same moment. They take precedence over
-        the nodes' results: the key of a node that was ready early has changed by the time the last node is ready
-    :param kinds: kinds whose hosts must be ready; the others are only listed
-    :param cost: result of the module ``ec2_cost``
+    :param agreed: its cluster_key and cluster_size take precedence over the nodes' results: the key of a node that was
+        ready early has changed by the time the last node is ready
     """
-    servers = [host for host in hosts if host["kind"] == "server"]
-    clients = [host for host in hosts if host["kind"] == "client"]
-    monitors = [host for host in hosts if host["kind"] == "monitor"]
+    servers, clients, monitors = ([host for host in hosts if host["kind"] == kind] for kind in KINDS)
     problems: list[Problem] = []
     ignored: list[Problem] = []
 
@@ -82,15 +79,14 @@ def build_report(
 
     for kind, count in (expected or {}).items():
         found = sum(host["kind"] == kind for host in hosts)
-        if found != count:
+        if found != int(count):
             problems_of(kind).append(Problem(environment, f"number of {kind} instances", str(count), str(found)))
 
     cluster: dict[str, Any] = {"size": None, "key": "", "stable": None, "data_bytes": 0}
     if "server" in kinds or any(host.get("server") is not None for host in servers):
-        cluster = _cluster(servers, agreed or {}, problems_of("server"))
+        same = {name: value for name, value in (agreed or {}).items() if name in ("cluster_key", "cluster_size")}
+        cluster = _cluster(servers, same, problems_of("server"))
     cluster |= {"namespace": namespace, "replication_factor": replication_factor}
-    client_records = _clients(clients, problems_of("client"), "client" in kinds)
-    monitoring = _monitoring(monitors, problems_of("monitor"))
     editions = [str((host.get("server") or {}).get("edition", "")) for host in servers]
     data: dict[str, Any] = {
         "environment": environment,
@@ -98,8 +94,8 @@ def build_report(
         "simulated": any("SIMULATED" in edition for edition in editions),
         "nodes": [_node(host) for host in sorted(hosts, key=_order)],
         "cluster": cluster,
-        "clients": client_records,
-        "monitoring": monitoring,
+        "clients": _clients(clients, problems_of("client"), "client" in kinds),
+        "monitoring": _monitoring(monitors, problems_of("monitor")),
         "expires": _first_expiry(hosts),
         "expiry_warnings": expiry_warnings(hosts, now or datetime.now(UTC)),
         "cost": cost or {},
@@ -243,16 +239,10 @@ def _monitoring(monitors: list[dict[str, Any]], problems: list[Problem]) -> dict
             "targets_up": sum(target.get("health") == "up" for target in targets),
             "dashboards": result.get("dashboards", []),
         }
-        problems.extend(
-            Problem(
-                host["name"],
-                f"target {target.get('url') or target.get('instance')}",
-                "up",
-                str(target.get("health")),
-            )
-            for target in targets
-            if target.get("health") != "up"
-        )
+        for target in targets:
+            if target.get("health") != "up":
+                check = f"target {target.get('url') or target.get('instance')}"
+                problems.append(Problem(host["name"], check, "up", str(target.get("health"))))
     return record
 
 
@@ -263,3 +253,37 @@ def _failure(result: dict[str, Any] | None) -> str:
     # A first line such as "found 1 that are not:" is continued on the second line.
     lines = [line.strip() for line in str(result.get("msg") or "no answer").strip().splitlines()]
     return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
+
+
+def report_lines(data: dict[str, Any]) -> list[str]:
+    """Return a report's ``data`` as text, for a run without the driver, which has a view of its own."""
+    cluster, monitoring = data["cluster"], data["monitoring"]
+    lines = [f"{data['environment']} on {data['backend']}{' (SIMULATED server)' if data['simulated'] else ''}"]
+    lines += [
+        f"{node['kind']:8} {node['index']:>3}  {node['name']:24} {node['address']:16} {node['state']:9} "
+        f"{node['service']}"
+        for node in data["nodes"]
+    ]
+    if cluster["size"] is not None:
+        size = cluster["data_bytes"] / 1024**3
+        capacity = f", {size:,.1f} GiB for data on all nodes" if size else ""
+        lines.append(
+            f"cluster: size {cluster['size']}, key {cluster['key'] or 'none'}, "
+            f"namespace {cluster['namespace']}, {cluster['replication_factor']} copies{capacity}"
+        )
+    lines += [
+        f"load of {client['name']}: {client['rate']:,.0f} operations per second"
+        for client in data["clients"]
+        if client["rate"] is not None
+    ]
+    lines += [
+        f"Grafana: {monitoring['grafana_url'] or 'not available'}",
+        f"Prometheus: {monitoring['prometheus_url'] or 'not available'} "
+        f"({monitoring['targets_up']} of {monitoring['targets']} targets up)",
+        f"expires: {data['expires'] or 'no instances'}",
+        *(f"WARNING: {text}" for text in data["expiry_warnings"]),
+        *([f"cost: {data['cost']['text']}"] if data["cost"] else []),
+        "to change the load: edit threads.yaml, then run pegasus-driver copy-threads",
+        "to destroy the environment: pegasus-driver destroy, or ansible-playbook playbooks/destroy.yml",
+    ]
+    return lines

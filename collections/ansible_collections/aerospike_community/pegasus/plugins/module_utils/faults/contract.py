@@ -68,10 +68,7 @@ class Fault:
         return f"node {self.params['index']}"
 
     def service_state(self) -> UnitState:
-        """Return the state of the node's service.
-
-        :raises RefusedError: this host has no such service
-        """
+        """Return the state of the node's service. Raises RefusedError if this host has no such service."""
         state = self.systemd.state(self.params["service"])
         if not state.loaded:
             raise RefusedError(f"expected a service {self.params['service']} on this host, found none")
@@ -94,10 +91,7 @@ class Fault:
         raise NotImplementedError
 
     def verify(self) -> Effect:
-        """Measure the effect.
-
-        :raises FaultError: the fault did not take effect
-        """
+        """Measure the effect. Raises FaultError if the fault did not take effect."""
         raise NotImplementedError
 
     def undo(self) -> None:

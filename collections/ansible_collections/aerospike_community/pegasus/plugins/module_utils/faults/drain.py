@@ -111,10 +111,7 @@ class Drain(Fault):
         wait_until_stable(self.members, self.port, self.timeout)
 
     def wait_for_migrations(self, nodes: list[str]) -> None:
-        """Wait until no node has a partition to send or to receive.
-
-        :raises FaultError: some still have
-        """
+        """Wait until no node has a partition to send or to receive. Raises FaultError if some still have."""
 
         def remaining() -> str:
             answers, errors = query_all(

@@ -75,10 +75,7 @@ class Stop(Fault):
         return int(out.strip() or 0)
 
     def wait_for_exit(self) -> None:
-        """Wait until the process has exited.
-
-        :raises FaultError: it still runs, or systemd started another
-        """
+        """Wait until the process has exited. Raises FaultError if it still runs, or systemd started another."""
         deadline = time.monotonic() + self.timeout
         while True:
             state = self.systemd.state(self.params["service"])

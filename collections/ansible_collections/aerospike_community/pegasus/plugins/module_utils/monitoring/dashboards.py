@@ -311,10 +311,7 @@ DASHBOARDS: dict[str, Callable[[], list[Panel]]] = {
 
 
 def build(name: str) -> dict[str, Any]:
-    """Return a dashboard.
-
-    :raises ValueError: there is no such dashboard
-    """
+    """Return a dashboard. Raises ValueError if there is no such dashboard."""
     if name not in DASHBOARDS:
         raise ValueError(f"found no dashboard '{name}'; expected one of {', '.join(DASHBOARDS)}")
     return dashboard(uid_of(name), f"Pegasus: {name}", DASHBOARDS[name]())

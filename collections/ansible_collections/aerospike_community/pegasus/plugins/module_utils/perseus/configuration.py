@@ -11,6 +11,7 @@ Source of the names and limits: Perseus's public source, and runs of it. Standar
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -57,9 +58,9 @@ class PerseusSettings:
 
 
 def settings_from(values: dict[str, Any]) -> PerseusSettings:
-    """Return settings from plain values. Numbers and booleans may be text, as from ``ansible-playbook -e x=5``.
+    """Return settings from plain values. Raises PerseusConfigError with all problems at once.
 
-    :raises PerseusConfigError: with all problems at once
+    Numbers and booleans may be text, as from ``ansible-playbook -e x=5``.
     """
     problems: list[str] = []
     known = {item.name: item for item in fields(PerseusSettings)}
@@ -121,10 +122,7 @@ def configuration(settings: PerseusSettings) -> dict[str, Any]:
 
 
 def read(text: str) -> dict[str, Any]:
-    """Read the file as the role's template writes it: one line per name, values in JSON.
-
-    :raises PerseusConfigError: the file has another form, is incomplete, or Perseus can't run with it
-    """
+    """Read the file as the role's template writes it: one line per name, values in JSON. Raises PerseusConfigError."""
     if not text.endswith("\n"):
         raise PerseusConfigError(["its last line is incomplete: the file is truncated"])
     root: dict[str, Any] = {}
@@ -202,13 +200,11 @@ def _whole(value: Any) -> int:
 def _fraction(value: Any) -> float:
     """Convert to a finite number. Raises ValueError."""
     try:
-        if isinstance(value, bool):
-            raise ValueError
         number = float(value)
+        if isinstance(value, bool) or not math.isfinite(number):
+            raise ValueError
     except (TypeError, ValueError):
         raise ValueError(f"found {value!r}; expected a number") from None
-    if number != number or number in (float("inf"), float("-inf")):
-        raise ValueError(f"found {value!r}; expected a number")
     return number
 
 
@@ -237,7 +233,6 @@ def _addresses(value: Any) -> list[str]:
     if isinstance(value, (str, dict)) or not isinstance(value, Iterable):
         raise ValueError(f"found {value!r}; expected a list of addresses")
     addresses = [_text(item) for item in value]
-    empty = [item for item in addresses if not item.strip()]
-    if empty:
+    if not all(address.strip() for address in addresses):
         raise ValueError("found an empty address in the list; expected an address for each server node")
     return addresses

@@ -133,10 +133,7 @@ def make_server(exporter: Exporter, port: int, address: str = "") -> ThreadingHT
 
 
 def systemctl_show(unit: str) -> str:
-    """Return a unit's state in the form of ``systemctl show``.
-
-    :raises subprocess.SubprocessError: systemd doesn't answer within 5 seconds
-    """
+    """Return a unit's state in the form of ``systemctl show``. Raises SubprocessError after 5 seconds."""
     command = ["systemctl", "show", "--property=ActiveState,InvocationID", unit]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=5).stdout
 

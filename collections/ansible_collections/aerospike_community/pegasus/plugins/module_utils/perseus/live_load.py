@@ -6,7 +6,7 @@ The module perseus_threads uses it. The Ansible role perseus_client also install
 
     python3 -s -m ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.live_load
 
-The program reads the arguments of set_load as a JSON object from stdin, and prints the result. Standard library only.
+The program reads its options and ``check`` as a JSON object from stdin, and prints the result. Standard library only.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ class LoadWatch:
     """Watches a Perseus from before the file is replaced until it runs the new load."""
 
     def __init__(self, rows_file: Path, process: int) -> None:
-        """:param process: Perseus's process id"""
         self.process = Path(f"/proc/{process}/task")
         self.follower = LogFollower(rows_file, LOOK_BACK_BYTES)
         self.table = TableReader()
@@ -64,10 +63,9 @@ class LoadWatch:
         self.began = time.monotonic()
 
     def wait(self, old: dict[str, int], new: dict[str, int], timeout: float) -> str:
-        """Wait until Perseus runs the new load. Return what proves it, a key of EVIDENCE.
+        """Wait until Perseus runs the new load. Return what proves it, a key of EVIDENCE. Raises NotAppliedError.
 
         :param old: the load before; {} if unknown
-        :raises NotAppliedError: there is no proof within ``timeout`` seconds, or Perseus exited
         """
         while True:
             self.alive = bool(self.table.feed_all(self.follower.lines())) or self.alive
@@ -144,25 +142,14 @@ def counts_of(text: str) -> dict[str, int]:
         return {}
 
 
-def set_load(
-    *,
-    content: str,
-    path: str,
-    rows_file: str,
-    service: str,
-    prove: bool,
-    timeout: float,
-    check: bool,
-    programs: str | None = None,
-) -> dict[str, Any]:
+def set_load(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Set the load and verify it. Return the result of the module perseus_threads, failed or not.
 
-    The module documents the other parameters.
-
+    :param params: the options in ARGUMENTS
     :param check: whether to change nothing
     """
     try:
-        threads = parse(content)
+        threads = parse(params["content"])
     except ThreadsFileError as error:
         reasons = "\n".join(f"  {problem}" for problem in error.problems)
         reason = f"threads.yaml was refused. The live load is unchanged:\n{reasons}"
@@ -170,27 +157,20 @@ def set_load(
         problems = {"problems": error.problems, "error_class": "configuration"}
         return {"failed": True, "changed": False, "msg": reason, **problems}
     try:
-        return _set_load(Path(path), threads, Path(rows_file), service if prove else "", timeout, check)
+        return _set_load(params, threads, check)
     except NotAppliedError as error:
         reason = (
             f"Perseus doesn't run the load of threads.yaml: {error}. After a value of the wrong type, Perseus doesn't "
             "read the file again until it restarts: run rerun-clients"
         )
     except OSError as error:
-        reason = f"{path} can't be written: {error}"
+        reason = f"{params['path']} can't be written: {error}"
     return {"failed": True, "changed": False, "msg": reason}
 
 
-def _set_load(
-    path: Path, threads: dict[str, int], rows_file: Path, service: str, timeout: float, check: bool
-) -> dict[str, Any]:
-    """Set the load of valid threads.
-
-    :param service: the service whose process is watched; "" to prove nothing
-    :raises NotAppliedError: Perseus isn't running, or doesn't run the new load in time
-    :raises OSError: the file can't be written
-    """
-    new = render(threads)
+def _set_load(params: dict[str, Any], threads: dict[str, int], check: bool) -> dict[str, Any]:
+    """Set the load of valid threads. Raises NotAppliedError, or OSError if the file can't be written."""
+    path, service, new = Path(params["path"]), params["service"], render(threads)
     old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     result: dict[str, Any] = {
         "changed": old != new,
@@ -201,21 +181,22 @@ def _set_load(
         "seconds": 0.0,
         "message": "",
     }
-    process = running_process(service) if service else 0
-    if service and not process:
+    process = running_process(service) if params["prove"] else 0
+    if params["prove"] and not process:
         raise NotAppliedError(f"expected the service {service} to run, found that it isn't running")
     if check:
         return result
-    watch = LoadWatch(rows_file, process) if process else None
+    watch = LoadWatch(Path(params["rows_file"]), process) if process else None
     if old != new:
         replace(path, new.encode())
     if not watch:
         return result
-    kind = watch.wait(counts_of(old), threads, timeout)
+    kind = watch.wait(result["before"], threads, params["timeout"])
     seconds = round(time.monotonic() - watch.began, 2)
     message = f"Perseus runs the load of threads.yaml, {seconds:.1f} s after the copy ({EVIDENCE[kind]} show it)"
     return {**result, "proof": kind, "seconds": seconds, "message": message}
 
 
 if __name__ == "__main__":
-    print(json.dumps(set_load(**json.load(sys.stdin))))
+    request = json.load(sys.stdin)
+    print(json.dumps(set_load(request, request["check"])))

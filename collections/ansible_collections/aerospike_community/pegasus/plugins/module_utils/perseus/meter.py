@@ -60,10 +60,7 @@ class Meter:
     _recent: deque[tuple[float, Row]] = field(default_factory=lambda: deque(maxlen=RATE_ROWS + 1))
 
     def look_back(self, lines: Iterable[str], last_written: float) -> None:
-        """Read earlier output for the columns and the threads, without counting it.
-
-        :param last_written: time of the last write to the log
-        """
+        """Read output of before ``last_written`` for the columns and the threads, without counting it."""
         row = None
         for line in lines:
             row = self.table.feed(line) if line.strip() else row
@@ -118,41 +115,27 @@ class Meter:
         rates = self.rates(now) if service.active else {}
         yield _family(
             "perseus_operations_per_second", "gauge", "Operations per second, including failures; a batch counts once.",
-            "workload", {name: round(rate, 1) for name, rate in rates.items()},
+            {name: round(rate, 1) for name, rate in rates.items()},
         )  # fmt: skip
-        yield _family(
-            "perseus_operations_total", "counter", "Operations printed, including failures; a batch counts once.",
-            "workload", self.operations,
-        )  # fmt: skip
-        yield _family(
-            "perseus_records_total", "counter", "Records of these operations, as the servers count them.",
-            "workload", self.records,
-        )  # fmt: skip
+        text = "Operations printed, including failures; a batch counts once."
+        yield _family("perseus_operations_total", "counter", text, self.operations)
+        text = "Records of these operations, as the servers count them."
+        yield _family("perseus_records_total", "counter", text, self.records)
         yield _metric("perseus_rows_total", "counter", "Rows that Perseus printed.", self.rows)
-        since = now - (self.started if self.last_row is None else self.last_row)
-        yield _metric(
-            "perseus_seconds_since_last_row", "gauge",
-            "Time since the last row, or since the exporter's start without a row.", round(max(0.0, since), 3),
-        )  # fmt: skip
-        yield _family("perseus_threads_requested", "gauge", "Threads in threads.yaml.", "workload", requested)
+        since = max(0.0, now - (self.started if self.last_row is None else self.last_row))
+        text = "Time since the last row, or since the exporter's start without a row."
+        yield _metric("perseus_seconds_since_last_row", "gauge", text, round(since, 3))
+        yield _family("perseus_threads_requested", "gauge", "Threads in threads.yaml.", requested)
         running = self.running(service)
-        yield _family(
-            "perseus_threads_running", "gauge", "Threads in the last header; 0 for a workload without a column.",
-            "workload", running,
-        )  # fmt: skip
+        text = "Threads in the last header; 0 for a workload without a column."
+        yield _family("perseus_threads_running", "gauge", text, running)
         if running and self.header_at is not None:
-            yield _metric(
-                "perseus_threads_running_age_seconds", "gauge", "Age of the last header.",
-                round(max(0.0, now - self.header_at), 3),
-            )  # fmt: skip
-        yield _metric(
-            "perseus_threads_file_ok", "gauge", "Whether threads.yaml is valid and written by Pegasus.",
-            int(threads_file_ok),
-        )  # fmt: skip
-        yield _family(
-            "perseus_error_lines_total", "counter", "Lines outside the table; a stack trace counts once.",
-            "kind", self.errors,
-        )  # fmt: skip
+            age = round(max(0.0, now - self.header_at), 3)
+            yield _metric("perseus_threads_running_age_seconds", "gauge", "Age of the last header.", age)
+        text = "Whether threads.yaml is valid and written by Pegasus."
+        yield _metric("perseus_threads_file_ok", "gauge", text, int(threads_file_ok))
+        text = "Lines outside the table; a stack trace counts once."
+        yield _family("perseus_error_lines_total", "counter", text, self.errors, "kind")
 
     def running(self, service: Service) -> dict[str, int]:
         """Return threads by workload: none for a dead process, {} (unknown) before the first header."""
@@ -187,7 +170,7 @@ def _metric(name: str, kind: str, text: str, value: float) -> str:
     return f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value}\n"
 
 
-def _family(name: str, kind: str, text: str, label: str, values: dict[str, float] | dict[str, int]) -> str:
+def _family(name: str, kind: str, text: str, values: dict[str, float] | dict[str, int], label: str = "workload") -> str:
     """A metric with a label. Its values are escaped, because titles of unknown columns may contain anything."""
     lines = [f"# HELP {name} {text}\n# TYPE {name} {kind}\n"]
     for key, value in values.items():

@@ -31,10 +31,7 @@ class NotReadyError(Exception):
 
 
 def check_files(folder: Path) -> dict[str, Any]:
-    """Return the configuration if it and threads.yaml are complete and valid.
-
-    :raises NotReadyError: with the problem and the next step
-    """
+    """Return the configuration. Raises NotReadyError if it or threads.yaml is incomplete or invalid."""
     configuration: dict[str, Any] = {}
     for name, read in (("configuration.yaml", perseus_config.read), ("threads.yaml", threads_file.parse)):
         path = folder / name
@@ -50,12 +47,9 @@ def check_files(folder: Path) -> dict[str, Any]:
 
 
 def wait_for_cluster(hosts: list[str], port: int, timeout: float) -> int:
-    """Wait until the nodes that answer form one stable cluster. Return their number.
+    """Wait until the nodes that answer form one stable cluster. Return their number. Raises NotReadyError.
 
     Nodes that don't answer are ignored, because Perseus may start while a node is down.
-
-    :param timeout: seconds
-    :raises NotReadyError: the nodes form no stable cluster in time
     """
     deadline = time.monotonic() + timeout
     while True:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .rows import Row, record_sums, sums
+from .rows import Row, sums
 
 # The counts of these workloads depend on data and indexes, and a query may take longer than a window. So they aren't
 # required to count.
@@ -71,14 +71,13 @@ class Verdict:
 
 
 def judge(window: Window, threads: dict[str, int], tolerance: float) -> Verdict:
-    """Compare a window's rows with the requested threads and with the servers' counters.
+    """Compare a window's rows with the requested threads ({} if unknown) and with the servers' counters.
 
-    :param threads: the live threads.yaml; {} if unknown
     :param tolerance: the share of the printed operations that the servers may not have counted
     """
     seconds = window.after.moment - window.before.moment
     growth = {name: value - window.before.counters.get(name, 0) for name, value in window.after.counters.items()}
-    records = record_sums(window.rows)
+    records = sums(window.rows, records=True)
     verdict = Verdict(
         total_rate=_rate(sum(records.values()), seconds),
         printed_rate=_rate(sum(row.total for row in window.rows), seconds),

@@ -154,23 +154,17 @@ def belongs_to_table(line: str) -> bool:
     return set(text) <= {"=", "-"} or _cells(text) is not None
 
 
-def sums(rows: Iterable[Row]) -> dict[str, int]:
-    """Return the sums of the rows' counts by workload, without the total."""
+def sums(rows: Iterable[Row], records: bool = False) -> dict[str, int]:
+    """Return the sums of the rows' counts by workload, without the total.
+
+    :param records: count the records of a batch, as the servers do, instead of the batch
+    """
     result: dict[str, int] = {}
     for row in rows:
         for workload, count in row.counts.items():
             if workload != TOTAL:
-                result[workload] = result.get(workload, 0) + count
-    return result
-
-
-def record_sums(rows: Iterable[Row]) -> dict[str, int]:
-    """Return the number of records in rows by workload. A batch of 200 counts as 200, as on the servers."""
-    result: dict[str, int] = {}
-    for row in rows:
-        for workload, count in row.counts.items():
-            if workload != TOTAL:
-                result[workload] = result.get(workload, 0) + count * row.records.get(workload, 1)
+                size = row.records.get(workload, 1) if records else 1
+                result[workload] = result.get(workload, 0) + count * size
     return result
 
 

@@ -48,10 +48,7 @@ class ThreadsFileError(ValueError):
 
 
 def parse(text: str) -> dict[str, int]:
-    """Return the threads of each workload, 0 to 500, in Perseus's order.
-
-    :raises ThreadsFileError: with every problem of the file at once
-    """
+    """Return the threads of each workload, 0 to 500, in Perseus's order. Raises ThreadsFileError with all problems."""
     threads: dict[str, int] = {}
     problems: list[str] = []
     seen: dict[str, int] = {}

@@ -58,6 +58,9 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str] | Exce
     monkeypatch.setattr(subject, "POLL_SECONDS", 0.01)
 
 
+PARAMS = {"host": "127.0.0.1", "port": 3000, "size": 3, "service": "aerospike"}
+
+
 def node() -> subject.Node:
     return subject.Node("127.0.0.1", 3000, 3, "Test")
 
@@ -119,8 +122,9 @@ def test_a_failed_service_ends_the_wait_and_its_critical_line_comes_first(monkey
     systemd = Systemd(Service("failed", "INFO a\nCRITICAL (config): line 34 :: unknown config parameter name\nINFO b"))
     report, finding = subject.wait(node(), systemd, "aerospike", 600)
     assert report is None and "service aerospike is failed" in finding
-    text, lines, state = subject.failure(node(), systemd, "aerospike", "/nowhere", 600, finding)
-    assert state.active == "failed"
+    result = subject.failure({**PARAMS, "config": "/nowhere", "timeout": 600}, systemd, finding)
+    assert (result["service_state"], result["error_class"]) == ("failed", "readiness")
+    text, lines = result["msg"], result["journal"]
     assert text.splitlines()[0] == lines[0] == "CRITICAL (config): line 34 :: unknown config parameter name"
     assert "expected a stable cluster of 3 within 600 seconds, found 127.0.0.1:3000 does not answer" in text
 
@@ -146,8 +150,8 @@ def test_a_failure_names_the_ports_of_the_configuration(
     if version:
         settings = {"version": version, "edition": "community", "cluster_name": "c", "namespace": "Test"}
         conf.write_text(aerospike_conf({**settings, "data_size": "1G", "extra": extra}))
-    text, _, _ = subject.failure(node(), Systemd(Service()), "aerospike", str(conf), 1, "found nothing")
-    named = text.partition("whether ports ")[2].removesuffix(" are open between the nodes")
+    result = subject.failure({**PARAMS, "config": str(conf), "timeout": 1.0}, Systemd(Service()), "found nothing")
+    named = result["msg"].partition("whether ports ")[2].removesuffix(" are open between the nodes")
     assert sorted(named.split(", ")) == sorted(ports.split(", "))
 
 

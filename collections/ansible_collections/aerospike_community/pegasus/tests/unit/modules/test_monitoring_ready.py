@@ -165,9 +165,12 @@ def monitoring(url: str) -> Monitoring:
 def test_everything_is_ready(sites: Sites) -> None:
     seen = monitoring(sites.url)
     seen.check()
-    assert seen.dashboards == [{"uid": "pegasus-cluster", "title": "Pegasus: cluster", "path": "/d/pegasus-cluster/c"}]
-    assert seen.versions == {"prometheus": "2.42.0", "grafana": "12.4.3"}
-    assert seen.targets[0]["health"] == "up"
+    found = seen.found
+    assert found["dashboards"] == [
+        {"uid": "pegasus-cluster", "title": "Pegasus: cluster", "path": "/d/pegasus-cluster/c"}
+    ]
+    assert found["versions"] == {"prometheus": "2.42.0", "grafana": "12.4.3"}
+    assert found["targets"][0]["health"] == "up"
     assert sites.logins == {"", "Basic YWRtaW46cDp3Izs="}
 
 

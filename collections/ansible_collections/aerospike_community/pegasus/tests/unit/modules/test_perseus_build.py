@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.file_lock import held
 from ansible_collections.aerospike_community.pegasus.plugins.modules import perseus_build
 from ansible_collections.aerospike_community.pegasus.plugins.modules.perseus_build import BuildError, run
 
@@ -191,11 +192,8 @@ def test_a_failed_build_leaves_the_program(module: FakeModule, origin: Path, com
     assert content(module) == "one"
 
 
-def test_calls_on_one_host_take_turns(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with (
-        perseus_build.lock(path, 1),
-        pytest.raises(BuildError, match="another build on this host"),
-        perseus_build.lock(path, 0),
-    ):
-        pass
+def test_calls_on_one_host_take_turns(module: FakeModule) -> None:
+    module.params["timeout"] = 0
+    other = held(Path(f"{module.params['source']}.lock"), 1, BuildError(""))
+    with other, pytest.raises(BuildError, match="another build on this host"):
+        run(module)

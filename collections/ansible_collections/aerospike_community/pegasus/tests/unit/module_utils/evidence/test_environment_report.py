@@ -7,8 +7,8 @@ import pytest
 from ansible_collections.aerospike_community.pegasus.plugins.filter.host_results import RESULT_OF_KIND, host_results
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
     build_report,
+    report_lines,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.report_text import report_lines
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 

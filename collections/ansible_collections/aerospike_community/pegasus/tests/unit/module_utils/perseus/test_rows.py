@@ -8,7 +8,6 @@ import pytest
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import (
     LogFollower,
     TableReader,
-    record_sums,
     sums,
 )
 
@@ -45,8 +44,8 @@ def test_a_row_after_its_header_is_read() -> None:
 def test_a_batch_stands_for_its_records() -> None:
     rows = TableReader().feed_all([*HEADER, ROW, ROW])
     assert sums(rows)["batchRead"] == 10
-    assert record_sums(rows)["batchRead"] == 2000
-    assert record_sums(rows)["write"] == 2 * 18215
+    assert sums(rows, records=True)["batchRead"] == 2000
+    assert sums(rows, records=True)["write"] == 2 * 18215
     assert "total" not in sums(rows)
 
 
