@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pegasus_driver.world import World
 
 TEMPLATE = Path("group_vars/all/config.yml")
-LARGEST = 1_000_000  # bytes
+MAX_BYTES = 1_000_000
 
 
 def text(value: str) -> str:
@@ -333,9 +333,9 @@ def _read(path: Path) -> str:
         raise UsageError(
             f"{path} can't be read: {error.strerror}", "Give the path of the original tool's configure.sh."
         ) from None
-    if len(content) > LARGEST:
+    if len(content) > MAX_BYTES:
         raise UsageError(
-            f"{path}: found {len(content)} bytes, expected at most {LARGEST}",
+            f"{path}: found {len(content)} bytes, expected at most {MAX_BYTES}",
             "Give the path of the original tool's configure.sh.",
         )
     return content.decode("utf-8", errors="replace")

@@ -18,8 +18,8 @@ import yaml
 from .schema import Template, show
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-DEEPEST = 20  # levels of nesting; the parser is recursive
-LARGEST = 1_000_000  # bytes
+MAX_DEPTH = 20  # levels of nesting; the parser is recursive
+MAX_BYTES = 1_000_000
 # What PyYAML's constructors raise for a value that doesn't match its tag (2026-99-99, `!!timestamp x`, `!!bool x`).
 VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -63,8 +63,8 @@ def read_config(path: Path) -> ConfigFile:
 
 def parse_config(content: bytes, file: ConfigFile) -> ConfigFile:
     """Parse a file's content into `file`."""
-    if len(content) > LARGEST:
-        return _unreadable(file, 0, f"found {len(content)} bytes, expected at most {LARGEST}")
+    if len(content) > MAX_BYTES:
+        return _unreadable(file, 0, f"found {len(content)} bytes, expected at most {MAX_BYTES}")
     try:
         text = content.decode("utf-8-sig")
         problem = _structure_problem(text)
@@ -109,8 +109,8 @@ def _structure_problem(text: str) -> tuple[int, str] | None:
                 return line, "found a second document, expected a single one"
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
-            if depth > DEEPEST:
-                return line, f"found more than {DEEPEST} levels of nesting, expected lines of `key: value`"
+            if depth > MAX_DEPTH:
+                return line, f"found more than {MAX_DEPTH} levels of nesting, expected lines of `key: value`"
         if isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
     return None

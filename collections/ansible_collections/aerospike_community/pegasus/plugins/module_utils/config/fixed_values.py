@@ -29,8 +29,8 @@ def rebuild_command(config: str = "") -> str:
     return REBUILD.replace("-cluster", f"-cluster --config {shlex.quote(config)}") if config else REBUILD
 
 
-LONGEST = 256  # characters of a tag's value
-LONGEST_LIST = 20  # characters of a list of partitions; a longer list is stored as a digest
+MAX_LENGTH = 256  # characters of a tag's value
+MAX_LIST = 20  # characters of a list of partitions; a longer list is stored as a digest
 
 _DATA = "stored data depends on it"
 _PARTITIONS = "the disks are already partitioned, and a new layout erases them"
@@ -59,7 +59,7 @@ def tag_value(values: Mapping[str, Any]) -> str:
         needed = not storages or any(values.get(FIXED[storage][0]) == "disk" for storage in storages)
         if needed and key in values:
             words.append(f"{word}={_normal(key, values[key])}")
-    return " ".join(words)[:LONGEST]
+    return " ".join(words)[:MAX_LENGTH]
 
 
 def changed_values(tag: str, values: Mapping[str, Any], cluster: str, config: str = "") -> Iterator[tuple[str, str]]:
@@ -90,7 +90,7 @@ def _normal(key: str, value: Any) -> str:
         text = format_indexes(parse_partitions(value))
     except PlanError:
         text = str(value)
-    return text if len(text) <= LONGEST_LIST else f"digest:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return text if len(text) <= MAX_LIST else f"digest:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _plain(text: str) -> Any:

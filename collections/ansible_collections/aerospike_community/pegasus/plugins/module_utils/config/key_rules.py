@@ -23,8 +23,8 @@ RUN_ONLY = "run"  # for one run with -e, never in a file
 FILE_ONLY = "file"  # in a file, never with -e: the inventory reads config.yml and doesn't see -e
 
 NAME_EXPECTED = "letters, digits, '-', '_' and '.', at most 63, starting with a letter or a digit"
-LONGEST_TTL = 315_360_000  # seconds; the server's limit of ten years
-LARGEST_SET_NAME = 63  # characters
+MAX_TTL = 315_360_000  # seconds; the server's limit of ten years
+MAX_SET_NAME = 63  # characters
 _INT = perseus_config.LARGEST_INT
 _PARTITIONS = "such as 1-3,7-9, or nothing"
 _PROMETHEUS_DURATION = r"(\d+(ms|s|m|h|d|w|y))+"
@@ -127,8 +127,8 @@ KEY_RULES: dict[str, KeyRule] = {
         r"|\d+\.\d+(\.(\d+|\*))*", "an exact version (11.2.2), a pattern (11.2.*), or nothing"
     ),
     "aerospike_server_data_size": _matching(r"|\d+[KMGTP]?", "a size such as 4G or 512M, or nothing"),
-    "aerospike_server_default_ttl": KeyRule(0, LONGEST_TTL, "seconds"),
-    "aerospike_server_nsup_period": KeyRule(0, LONGEST_TTL, "seconds"),
+    "aerospike_server_default_ttl": KeyRule(0, MAX_TTL, "seconds"),
+    "aerospike_server_nsup_period": KeyRule(0, MAX_TTL, "seconds"),
     "aerospike_server_memory_percent": KeyRule(1, 95, "percent"),
     "aerospike_server_rack_id": KeyRule(0, 1_000_000),
     "aerospike_server_heartbeat_interval": KeyRule(50, 600_000, "milliseconds"),
@@ -149,7 +149,7 @@ KEY_RULES: dict[str, KeyRule] = {
     "nvme_partition_mount_root": _matching(r"/[^\s\"'#]+", "an absolute path without blanks"),
     # the clients
     "perseus_client_set": _matching(
-        rf"[^\s;:,\"'{{}}#]{{1,{LARGEST_SET_NAME}}}", f"1 to {LARGEST_SET_NAME} characters without blanks"
+        rf"[^\s;:,\"'{{}}#]{{1,{MAX_SET_NAME}}}", f"1 to {MAX_SET_NAME} characters without blanks"
     ),
     "perseus_client_ref": _matching(r"[^\s~^:?*\[\\-][^\s~^:?*\[\\]*", "a branch, a tag or a commit"),
     "perseus_client_heap": _matching(

@@ -42,7 +42,7 @@ STORAGES = {
 PARTITIONS = 4096  # of a namespace's data, not of a disk
 SPRIG_BLOCK = 4096  # bytes of one sprig in an index on flash, at least
 SPRIG_ROOT = 5  # bytes of one sprig in memory, also for an index on flash (as_sprig in the server's source: 40 bits)
-MOST_MEMORY_PERCENT = 90  # of an instance's memory for data: the system and the indexes need the rest
+MAX_MEMORY_PERCENT = 90  # of an instance's memory for data: the system and the indexes need the rest
 
 
 def problems(
@@ -201,7 +201,7 @@ def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
     memory = int((described.get("MemoryInfo") or {}).get("SizeInMiB", 0)) * aerospike_settings.MIB
     if not memory:
         return
-    room, of_type = memory * MOST_MEMORY_PERCENT // 100, f"the {_gib(memory)} of {values[SERVER_TYPE]}"
+    room, of_type = memory * MAX_MEMORY_PERCENT // 100, f"the {_gib(memory)} of {values[SERVER_TYPE]}"
     needed = ("aerospike_server_partition_tree_sprigs", "pegasus_replication_factor", "pegasus_cluster_nodes")
     roots = 0
     if all(key in values for key in needed):
@@ -211,7 +211,7 @@ def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
             yield (
                 "aerospike_server_partition_tree_sprigs",
                 f"found {sprigs}, which need {_gib(roots)} of memory on each node, even for an index on disk, expected "
-                f"at most {largest_sprigs(room, copies, nodes, SPRIG_ROOT)}, for {MOST_MEMORY_PERCENT} percent of "
+                f"at most {largest_sprigs(room, copies, nodes, SPRIG_ROOT)}, for {MAX_MEMORY_PERCENT} percent of "
                 f"{of_type}",
             )
             return
@@ -223,7 +223,7 @@ def _memory(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
             reserved = f", less {_gib(roots)} for the sprigs" if roots > aerospike_settings.GIB // 10 else ""
             yield (
                 "aerospike_server_data_size",
-                f"found {size}, expected at most {MOST_MEMORY_PERCENT} percent of {of_type}{reserved}",
+                f"found {size}, expected at most {MAX_MEMORY_PERCENT} percent of {of_type}{reserved}",
             )
         if not size and "aerospike_server_version" in values:
             smallest = aerospike_settings.dialect_of(values["aerospike_server_version"]).min_data

@@ -30,9 +30,9 @@ Found = tuple[str, str]
 # Folders of .pegasus/ that aren't environments: an environment's state folder is named after the cluster.
 RESERVED_NAMES = ("locks", "runs", "local-cloud")
 NAME_KEYS = ("pegasus_cluster_name", "pegasus_client_name", "pegasus_monitoring_name")
-LARGEST_TAG = (128, 256)  # characters of key and value
-MOST_SPREAD = 7  # instances of a spread placement group in one zone
-MOST_TAGS = 40  # of EC2's 50; Pegasus needs some itself
+MAX_TAG = (128, 256)  # characters of key and value
+MAX_SPREAD = 7  # instances of a spread placement group in one zone
+MAX_TAGS = 40  # of EC2's 50; Pegasus needs some itself
 # Contexts of aerospike.conf, and the contexts that each always contains.
 CONTEXTS: dict[str, tuple[str, ...]] = {
     "service": (),
@@ -76,18 +76,18 @@ def _expiry(values: Values) -> Iterator[Found]:
 
 def _tags(values: Values) -> Iterator[Found]:
     tags = values.get("ec2_provision_tags", {})
-    if len(tags) > MOST_TAGS:
-        yield "ec2_provision_tags", f"found {len(tags)} tags, expected at most {MOST_TAGS}"
+    if len(tags) > MAX_TAGS:
+        yield "ec2_provision_tags", f"found {len(tags)} tags, expected at most {MAX_TAGS}"
     for key, value in tags.items():
         if str(key) == TAG_NAME or str(key).lower().startswith(("pegasus:", "aws:")):
             yield "ec2_provision_tags", f"found the tag {show(key)}, expected no tag Name, pegasus:... or aws:..."
         if isinstance(value, (dict, list)) or value is None:
             yield "ec2_provision_tags", f"found {show(value)} for the tag {show(key)}, expected text"
-        if not 1 <= len(str(key)) <= LARGEST_TAG[0] or len(str(value)) > LARGEST_TAG[1]:
+        if not 1 <= len(str(key)) <= MAX_TAG[0] or len(str(value)) > MAX_TAG[1]:
             yield (
                 "ec2_provision_tags",
                 f"found the tag {show(key)} with {len(str(key))} and {len(str(value))} characters, "
-                f"expected at most {LARGEST_TAG[0]} in the key and {LARGEST_TAG[1]} in the value",
+                f"expected at most {MAX_TAG[0]} in the key and {MAX_TAG[1]} in the value",
             )
 
 
@@ -130,10 +130,10 @@ def _placement(values: Values) -> Iterator[Found]:
     if placement == "cluster" and zones > 1:
         yield key, f"found cluster, which uses one zone, expected ec2_provision_zone_count 1 (it is {zones})"
     nodes = values.get("pegasus_cluster_nodes", 0)
-    if placement == "spread" and nodes > MOST_SPREAD * zones:
+    if placement == "spread" and nodes > MAX_SPREAD * zones:
         yield (
             key,
-            f"found spread for {nodes} nodes, expected at most {MOST_SPREAD} in each zone "
+            f"found spread for {nodes} nodes, expected at most {MAX_SPREAD} in each zone "
             f"(ec2_provision_zone_count: {zones})",
         )
 

@@ -21,7 +21,7 @@ from .key_rules import KEY_RULES, KeyRule
 
 # plugins/module_utils/config/ -> the collection
 COLLECTION = Path(__file__).resolve().parents[3]
-LONGEST_SHOWN = 60  # characters of a value in a message
+MAX_SHOWN = 60  # characters of a value in a message
 
 TYPE_WORDS = {
     "str": "text",
@@ -139,7 +139,7 @@ def show(value: object) -> str:
         text = repr(value)
     except ValueError:  # a number with more digits than Python prints
         text = "a very large number"
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
 def from_text(option: Option, value: object) -> object:
