@@ -55,11 +55,6 @@ class Activity:
         self.details: dict[str, None] = {}
         self.failed = False
 
-    @property
-    def changed(self) -> bool:
-        """Whether anything changed."""
-        return bool(self.hosts)
-
     def text(self) -> str:
         """Return one line: the name, what changed or where, and whether it failed."""
         what = _shortened(list(self.details)) or _shortened([host for host in self.hosts if host != LOCALHOST])
@@ -82,7 +77,6 @@ class CallbackModule(CallbackBase):
         self._pid = os.getpid()
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        """Begin the playbook's annotation."""
         name = Path(playbook._file_name).stem
         tags = tuple(tag for tag in context.CLIARGS.get("tags", ()) if tag != "all")
         self._playbook, self._plays = Activity(NAMES_BY_TAGS.get((name, tags), name)), []
@@ -90,27 +84,22 @@ class CallbackModule(CallbackBase):
         atexit.register(self._at_exit)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Begin a play's annotation."""
         self._play = play
         self._end_play()
         self._plays.append(Activity(f"{self._playbook.name if self._playbook else ''}, {play.get_name().strip()}"))
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Record what a task changed."""
         if result.is_changed():
             self._record(result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """Record a failure."""
         if not ignore_errors:
             self._fail()
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        """Record an unreachable host."""
         self._fail()
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """End all annotations."""
         self._finish()
 
     def _record(self, result: Any) -> None:
@@ -145,7 +134,7 @@ class CallbackModule(CallbackBase):
             return
         self._end_play()
         playbook.end = time.time()
-        plays = [play for play in self._plays if play.changed]
+        plays = [play for play in self._plays if play.hosts]
         try:
             problem = self._post(playbook, plays if len(plays) > 1 else [])
         except Exception as error:
@@ -172,7 +161,7 @@ class CallbackModule(CallbackBase):
                 (playbook, ("pegasus", environment, playbook.name)),
                 *((play, ("pegasus-phase", environment, playbook.name)) for play in plays),
             )
-            if activity.changed
+            if activity.hosts
         ]
         post = None
         group = inventory.groups.get("monitors")

@@ -77,26 +77,21 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import ClusterError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.contract import (
-    Effect,
-    Fault,
-    FaultError,
-    RefusedError,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults import contract
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.registry import FAULTS
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import ServiceError
 
-FAILURES = (FaultError, ClusterError, InfoError, ServiceError)
+FAILURES = (contract.FaultError, ClusterError, InfoError, ServiceError)
 
 
-def carry_out(fault: Fault, force: bool, check: bool) -> Effect:
+def carry_out(fault: contract.Fault, force: bool, check: bool) -> contract.Effect:
     """Inject a fault and verify its effect, or return what is planned if ``check``. Raises one of FAILURES."""
     satisfied = fault.satisfied()
     if satisfied is not None:
         return satisfied
     refusal = fault.refusal()
     if refusal and not force:
-        raise RefusedError(f"{refusal}. To proceed anyway: --force, or -e chaos_force=true")
+        raise contract.RefusedError(f"{refusal}. To proceed anyway: --force, or -e chaos_force=true")
     if check:
         return fault.plan()
     try:
@@ -106,14 +101,14 @@ def carry_out(fault: Fault, force: bool, check: bool) -> Effect:
         try:
             fault.undo()
         except FAILURES as undo_error:
-            raise FaultError(f"{error}\nUndoing it failed too: {undo_error}") from error
+            raise contract.FaultError(f"{error}\nUndoing it failed too: {undo_error}") from error
         raise
 
 
-def failure(fault: Fault, error: Exception) -> tuple[str, list[str]]:
+def failure(fault: contract.Fault, error: Exception) -> tuple[str, list[str]]:
     """Return the message of a failure and the log lines that explain it."""
     before = "".join(f"\n  before that: {line}" for line in fault.notes)
-    if isinstance(error, FaultError):
+    if isinstance(error, contract.FaultError):
         return f"{error}{before}", []
     lines = fault.log_lines()
     service = fault.params["service"]
@@ -144,7 +139,7 @@ def main() -> None:
         effect = carry_out(fault, module.params["force"], module.check_mode)
     except FAILURES as error:
         message, lines = failure(fault, error)
-        lasts = fault.undone_by and not isinstance(error, RefusedError)
+        lasts = fault.undone_by and not isinstance(error, contract.RefusedError)
         advice = f"To undo it: ./pegasus-driver {fault.undone_by}-node {module.params['index']}" if lasts else ""
         module.fail_json(msg=message, log=lines, next_step=advice)
     module.exit_json(

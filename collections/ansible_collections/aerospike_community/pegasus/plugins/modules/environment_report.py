@@ -60,11 +60,7 @@ error_class: {description: C(readiness)., returned: failure, type: str}
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
-    KINDS,
-    build_report,
-    report_lines,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence import environment_report
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 
@@ -79,16 +75,16 @@ def main() -> None:
             "expected": {"type": "dict", "default": {}},
             "agreed": {"type": "dict", "default": {}},
             "cost": {"type": "dict", "default": {}},
-            "kinds": {"type": "list", "elements": "str", "default": list(KINDS)},
+            "kinds": {"type": "list", "elements": "str", "default": list(environment_report.KINDS)},
             "require_ready": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     params = dict(module.params)
     require_ready = params.pop("require_ready")
-    report = build_report(**params)
+    report = environment_report.build_report(**params)
     problems = [str(problem) for problem in report.problems]
-    result = {"report": report.data, "lines": report_lines(report.data), "problems": problems}
+    result = {"report": report.data, "lines": environment_report.report_lines(report.data), "problems": problems}
     if problems and require_ready:
         message = (
             "The environment isn't ready:\n"

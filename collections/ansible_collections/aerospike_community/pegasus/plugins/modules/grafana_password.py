@@ -37,11 +37,7 @@ user: {description: The administrator's name., returned: success, type: str}
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.web import (
-    RefusedError,
-    login,
-    query,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import web
 
 POLL_SECONDS = 0.5
 PROGRAM = "grafana-cli"
@@ -60,9 +56,9 @@ def is_right(params: dict) -> bool:
     deadline, refusals = time.monotonic() + params["timeout"], 0
     while True:
         try:
-            query(f"{params['url']}/api/user", login(params["user"], params["password"]))
+            web.query(f"{params['url']}/api/user", web.login(params["user"], params["password"]))
             return True
-        except RefusedError:
+        except web.RefusedError:
             refusals += 1
             if refusals == 2:
                 return False

@@ -69,15 +69,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, important_lines
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.targets import (
-    read_targets,
-    targets_problem,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.web import (
-    RefusedError,
-    login,
-    query,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import targets, web
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
 
 POLL_SECONDS = 0.3
@@ -97,7 +89,7 @@ class Monitoring:
 
     def __init__(self, params: dict) -> None:
         self.params = params
-        self.login = login(params["grafana_user"], params["grafana_password"])
+        self.login = web.login(params["grafana_user"], params["grafana_password"])
         self.found: dict[str, Any] = {"targets": [], "dashboards": [], "versions": {}}
 
     def check(self) -> None:
@@ -111,8 +103,8 @@ class Monitoring:
         if "prometheus" not in versions:
             answer = self.prometheus("/api/v1/status/buildinfo")
             versions["prometheus"] = str(answer.get("data", {}).get("version", ""))
-        self.found["targets"] = read_targets(self.prometheus("/api/v1/targets?state=active"))
-        problem = targets_problem(self.params["targets"], self.found["targets"])
+        self.found["targets"] = targets.read_targets(self.prometheus("/api/v1/targets?state=active"))
+        problem = targets.targets_problem(self.params["targets"], self.found["targets"])
         if problem:
             raise NotYetError(f"Prometheus's targets: {problem}", "")
 
@@ -141,8 +133,8 @@ class Monitoring:
     def get(self, service: str, url: str, headers: dict[str, str]) -> dict[str, Any]:
         """Return the JSON object at a URL. Raises NotYetError if there is no such answer."""
         try:
-            found = json.loads(query(url, headers))
-        except RefusedError as error:
+            found = json.loads(web.query(url, headers))
+        except web.RefusedError as error:
             raise NotYetError(
                 f"{url}: Grafana refuses the user {self.params['grafana_user']} ({error}): its password isn't "
                 f"grafana_prometheus_admin_password. Run 'pegasus-driver setup-grafana' to set it. The user keeps the "

@@ -67,14 +67,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import answering, skipped
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, sum_counters
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, important_lines
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import proof
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import threads as threads_file
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.proof import (
-    COUNTERS,
-    Sample,
-    Verdict,
-    Window,
-    judge,
-)
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import (
     LogFollower,
     Row,
@@ -113,9 +107,9 @@ class Watch:
         self.restarts: int | None = None
         self.rows_seen = 0
 
-    def run(self) -> tuple[Verdict, list[Row]]:
+    def run(self) -> tuple[proof.Verdict, list[Row]]:
         """Return the verdict and the rows of the first window that proves the load. Raises NotReadyError."""
-        before: Sample | None = None
+        before: proof.Sample | None = None
         rows: list[Row] = []
         while True:
             self.check_service()
@@ -131,8 +125,8 @@ class Watch:
             elif new and before is not None and len(rows) > self.params["rows"]:
                 after = self.sample()
                 if after is not None:
-                    window = Window(rows[1:], before, after, len(self.params["hosts"]))
-                    verdict = judge(window, self.threads(), self.params["tolerance"])
+                    window = proof.Window(rows[1:], before, after, len(self.params["hosts"]))
+                    verdict = proof.judge(window, self.threads(), self.params["tolerance"])
                     if not verdict.problem:
                         return verdict, list(window.rows)
                     self.reason = verdict.problem
@@ -141,14 +135,16 @@ class Watch:
                 raise NotReadyError(f"{self.reason} (waited {self.params['timeout']} s, saw {self.rows_seen} rows)")
             time.sleep(POLL_SECONDS)
 
-    def sample(self) -> Sample | None:
+    def sample(self) -> proof.Sample | None:
         """Return the servers' counters, or None if a server doesn't answer."""
         try:
-            counters = sum_counters(self.params["hosts"], self.params["namespace"], COUNTERS, port=self.params["port"])
+            counters = sum_counters(
+                self.params["hosts"], self.params["namespace"], proof.COUNTERS, port=self.params["port"]
+            )
         except InfoError as error:
             self.reason = f"expected an answer from every server node, found: {error}"
             return None
-        return Sample(time.monotonic(), counters)
+        return proof.Sample(time.monotonic(), counters)
 
     def threads(self) -> dict[str, int]:
         """Return the threads of the live threads.yaml, or nothing if it can't be read."""

@@ -69,11 +69,9 @@ def skipped(host: str) -> str:
 
 
 def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrated: bool = False) -> str:
-    """Wait until all hosts report a stable cluster of exactly their number, and return its key.
+    """Wait until all hosts report a stable cluster of exactly their number. Return its key. Raises ClusterError.
 
-    :param timeout: seconds
     :param migrated: also wait until no partition migrates
-    :raises ClusterError: they don't in time
     """
     deadline = time.monotonic() + timeout
     while True:

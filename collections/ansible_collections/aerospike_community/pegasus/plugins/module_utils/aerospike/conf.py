@@ -28,10 +28,7 @@ class Context:
 
 
 def build(settings: Settings) -> Context:
-    """Return the contexts of a server's configuration.
-
-    :raises ConfError: the settings contradict each other, the version or the host
-    """
+    """Return a server's configuration. Raises ConfError if settings contradict each other, the version or the host."""
     problems = configuration_problems(settings, len(settings.seeds)) + host_problems(settings)
     if problems:
         raise ConfError("; ".join(problems))
@@ -108,7 +105,7 @@ def _namespace(settings: Settings) -> Context:
 def merge(context: Context, extra: Mapping[str, Any], path: str = "") -> None:
     """Merge extra settings into a context: a dictionary goes into the context of that name, ``null`` removes a line.
 
-    :raises ConfError: a dictionary in place of a plain value, or a plain value in place of a context
+    Raises ConfError for a dictionary in place of a plain value, or a plain value in place of a context.
     """
     for name, value in extra.items():
         here = f"{path}{name}"
@@ -171,10 +168,7 @@ def _words(*words: str) -> str:
 
 
 def parse(text: str) -> dict[Path, tuple[str, ...]]:
-    """Parse a configuration: path of contexts and name -> the values of its lines. A context itself has no values.
-
-    :raises ConfError: the braces don't match
-    """
+    """Parse a text: path of contexts and name -> the values of its lines, none for a context. Raises ConfError."""
     found: dict[Path, tuple[str, ...]] = {}
     stack: list[str] = []
     for number, raw in enumerate(text.splitlines(), 1):
@@ -202,10 +196,7 @@ def parse(text: str) -> dict[Path, tuple[str, ...]]:
 
 
 def open_ports(text: str) -> list[str]:
-    """Return the ports of a configuration as ``3000 (service)``, in its order.
-
-    :raises ConfError: the braces don't match
-    """
+    """Return the ports of a configuration as ``3000 (service)``, in its order. Raises ConfError."""
     return [
         f"{value} ({path[1]})"
         for path, values in parse(text).items()

@@ -51,19 +51,11 @@ def info(host: str, *commands: str, port: int = DEFAULT_PORT, timeout: float = 3
             answer = _receive(connection, size, deadline).decode(errors="replace")
     except OSError as error:
         raise InfoError(f"{host}:{port} does not answer '{commands[0]}': {error}") from error
-    answers = {}
-    for line in answer.split("\n"):
-        if line:
-            command, _, value = line.partition("\t")
-            answers[command] = value
-    return answers
+    return dict(line.partition("\t")[::2] for line in answer.split("\n") if line)
 
 
 def info_value(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: float = 3.0) -> str:
-    """Send a command to a node and return the value.
-
-    :raises InfoError: as :func:`info`, or the node refused the command or ignored it
-    """
+    """Return the value of a command. Raises InfoError as :func:`info`, or if the node refused or ignored it."""
     answers = info(host, command, port=port, timeout=timeout)
     if command not in answers:
         raise InfoError(f"{host}:{port} gave no answer to '{command}'; it answered {sorted(answers) or 'nothing'}")
@@ -79,30 +71,21 @@ def info_pairs(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: fl
 
 
 def is_error(value: str) -> bool:
-    """Return whether a value is a refusal: ``ERROR:...`` or ``FAIL:...``, in upper or lower case by version.
-
-    The statistics of a node begin with ``failed_best_practices=``, which is not a refusal.
-    """
+    """Return whether a value is a refusal (``ERROR:...``, ``FAIL:...``), which ``failed_best_practices=...`` isn't."""
     return REFUSAL.match(value) is not None
 
 
 def parse_pairs(value: str, separator: str = ";") -> dict[str, str]:
     """Split ``a=1;b=2`` into a dictionary. A part without ``=`` gets an empty value."""
-    pairs = {}
-    for part in value.split(separator):
-        if part:
-            name, _, content = part.partition("=")
-            pairs[name] = content
-    return pairs
+    return dict(part.partition("=")[::2] for part in value.split(separator) if part)
 
 
 def cluster_stable(
     host: str, size: int, *, port: int = DEFAULT_PORT, timeout: float = 3.0, migrated: bool = False
 ) -> str:
-    """Return the cluster key if this node sees a stable cluster of ``size`` nodes.
+    """Return the cluster key if this node sees a stable cluster of ``size`` nodes. Raises InfoError if it doesn't.
 
     :param migrated: also require that no partition migrates
-    :raises InfoError: it doesn't (``ERROR::unstable-cluster``, ``ERROR::cluster-not-specified-size``), or no answer
     """
     ignore = "false" if migrated else "true"
     return info_value(host, f"cluster-stable:size={size};ignore-migrations={ignore}", port=port, timeout=timeout)
@@ -125,10 +108,7 @@ def namespace_counters(
 def sum_counters(
     hosts: Iterable[str], namespace: str, names: Iterable[str], *, port: int = DEFAULT_PORT, timeout: float = 3.0
 ) -> dict[str, int]:
-    """Add the statistics ``names`` of a namespace over several nodes.
-
-    :raises InfoError: a node does not answer: a sum without it would be wrong
-    """
+    """Add the statistics ``names`` of a namespace over several nodes. Raises InfoError if any node doesn't answer."""
     requested = list(names)
     total = dict.fromkeys(requested, 0)
     for host in hosts:
@@ -138,11 +118,7 @@ def sum_counters(
 
 
 def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
-    """Read exactly ``size`` bytes.
-
-    :param deadline: seconds of time.monotonic
-    :raises OSError: the connection was closed, or the deadline has passed
-    """
+    """Read exactly ``size`` bytes until ``deadline`` (time.monotonic). Raises OSError if that fails."""
     parts = []
     while size > 0:
         left = deadline - time.monotonic()

@@ -20,10 +20,7 @@ EXPIRY, LIMIT = "valid-until-date", "asdb-cluster-nodes-limit"
 
 
 def licence_problems(path: Path, nodes: int | None, today: date) -> Iterator[str]:
-    """Yield the problems with a features file, as "found ..., expected ...".
-
-    :param nodes: size of the cluster, None if unknown
-    """
+    """Yield a features file's problems as "found ..., expected ...". ``nodes``: size of the cluster, if known."""
     try:
         fields = _fields_of(path)
     except OSError as error:
@@ -52,10 +49,6 @@ def node_limit(path: Path) -> int:
         return 0
 
 
-def _fields_of(path: Path) -> dict[str, str]:
-    return read_fields(path.read_bytes()[:MAX_BYTES].decode(errors="replace"))
-
-
 def _unreadable(path: Path, name: str, fields: dict[str, str], expected: str) -> str:
     # Show only the first word of a damaged line: the rest may be part of the secret.
     value = fields[name].split(None, 1)[0][:MAX_SHOWN] if fields[name] else ""
@@ -65,10 +58,10 @@ def _unreadable(path: Path, name: str, fields: dict[str, str], expected: str) ->
     )
 
 
-def read_fields(text: str) -> dict[str, str]:
+def _fields_of(path: Path) -> dict[str, str]:
     """Return the file's names and values (empty if a line has none), without comments and malformed lines."""
     fields: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in path.read_bytes()[:MAX_BYTES].decode(errors="replace").splitlines():
         words = line.split("#")[0].split(None, 1)
         if words and re.fullmatch(r"[a-z][a-z0-9-]*", words[0]):
             fields.setdefault(words[0], words[1].strip() if len(words) == 2 else "")

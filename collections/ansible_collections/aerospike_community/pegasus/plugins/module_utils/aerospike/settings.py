@@ -97,10 +97,7 @@ class Settings:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Settings:
-        """Build settings from values of YAML. Numbers may be text.
-
-        :raises ConfError: an unknown name, a missing name, or text in place of a whole number
-        """
+        """Build settings from values of YAML, whose numbers may be text. Raises ConfError with all problems."""
         known = {entry.name: entry for entry in fields(cls)}
         problems = [f"unknown setting '{name}'" for name in values if name not in known]
         values_by_name: dict[str, Any] = {}
@@ -152,10 +149,7 @@ def release_of(version: str) -> tuple[int, int]:
 
 
 def configuration_problems(settings: Settings, nodes: int = 0) -> list[str]:
-    """Return the problems with settings that are known before a host exists.
-
-    :param nodes: size of the cluster, 0 if unknown
-    """
+    """Return the problems that are known before a host exists. ``nodes``: size of the cluster, 0 if unknown."""
     found: list[str] = []
 
     def require(condition: bool, text: str) -> None:
@@ -273,10 +267,7 @@ def mounts_budget(mounts: Sequence[Mapping[str, Any]]) -> int:
 
 
 def size_bytes(text: str) -> int:
-    """Parse a size as the server does: ``4G``, ``512M``, or plain bytes.
-
-    :raises ConfError: another form, such as ``4Gi``
-    """
+    """Parse a size as the server does: ``4G``, ``512M``, or plain bytes. Raises ConfError for ``4Gi`` and the like."""
     match = re.fullmatch(r"(\d+)([KMGTP]?)", str(text).strip().upper())
     if not match:
         raise ConfError(f"size: expected 4G, 512M or similar, found '{text}'")

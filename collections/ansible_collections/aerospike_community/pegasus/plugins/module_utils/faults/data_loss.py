@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 def stop_problem(nodes: int, left: int, copies: int, moving: int = 0) -> str:
     """Return why a cluster of ``nodes`` may not shrink to ``left`` running nodes, or an empty text.
 
-    All nodes that would be down count, also the nodes that were stopped before: the cluster may not have replaced
-    their copies yet.
+    Nodes that were stopped before count too: the cluster may not have replaced their copies yet.
 
     :param copies: copies of each record (the replication factor in effect)
     :param moving: partitions still to migrate: a node that came back empty gets its copies by migration
@@ -40,7 +39,6 @@ def removal_problem(others: int, down: Sequence[str], stopped: int, copies: int)
     :param others: number of nodes that stay and answer
     :param down: nodes that would stay and don't answer
     :param stopped: number of nodes to remove whose database is stopped: records that only they have would be lost
-    :param copies: copies of each record
     """
     if not others:
         return "no node would be left, and the data would be lost (destroy-cluster removes the whole cluster)"

@@ -126,32 +126,23 @@ class Drain(Fault):
 
     def not_quiesced(self) -> str:
         """Return the targets that aren't quiesced yet."""
-        late = [
-            host
-            for host in self.running
-            if info_pairs(host, f"namespace/{self.params['namespace']}", port=self.port).get("effective_is_quiesced")
-            != "true"
-        ]
+        late = (host for host in self.running if self.statistics(host).get("effective_is_quiesced") != "true")
         return ", ".join(late)
 
     def in_use(self) -> str:
         """Return the targets that counted operations of clients in QUIET_SECONDS."""
-        before = {host: self.operations(host) for host in self.running}
+        before = {host: client_operations(self.statistics(host)) for host in self.running}
         time.sleep(QUIET_SECONDS)
-        grown = {host: self.operations(host) - before[host] for host in self.running}
-        return ", ".join(
-            f"{host}: {count} operations in {QUIET_SECONDS:.0f} s" for host, count in grown.items() if count
-        )
+        grown = {host: client_operations(self.statistics(host)) - before[host] for host in self.running}
+        use = (f"{host}: {count} operations in {QUIET_SECONDS:.0f} s" for host, count in grown.items() if count)
+        return ", ".join(use)
 
-    def operations(self, host: str) -> int:
-        """Return how many operations of clients a node has counted."""
-        return client_operations(info_pairs(host, f"namespace/{self.params['namespace']}", port=self.port))
+    def statistics(self, host: str) -> dict[str, str]:
+        """Return the statistics of the namespace on a node."""
+        return info_pairs(host, f"namespace/{self.params['namespace']}", port=self.port)
 
     def wait(self, expected: str, timeout: float, remaining: Callable[[], str]) -> None:
-        """Wait until ``remaining`` returns an empty text.
-
-        :raises FaultError: it doesn't within ``timeout`` seconds
-        """
+        """Wait until ``remaining`` returns an empty text. Raises FaultError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while True:
             found = remaining()

@@ -47,11 +47,8 @@ class PostError(Exception):
 def keep_and_post(spool: Path, spans: Sequence[Span], post: Callable[[str], None] | None) -> str:
     """Add spans to the kept spans, and post all of them, oldest first. Return why some are left, or "".
 
-    Concurrent runs wait for each other.
-
-    :param spool: the file; its folder must exist
+    :param spool: the file, which concurrent runs lock; its folder must exist
     :param post: posts a line, raises PostError; None without Grafana
-    :raises OSError: the file can't be read or written
     """
     if not spans and not spool.exists():
         return ""

@@ -170,21 +170,17 @@ def environment() -> list[Panel]:
     """The whole environment on one page: load, cluster and hosts."""
     return [
         row("Environment"),
-        stat(
-            "Cluster size",
-            "min(aerospike_node_stats_cluster_size)",
-            description="The smallest size that a node reports.",
-        ),
-        stat("Objects", f"sum(aerospike_namespace_master_objects{{{NAMESPACE}}})", description="Without replicas."),
-        stat("Client operations", "sum(perseus_operations_per_second)", "ops", "As Perseus prints them."),
-        stat("Records answered", "sum(pegasus:records_answered:rate)", "ops", "As the servers count them."),
+        stat("Cluster size", "min(aerospike_node_stats_cluster_size)", "The smallest size that a node reports."),
+        stat("Objects", f"sum(aerospike_namespace_master_objects{{{NAMESPACE}}})", "Without replicas."),
+        stat("Client operations", "sum(perseus_operations_per_second)", "As Perseus prints them.", "ops"),
+        stat("Records answered", "sum(pegasus:records_answered:rate)", "As the servers count them.", "ops"),
         stat(
             "Unanswered records",
             "max(pegasus:records_unanswered:share)",
-            "percentunit",
             "Share of the records that the clients claim.",
+            "percentunit",
         ),
-        stat("Targets down", "count(up == 0) or vector(0)", description="Targets that Prometheus can't scrape."),
+        stat("Targets down", "count(up == 0) or vector(0)", "Targets that Prometheus can't scrape."),
         *LOAD,
         row("Server load"),
         Panel("Reads by namespace", {"{{ns}}": _reads("ns")}, "ops", description="Each record of a batch counts."),
@@ -237,7 +233,7 @@ def cluster() -> list[Panel]:
         stat("Unavailable partitions", "max(aerospike_namespace_unavailable_partitions)"),
         stat("Dead partitions", "max(aerospike_namespace_dead_partitions)"),
         stat("Namespaces with stopped writes", "count(aerospike_namespace_stop_writes == 1) or vector(0)"),
-        stat("Shortest uptime", "min(aerospike_node_stats_uptime)", "s", "Time since a node last started."),
+        stat("Shortest uptime", "min(aerospike_node_stats_uptime)", "Time since a node last started.", "s"),
         CLUSTER_SIZE,
         UPTIME,
         *LATENCY,
@@ -274,7 +270,7 @@ def chaos() -> list[Panel]:
         stat("Unavailable partitions", "max(aerospike_namespace_unavailable_partitions) or vector(0)"),
         stat("Partitions to migrate", f"sum({_by_node('migrate_tx_partitions_remaining')}) or vector(0)"),
         stat("Firing alerts", 'count(ALERTS{alertstate="firing"}) or vector(0)'),
-        stat("Longest client silence", "max(perseus_seconds_since_last_row)", "s"),
+        stat("Longest client silence", "max(perseus_seconds_since_last_row)", unit="s"),
         row("Fault"),
         Panel("Nodes up", {"{{instance}}": f"aerospike_node_up{{{NODE}}}"}, decimals=0),
         CLUSTER_SIZE,
@@ -303,11 +299,7 @@ def chaos() -> list[Panel]:
     ]
 
 
-DASHBOARDS: dict[str, Callable[[], list[Panel]]] = {
-    "environment": environment,
-    "cluster": cluster,
-    "chaos": chaos,
-}
+DASHBOARDS: dict[str, Callable[[], list[Panel]]] = {"environment": environment, "cluster": cluster, "chaos": chaos}
 
 
 def build(name: str) -> dict[str, Any]:

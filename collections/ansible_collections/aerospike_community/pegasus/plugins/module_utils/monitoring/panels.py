@@ -38,7 +38,7 @@ def row(title: str) -> Panel:
     return Panel(title, {}, kind="row", width=GRID_WIDTH, height=1)
 
 
-def stat(title: str, query: str, unit: str = "short", description: str = "") -> Panel:
+def stat(title: str, query: str, description: str = "", unit: str = "short") -> Panel:
     """Return a single large number. Six of them fill a line of the grid."""
     return Panel(title, {"": query}, unit, "stat", 4, 4, description=description)
 

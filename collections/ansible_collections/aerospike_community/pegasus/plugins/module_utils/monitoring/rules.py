@@ -13,11 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.expiry import METRIC
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.proof import (
-    ANSWERED_COUNTERS,
-    FAILED_COUNTERS,
-    QUERIES,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import proof
 
 # Share of the claimed records that may stay unanswered. The module perseus_ready has the same default.
 TOLERANCE = 0.25
@@ -55,16 +51,16 @@ def sum_of(counters: Iterable[str], selector: str, window: str, by: str = "clust
 def _recording(namespace: str, window: str) -> list[dict[str, Any]]:
     """The load as the clients print it and as the servers count it, in records per second, by cluster."""
     selector = f'ns="{namespace}"' if namespace else ""
-    queries = "|".join(QUERIES)
+    queries = "|".join(proof.QUERIES)
     claimed = f'sum by (cluster) (rate(perseus_records_total{{workload!~"{queries}"}}[{window}]))'
     # Servers that were scraped within the last hour and report nothing now answer nothing. Without this, a dead cluster
     # would have no unanswered records. Servers that were never scraped prove neither.
     none = '0 * count by (cluster) (max_over_time(up{job="aerospike"}[1h]) == 1)'
-    answered = f"{sum_of(ANSWERED_COUNTERS, selector, window)} or on (cluster) {none}"
+    answered = f"{sum_of(proof.ANSWERED_COUNTERS, selector, window)} or on (cluster) {none}"
     return [
         {"record": "pegasus:records_claimed:rate", "expr": claimed},
         {"record": "pegasus:records_answered:rate", "expr": answered},
-        {"record": "pegasus:records_failed:rate", "expr": sum_of(FAILED_COUNTERS, selector, window)},
+        {"record": "pegasus:records_failed:rate", "expr": sum_of(proof.FAILED_COUNTERS, selector, window)},
         {
             # Perseus counts failed operations as done. The difference is what no server answered.
             "record": "pegasus:records_unanswered:rate",

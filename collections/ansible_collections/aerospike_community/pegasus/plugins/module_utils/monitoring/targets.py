@@ -15,11 +15,10 @@ JOB_OF_KIND = {"server": ("aerospike", AEROSPIKE_EXPORTER_PORT), "client": ("per
 
 
 def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, Any]]:
-    """Return the targets of an environment's hosts: node_exporter on each, and the exporter of the host's kind.
+    """Return the targets of the hosts that run: node_exporter on each, and the exporter of the host's kind.
 
-    :param hosts: records with name, kind (server, client, monitor), index, address and state; hosts that aren't running
-        are left out
-    :param cluster: the environment's name, for the label ``cluster``
+    :param hosts: records with name, kind (server, client, monitor), index, address and state
+    :param cluster: the environment's name
     """
     targets = []
     for host in hosts:
@@ -57,11 +56,7 @@ def read_targets(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def targets_problem(expected: Sequence[dict[str, str]], found: Sequence[dict[str, Any]]) -> str:
-    """Return which expected targets aren't up, or "".
-
-    :param expected: records with job and address
-    :param found: from :func:`read_targets`
-    """
+    """Return which expected targets (records with job and address) aren't up among those of read_targets, or ""."""
     by_key = {(target["job"], target["address"]): target for target in found}
     lines = []
     for target in expected:
@@ -74,6 +69,4 @@ def targets_problem(expected: Sequence[dict[str, str]], found: Sequence[dict[str
             lines.append(f"{target['address']} ({target['job']}, {record['instance']}): {record['health']}, {reason}")
     if not lines:
         return ""
-    return f"expected {len(expected)} targets that are up, found {len(lines)} that are not:\n" + "\n".join(
-        f"  {line}" for line in lines
-    )
+    return "\n  ".join([f"expected {len(expected)} targets that are up, found {len(lines)} that are not:", *lines])

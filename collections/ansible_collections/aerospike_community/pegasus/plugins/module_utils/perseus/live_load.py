@@ -134,14 +134,6 @@ def running_process(service: str) -> int:
     return int(done.stdout.strip() or 0)
 
 
-def counts_of(text: str) -> dict[str, int]:
-    """Return the load in a file's text, or {} if Perseus couldn't read the file either."""
-    try:
-        return parse(text)
-    except ThreadsFileError:
-        return {}
-
-
 def set_load(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Set the load and verify it. Return the result of the module perseus_threads, failed or not.
 
@@ -172,10 +164,14 @@ def _set_load(params: dict[str, Any], threads: dict[str, int], check: bool) -> d
     """Set the load of valid threads. Raises NotAppliedError, or OSError if the file can't be written."""
     path, service, new = Path(params["path"]), params["service"], render(threads)
     old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    try:
+        before = parse(old)
+    except ThreadsFileError:
+        before = {}  # Perseus couldn't read the file either
     result: dict[str, Any] = {
         "changed": old != new,
         "threads": threads,
-        "before": counts_of(old),
+        "before": before,
         "diff": {"before_header": str(path), "after_header": str(path), "before": old, "after": new},
         "proof": "",
         "seconds": 0.0,
@@ -191,7 +187,7 @@ def _set_load(params: dict[str, Any], threads: dict[str, int], check: bool) -> d
         replace(path, new.encode())
     if not watch:
         return result
-    kind = watch.wait(result["before"], threads, params["timeout"])
+    kind = watch.wait(before, threads, params["timeout"])
     seconds = round(time.monotonic() - watch.began, 2)
     message = f"Perseus runs the load of threads.yaml, {seconds:.1f} s after the copy ({EVIDENCE[kind]} show it)"
     return {**result, "proof": kind, "seconds": seconds, "message": message}
