@@ -24,7 +24,7 @@ from . import LocalCloudError, Say
 from . import image as instance_image
 from .disks.loops import detach_under, loops_under
 from .engine import Engine, EngineGone, connect, explanation
-from .locks import locked
+from .files import locked
 from .packages.build import build_mirror
 from .preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
 from .settings import Settings

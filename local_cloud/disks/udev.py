@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from docker.errors import APIError
@@ -114,20 +114,16 @@ def _ensure_link(path: Path, target: str) -> bool:
 
 @dataclass
 class Udev:
-    """Keeps the /dev of running instances up to date.
-
-    :param instances: returns the ids of the running instances with disks
-    :param container: returns the name of an instance's container
-    """
+    """Keeps the /dev of running instances up to date."""
 
     store: DiskStore
     engine: Engine
+    # Returns the ids of the running instances with disks.
     instances: Callable[[], Iterable[str]]
+    # Returns the name of an instance's container.
     container: Callable[[str], str]
-
-    def __post_init__(self) -> None:
-        # Process ids of the containers' inits, by instance id.
-        self._inits: dict[str, int] = {}
+    # Process ids of the containers' inits, by instance id.
+    _inits: dict[str, int] = field(default_factory=dict)
 
     def run(self, stopping: threading.Event) -> None:
         """Update all instances at each event of the kernel and at an interval, until `stopping` is set."""
@@ -139,7 +135,6 @@ class Udev:
             except Exception:
                 log.exception("updating the instances' device nodes failed; retrying")
             events.wait(interval)
-        events.close()
 
     def update_all(self) -> None:
         running = set(self.instances())
@@ -183,12 +178,9 @@ class Udev:
 
 def is_container_init(process: int) -> bool:
     """Whether a process is the init of a container. The kernel reuses process ids."""
-    try:
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                return len(line.split()) > 2 and line.split()[-1] == "1"
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        # The process ids in each of its namespaces.
+        return bool(re.search(r"^NSpid:\t\d+.*\t1$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE))
     return False
 
 
@@ -213,12 +205,6 @@ class KernelEvents:
             try:
                 if b"SUBSYSTEM=block" in self._socket.recv(16384):
                     return
-            except TimeoutError:
-                return
             except OSError:
-                # The socket's buffer overflowed: there were events.
+                # The time is over, or the socket's buffer overflowed: there were events.
                 return
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
