@@ -44,12 +44,10 @@ exec tar --create --numeric-owner --one-file-system --directory "$ROOT" .
 
 @contextmanager
 def root_archive(cache: Path, suite: str, packages: list[str], files: Path) -> Iterator[Iterator[bytes]]:
-    """Build the root file system; yields it as the chunks of a tar archive.
+    """Build the root file system; yields it as the chunks of a tar archive. Raises LocalCloudError.
 
     :param cache: folder for temporary files; the caller excludes concurrent builds in it
-    :param suite: Debian's code name, such as bookworm
     :param files: folder of files that replace those of the packages
-    :raises LocalCloudError: a tool is missing, or a command failed
     """
     for old in cache.glob(f"{_WORK_PREFIX}*"):
         # From a build that was killed.
@@ -130,10 +128,7 @@ def _host_mirror(last_part: str, sources: Path = Path("/etc/apt")) -> str:
 
 @contextmanager
 def _output_of(command: list[str], environment: dict[str, str], log: Path) -> Iterator[Iterator[bytes]]:
-    """Run a command and yield its output in chunks. On an exception the command and its children are stopped.
-
-    :raises LocalCloudError: the command exited without output, or failed later
-    """
+    """Run a command and yield its output in chunks. On an exception the command and its children are stopped."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,

@@ -92,10 +92,7 @@ def _build(engine: Engine, base: str, name: str) -> None:
 
 
 def _have_official_base(engine: Engine, say: Say) -> bool:
-    """Whether the engine has Debian's image, after a pull if necessary.
-
-    :raises LocalCloudError: it doesn't, and this user isn't root, as debootstrap requires
-    """
+    """Whether the engine has Debian's image, after a pull if necessary. Without it, users except root get an error."""
     if exists(engine, OFFICIAL_BASE):
         return True
     say(f"Pulling the base image {OFFICIAL_BASE}")

@@ -106,19 +106,17 @@ def shown(loop: int, sys_block: Path = SYS_BLOCK) -> dict[int, tuple[int, int, i
     return found
 
 
-def add_partitions(loop: int, table: Mapping[int, Partition]) -> bool:
-    """Make the kernel show the partitions of `table`; returns whether anything changed. Raises OSError.
+def add_partitions(loop: int, table: Mapping[int, Partition]) -> None:
+    """Make the kernel show the partitions of `table`. Raises OSError.
 
     Does nothing while a process has the disk open: a partitioning program finishes by making the kernel reread the
     table, which would remove the partitions again.
     """
     present = {number: (start, sectors) for number, (_, start, sectors) in shown(loop).items()}
     expected = {number: (partition.start, partition.sectors) for number, partition in table.items()}
-    if present == expected:
-        return False
     path = Path(f"/dev/loop{loop}")
-    if _is_open(path.stat().st_rdev):
-        return False
+    if present == expected or _is_open(path.stat().st_rdev):
+        return
     with path.open("rb", buffering=0) as device:
         for number, place in present.items():
             if expected.get(number) != place:
@@ -126,7 +124,6 @@ def add_partitions(loop: int, table: Mapping[int, Partition]) -> bool:
         for number, place in expected.items():
             if present.get(number) != place:
                 _blkpg(device, _ADD, number, place)
-    return True
 
 
 def _blkpg(device: FileIO, operation: int, number: int, place: tuple[int, int]) -> None:

@@ -114,10 +114,7 @@ class DiskStore:
             self._write(instance_id, [replace(disk, serial=new_serial()) for disk in disks])
 
     def ensure_attached(self, instance_id: str) -> list[Disk]:
-        """Attach disks that a reboot of this machine detached, to the same loop devices.
-
-        :raises DiskError: another file is attached to one of the loop devices; the container must not start with it
-        """
+        """Attach disks that a reboot of this machine detached, to the same loop devices. Raises DiskError."""
         disks = self.of(instance_id)
         for disk in disks:
             attached = backing_file(disk.loop)

@@ -60,20 +60,17 @@ def layout_of(disks: Iterable[Disk], sys_block: Path = SYS_BLOCK) -> Layout:
     return Layout(nodes, links)
 
 
-def apply_layout(dev: Path, layout: Layout) -> bool:
+def apply_layout(dev: Path, layout: Layout) -> None:
     """Create the nodes and links of `layout` in an instance's /dev, and remove outdated ones.
 
     :param dev: the folder as this machine sees it: /proc/<pid>/root/dev
     :raises OSError: the instance is going down, or a link replaces one of the folders
-    :returns: whether anything changed
     """
-    changed = False
     for name, device in layout.nodes.items():
-        changed |= _ensure_node(dev / name, device)
+        _ensure_node(dev / name, device)
     for entry in dev.iterdir():
         if _PARTITION_NODE.fullmatch(entry.name) and entry.name not in layout.nodes:
             entry.unlink(missing_ok=True)
-            changed = True
     for name in ("disk/by-id", "disk/by-partuuid"):
         folder = dev / name
         # The kernel would resolve a link here on this machine, not in the instance.
@@ -82,34 +79,30 @@ def apply_layout(dev: Path, layout: Layout) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         links = {path.rsplit("/", 1)[1]: target for path, target in layout.links.items() if path.startswith(name + "/")}
         for link, target in links.items():
-            changed |= _ensure_link(folder / link, target)
+            _ensure_link(folder / link, target)
         for entry in folder.iterdir():
             ours = entry.is_symlink() and str(entry.readlink()).startswith("../../nvme")
             if ours and entry.name not in links:
                 entry.unlink(missing_ok=True)
-                changed = True
-    return changed
 
 
-def _ensure_node(path: Path, device: int) -> bool:
+def _ensure_node(path: Path, device: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         found = path.lstat()
         if stat.S_ISBLK(found.st_mode) and found.st_rdev == device:
-            return False
+            return
         path.unlink()
     os.mknod(path, stat.S_IFBLK, device)
     path.chmod(0o660)
-    return True
 
 
-def _ensure_link(path: Path, target: str) -> bool:
+def _ensure_link(path: Path, target: str) -> None:
     if path.is_symlink() and str(path.readlink()) == target:
-        return False
+        return
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(path)
-    return True
 
 
 @dataclass
