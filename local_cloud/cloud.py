@@ -24,7 +24,7 @@ from . import LocalCloudError, Say
 from . import image as instance_image
 from .disks.loops import detach_under, loops_under
 from .engine import Engine, EngineGone, connect, explanation
-from .locks import locked
+from .files import locked
 from .packages.build import build_mirror
 from .preflight import check_all, check_port, raise_inotify_limit, restore_inotify_limit
 from .settings import Settings
@@ -60,20 +60,18 @@ def start(root: Path, say: Say, to_remove: bool = False) -> CloudStatus:
                 build_mirror(settings.root, settings.mirror, say)
                 _restore_image(settings, found.image, say)
             return found
-        engine = connect(settings)
+        engine, name = connect(settings), instance_image.tag()
         if to_remove:
             check_port(settings)
             _create_state(settings)
-            _create_network(settings, engine)
-            return query(settings, _spawn(settings, instance_image.tag()))
-        build = not instance_image.exists(engine, instance_image.tag())
-        check_all(settings, engine, build)
-        _create_state(settings)
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            mirror = pool.submit(build_mirror, settings.root, settings.mirror, say)
-            name = instance_image.ensure(engine, settings, say)
-            _create_network(settings, engine)
-        mirror.result()
+        else:
+            check_all(settings, engine, build=not instance_image.exists(engine, name))
+            _create_state(settings)
+            with ThreadPoolExecutor(max_workers=1) as pool:
+                mirror = pool.submit(build_mirror, settings.root, settings.mirror, say)
+                instance_image.ensure(engine, settings, say)
+            mirror.result()
+        _create_network(settings, engine)
         return query(settings, _spawn(settings, name))
 
 
@@ -217,10 +215,7 @@ def _remove_all(settings: Settings, engine: Engine) -> None:
 
 
 def leftovers(root: Path) -> list[str]:
-    """The parts that remain of a cloud without a daemon, one line each; [] while the daemon is running.
-
-    :raises LocalCloudError: the engine doesn't answer, so that the leftovers are unknown
-    """
+    """The parts that remain of a cloud without a daemon, one line each; [] while it runs. Raises LocalCloudError."""
     settings = Settings.from_environment(root)
     if daemon_pid(settings):
         return []
@@ -246,8 +241,6 @@ def _plain_errors(settings: Settings) -> Iterator[None]:
     """Turn exceptions of the engine and the file system into a LocalCloudError with a next step."""
     try:
         yield
-    except LocalCloudError:
-        raise
     except EngineGone as error:
         raise LocalCloudError(
             f"the container engine stopped answering: {error}",

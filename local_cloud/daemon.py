@@ -25,6 +25,7 @@ from .ec2.endpoint import Endpoint
 from .ec2.moto_setup import prepare_environment, set_disk_size
 from .ec2.state import Ec2State
 from .engine import connect
+from .files import replace_file
 from .instances.reconciler import Reconciler
 from .mirror import Mirror
 from .preflight import why_no_more_instances
@@ -33,7 +34,7 @@ from .settings import ENDPOINT_HOST, MIRROR_PORT, Settings, debian_architecture
 log = logging.getLogger("pegasus.daemon")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Run until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="local_cloud.daemon")
     parser.add_argument("--root", type=Path, required=True)
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--network", required=True)
     parser.add_argument("--image", required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     settings = Settings(options.root, options.port, options.network)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stopping = threading.Event()
@@ -53,14 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         lock = _lock(settings)
         cloud = _Cloud(settings, options.image)
-    except LocalCloudError as error:
-        log.error("%s", error.message)
-        _report(options.ready_fd, {"error": error.message, "next_step": error.next_step})
-        return 1
     except Exception as error:
-        log.exception("the start failed")
-        problem = f"{type(error).__name__}: {error}"
-        _report(options.ready_fd, {"error": problem, "next_step": f"See {settings.log_file}"})
+        known = isinstance(error, LocalCloudError)
+        problem = str(error) if known else f"{type(error).__name__}: {error}"
+        log.error("the start failed: %s", problem, exc_info=not known)
+        _report(options.ready_fd, {"error": problem, "next_step": getattr(error, "next_step", "")})
         return 1
     _report(options.ready_fd, {"ready": True})
     log.info("ready: EC2 endpoint %s, mirror %s", settings.endpoint_url, settings.mirror_url)
@@ -90,7 +88,6 @@ class _Cloud:
             "architecture": architecture,
             "network": settings.network,
             "endpoint_url": settings.endpoint_url,
-            "port": settings.port,
             "image": image,
             "pid": os.getpid(),
         }
@@ -105,7 +102,7 @@ class _Cloud:
         self.endpoint = Endpoint(self.state, self.reconciler.wake)
         self.endpoint.admit = why_no_more_instances
         self.endpoint.away = self.reconciler.engine_away
-        self.endpoint.facts = lambda: facts
+        self.endpoint.facts = facts
         # Adopts an earlier daemon's instances before the first call can come.
         self.reconciler.start()
         try:
@@ -115,7 +112,7 @@ class _Cloud:
                 str(error), "Stop the program that uses the port, or set PEGASUS_LOCAL_PORT to another."
             ) from error
         self.state.save()
-        _write(settings.facts_file, facts)
+        replace_file(settings.facts_file, json.dumps(facts, indent=2).encode())
 
     def close(self) -> None:
         self.reconciler.stop()
@@ -141,12 +138,6 @@ def _report(descriptor: int, record: dict[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError):
         os.write(descriptor, (json.dumps(record) + "\n").encode())
     os.close(descriptor)
-
-
-def _write(path: Path, facts: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(facts, indent=2) + "\n")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ For machines that reach Debian's mirrors but no image registry.
 
 import contextlib
 import io
+import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -42,12 +44,10 @@ exec tar --create --numeric-owner --one-file-system --directory "$ROOT" .
 
 @contextmanager
 def root_archive(cache: Path, suite: str, packages: list[str], files: Path) -> Iterator[Iterator[bytes]]:
-    """Build the root file system; yields it as the chunks of a tar archive.
+    """Build the root file system; yields it as the chunks of a tar archive. Raises LocalCloudError.
 
     :param cache: folder for temporary files; the caller excludes concurrent builds in it
-    :param suite: Debian's code name, such as bookworm
     :param files: folder of files that replace those of the packages
-    :raises LocalCloudError: a tool is missing, or a command failed
     """
     for old in cache.glob(f"{_WORK_PREFIX}*"):
         # From a build that was killed.
@@ -67,14 +67,9 @@ def root_archive(cache: Path, suite: str, packages: list[str], files: Path) -> I
             "SUITE": suite,
             "FILES": str(files),
         }
-        options = [
-            "--variant=minbase",
-            f"--arch={debian_architecture()}",
-            f"--include={','.join(packages)}",
-            f"--keyring={_keyring(folder)}",
-            suite,
-        ]
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _BUILD_ROOT, "build-root", *options]
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _BUILD_ROOT, "build-root"]
+        command += ["--variant=minbase", f"--arch={debian_architecture()}", f"--include={','.join(packages)}"]
+        command += [f"--keyring={_keyring(folder)}", suite]
         with _output_of(command, environment, folder / "log") as archive:
             yield archive
 
@@ -103,86 +98,60 @@ def _keyring(folder: Path) -> str:
 def _unpack_package(package: str, folder: Path) -> Path:
     target = folder / package
     target.mkdir()
-    # apt's unprivileged user can't write to this folder. apt prints a warning and downloads as root.
-    for command in (["apt-get", "-q", "download", package], ["apt-get", "-q", "update"]):
-        try:
-            done = subprocess.run(command, cwd=target, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            raise LocalCloudError(
-                "no image registry answers, and without apt-get this machine can't download debootstrap",
-                "Install debootstrap with this system's package manager, then run this again.",
-            ) from error
-        if list(target.glob("*.deb")):
-            break
-    else:
-        # The package lists were missing or outdated.
-        done = subprocess.run(
-            ["apt-get", "-q", "download", package], cwd=target, capture_output=True, text=True, check=False
-        )
-    archives = list(target.glob("*.deb"))
-    if not archives:
+    if not shutil.which("apt-get"):
         raise LocalCloudError(
-            f"no image registry answers, and the package {package} can't be downloaded: {done.stderr.strip()[-300:]}",
-            f"Install it (apt-get install {package}), then run this again.",
+            "no image registry answers, and without apt-get this machine can't download debootstrap",
+            "Install debootstrap with this system's package manager, then run this again.",
         )
-    subprocess.run(["dpkg-deb", "--extract", str(archives[0]), str(target)], check=True)
-    return target
+    # The package lists may be missing or outdated. As its unprivileged user can't write to this folder, apt prints a
+    # warning and downloads as root.
+    for command in (["download", package], ["update"], ["download", package]):
+        done = subprocess.run(["apt-get", "-q", *command], cwd=target, capture_output=True, text=True, check=False)
+        if archives := list(target.glob("*.deb")):
+            subprocess.run(["dpkg-deb", "--extract", str(archives[0]), str(target)], check=True)
+            return target
+    raise LocalCloudError(
+        f"no image registry answers, and the package {package} can't be downloaded: {done.stderr.strip()[-300:]}",
+        f"Install it (apt-get install {package}), then run this again.",
+    )
 
 
 def _host_mirror(last_part: str, sources: Path = Path("/etc/apt")) -> str:
-    files = [sources / "sources.list", *sorted((sources / "sources.list.d").glob("*"))]
-    for file in files:
-        try:
-            words = " ".join(
-                line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")
-            ).split()
-        except (OSError, UnicodeDecodeError):
-            continue
-        for word in words:
-            if word.startswith(("http://", "https://")) and word.rstrip("/").endswith(f"/{last_part}"):
-                return word.rstrip("/")
+    # Outside of comments.
+    address = re.compile(rf"^(?!\s*#).*\b(https?://\S+/{last_part})/?(?:\s|$)", re.MULTILINE)
+    for file in [sources / "sources.list", *sorted((sources / "sources.list.d").glob("*"))]:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if found := address.search(file.read_text()):
+                return found[1]
     return ""
 
 
 @contextmanager
 def _output_of(command: list[str], environment: dict[str, str], log: Path) -> Iterator[Iterator[bytes]]:
-    """Run a command and yield its output in chunks. On an exception the command and its children are stopped.
-
-    :raises LocalCloudError: the command exited without output, or failed later
-    """
-    with log.open("w+b") as errors:
+    """Run a command and yield its output in chunks. On an exception the command and its children are stopped."""
+    with log.open("wb") as errors:
         process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
             start_new_session=True,
-        )
+        )  # fmt: skip
         assert isinstance(process.stdout, io.BufferedReader)
         output = process.stdout
 
-        def chunks(first: bytes) -> Iterator[bytes]:
-            yield first
+        def chunks() -> Iterator[bytes]:
             while chunk := output.read1(1 << 20):
                 yield chunk
             if process.wait():
-                raise failure()
-
-        def failure() -> LocalCloudError:
-            errors.seek(0)
-            last = errors.read().decode(errors="replace").strip().splitlines()[-6:]
-            return LocalCloudError(
-                "building the image from Debian packages failed:\n" + "\n".join(f"  {line}" for line in last),
-                "This machine needs access to Debian's mirrors, directly or through http_proxy. Then run this again.",
-            )
+                last = log.read_text(errors="replace").strip().splitlines()[-6:]
+                raise LocalCloudError(
+                    "\n  ".join(["building the image from Debian packages failed:", *last]),
+                    "This machine needs access to Debian's mirrors, directly or through http_proxy."
+                    " Then run this again.",
+                )
 
         try:
-            first = output.read1(1 << 20)
-            if not first:
-                process.wait()
-                raise failure()
-            yield chunks(first)
+            # Fails here, before the first chunk is used, if the command exits without output.
+            archive = chunks()
+            yield itertools.chain([next(archive, b"")], archive)
         finally:
             _stop_group(process)
             output.close()

@@ -96,10 +96,7 @@ class Engine:
         devices: Mapping[str, str],
         device_rules: Iterable[str],
     ) -> str:
-        """Create a container with its files, without starting it; returns its id.
-
-        :param devices: this machine's devices by their path in the container
-        """
+        """Create a container without starting it; returns its id. `devices` are by their path in the container."""
         with _gone_when_unreachable():
             endpoint = self._api.create_endpoint_config(ipv4_address=address, aliases=[hostname])
             host = self._api.create_host_config(

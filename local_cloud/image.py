@@ -12,7 +12,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from . import LocalCloudError, Say, debootstrap
 from .engine import Engine, EngineGone, explanation
-from .locks import locked
+from .files import locked
 from .settings import Settings, debian_architecture
 
 SUITE = "bookworm"
@@ -85,18 +85,14 @@ def _build(engine: Engine, base: str, name: str) -> None:
     ):
         lines += [line for line in str(record.get("stream", "")).splitlines() if line.strip()]
         if "error" in record:
-            last = "\n".join(f"  {line}" for line in lines[-8:])
             raise LocalCloudError(
-                f"building the instances' image failed: {record['error']}\n{last}",
+                "\n  ".join([f"building the instances' image failed: {record['error']}", *lines[-8:]]),
                 "Containers need access to Debian's mirrors, directly or through HTTP_PROXY. Then run this again.",
             )
 
 
 def _have_official_base(engine: Engine, say: Say) -> bool:
-    """Whether the engine has Debian's image, after a pull if necessary.
-
-    :raises LocalCloudError: it doesn't, and this user isn't root, as debootstrap requires
-    """
+    """Whether the engine has Debian's image, after a pull if necessary. Without it, users except root get an error."""
     if exists(engine, OFFICIAL_BASE):
         return True
     say(f"Pulling the base image {OFFICIAL_BASE}")

@@ -92,9 +92,6 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
     def server_bind(self) -> None:
         # The base class would resolve the host's name, which can take seconds.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -122,8 +119,7 @@ class Mirror:
                     raise
                 time.sleep(0.1)
         self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, name="mirror", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._server.serve_forever, name="mirror", daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()

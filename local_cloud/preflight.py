@@ -71,25 +71,20 @@ def listener(port: int, proc: Path = Path("/proc")) -> str:
 
 
 def check_network(settings: Settings, networks: Iterable[Mapping[str, Any]], routes: str) -> None:
-    """Raise LocalCloudError if the address range overlaps another network of the engine or a route.
-
-    :param routes: the text of /proc/net/route
-    """
+    """Raise LocalCloudError if the range overlaps another network of the engine or a route of /proc/net/route."""
     requested = ipaddress.ip_network(settings.network)
     advice = "Set PEGASUS_LOCAL_NETWORK to a free private /16 network, such as 10.201.0.0/16."
     bridges = set()
     for network in networks:
-        ours = (network.get("Labels") or {}).get(LABEL) == str(settings.state)
-        if ours:
-            bridges.add(
-                (network.get("Options") or {}).get("com.docker.network.bridge.name") or f"br-{network['Id'][:12]}"
-            )
+        owner = (network.get("Labels") or {}).get(LABEL)
+        if owner == str(settings.state):
+            options = network.get("Options") or {}
+            bridges.add(options.get("com.docker.network.bridge.name") or f"br-{network['Id'][:12]}")
             continue
         if network["Name"] == settings.network_name:
-            other = (network.get("Labels") or {}).get(LABEL)
+            of_owner = f", of the local cloud in {owner}" if owner else ""
             raise LocalCloudError(
-                f"the engine already has a network {settings.network_name}"
-                + (f", of the local cloud in {other}" if other else ""),
+                f"the engine already has a network {settings.network_name}{of_owner}",
                 "Stop that cloud (pegasus-driver local stop in its checkout), or set PEGASUS_LOCAL_PORT and"
                 " PEGASUS_LOCAL_NETWORK.",
             )
@@ -152,11 +147,8 @@ def check_all(settings: Settings, engine: Engine, build: bool) -> None:
     """Run all checks before a start. Raises LocalCloudError for the first failure."""
     check_port(settings)
     check_cgroups()
-    try:
-        routes = Path("/proc/net/route").read_text()
-    except OSError:
-        routes = ""
-    check_network(settings, engine.all_networks(), routes)
+    routes = Path("/proc/net/route")
+    check_network(settings, engine.all_networks(), routes.read_text() if routes.exists() else "")
     engine_root = Path(engine.client.info().get("DockerRootDir") or "/")
     check_space([settings.root, settings.state, engine_root], build)
 

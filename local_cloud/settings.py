@@ -105,10 +105,9 @@ class Settings:
 def read_facts(settings: Settings) -> dict[str, Any]:
     """The facts that the daemon wrote when it was ready; {} if they can't be read."""
     try:
-        facts = json.loads(settings.facts_file.read_text())
+        return dict(json.loads(settings.facts_file.read_text()))
     except (OSError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def debian_architecture() -> str:

@@ -5,7 +5,6 @@ Each action on the local cloud reads it first, so it must be quick: no query of 
 
 import fcntl
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,17 +92,15 @@ def daemon_pid(settings: Settings) -> int:
     Its lock decides, because the kernel reuses process ids. Raises LocalCloudError if this user may not read the file.
     """
     try:
-        descriptor = os.open(settings.daemon_lock, os.O_RDONLY | os.O_CLOEXEC)
+        with settings.daemon_lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().strip() or 0)
     except PermissionError as error:
         raise not_ours(str(settings.state)) from error
-    except OSError:
-        return 0
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(os.pread(descriptor, 32, 0).decode().strip() or 0)
-    finally:
-        os.close(descriptor)
+    except FileNotFoundError:
+        pass
     return 0
 
 

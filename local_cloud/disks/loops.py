@@ -86,41 +86,30 @@ def discard(loop: int, size: int) -> None:
     path = f"/dev/loop{loop}"
     everything = struct.pack("QQ", 0, size)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise DiskError(f"{path}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.ioctl(descriptor, _BLKDISCARD, everything)
-        except OSError:
-            # The file system doesn't support holes in files.
-            fcntl.ioctl(descriptor, _BLKZEROOUT, everything)
-        fcntl.ioctl(descriptor, _BLKRRPART)
+        with Path(path).open("r+b", buffering=0) as device:
+            try:
+                fcntl.ioctl(device, _BLKDISCARD, everything)
+            except OSError:
+                # The file system doesn't support holes in files.
+                fcntl.ioctl(device, _BLKZEROOUT, everything)
+            fcntl.ioctl(device, _BLKRRPART)
     except OSError as error:
         raise DiskError(f"{path} can't be emptied: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
 
 
 def _add(loop: int) -> None:
-    descriptor = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(descriptor, _LOOP_CTL_ADD, loop)
+        with Path("/dev/loop-control").open("r+b", buffering=0) as control:
+            fcntl.ioctl(control, _LOOP_CTL_ADD, loop)
     except OSError as error:
         raise DiskError(f"/dev/loop{loop} can't be created: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
 
 
 def _losetup(*arguments: str) -> subprocess.CompletedProcess[str]:
     try:
+        command, environment = ["losetup", *arguments], {**os.environ, "LC_ALL": "C"}
         return subprocess.run(
-            ["losetup", *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=_TOOL_TIMEOUT,
-            env={**os.environ, "LC_ALL": "C"},
+            command, env=environment, capture_output=True, text=True, check=False, timeout=_TOOL_TIMEOUT
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise DiskError(f"losetup: {error}") from error

@@ -13,6 +13,7 @@ import uuid
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,39 +106,33 @@ def shown(loop: int, sys_block: Path = SYS_BLOCK) -> dict[int, tuple[int, int, i
     return found
 
 
-def add_partitions(loop: int, table: Mapping[int, Partition]) -> bool:
-    """Make the kernel show the partitions of `table`; returns whether anything changed. Raises OSError.
+def add_partitions(loop: int, table: Mapping[int, Partition]) -> None:
+    """Make the kernel show the partitions of `table`. Raises OSError.
 
     Does nothing while a process has the disk open: a partitioning program finishes by making the kernel reread the
     table, which would remove the partitions again.
     """
     present = {number: (start, sectors) for number, (_, start, sectors) in shown(loop).items()}
     expected = {number: (partition.start, partition.sectors) for number, partition in table.items()}
-    if present == expected:
-        return False
-    path = f"/dev/loop{loop}"
-    if _is_open(Path(path).stat().st_rdev):
-        return False
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    path = Path(f"/dev/loop{loop}")
+    if present == expected or _is_open(path.stat().st_rdev):
+        return
+    with path.open("rb", buffering=0) as device:
         for number, place in present.items():
             if expected.get(number) != place:
-                _blkpg(descriptor, _DELETE, number, (0, 0))
+                _blkpg(device, _DELETE, number, (0, 0))
         for number, place in expected.items():
             if present.get(number) != place:
-                _blkpg(descriptor, _ADD, number, place)
-    finally:
-        os.close(descriptor)
-    return True
+                _blkpg(device, _ADD, number, place)
 
 
-def _blkpg(descriptor: int, operation: int, number: int, place: tuple[int, int]) -> None:
+def _blkpg(device: FileIO, operation: int, number: int, place: tuple[int, int]) -> None:
     # struct blkpg_partition and, with its address, struct blkpg_ioctl_arg.
     start, sectors = place
     content = struct.pack("qqi128x4x", start * SECTOR, sectors * SECTOR, number)
     partition = ctypes.create_string_buffer(content, len(content))
     argument = struct.pack("iiiP", operation, 0, len(content), ctypes.addressof(partition))
-    fcntl.ioctl(descriptor, _BLKPG, argument)
+    fcntl.ioctl(device, _BLKPG, argument)
 
 
 def _is_open(device: int) -> bool:

@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from local_cloud.files import replace_file
+
 from .loops import DiskError, attach, backing_file, detach, discard, loops_under
 from .partitions import add_partitions, read_table, shown, single_partition_mbr
 
@@ -99,25 +101,20 @@ class DiskStore:
         self._write(instance_id, disks)
         return disks
 
-    def blank(self, instance_id: str) -> list[Disk]:
+    def blank(self, instance_id: str) -> None:
         """Empty an instance's disks and give them new serials, because EC2 gives a started instance new disks.
 
         The disks stay attached to their loop devices: a container's devices can't be changed, and another process could
         attach a file to a free loop device.
         """
-        disks = []
-        for disk in self.ensure_attached(instance_id):
+        disks = self.ensure_attached(instance_id)
+        for disk in disks:
             discard(disk.loop, DISK_BYTES)
-            disks.append(replace(disk, serial=new_serial()))
         if disks:
-            self._write(instance_id, disks)
-        return disks
+            self._write(instance_id, [replace(disk, serial=new_serial()) for disk in disks])
 
     def ensure_attached(self, instance_id: str) -> list[Disk]:
-        """Attach disks that a reboot of this machine detached, to the same loop devices.
-
-        :raises DiskError: another file is attached to one of the loop devices; the container must not start with it
-        """
+        """Attach disks that a reboot of this machine detached, to the same loop devices. Raises DiskError."""
         disks = self.of(instance_id)
         for disk in disks:
             attached = backing_file(disk.loop)
@@ -147,10 +144,8 @@ class DiskStore:
         return sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir())
 
     def _write(self, instance_id: str, disks: list[Disk]) -> None:
-        path = self.folder / instance_id / "disks.json"
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps([asdict(disk) for disk in disks]))
-        temporary.replace(path)
+        records = json.dumps([asdict(disk) for disk in disks])
+        replace_file(self.folder / instance_id / "disks.json", records.encode())
 
 
 def open_store(folder: Path) -> tuple[DiskStore | None, str]:
@@ -158,8 +153,7 @@ def open_store(folder: Path) -> tuple[DiskStore | None, str]:
 
     A small disk is attached as a test.
     """
-    why = why_no_disks()
-    if why:
+    if why := why_no_disks():
         return None, why
     try:
         return DiskStore(folder, kernel_reads=_kernel_reads_partitions(folder)), ""

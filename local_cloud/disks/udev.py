@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from docker.errors import APIError
@@ -60,20 +60,17 @@ def layout_of(disks: Iterable[Disk], sys_block: Path = SYS_BLOCK) -> Layout:
     return Layout(nodes, links)
 
 
-def apply_layout(dev: Path, layout: Layout) -> bool:
+def apply_layout(dev: Path, layout: Layout) -> None:
     """Create the nodes and links of `layout` in an instance's /dev, and remove outdated ones.
 
     :param dev: the folder as this machine sees it: /proc/<pid>/root/dev
     :raises OSError: the instance is going down, or a link replaces one of the folders
-    :returns: whether anything changed
     """
-    changed = False
     for name, device in layout.nodes.items():
-        changed |= _ensure_node(dev / name, device)
+        _ensure_node(dev / name, device)
     for entry in dev.iterdir():
         if _PARTITION_NODE.fullmatch(entry.name) and entry.name not in layout.nodes:
             entry.unlink(missing_ok=True)
-            changed = True
     for name in ("disk/by-id", "disk/by-partuuid"):
         folder = dev / name
         # The kernel would resolve a link here on this machine, not in the instance.
@@ -82,52 +79,44 @@ def apply_layout(dev: Path, layout: Layout) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         links = {path.rsplit("/", 1)[1]: target for path, target in layout.links.items() if path.startswith(name + "/")}
         for link, target in links.items():
-            changed |= _ensure_link(folder / link, target)
+            _ensure_link(folder / link, target)
         for entry in folder.iterdir():
             ours = entry.is_symlink() and str(entry.readlink()).startswith("../../nvme")
             if ours and entry.name not in links:
                 entry.unlink(missing_ok=True)
-                changed = True
-    return changed
 
 
-def _ensure_node(path: Path, device: int) -> bool:
+def _ensure_node(path: Path, device: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         found = path.lstat()
         if stat.S_ISBLK(found.st_mode) and found.st_rdev == device:
-            return False
+            return
         path.unlink()
     os.mknod(path, stat.S_IFBLK, device)
     path.chmod(0o660)
-    return True
 
 
-def _ensure_link(path: Path, target: str) -> bool:
+def _ensure_link(path: Path, target: str) -> None:
     if path.is_symlink() and str(path.readlink()) == target:
-        return False
+        return
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(path)
-    return True
 
 
 @dataclass
 class Udev:
-    """Keeps the /dev of running instances up to date.
-
-    :param instances: returns the ids of the running instances with disks
-    :param container: returns the name of an instance's container
-    """
+    """Keeps the /dev of running instances up to date."""
 
     store: DiskStore
     engine: Engine
+    # Returns the ids of the running instances with disks.
     instances: Callable[[], Iterable[str]]
+    # Returns the name of an instance's container.
     container: Callable[[str], str]
-
-    def __post_init__(self) -> None:
-        # Process ids of the containers' inits, by instance id.
-        self._inits: dict[str, int] = {}
+    # Process ids of the containers' inits, by instance id.
+    _inits: dict[str, int] = field(default_factory=dict)
 
     def run(self, stopping: threading.Event) -> None:
         """Update all instances at each event of the kernel and at an interval, until `stopping` is set."""
@@ -139,7 +128,6 @@ class Udev:
             except Exception:
                 log.exception("updating the instances' device nodes failed; retrying")
             events.wait(interval)
-        events.close()
 
     def update_all(self) -> None:
         running = set(self.instances())
@@ -183,12 +171,9 @@ class Udev:
 
 def is_container_init(process: int) -> bool:
     """Whether a process is the init of a container. The kernel reuses process ids."""
-    try:
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                return len(line.split()) > 2 and line.split()[-1] == "1"
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        # The process ids in each of its namespaces.
+        return bool(re.search(r"^NSpid:\t\d+.*\t1$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE))
     return False
 
 
@@ -213,12 +198,6 @@ class KernelEvents:
             try:
                 if b"SUBSYSTEM=block" in self._socket.recv(16384):
                     return
-            except TimeoutError:
-                return
             except OSError:
-                # The socket's buffer overflowed: there were events.
+                # The time is over, or the socket's buffer overflowed: there were events.
                 return
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()

@@ -21,6 +21,8 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
 from xml.sax.saxutils import escape
 
+from werkzeug.test import run_wsgi_app
+
 from .state import CODES, PENDING, RUNNING, SHUTTING_DOWN, STOPPED, STOPPING, TERMINATED, Ec2State, set_state, view
 
 log = logging.getLogger("pegasus.endpoint")
@@ -82,8 +84,8 @@ class Endpoint:
         # Returns why the container engine is away, or ''. Then all calls are refused, because the states of instances
         # are unknown, and a caller would wait in vain for them to change.
         self.away: Callable[[], str] = lambda: ""
-        # Returns what the status shows besides the instances.
-        self.facts: Callable[[], dict[str, Any]] = dict
+        # What the status shows besides the instances.
+        self.facts: dict[str, Any] = {}
         self._server: Any = None
         self._application = DomainDispatcherApplication(create_backend_app)
 
@@ -110,7 +112,7 @@ class Endpoint:
         """What the driver shows of the cloud. User data and keys are omitted."""
         shown = ("id", "name", "type", "state", "address")
         instances = [{key: getattr(instance, key) for key in shown} for instance in self.state.instances()]
-        return {**self.facts(), "instances": instances}
+        return {**self.facts, "instances": instances}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """WSGI entry point."""
@@ -123,20 +125,19 @@ class Endpoint:
         call = _Call.parse(body, environ)
         with self.state.lock:
             if call is None or call.service != "ec2":
-                environ["wsgi.input"] = io.BytesIO(body)
-                return self._forward(environ, start_response)
-            status, headers, response = self._ec2(call, environ)
-        if not call.reads:
-            self.wake()
+                status, headers, response = self._forward(environ, body)
+            else:
+                status, headers, response = self._ec2(call, environ)
+                if not call.reads:
+                    self.wake()
         start_response(status, headers)
         return [response]
 
-    def _forward(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        response = self._application(environ, start_response)
-        try:
-            return [b"".join(response)]
-        finally:
-            getattr(response, "close", lambda: None)()
+    def _forward(self, environ: dict[str, Any], body: bytes) -> _Response:
+        """moto's response to a request with another body."""
+        request = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        response, status, headers = run_wsgi_app(self._application, request, buffered=True)
+        return status, list(headers), b"".join(response)
 
     def _ec2(self, call: _Call, environ: dict[str, Any]) -> _Response:
         if refusal := self._refuse(call):
@@ -155,22 +156,13 @@ class Endpoint:
             # Of EC2's two forms moto knows only the older one. It reads the newer one as "no security groups".
             call.parameters |= {"Attribute": "instanceInitiatedShutdownBehavior", "Value": behaviour}
         states = {instance.id: instance._state.name for instance in self._named_in(call)}
-
-        captured: dict[str, Any] = {}
-
-        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
-            captured.update(status=status, headers=headers)
-
-        body = urlencode(call.parameters).encode()
-        environ["wsgi.input"] = io.BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-        response = b"".join(self._forward(environ, start_response))
-        if captured["status"].startswith("200") and not call.reads:
+        status, headers, response = self._forward(environ, urlencode(call.parameters).encode())
+        if status.startswith("200") and not call.reads:
             self._set_states(call, states, response)
             if token:
                 self.state.responses[token] = (fingerprint, response)
             self.state.save()
-        return captured["status"], captured["headers"], response
+        return status, headers, response
 
     def _refuse(self, call: _Call) -> tuple[str, str] | None:
         """The error code and message for a call that EC2 refuses and moto doesn't."""

@@ -11,12 +11,9 @@ IMAGE_OWNER = "136693071363"
 
 
 def prepare_environment(images: Path, architecture: str) -> None:
-    """Set the environment variables that moto reads when it is imported. Call this before that.
+    """Write the file `images`, and set the environment variables that moto reads when it is imported.
 
     Removes the caller's AWS settings, because a profile that doesn't exist would break botocore inside moto.
-
-    :param images: file that gets the list of images
-    :param architecture: amd64 or arm64
     """
     for name in [name for name in os.environ if name.startswith(("AWS_", "MOTO_"))]:
         del os.environ[name]
@@ -29,7 +26,7 @@ def prepare_environment(images: Path, architecture: str) -> None:
 
 
 def image_list(architecture: str) -> list[dict[str, Any]]:
-    """The only image of the endpoint, in moto's format."""
+    """The only image of the endpoint, in moto's format. `architecture` is amd64 or arm64."""
     name = f"debian-12-{architecture}-pegasus-SIMULATED"
     return [
         {

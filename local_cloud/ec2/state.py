@@ -6,7 +6,6 @@ moto alone changes the state of an instance immediately. Here an instance passes
 
 import base64
 import logging
-import os
 import pickle
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance as Ec2Instance
+
+from local_cloud.files import replace_file
 
 from . import placement_groups
 from .moto_setup import default_vpc_of, disk_count
@@ -124,20 +125,16 @@ class Ec2State:
     def forget_old(self, now: datetime) -> None:
         """Remove instances that were terminated more than an hour ago, as EC2 does."""
         with self.lock:
-            removed = False
+            limit = now - TERMINATED_KEPT
+            changed = False
             for _, backend in self._regions():
                 for key, reservation in list(backend.reservations.items()):
-                    old = [
-                        instance
-                        for instance in reservation.instances
-                        if _terminated_before(instance, now - TERMINATED_KEPT)
-                    ]
-                    if old:
-                        removed = True
-                        reservation.instances = [instance for instance in reservation.instances if instance not in old]
-                        if not reservation.instances:
-                            del backend.reservations[key]
-            if removed:
+                    kept = [instance for instance in reservation.instances if not _terminated_before(instance, limit)]
+                    changed |= len(kept) < len(reservation.instances)
+                    reservation.instances = kept
+                    if not kept:
+                        del backend.reservations[key]
+            if changed:
                 self.save()
 
     def backend(self, region: str) -> Any:
@@ -157,21 +154,9 @@ class Ec2State:
         raise KeyError(instance_id)
 
     def save(self) -> None:
-        """Write the snapshot atomically: after a crash there is the old or the new one."""
         with self.lock:
-            content = pickle.dumps(
-                {
-                    "moto": self._moto_version,
-                    "regions": dict(self._regions()),
-                    "responses": self.responses,
-                },
-                protocol=pickle.HIGHEST_PROTOCOL,
-            )
-            temporary = self._snapshot.with_suffix(".new")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            temporary.replace(self._snapshot)
+            kept = {"moto": self._moto_version, "regions": dict(self._regions()), "responses": self.responses}
+            replace_file(self._snapshot, pickle.dumps(kept, protocol=pickle.HIGHEST_PROTOCOL))
 
     def _restore(self) -> None:
         if not self._snapshot.exists():
@@ -240,14 +225,9 @@ def _delete_interfaces(instance: Any) -> None:
 def _name(instance: Any) -> str:
     """The name that the Ansible roles derive from the instance's tags."""
     tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
-    return Ec2Instance(
-        instance.id,
-        "",
-        instance._state.name,
-        instance.instance_type,
-        launch_index=int(instance.ami_launch_index or 0),
-        tags=tags,
-    ).name
+    index = int(instance.ami_launch_index or 0)
+    named = Ec2Instance(instance.id, "", instance._state.name, instance.instance_type, launch_index=index, tags=tags)
+    return named.name
 
 
 def _text(value: Any) -> str:

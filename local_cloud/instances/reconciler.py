@@ -179,10 +179,7 @@ class Reconciler:
                 self.wake()
 
     def _record_failure(self, step: Step, why: str) -> bool:
-        """Count a failure. After several in a row the instance is terminated, as on EC2.
-
-        :returns: whether to compare again immediately
-        """
+        """Count a failure, the last one of which terminates the instance. Returns whether to compare immediately."""
         failures = self._failures.setdefault(step.instance_id, _Failures())
         failures.actions += 1
         log.error("%s: %s failed (%d of %d): %s", step.instance_id, step.action.value, failures.actions, ATTEMPTS, why)

@@ -23,11 +23,8 @@ MANIFEST = "SIMULATED.json"
 def build_mirror(root: Path, mirror: Path, say: Say) -> None:
     """Update the simulated part of the mirror, if its sources have changed since the last build.
 
-    A real package that `mirror fetch` put under the name of a simulated one stays, and a line reports it.
-
-    :param root: the project's folder; downloads are cached in its `.cache`
-    :param mirror: the folder that is served
-    :raises PackageBuildError: a tool, a source file or the client's wheel is missing
+    A real package that `mirror fetch` put under the name of a simulated one stays, and a line reports it. Downloads are
+    cached in the folder .cache of `root`, the project's folder. Raises PackageBuildError.
     """
     require_dpkg_deb()
     perseus.require_git()
@@ -112,7 +109,6 @@ def _read_manifest(mirror: Path) -> dict:
 
 
 def _write_manifest(mirror: Path, files: dict[str, str], fingerprint: str) -> None:
-    """:param files: digest by path below the mirror"""
     content = {"note": sources.NOTICE, "fingerprint": fingerprint, "files": dict(sorted(files.items()))}
     temporary = mirror / f".{MANIFEST}"
     temporary.write_text(json.dumps(content, indent=1) + "\n")

@@ -25,8 +25,7 @@ CLIENT_VERSION = "19.3.0"  # of `aerospike` on PyPI, as in requirements-dev.txt
 def client_wheel(cache: Path, say: Say, machine: str = "") -> Path:
     """Return the official client's wheel for the instances' Python 3.11, and download it from PyPI if necessary.
 
-    :param machine: architecture as uname reports it; the default is this machine's, which the instances share
-    :raises PackageBuildError: the download failed
+    The default of `machine` is this machine's architecture, which the instances share.
     """
     machine = machine or platform.machine()
     pattern = f"aerospike-{CLIENT_VERSION}-cp311-cp311-manylinux*_{machine}.whl"
@@ -35,11 +34,10 @@ def client_wheel(cache: Path, say: Say, machine: str = "") -> Path:
         return cached[0]
     say(f"Downloading the official Aerospike client {CLIENT_VERSION} from PyPI")
     cache.mkdir(parents=True, exist_ok=True)
-    platforms = [f"{tag}_{machine}" for tag in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
     with tempfile.TemporaryDirectory(prefix=".downloading-", dir=cache) as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         command += ["--only-binary=:all:", "--implementation=cp", "--python-version=3.11", "--abi=cp311"]
-        command += [f"--platform={name}" for name in platforms]
+        command += [f"--platform={tag}_{machine}" for tag in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
         command += ["--dest", temporary, f"aerospike=={CLIENT_VERSION}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = sorted(Path(temporary).glob(pattern))
@@ -64,10 +62,7 @@ def require_git() -> None:
 
 
 def build(staging: Path, wheel: Path) -> None:
-    """Build a bare repository with one commit: simulators/perseus and the client's wheel in lib/.
-
-    :raises PackageBuildError: git failed
-    """
+    """Build a bare repository with one commit: simulators/perseus and the client's wheel in lib/."""
     folder = sources.SIMULATORS / "perseus"
     repository = staging / REPOSITORY
     with tempfile.TemporaryDirectory(prefix="pegasus-perseus-") as temporary:

@@ -45,6 +45,10 @@ def test_layout_lists_partitions_and_links(tmp_path):
     }
 
 
+def _written(folder):
+    return {path: (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
+
+
 @NEEDS_ROOT
 def test_dev_follows_the_layout(tmp_path):
     other = tmp_path / "disk/by-id/other"
@@ -53,13 +57,15 @@ def test_dev_follows_the_layout(tmp_path):
     first = Layout(
         {"nvme1n1p1": os.makedev(259, 7), "nvme1n1p2": os.makedev(259, 8)}, {"disk/by-id/x": "../../nvme1n1p2"}
     )
-    assert apply_layout(tmp_path, first) is True
-    assert apply_layout(tmp_path, first) is False
+    apply_layout(tmp_path, first)
+    before = _written(tmp_path)
+    apply_layout(tmp_path, first)
+    assert _written(tmp_path) == before, "nothing was written again"
     assert (tmp_path / "nvme1n1p2").stat().st_rdev == os.makedev(259, 8)
     assert stat.S_ISBLK((tmp_path / "nvme1n1p1").stat().st_mode)
 
     second = Layout({"nvme1n1p1": os.makedev(259, 9)}, {"disk/by-partuuid/y": "../../nvme1n1p1"})
-    assert apply_layout(tmp_path, second) is True
+    apply_layout(tmp_path, second)
     assert (tmp_path / "nvme1n1p1").stat().st_rdev == os.makedev(259, 9)
     assert not (tmp_path / "nvme1n1p2").exists()
     assert sorted(entry.name for entry in (tmp_path / "disk/by-id").iterdir()) == ["other"]
