@@ -3,8 +3,6 @@
 A new action is a playbook and one row of ACTIONS. A step before or after its playbook is a function in steps.py.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Arguments and options of actions and commands, and the types of their values."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The command line: parse it, run one action or command, turn every error into a message and an exit code."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """Reads and checks the configuration before anything starts. The rules are the collection's (module_utils/config)."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,11 +54,7 @@ def examine(
     named = environ.get(CONFIG_VARIABLE, "")
     path = (folder / named).resolve() if named else root / check.CONFIG
     report = check.examine(
-        root,
-        path if named else None,
-        extra_values(extra, folder),
-        resolver(root, environ),
-        launching=launching,
+        root, path if named else None, extra_values(extra, folder), resolver(root, environ), launching=launching
     )
     return Config(path, report, explicit=bool(named))
 

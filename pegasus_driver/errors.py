@@ -1,7 +1,5 @@
 """Errors that the driver shows to its user: a message, a next step, an exit code. Never a traceback."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import traceback

@@ -1,7 +1,5 @@
 """The exit status of pegasus-driver. Scripts may rely on it; `pegasus-driver --help` lists it."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 

@@ -4,8 +4,6 @@ It supports what Pegasus's presets and wiring use: `lookup` of env and file, the
 templates, which users may write, are left to the playbook's first play, which has Ansible's own templating.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The last step of a run: judge it, do what follows the playbook, report what came of it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Turns ansible-runner's raw events into typed records. Pure: no Ansible import, no clock, no output."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

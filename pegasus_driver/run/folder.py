@@ -1,7 +1,5 @@
 """The private folder of one playbook run: Ansible's artifacts, the event stream, the summary."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -3,8 +3,6 @@
 The lock file isn't in the environment's state folder, because destroy removes that folder while it holds the lock.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """Judges a run: which hosts failed, with which class, and the exit code that follows. Pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from pegasus_driver.exit_codes import BY_CAUSE, OF_ERROR_CLASS, ExitCode

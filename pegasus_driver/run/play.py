@@ -1,7 +1,5 @@
 """The second step of a run: run the playbook, follow its events, ask the user what it asks."""
 
-from __future__ import annotations
-
 import queue
 from typing import Any
 

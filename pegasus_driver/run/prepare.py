@@ -1,7 +1,5 @@
 """The first step of a run: check what it needs, and get the local cloud ready."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 from collections.abc import Callable, Iterator

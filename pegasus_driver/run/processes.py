@@ -1,7 +1,5 @@
 """The processes that runs start: found in /proc by a variable in their environment, and killed."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """What a run is doing now, from its events: stages (plays), roles, hosts. Pure: times come from the caller."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from .events import Event, HostResult, HostRetry, HostStarted, NoHosts, PlayStarted, Stats

@@ -1,7 +1,5 @@
 """Keeps a run's records in its folder, independent of what the user sees."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import io

@@ -1,7 +1,5 @@
 """A run as JSON records, one object per line. docs/events.md describes them for programs that read them."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping

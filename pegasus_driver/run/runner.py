@@ -3,8 +3,6 @@
 The run has its own thread, which only feeds a queue: a slow reader can't block ansible-runner. Needs Linux's /proc.
 """
 
-from __future__ import annotations
-
 import contextlib
 import locale
 import os

@@ -1,7 +1,5 @@
 """The state of one run: what it is, how far it is, what came of it. Steps write it; view and recorder read it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

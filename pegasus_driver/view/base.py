@@ -1,7 +1,5 @@
 """What all views share: an interface that does nothing, and a stream that outlives its reader."""
 
-from __future__ import annotations
-
 from typing import TextIO
 
 from pegasus_driver.run.events import Event, HostResult, Note, Question, Report, Warning

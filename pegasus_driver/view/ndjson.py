@@ -1,7 +1,5 @@
 """The view for programs: one JSON object per line (run/records.py). The last record has the type "end"."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TextIO

@@ -1,7 +1,5 @@
 """The view for a pipe or a log: lines that are never rewritten."""
 
-from __future__ import annotations
-
 from typing import TextIO
 
 from pegasus_driver.run.events import Event, Output, PlayStarted, Question, Stats

@@ -1,7 +1,5 @@
 """The report at the end of a run as lines of plain text: environment, plan, failures, next steps. Pure."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
