@@ -7,9 +7,9 @@ from pegasus_driver.actions import OWN
 from pegasus_driver.config import CONFIG_VARIABLE
 
 from .events import Question, parse
-from .folder import make_run_folder
 from .lock import lock_path
 from .processes import LOCK_VARIABLE
+from .recorder import make_run_folder
 from .run import Run
 from .runner import Outcome, PlaybookRun, Request
 

@@ -13,8 +13,9 @@ from pegasus_driver.world import World
 
 from .lock import lock_path
 from .processes import end_orphans
-from .run import Run, View
+from .run import Run
 from .state import RunState
+from .view import View
 
 
 def make_run(action: Action, arguments: argparse.Namespace, world: World, make_view: Callable[[RunState], View]) -> Run:

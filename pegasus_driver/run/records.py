@@ -2,53 +2,39 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
-from .events import (
-    Event,
-    HostResult,
-    HostRetry,
-    HostStarted,
-    HostStats,
-    NoHosts,
-    Note,
-    Output,
-    PlayStarted,
-    Problem,
-    Question,
-    Report,
-    Stats,
-    TaskStarted,
-    Warning,
-)
+from . import events
+from .events import Event, HostStats
 from .progress import Stage
 from .state import Ending, RunState
+from .view import Stream, View
 
 RECORD_TYPES: dict[type[Event], str] = {
-    PlayStarted: "play_started",
-    TaskStarted: "task_started",
-    HostStarted: "host_started",
-    HostResult: "host_result",
-    HostRetry: "host_retry",
-    NoHosts: "no_hosts",
-    Warning: "warning",
-    Problem: "problem",
-    Note: "note",
-    Question: "question",
-    Report: "report",
-    Stats: "stats",
-    Output: "output",
+    events.PlayStarted: "play_started",
+    events.TaskStarted: "task_started",
+    events.HostStarted: "host_started",
+    events.HostResult: "host_result",
+    events.HostRetry: "host_retry",
+    events.NoHosts: "no_hosts",
+    events.Warning: "warning",
+    events.Problem: "problem",
+    events.Note: "note",
+    events.Question: "question",
+    events.Report: "report",
+    events.Stats: "stats",
+    events.Output: "output",
 }
 # Records of these are only for --verbose.
-VERBOSE = (Output, HostStarted, TaskStarted)
+VERBOSE = (events.Output, events.HostStarted, events.TaskStarted)
 # The fields of a record beside time and type.
 _FIELDS: dict[type[Event], tuple[str, ...]] = {
     kind: tuple(
         field.name
         for field in dataclasses.fields(kind)
-        if field.name != "time" and (kind, field.name) != (Report, "lines")
+        if field.name != "time" and (kind, field.name) != (events.Report, "lines")
     )
     for kind in RECORD_TYPES
 }
@@ -63,20 +49,6 @@ def as_line(record: Mapping[str, Any], now: datetime) -> str:
 def _as_json(value: object) -> object:
     """Convert what JSON doesn't know: a host's counts, and values of a module's report."""
     return dataclasses.asdict(value) if isinstance(value, HostStats) else str(value)
-
-
-def start_record(state: RunState) -> dict[str, Any]:
-    return {
-        "type": "start",
-        "action": state.action,
-        "environment": state.environment,
-        "backend": state.backend,
-        "dry_run": state.dry_run,
-    }
-
-
-def message_record(text: str) -> dict[str, Any]:
-    return {"type": "message", "text": text}
 
 
 def event_record(event: Event) -> dict[str, Any]:
@@ -130,3 +102,31 @@ def _stage_record(stage: Stage, now: float) -> dict[str, Any]:
             for name, role in stage.roles.items()
         ],
     }
+
+
+class RecordView(View):
+    """Writes the records as they come: the view for programs. It doesn't ask, because a program can't answer."""
+
+    def __init__(self, state: RunState, stream: TextIO, wall: Callable[[], datetime], *, verbose: bool = False) -> None:
+        """:param wall: the time for records whose event has none"""
+        super().__init__(state)
+        self._out = Stream(stream)
+        self._wall = wall
+        self._verbose = verbose
+
+    def start(self, now: float) -> None:
+        names = ("action", "environment", "backend", "dry_run")
+        self._write({"type": "start", **{name: getattr(self.state, name) for name in names}})
+
+    def say(self, text: str, now: float) -> None:
+        self._write({"type": "message", "text": text})
+
+    def handle(self, event: Event, now: float) -> None:
+        if self._verbose or not isinstance(event, VERBOSE):
+            self._write(event_record(event))
+
+    def finish(self, ending: Ending, now: float) -> None:
+        self._write(end_record(ending, now))
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        self._out.line(as_line(record, self._wall()))

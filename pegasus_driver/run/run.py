@@ -8,7 +8,7 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pegasus_driver.actions import Action
 from pegasus_driver.steps import Session
@@ -18,21 +18,11 @@ from .lock import environment_lock
 from .recorder import Recorder
 from .signals import Signals
 from .state import Ending, RunState
+from .view import View
 
 if TYPE_CHECKING:
     from pegasus_driver.config import Config
     from pegasus_driver.world import World
-
-
-class View(Protocol):
-    """What shows a run to the user (pegasus_driver.view). Each event is in the state before the view gets it."""
-
-    def start(self, now: float) -> None: ...
-    def say(self, text: str, now: float) -> None: ...
-    def handle(self, event: Event, now: float) -> None: ...
-    def ask(self, question: Question, now: float) -> None: ...
-    def tick(self, now: float) -> None: ...
-    def finish(self, ending: Ending, now: float) -> None: ...
 
 
 class Run:
@@ -60,7 +50,7 @@ class Run:
             started=world.monotonic(),
         )
         self.signals = Signals()
-        self.recorder = Recorder(world.now)
+        self.recorder = Recorder(self.state, world.now)
         self.answer_file: Path | None = None  # to create once the user confirms; None if no user can be asked
         self.session = Session(world=world, config=config, say=self.say, begin=self.begin)
         self._view = make_view(self.state)
@@ -81,15 +71,11 @@ class Run:
     # --- what happens ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        with self._lock:
-            self.recorder.start(self.state)
-            self._show(self._view.start)
+        self._report("start")
 
     def say(self, text: str) -> None:
         """Report what the driver itself does."""
-        with self._lock:
-            self.recorder.say(text)
-            self._show(self._view.say, text)
+        self._report("say", text)
 
     def begin(self, name: str) -> None:
         """Begin a stage that isn't a play."""
@@ -98,31 +84,30 @@ class Run:
     def handle(self, event: Event) -> None:
         with self._lock:
             self.state.add(event, self.world.monotonic())
-            self.recorder.handle(event)
-            self._show(self._view.handle, event)
+            self._report("handle", event)
 
     def ask(self, question: Question) -> None:
         """Show what a question is about, and leave the terminal to the question until the next call."""
-        with self._lock:
-            self._show(self._view.ask, question)
+        self._report("ask", question)
 
     def tick(self) -> None:
-        with self._lock:
-            self._show(self._view.tick)
+        self._report("tick")
 
     def finish(self, ending: Ending) -> None:
-        with self._lock:
-            self.recorder.finish(ending, self.world.monotonic())
-            self._show(self._view.finish, ending)
+        self._report("finish", ending)
 
-    def _show(self, method: Callable[..., None], *arguments: object) -> None:
-        """Call the view. A terminal that has closed silences it; the run continues, or ends by the SIGHUP."""
-        if self._view_lost:
-            return
-        try:
-            method(*arguments, self.world.monotonic())
-        except OSError:
-            self._view_lost = True
+    def _report(self, method: str, *arguments: object) -> None:
+        """Call the recorder and the view. A terminal that has closed silences the view; the run continues, or ends by
+        the SIGHUP."""
+        with self._lock:
+            now = self.world.monotonic()
+            getattr(self.recorder, method)(*arguments, now)
+            if self._view_lost:
+                return
+            try:
+                getattr(self._view, method)(*arguments, now)
+            except OSError:
+                self._view_lost = True
 
     @contextlib.contextmanager
     def ticking(self) -> Iterator[None]:

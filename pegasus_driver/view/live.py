@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pegasus_driver.run.events import Event, PlayStarted, Question
 from pegasus_driver.run.progress import Stage
 from pegasus_driver.run.state import Ending, RunState
+from pegasus_driver.run.view import View
 
-from .base import View
 from .report import ending_lines, headline
 from .text import changed, columns, duration, hosts
 

@@ -5,8 +5,8 @@ from typing import TextIO
 from pegasus_driver.run.events import Event, Output, PlayStarted, Question, Stats
 from pegasus_driver.run.progress import Stage
 from pegasus_driver.run.state import Ending, RunState
+from pegasus_driver.run.view import Stream, View
 
-from .base import Stream, View
 from .report import ending_lines
 from .text import changed, duration, hosts
 

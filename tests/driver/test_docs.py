@@ -21,9 +21,8 @@ from pegasus_driver.environment import EnvironmentHost
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.events import Event, HostStats, Stats, parse
 from pegasus_driver.run.outcome import Change, Failure
-from pegasus_driver.run.records import RECORD_TYPES
+from pegasus_driver.run.records import RECORD_TYPES, RecordView
 from pegasus_driver.run.state import Ending, RunState
-from pegasus_driver.view.ndjson import JsonView
 from pegasus_driver.view.panes import Line
 from tests.driver.fakes import REPORT, FakeWorld, began, failed, ok, play, raw, stats
 
@@ -74,7 +73,7 @@ def emitted(world: FakeWorld) -> dict[str, set[str]]:
     """Record type -> field names, from records of every type."""
     out = io.StringIO()
     state = RunState("setup", "Bench", "local")
-    view: Any = JsonView(state, out, lambda: datetime(2026, 11, 24, tzinfo=UTC), verbose=True)
+    view: Any = RecordView(state, out, lambda: datetime(2026, 11, 24, tzinfo=UTC), verbose=True)
     view.start(0.0)
     view.say("m", 0.0)
     for event in (parsed for raw_event in STORY for parsed in parse(raw_event)):

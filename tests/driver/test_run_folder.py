@@ -12,9 +12,8 @@ from typing import TextIO
 import pytest
 
 from pegasus_driver.exit_codes import ExitCode
-from pegasus_driver.run.folder import make_run_folder
-from pegasus_driver.run.recorder import Recorder
-from pegasus_driver.run.state import Ending
+from pegasus_driver.run.recorder import Recorder, make_run_folder
+from pegasus_driver.run.state import Ending, RunState
 from tests.driver.fakes import MODULE, FakeWorld, Instance, began, failed, ok, play, raw, stats
 
 CHANGES = [
@@ -185,7 +184,7 @@ def test_the_folder_of_a_run_in_progress_is_kept(tmp_path: Path) -> None:
     """A status every minute during a long setup creates more folders than are kept."""
     first = datetime(2026, 11, 24, tzinfo=UTC)
     folder, other = (make_run_folder(tmp_path, "setup", first + timedelta(seconds=number)) for number in range(2))
-    recorder = Recorder(lambda: first)
+    recorder = Recorder(RunState("setup", "Bench", "local"), lambda: first)
     recorder.open(folder)
     for number in range(2, 30):
         make_run_folder(tmp_path, "status", first + timedelta(seconds=number))

@@ -16,9 +16,9 @@ import pytest
 from pegasus_driver.cli import main
 from pegasus_driver.run import runner
 from pegasus_driver.run.events import HostResult, NoHosts, Problem, Stats, Warning, parse
-from pegasus_driver.run.folder import RUNS_KEPT, make_run_folder
 from pegasus_driver.run.outcome import Record, exit_code
 from pegasus_driver.run.processes import processes
+from pegasus_driver.run.recorder import RUNS_KEPT, make_run_folder
 from pegasus_driver.run.runner import PlaybookRun, Request
 from pegasus_driver.world import World
 from tests.driver.fakes import FakeWorld

@@ -12,10 +12,10 @@ import pytest
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.events import Event, HostResult, HostRetry, HostStats, Note, Stats, Warning, parse
 from pegasus_driver.run.progress import Progress
+from pegasus_driver.run.records import RecordView
 from pegasus_driver.run.state import Ending, RunState
-from pegasus_driver.view.base import View
+from pegasus_driver.run.view import View
 from pegasus_driver.view.live import LiveView
-from pegasus_driver.view.ndjson import JsonView
 from pegasus_driver.view.plain import HEARTBEAT, PlainView
 from pegasus_driver.view.report import report_lines
 from pegasus_driver.view.text import duration, table
@@ -310,7 +310,7 @@ def test_the_keys_of_other_collections_and_of_failures_are_ignored(event: dict[s
 def test_a_record_has_no_module_result() -> None:
     """The result is large, and its keys are no interface."""
     out = io.StringIO()
-    view = JsonView(state(), out, lambda: datetime(2026, 11, 25, tzinfo=UTC))
+    view = RecordView(state(), out, lambda: datetime(2026, 11, 25, tzinfo=UTC))
     for event in parse(failed("a", "Do it", "role", MODULE + "ec2_node", msg="m", large=1, error_class="quota")):
         view.handle(event, 0.0)
     view.handle(Stats({"a": HostStats(ok=1)}), 0.0)

@@ -1,9 +1,9 @@
-"""What all views share: an interface that does nothing, and a stream that outlives its reader."""
+"""The interface through which a run shows itself; pegasus_driver.view has what users see."""
 
 from typing import TextIO
 
-from pegasus_driver.run.events import Event, HostResult, Note, Question, Report, Warning
-from pegasus_driver.run.state import Ending, RunState
+from .events import Event, HostResult, Note, Question, Report, Warning
+from .state import Ending, RunState
 
 
 class View:
@@ -41,10 +41,8 @@ class View:
             case HostResult(status="failed" | "unreachable", ignored=False):
                 where = f"{event.role}: " if event.role else ""
                 first = event.message.splitlines()[:1]  # the report has the rest
-                return [
-                    (f"{event.status}: {event.host}: {where}{event.task}", "failure"),
-                    *((f"  {line}", "failure") for line in first),
-                ]
+                lines = [f"{event.status}: {event.host}: {where}{event.task}", *(f"  {line}" for line in first)]
+                return [(line, "failure") for line in lines]
             case Warning(deprecation=False) if event.text not in self._seen_warnings:
                 self._seen_warnings.add(event.text)
                 return [(f"warning: {event.text}", "warning")]
@@ -56,7 +54,7 @@ class View:
 
 
 class Stream:
-    """Writes lines. A reader that has closed the pipe (`| head`) silences it, and the run continues."""
+    """Writes lines. A reader that has closed the pipe (`| head`) or a full disk silences it, and the run continues."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
