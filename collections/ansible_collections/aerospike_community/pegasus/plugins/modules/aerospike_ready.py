@@ -18,15 +18,9 @@ options:
   host: {description: Address of the node., type: str, default: 127.0.0.1}
   port: {description: Service port., type: int, default: 3000}
   size: {description: Expected number of nodes; 0 for any., type: int, required: true}
-  namespace:
-    description: A namespace that must exist. Its statistics are returned. Empty for none.
-    type: str
-    default: ""
+  namespace: {description: "A namespace that must exist, if any. Its statistics are returned.", type: str, default: ""}
   service: {description: The node's unit. Its state and log explain a failure., type: str, default: aerospike}
-  config:
-    description: The server's configuration. The message of a failure names its ports.
-    type: path
-    default: /etc/aerospike/aerospike.conf
+  config: {description: File whose ports a failure names., type: path, default: /etc/aerospike/aerospike.conf}
   timeout: {description: Seconds to wait., type: float, default: 120}
 attributes:
   check_mode: {description: Queries once. A node that isn't ready is no failure., support: full}

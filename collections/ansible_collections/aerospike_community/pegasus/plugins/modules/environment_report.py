@@ -17,11 +17,7 @@ author: Pegasus authors
 options:
   environment: {description: Name of the environment., type: str, required: true}
   backend: {description: Where it runs., type: str, required: true}
-  hosts:
-    description: The records of the filter aerospike_community.pegasus.host_results.
-    type: list
-    elements: dict
-    required: true
+  hosts: {description: The hosts from the filter host_results., type: list, elements: dict, required: true}
   namespace: {description: The namespace under load., type: str, default: ""}
   replication_factor: {description: Copies of each record., type: int, default: 0}
   expected: {description: "How many instances each kind (server, client, monitor) must have.", type: dict, default: {}}
@@ -29,10 +25,7 @@ options:
     description: The result of M(aerospike_community.pegasus.cluster_stable), which checks all nodes at the same moment.
     type: dict
     default: {}
-  cost:
-    description: RV(aerospike_community.pegasus.ec2_cost#module:cost), if it was queried.
-    type: dict
-    default: {}
+  cost: {description: "RV(aerospike_community.pegasus.ec2_cost#module:cost), if queried.", type: dict, default: {}}
   kinds:
     description: The kinds whose hosts must be ready. Hosts of other kinds are only listed.
     type: list

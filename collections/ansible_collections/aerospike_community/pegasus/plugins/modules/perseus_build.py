@@ -21,15 +21,8 @@ options:
   artifact: {description: "The file that the command builds, relative to the checkout.", type: path, required: true}
   source: {description: The folder of the checkout., type: path, default: /opt/perseus/source}
   jar: {description: Where the program is installed., type: path, default: /opt/perseus/perseus.jar}
-  packages:
-    description: Packages of the distribution that the build needs. They are installed only when something is built.
-    type: list
-    elements: str
-    default: []
-  build:
-    description: V(false) builds nothing, and only reports whether the installed program is up to date.
-    type: bool
-    default: true
+  packages: {description: "Packages to install, only for a build.", type: list, elements: str, default: []}
+  build: {description: V(false) only reports whether the installed program is up to date., type: bool, default: true}
   keep:
     description: >-
       If the repository can't be reached, leave the installed program as it is, with a warning. This is always so if

@@ -24,14 +24,10 @@ options:
   port: {description: Their service port., type: int, default: 3000}
   namespace: {description: The namespace under load., type: str, required: true}
   rows: {description: How many rows are compared at a time. Perseus prints a row every second., type: int, default: 3}
-  tolerance:
-    description: The share of the printed operations that the servers may not have counted, 0.0 to 1.0.
-    type: float
-    default: 0.25
+  tolerance: {description: Share of the printed operations that servers may miss (0 to 1)., type: float, default: 0.25}
   timeout: {description: Seconds., type: int, default: 60}
   partial:
-    description: Compare with the server nodes that answer instead of all, and warn about the others. For a cluster
-      with a stopped node.
+    description: Compare with the nodes that answer, and warn about the others. For a cluster with a stopped node.
     type: bool
     default: false
 attributes:

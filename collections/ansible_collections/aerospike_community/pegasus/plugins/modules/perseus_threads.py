@@ -17,10 +17,7 @@ description:
 author: Pegasus authors
 options:
   content: {description: The text of threads.yaml., type: str, required: true}
-  path:
-    description: The file that Perseus reads. A missing folder is created.
-    type: path
-    default: /var/lib/perseus/threads.yaml
+  path: {description: The file that Perseus reads., type: path, default: /var/lib/perseus/threads.yaml}
   prove: {description: Whether to verify that a running Perseus applies the file., type: bool, default: false}
   rows_file: {description: The file with Perseus's output., type: path, default: /var/log/perseus/perseus.log}
   service: {description: Perseus's systemd service., type: str, default: perseus}

@@ -28,21 +28,13 @@ def query_all(hosts: Sequence[str], query: Callable[[str], str]) -> tuple[dict[s
     """Query all nodes in parallel. Return the answers and the errors, by host."""
     answers: dict[str, str] = {}
     errors: dict[str, str] = {}
-    if not hosts:
-        return answers, errors
-
-    def outcome(host: str) -> tuple[str, str, str]:
+    with ThreadPoolExecutor(MAX_THREADS) as pool:
+        pending = {host: pool.submit(query, host) for host in hosts}
+    for host, answer in pending.items():
         try:
-            return host, query(host), ""
+            answers[host] = answer.result()
         except InfoError as error:
-            return host, "", str(error)
-
-    with ThreadPoolExecutor(min(len(hosts), MAX_THREADS)) as pool:
-        for host, answer, error in pool.map(outcome, hosts):
-            if error:
-                errors[host] = error
-            else:
-                answers[host] = answer
+            errors[host] = str(error)
     return answers, errors
 
 

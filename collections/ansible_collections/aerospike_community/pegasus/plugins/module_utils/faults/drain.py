@@ -12,10 +12,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
-    query_all,
-    wait_until_stable,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import info_pairs, info_value
 
 from .contract import Effect, Fault, FaultError
@@ -75,7 +72,7 @@ class Drain(Fault):
         if not self.others:
             return
         # A cluster that isn't stable can't hand anything over.
-        wait_until_stable(self.alive, self.port, self.timeout)
+        cluster.wait_until_stable(self.alive, self.port, self.timeout)
         if self.can_quiesce:
             self.quiesced = True
             self.send_to_targets("quiesce:")
@@ -106,15 +103,15 @@ class Drain(Fault):
         for host in self.running:
             info_value(host, command, port=self.port)
         # Only the principal node reclusters; the others answer that they aren't the principal.
-        query_all(self.members, lambda host: info_value(host, "recluster:", port=self.port))
+        cluster.query_all(self.members, lambda host: info_value(host, "recluster:", port=self.port))
         time.sleep(POLL_SECONDS)
-        wait_until_stable(self.members, self.port, self.timeout)
+        cluster.wait_until_stable(self.members, self.port, self.timeout)
 
     def wait_for_migrations(self, nodes: list[str]) -> None:
         """Wait until no node has a partition to send or to receive. Raises FaultError if some still have."""
 
         def remaining() -> str:
-            answers, errors = query_all(
+            answers, errors = cluster.query_all(
                 nodes,
                 lambda host: info_pairs(host, "statistics", port=self.port).get("migrate_partitions_remaining", "?"),
             )

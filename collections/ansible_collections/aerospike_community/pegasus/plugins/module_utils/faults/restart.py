@@ -6,10 +6,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
-    partitions_to_move,
-    wait_until_stable,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import UnitState
 
 from .contract import Effect, Fault
@@ -42,7 +39,7 @@ class Restart(Fault):
         """A running node stays as it is, unless forced."""
         if not self.before.running or self.params["force"]:
             return None
-        key = wait_until_stable(self.expected, self.port, self.timeout)
+        key = cluster.wait_until_stable(self.expected, self.port, self.timeout)
         self.notes.append(
             f"{self.subject} is already running, in a stable cluster of {len(self.expected)}: nothing was done "
             f"(--force, or -e chaos_force=true, restarts it)"
@@ -62,9 +59,9 @@ class Restart(Fault):
     def verify(self) -> Effect:
         """Verify that the service keeps running and measure its cluster."""
         self.systemd.wait_until_up(self.params["service"], SETTLE_SECONDS)
-        key = wait_until_stable(self.expected, self.port, self.timeout)
+        key = cluster.wait_until_stable(self.expected, self.port, self.timeout)
         missing = len(self.params["cluster"]) - len(self.expected)
-        moving = partitions_to_move(self.expected, self.port)
+        moving = cluster.partitions_to_move(self.expected, self.port)
         self.notes.append(
             f"{self.subject} was {self.verb}ed: {len(self.expected)} nodes are a stable cluster, "
             + (f"{missing} still stopped" if missing else "all nodes are up")

@@ -8,10 +8,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
-    partitions_to_move,
-    wait_until_stable,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_pairs
 
 from .contract import Effect, Fault, FaultError
@@ -37,7 +34,7 @@ class Stop(Fault):
 
     def refusal(self) -> str:
         """Refuse if more nodes would be down than the namespace has spare copies."""
-        moving = partitions_to_move(self.alive, self.port)
+        moving = cluster.partitions_to_move(self.alive, self.port)
         problem = stop_problem(len(self.params["cluster"]), len(self.others), self.copies(), moving)
         return f"{self.subject} was not {self.past}: {problem}" if problem else ""
 
@@ -53,7 +50,7 @@ class Stop(Fault):
     def verify(self) -> Effect:
         """Verify that the process exited and measure the cluster that is left."""
         self.wait_for_exit()
-        key = wait_until_stable(self.others, self.port, self.timeout) if self.others else ""
+        key = cluster.wait_until_stable(self.others, self.port, self.timeout) if self.others else ""
         rest = f"the other {len(self.others)} are a stable cluster" if self.others else "no node is left"
         self.notes.append(f"{self.subject} is {self.past} and {rest}")
         return Effect(self.others, key)

@@ -64,8 +64,10 @@ def drain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subject.Drain]:
 
     def build(cluster: Cluster, targets: list[str], copies: int = 2) -> subject.Drain:
         monkeypatch.setattr(contract, "answering", lambda hosts, _: [host for host in hosts if host in cluster.running])
-        monkeypatch.setattr(subject, "wait_until_stable", lambda *_: "KEY")
-        monkeypatch.setattr(subject, "query_all", lambda hosts, query: ({host: query(host) for host in hosts}, {}))
+        monkeypatch.setattr(subject.cluster, "wait_until_stable", lambda *_: "KEY")
+        monkeypatch.setattr(
+            subject.cluster, "query_all", lambda hosts, query: ({host: query(host) for host in hosts}, {})
+        )
         monkeypatch.setattr(subject, "info_value", cluster.value)
         monkeypatch.setattr(subject, "info_pairs", cluster.pairs)
         params = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults import contract, kill, restart, stop
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.contract import Fault, FaultError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.registry import FAULTS
@@ -21,9 +22,8 @@ class Node:
         self.clock = 0.0
         self.units = tmp_path
         monkeypatch.setattr(contract, "answering", lambda hosts, _: [host for host in hosts if host in self.alive])
-        for module in (stop, restart):
-            monkeypatch.setattr(module, "partitions_to_move", lambda *_: self.moving)
-            monkeypatch.setattr(module, "wait_until_stable", self.stable)
+        monkeypatch.setattr(cluster, "partitions_to_move", lambda *_: self.moving)
+        monkeypatch.setattr(cluster, "wait_until_stable", self.stable)
         monkeypatch.setattr(restart, "SETTLE_SECONDS", 0)
         monkeypatch.setattr(stop, "info_pairs", lambda *_, **__: {"effective_replication_factor": "2"})
         monkeypatch.setattr(stop.time, "sleep", self.sleep)
