@@ -117,8 +117,8 @@ def _unpack_package(package: str, folder: Path) -> Path:
 
 
 def _host_mirror(last_part: str, sources: Path = Path("/etc/apt")) -> str:
-    # Outside of comments.
-    address = re.compile(rf"^(?!\s*#).*\b(https?://\S+/{last_part})/?(?:\s|$)", re.MULTILINE)
+    # The first address outside of comments.
+    address = re.compile(rf"^(?!\s*#).*?\b(https?://\S+/{last_part})/?(?:\s|$)", re.MULTILINE)
     for file in [sources / "sources.list", *sorted((sources / "sources.list.d").glob("*"))]:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if found := address.search(file.read_text()):

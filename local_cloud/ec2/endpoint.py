@@ -134,7 +134,7 @@ class Endpoint:
         return [response]
 
     def _forward(self, environ: dict[str, Any], body: bytes) -> _Response:
-        """moto's response to a request with another body."""
+        """moto's response to a request with this body."""
         request = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         response, status, headers = run_wsgi_app(self._application, request, buffered=True)
         return status, list(headers), b"".join(response)
