@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Restart the nodes of a cluster one by one, with any strategy of the play.
 
 `throttle` can't do that: with the strategy free, the task of an included role is a different task for each host.

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Make all hosts of a run install the same version if ``latest`` or a pattern is requested.
 
 A site may publish another version between two hosts' queries. So a host chooses a version first, and all hosts with the
@@ -16,7 +15,8 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.artifacts import is_exact
+
+from ..module_utils.host.artifacts import is_exact
 
 
 class ActionModule(ActionBase):

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Render the templates of a host's files on the control machine, then run the module host_service once on the host.
 
 A file without content has a template in the role's folder ``templates``, at the file's own path on the host:

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Set the live load by the program that is installed on a client, or else by the module.
 
 Ansible copies a module's libraries on each call, and the host compiles them each time. That is most of the time that
@@ -13,8 +12,9 @@ import shlex
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import live_load
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.threads import describe_change
+
+from ..module_utils.perseus import live_load
+from ..module_utils.perseus.threads import describe_change
 
 # Messages of the shell and of Python if the program, or a part of it, isn't installed.
 NOT_INSTALLED = ("No module named", "not found")

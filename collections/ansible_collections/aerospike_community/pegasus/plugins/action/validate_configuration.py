@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The action plugin validate_configuration: checks a configuration with the variables as Ansible has merged them."""
 
 from __future__ import annotations
@@ -13,13 +12,14 @@ from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import check, fixed_values
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.extra_vars import extra_values
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.key_rules import FILE_ONLY
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.local_files import most_nodes
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.report import Report
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config.schema import load_schema
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import CONFIGURATION
+
+from ..module_utils.config import check, fixed_values
+from ..module_utils.config.extra_vars import extra_values
+from ..module_utils.config.key_rules import FILE_ONLY
+from ..module_utils.config.local_files import most_nodes
+from ..module_utils.config.report import Report
+from ..module_utils.config.schema import load_schema
+from ..module_utils.ec2.errors import CONFIGURATION
 
 NEXT_STEP = "Correct the mistakes and run the command again. docs/configuration.md describes each key."
 
@@ -66,7 +66,7 @@ class ActionModule(ActionBase):
         unchecked = []
         if arguments["remote"] != "never":
             # boto3 and urllib take longer to import than the rest of the check takes.
-            from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import preflight
+            from ..module_utils.config import preflight
 
             unchecked = preflight.check_remote(report, launching=arguments["remote"] == "required")
         limit, limit_reason = most_nodes(report, root)

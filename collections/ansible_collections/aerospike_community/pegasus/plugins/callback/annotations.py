@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The callback annotations: each playbook that changes the environment is an annotation in Grafana."""
 
 from __future__ import annotations
@@ -30,11 +29,8 @@ from typing import Any
 from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar, trust_as_template
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.annotations import (
-    Span,
-    keep_and_post,
-    poster,
-)
+
+from ..module_utils.monitoring.annotations import Span, keep_and_post, poster
 
 SPOOL = "annotations.ndjson"
 LOCALHOST = "localhost"

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The filter aerospike_conf renders aerospike.conf from settings."""
 
 from __future__ import annotations
@@ -8,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import build, render
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import ConfError, Settings
+
+from ..module_utils.aerospike.conf import build, render
+from ..module_utils.aerospike.settings import ConfError, Settings
 
 DOCUMENTATION = r"""
 name: aerospike_conf

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The filter expiry_files: the timer that powers an instance off at its expiry."""
 
 from __future__ import annotations
@@ -7,7 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import expiry
+
+from ..module_utils.ec2 import expiry
 
 DOCUMENTATION = r"""
 name: expiry_files

@@ -1,14 +1,11 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The filter host_results: a record for each host of the environment, from its variables."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.environment_report import (
-    KIND_OF_GROUP,
-)
+from ..module_utils.evidence.environment_report import KIND_OF_GROUP
 
 DOCUMENTATION = r"""
 name: host_results

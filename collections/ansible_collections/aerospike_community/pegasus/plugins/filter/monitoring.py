@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Filters of the role grafana_prometheus: targets, rules and dashboards as data."""
 
 from __future__ import annotations
@@ -7,9 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import durations
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import dashboards, rules
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import targets as prometheus
+
+from ..module_utils import durations
+from ..module_utils.monitoring import dashboards, rules
+from ..module_utils.monitoring import targets as prometheus
 
 # A rate needs several samples, and half a minute shows an outage soon enough.
 SCRAPES_IN_A_RATE = 5

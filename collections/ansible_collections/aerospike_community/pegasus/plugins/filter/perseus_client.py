@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Filters of the role perseus_client: Perseus's configuration, Java's heap, Pegasus's own programs for a client."""
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aerospike_community.pegasus.plugins import module_utils
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import configuration
+
+from .. import module_utils
+from ..module_utils.perseus import configuration
 
 PACKAGE = "ansible_collections/aerospike_community/pegasus/plugins/module_utils"
 EXPORTER = ("perseus/exporter", "perseus/meter", "perseus/rows", "perseus/threads")

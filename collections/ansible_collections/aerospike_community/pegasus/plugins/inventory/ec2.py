@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The inventory plugin that lists the hosts of an environment in EC2."""
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from ansible import constants
 from ansible.errors import AnsibleParserError
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 from ansible.plugins.inventory import BaseInventoryPlugin
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.spec import check_environment
+
+from ..module_utils.ec2.api import Ec2
+from ..module_utils.ec2.errors import Ec2Problem
+from ..module_utils.ec2.instances import Instance
+from ..module_utils.ec2.spec import check_environment
 
 DOCUMENTATION = r"""
 name: ec2

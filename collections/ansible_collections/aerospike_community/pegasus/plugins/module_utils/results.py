@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """What a module or action plugin of this collection returns for the driver and for the callback ``annotations``.
 
 Neither knows a module by name. They read these keys of the result of any module of this collection:

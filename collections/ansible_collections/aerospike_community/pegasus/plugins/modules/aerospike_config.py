@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Write aerospike.conf and apply it to a running server without a restart, if possible."""
 
 from __future__ import annotations
@@ -54,11 +53,12 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.changes import commands, differences
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import parse
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_value
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import ConfError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, UnitState
+
+from ..module_utils.aerospike.changes import commands, differences
+from ..module_utils.aerospike.conf import parse
+from ..module_utils.aerospike.info import InfoError, info_value
+from ..module_utils.aerospike.settings import ConfError
+from ..module_utils.host.systemd import Systemd, UnitState
 
 
 class Configuration:

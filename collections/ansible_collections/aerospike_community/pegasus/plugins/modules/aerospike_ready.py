@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Wait until a server node is in a stable cluster of the requested size, and return its state."""
 
 from __future__ import annotations
@@ -61,18 +60,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.conf import open_ports
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import (
-    InfoError,
-    info,
-    info_value,
-    is_error,
-    namespace_counters,
-    parse_pairs,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import ConfError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, important_lines
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
+
+from ..module_utils.aerospike.conf import open_ports
+from ..module_utils.aerospike.info import InfoError, info, info_value, is_error, namespace_counters, parse_pairs
+from ..module_utils.aerospike.settings import ConfError
+from ..module_utils.host.systemd import Systemd, important_lines
+from ..module_utils.results import READINESS
 
 POLL_SECONDS = 0.2
 SERVICE_CHECK_SECONDS = 1.0

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Restart a node of a running cluster without a loss of data, and wait until it has joined again."""
 
 from __future__ import annotations
@@ -47,21 +46,10 @@ journal: {description: The server's most telling log lines., returned: failure, 
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
-    ClusterError,
-    wait_until_stable,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import (
-    InfoError,
-    info,
-    info_pairs,
-    is_error,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
-    ServiceError,
-    Systemd,
-    important_lines,
-)
+
+from ..module_utils.aerospike.cluster import ClusterError, wait_until_stable
+from ..module_utils.aerospike.info import InfoError, info, info_pairs, is_error
+from ..module_utils.host.systemd import ServiceError, Systemd, important_lines
 
 SETTLE_SECONDS = 1.0
 

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Install a package from a download site or a mirror of it."""
 
 from __future__ import annotations
@@ -157,8 +156,9 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_value
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.artifacts import (
+
+from ..module_utils.aerospike.info import InfoError, info_value
+from ..module_utils.host.artifacts import (
     VERSION,
     ArtifactError,
     Located,
@@ -174,14 +174,9 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
     satisfies,
     sha256_of,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import read_host
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
-    PackageError,
-    is_installed,
-    package_manager,
-    upstream_version,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import CONFIGURATION, HOST
+from ..module_utils.host.facts import read_host
+from ..module_utils.host.packages import PackageError, is_installed, package_manager, upstream_version
+from ..module_utils.results import CONFIGURATION, HOST
 
 TRIES = 3
 PEER_SECONDS = 3.0  # a peer that is down refuses at once, a peer that boots may not answer

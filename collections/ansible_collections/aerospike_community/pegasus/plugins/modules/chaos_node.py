@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Inject a fault into a node of a cluster and verify its effect."""
 
 from __future__ import annotations
@@ -75,11 +74,12 @@ log: {description: The node's most telling log lines., returned: failure, type: 
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import ClusterError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults import contract
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.registry import FAULTS
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import ServiceError
+
+from ..module_utils.aerospike.cluster import ClusterError
+from ..module_utils.aerospike.info import InfoError
+from ..module_utils.faults import contract
+from ..module_utils.faults.registry import FAULTS
+from ..module_utils.host.systemd import ServiceError
 
 FAILURES = (contract.FaultError, ClusterError, InfoError, ServiceError)
 

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Wait on any host until all nodes of a cluster agree."""
 
 from __future__ import annotations
@@ -38,13 +37,9 @@ answers: {description: "The last answer or error of each node, by address.", ret
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import (
-    ClusterError,
-    answering,
-    skipped,
-    wait_until_stable,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
+
+from ..module_utils.aerospike.cluster import ClusterError, answering, skipped, wait_until_stable
+from ..module_utils.results import READINESS
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The module ec2_cost."""
 
 from __future__ import annotations
@@ -89,16 +88,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import costs, prices
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import (
-    CONFIGURATION,
-    USAGE,
-    Ec2Problem,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import connect, run_module
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.plan import make_plan
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.spec import Group
+from ..module_utils.durations import parse_duration
+from ..module_utils.ec2 import costs, prices
+from ..module_utils.ec2.errors import CONFIGURATION, USAGE, Ec2Problem
+from ..module_utils.ec2.module import connect, run_module
+from ..module_utils.ec2.plan import make_plan
+from ..module_utils.ec2.spec import Group
 
 ARGUMENTS = {
     "groups": {"type": "list", "elements": "dict", "default": []},

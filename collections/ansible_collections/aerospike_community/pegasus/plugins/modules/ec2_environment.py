@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The module ec2_environment."""
 
 from __future__ import annotations
@@ -278,16 +277,12 @@ next_step: {description: What to do about the failure., type: str, returned: fai
 
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.launch import present
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import connect, run_module
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.removal import (
-    Removal,
-    protection_text,
-    remove,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.spec import Spec
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import KINDS
+from ..module_utils.ec2.api import Ec2
+from ..module_utils.ec2.launch import present
+from ..module_utils.ec2.module import connect, run_module
+from ..module_utils.ec2.removal import Removal, protection_text, remove
+from ..module_utils.ec2.spec import Spec
+from ..module_utils.ec2.tags import KINDS
 
 ARGUMENTS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The module ec2_expiry."""
 
 from __future__ import annotations
@@ -51,11 +50,11 @@ next_step: {description: What to do about the failure., type: str, returned: fai
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import USAGE, Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.extension import extend
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import connect, run_module
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import KINDS
+from ..module_utils.durations import parse_duration
+from ..module_utils.ec2.errors import USAGE, Ec2Problem
+from ..module_utils.ec2.extension import extend
+from ..module_utils.ec2.module import connect, run_module
+from ..module_utils.ec2.tags import KINDS
 
 ARGUMENTS = {
     "duration": {"type": "str", "required": True},

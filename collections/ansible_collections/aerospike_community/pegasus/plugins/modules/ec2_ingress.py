@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The module ec2_ingress."""
 
 from __future__ import annotations
@@ -44,13 +43,9 @@ next_step: {description: What to do about the failure., type: str, returned: fai
 
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import CONFIGURATION, Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.ingress import (
-    OPEN_PORTS,
-    allow,
-    normalize_cidr,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import connect, run_module
+from ..module_utils.ec2.errors import CONFIGURATION, Ec2Problem
+from ..module_utils.ec2.ingress import OPEN_PORTS, allow, normalize_cidr
+from ..module_utils.ec2.module import connect, run_module
 
 ARGUMENTS = {"allowed_cidrs": {"type": "list", "elements": "str", "default": []}}
 

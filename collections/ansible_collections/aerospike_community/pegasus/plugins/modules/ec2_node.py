@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The module ec2_node."""
 
 from __future__ import annotations
@@ -66,10 +65,10 @@ next_step: {description: What to do about the failure., type: str, returned: fai
 
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2 import nodes
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import USAGE, Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import connect, run_module
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import KINDS
+from ..module_utils.ec2 import nodes
+from ..module_utils.ec2.errors import USAGE, Ec2Problem
+from ..module_utils.ec2.module import connect, run_module
+from ..module_utils.ec2.tags import KINDS
 
 ARGUMENTS = {
     "kind": {"type": "str", "choices": list(KINDS), "default": "server"},

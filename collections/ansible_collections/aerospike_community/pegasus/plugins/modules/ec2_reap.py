@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The module ec2_reap."""
 
 from __future__ import annotations
@@ -57,15 +56,9 @@ next_step: {description: What to do about the failure., type: str, returned: fai
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.module import connect, run_module
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.reap import (
-    RegionDenied,
-    Sweep,
-    in_regions,
-    reap,
-    regions,
-)
+from ..module_utils.ec2.errors import Ec2Problem
+from ..module_utils.ec2.module import connect, run_module
+from ..module_utils.ec2.reap import RegionDenied, Sweep, in_regions, reap, regions
 
 ARGUMENTS = {
     "every_environment": {"type": "bool", "default": False},

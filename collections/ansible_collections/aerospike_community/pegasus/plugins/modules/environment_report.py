@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Report what an environment consists of and whether it is ready."""
 
 from __future__ import annotations
@@ -53,8 +52,9 @@ error_class: {description: C(readiness)., returned: failure, type: str}
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence import environment_report
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
+
+from ..module_utils.evidence import environment_report
+from ..module_utils.results import READINESS
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Install dashboards from an archive for Grafana."""
 
 from __future__ import annotations
@@ -50,7 +49,8 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.web import ArchiveError, download
+
+from ..module_utils.monitoring.web import ArchiveError, download
 
 # File in the folder with the URL of its archive. Grafana reads *.json only.
 STAMP = "source.txt"

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Set the password of a running Grafana's administrator."""
 
 from __future__ import annotations
@@ -37,7 +36,8 @@ user: {description: The administrator's name., returned: success, type: str}
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import web
+
+from ..module_utils.monitoring import web
 
 POLL_SECONDS = 0.5
 PROGRAM = "grafana-cli"

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Install plugins for Grafana."""
 
 from __future__ import annotations
@@ -43,7 +42,8 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.web import ArchiveError, download
+
+from ..module_utils.monitoring.web import ArchiveError, download
 
 EXECUTABLE = 0o111
 

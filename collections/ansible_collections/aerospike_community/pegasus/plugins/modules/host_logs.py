@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Collect a host's logs and configuration in one archive on the host."""
 
 from __future__ import annotations
@@ -44,11 +43,9 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.log_archive import (
-    Archive,
-    journal_commands,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
+
+from ..module_utils.host.log_archive import Archive, journal_commands
+from ..module_utils.host.systemd import Systemd
 
 MACHINE = (
     ("machine/os-release", ["cat", "/etc/os-release"]),

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Bring a service of a host to its state in one call."""
 
 from __future__ import annotations
@@ -240,16 +239,13 @@ journal:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import kernel_settings, packages, users
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.files import FileError, Files
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import PackageError
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.services import Services
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
-    ServiceError,
-    Systemd,
-    UnitState,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.users import UserError
+
+from ..module_utils.host import kernel_settings, packages, users
+from ..module_utils.host.files import FileError, Files
+from ..module_utils.host.packages import PackageError
+from ..module_utils.host.services import Services
+from ..module_utils.host.systemd import ServiceError, Systemd, UnitState
+from ..module_utils.host.users import UserError
 
 
 class HostService:

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Join the archives of all hosts into one."""
 
 from __future__ import annotations
@@ -46,7 +45,8 @@ import tarfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import SSH
+
+from ..module_utils.results import SSH
 
 
 def join(parts: Path, path: Path, hosts: list[str], skipped: list[str]) -> tuple[list[str], list[str]]:

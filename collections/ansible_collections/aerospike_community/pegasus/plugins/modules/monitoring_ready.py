@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Wait until Prometheus scrapes every target and Grafana has every dashboard."""
 
 from __future__ import annotations
@@ -68,9 +67,10 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, important_lines
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import targets, web
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
+
+from ..module_utils.host.systemd import Systemd, important_lines
+from ..module_utils.monitoring import targets, web
+from ..module_utils.results import READINESS
 
 POLL_SECONDS = 0.3
 

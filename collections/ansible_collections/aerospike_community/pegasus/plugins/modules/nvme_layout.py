@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Prepare a host's instance-store disks: partitions, blank headers, file systems, mounts."""
 
 from __future__ import annotations
@@ -121,21 +120,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.block_devices import DiskError, Kernel
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_layout import Layout
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
-    Disk,
-    DiskPlan,
-    LayoutSpec,
-    PlanError,
-    parse_partitions,
-    plan,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.mounts import mount_all
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
-    PackageError,
-    package_manager,
-)
+
+from ..module_utils.host.block_devices import DiskError, Kernel
+from ..module_utils.host.disk_layout import Layout
+from ..module_utils.host.disk_plan import Disk, DiskPlan, LayoutSpec, PlanError, parse_partitions, plan
+from ..module_utils.host.mounts import mount_all
+from ..module_utils.host.packages import PackageError, package_manager
 
 # Program -> its package, by format. xfsprogs is optional in Debian, so an image need not have it.
 TOOLS = {"sfdisk": {"deb": "fdisk", "rpm": "util-linux"}, "mkfs.xfs": {"deb": "xfsprogs", "rpm": "xfsprogs"}}

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Build Perseus from its repository, once for each commit."""
 
 from __future__ import annotations
@@ -61,12 +60,10 @@ import zipfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.file_lock import held
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.file_replacement import replace
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.packages import (
-    PackageError,
-    package_manager,
-)
+
+from ..module_utils.host.file_lock import held
+from ..module_utils.host.file_replacement import replace
+from ..module_utils.host.packages import PackageError, package_manager
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # git must not prompt for a password.

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Wait until Perseus prints real counts."""
 
 from __future__ import annotations
@@ -60,17 +59,14 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import answering, skipped
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, sum_counters
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd, important_lines
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import proof
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import threads as threads_file
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import (
-    LogFollower,
-    Row,
-    TableReader,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import READINESS
+
+from ..module_utils.aerospike.cluster import answering, skipped
+from ..module_utils.aerospike.info import InfoError, sum_counters
+from ..module_utils.host.systemd import Systemd, important_lines
+from ..module_utils.perseus import proof
+from ..module_utils.perseus import threads as threads_file
+from ..module_utils.perseus.rows import LogFollower, Row, TableReader
+from ..module_utils.results import READINESS
 
 # The last header is at most 10 rows back, but there may be error lines in between.
 LOOK_BACK_BYTES = 512 * 1024

@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Set the live load: check threads.yaml, replace it in one step, and verify that Perseus applies it."""
 
 from __future__ import annotations
@@ -60,7 +59,8 @@ error_class: {description: C(configuration) if the file has problems., returned:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.live_load import ARGUMENTS, set_load
+
+from ..module_utils.perseus.live_load import ARGUMENTS, set_load
 
 
 def main() -> None:

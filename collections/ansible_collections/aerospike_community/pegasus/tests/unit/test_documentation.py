@@ -11,8 +11,7 @@ import yaml
 PLUGINS = Path(__file__).parents[2] / "plugins"
 MODULES = sorted(PLUGINS.glob("modules/*.py"))
 HEADER = """\
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """
 
 

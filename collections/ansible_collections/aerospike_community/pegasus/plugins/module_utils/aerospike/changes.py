@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Differences between two texts of aerospike.conf, and which of them a running server accepts. Pure.
 
 Source of the tables: the parameters that the command set-config accepts in the server's public source (6.4.0.34,

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """aerospike.conf: the tree of contexts from settings, its text, and a text's parameters. Pure: no host, no files."""
 
 from __future__ import annotations

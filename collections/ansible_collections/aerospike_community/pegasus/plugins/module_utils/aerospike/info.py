@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Aerospike's info protocol over TCP: send commands to a node, parse its answers.
 
 A request is an 8-byte header (version 2, type 1, 48-bit length, big endian) and a line for each command. The answer has

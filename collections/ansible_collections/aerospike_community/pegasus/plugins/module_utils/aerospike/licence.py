@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The licence (features file) of the Enterprise Edition: whether it is valid, and for how many nodes.
 
 Each line is a name and a value. Before a launch, only `valid-until-date` (2026-12-31) and `asdb-cluster-nodes-limit` (a

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Rules across the settings of servers and disks, checked before a launch. Messages have the names of config.yml."""
 
 from __future__ import annotations
@@ -8,13 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
-    LayoutSpec,
-    PlanError,
-    parse_partitions,
-    spec_problems,
-)
-
+from ..host.disk_plan import LayoutSpec, PlanError, parse_partitions, spec_problems
 from .settings import ConfError, Settings, configuration_problems
 
 SETTINGS = {

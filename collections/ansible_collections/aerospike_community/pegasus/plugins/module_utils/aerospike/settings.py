@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The settings of a server and the rules across them, before launch and on its host. Pure: no host, no files.
 
 :data:`DIALECTS` holds the differences between versions. Sources: the published JSON schemas of the configuration (6.4

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Checks that the artifact source has the configured versions, for the architecture and distribution of their hosts.
 
 Parallel requests: a page or two for the server, the refs of Perseus's repository, a HEAD request per file of the other
@@ -16,23 +15,11 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import in_parallel
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.images import architectures
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.artifacts import (
-    ArtifactError,
-    NotFoundError,
-    is_exact,
-    locate,
-    shortened,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.distributions import (
-    DEBIAN_ARCHITECTURES,
-    EC2_ARCHITECTURES,
-    package_format,
-    token_of_image,
-)
-
+from ..ec2.api import in_parallel
+from ..ec2.errors import Ec2Problem
+from ..ec2.images import architectures
+from ..host.artifacts import ArtifactError, NotFoundError, is_exact, locate, shortened
+from ..host.distributions import DEBIAN_ARCHITECTURES, EC2_ARCHITECTURES, package_format, token_of_image
 from . import launch_rules
 from .report import Report
 from .schema import nearest, show

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """All checks of a configuration that need no network, for the driver and for the first play of each playbook.
 
 The layers, later ones win: specifications' defaults, the backend's preset, group_vars/all/config.yml, the file that

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Reads config.yml with the line of each key, and reports duplicate keys, which YAML readers accept silently.
 
 Only for the control machine: it needs PyYAML.

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Settings that can't change while a cluster runs: stored in a tag of the server instances, compared by each setup.
 
 The tag's value is text such as ``namespace=Test ttl=0 data=disk ...``, readable in EC2's console, with at most 256
@@ -13,12 +12,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import TAG_FIXED, format_indexes
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
-    PlanError,
-    parse_partitions,
-)
-
+from ..ec2.tags import TAG_FIXED, format_indexes
+from ..host.disk_plan import PlanError, parse_partitions
 from .schema import show
 
 REBUILD = "./pegasus-driver destroy-cluster && ./pegasus-driver setup-cluster"

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """What an argument_specs.yml can't express about a single key: its limits or its pattern, and where it may be set.
 
 One row of KEY_RULES per key. The checks, docs/configuration.md and docs/config.schema.json all read it; rules across
@@ -11,12 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import durations
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import (
-    settings as aerospike_settings,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.spec import NAME
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import configuration as perseus_config
+from .. import durations
+from ..aerospike import settings as aerospike_settings
+from ..ec2.spec import NAME
+from ..perseus import configuration as perseus_config
 
 # Where a key may be set; "" is anywhere.
 RUN_ONLY = "run"  # for one run with -e, never in a file

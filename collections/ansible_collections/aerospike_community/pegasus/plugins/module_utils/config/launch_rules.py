@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Rules between a configuration and EC2's answers: instance types, their disks and memory, a running cluster. Pure.
 
 As in rules.py, an unknown value is absent, and rules that need it yield nothing.
@@ -11,20 +10,11 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import (
-    settings as aerospike_settings,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.images import architectures
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.disk_plan import (
-    Disk,
-    LayoutSpec,
-    PlanError,
-    parse_partitions,
-    plan_disk,
-)
-
+from ..aerospike import settings as aerospike_settings
+from ..ec2.errors import Ec2Problem
+from ..ec2.images import architectures
+from ..ec2.instances import Instance
+from ..host.disk_plan import Disk, LayoutSpec, PlanError, parse_partitions, plan_disk
 from .fixed_values import TAG_FIXED, changed_values
 from .schema import show
 

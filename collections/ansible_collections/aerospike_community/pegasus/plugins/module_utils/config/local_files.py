@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Checks the files beside config.yml that a launch needs: threads.yaml and the licence."""
 
 from __future__ import annotations
@@ -9,13 +8,9 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.licence import (
-    licence_problems,
-    node_limit,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.settings import MAX_COMMUNITY_NODES
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import threads as threads_file
-
+from ..aerospike.licence import licence_problems, node_limit
+from ..aerospike.settings import MAX_COMMUNITY_NODES
+from ..perseus import threads as threads_file
 from .report import Problem, Report
 
 THREADS = Path("threads.yaml")

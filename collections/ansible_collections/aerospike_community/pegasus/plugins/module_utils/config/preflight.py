@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Checks a configuration against EC2 and the artifact source, before anything is launched.
 
 Three parallel calls to EC2 (DescribeInstanceTypes, DescribeInstances, DescribeImages), then parallel requests to the
@@ -12,15 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.api import Ec2, in_parallel
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.errors import Ec2Problem
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.images import (
-    IMAGE_ARCHITECTURE,
-    image_name,
-    is_parameter,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.instances import Instance
-
+from ..ec2.api import Ec2, in_parallel
+from ..ec2.errors import Ec2Problem
+from ..ec2.images import IMAGE_ARCHITECTURE, image_name, is_parameter
+from ..ec2.instances import Instance
 from . import launch_rules
 from .artifact_checks import Unchecked, check_artifacts, known_value
 from .report import Report

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Rules across the keys of config.yml, and rules of one key that a KeyRule can't express. None needs the network.
 
 A rule gets the effective values (defaults, preset, config.yml, -e). A value that is unknown or of the wrong type is
@@ -12,15 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import conf as aerospike_conf
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import rules as server_rules
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import (
-    settings as aerospike_settings,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.ingress import normalize_cidr
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import TAG_NAME
-
+from ..aerospike import conf as aerospike_conf
+from ..aerospike import rules as server_rules
+from ..aerospike import settings as aerospike_settings
+from ..durations import parse_duration
+from ..ec2.ingress import normalize_cidr
+from ..ec2.tags import TAG_NAME
 from .key_rules import NAME_EXPECTED
 from .schema import nearest, show
 

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The schema of config.yml: the argument_specs of all roles and of the collection, as one table. Checks single values.
 
 It replaces Ansible's ArgumentSpecValidator, which takes longer to import than a complete validation may take, stops at

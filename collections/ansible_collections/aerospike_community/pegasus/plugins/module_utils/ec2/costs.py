@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """What a launch will cost and what an environment has cost, from hourly prices. Pure functions.
 
 Only instances are counted. Volumes, public addresses and traffic are extra, as the messages state.
@@ -13,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import format_duration
-
+from ..durations import format_duration
 from .instances import Instance
 from .plan import Launch
 from .prices import Offer, Price

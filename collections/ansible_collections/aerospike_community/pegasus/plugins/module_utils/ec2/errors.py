@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """EC2's errors as classes that show the user where to look.
 
 Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -11,16 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import (
-    CAPACITY,
-    CONFIGURATION,
-    CREDENTIALS,
-    ENDPOINT,
-    OTHER,
-    PERMISSION,
-    QUOTA,
-    USAGE,
-)
+from ..results import CAPACITY, CONFIGURATION, CREDENTIALS, ENDPOINT, OTHER, PERMISSION, QUOTA, USAGE
 
 T = TypeVar("T")
 

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The timer that powers an instance off at its expiry, and the metric with that time. Pure.
 
 The timer holds an absolute time, so a reboot doesn't extend the lifetime. Persistent makes it fire at the next start

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Checks before a launch: whose credentials these are, what they permit, and whether the vCPU quota suffices.
 
 With DryRun, EC2 reports whether a call is permitted, and does nothing. Only calls that create resources are checked

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """What an instance costs an hour, in US dollars, from a named source. Never a guess: a price without source is unknown.
 
 The sources, in this order: the user (negotiated prices); for a spot instance the newest spot price; the cache of this

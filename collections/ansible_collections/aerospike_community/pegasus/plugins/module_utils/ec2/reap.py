@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Terminates instances that are past the expiry in their tag."""
 
 from __future__ import annotations
@@ -9,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import format_duration
-
+from ..durations import format_duration
 from .api import Ec2, in_parallel
 from .errors import PERMISSION, Ec2Problem
 from .instances import Instance

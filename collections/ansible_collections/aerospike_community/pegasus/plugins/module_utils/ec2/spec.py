@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """What an environment should be: the parameters of the module ec2_environment, checked and typed."""
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
-
+from ..durations import parse_duration
 from .errors import CONFIGURATION, Ec2Problem, joined
 from .ingress import normalize_cidr
 from .tags import TAG_ENVIRONMENT, TAG_NAME, TAG_OWNER, tag_list

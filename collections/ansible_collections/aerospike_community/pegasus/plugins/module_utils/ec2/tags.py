@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The tags that hold an environment's state in EC2, and the form of their values.
 
 - `pegasus:environment`, `pegasus:kind` (server, client, monitor) and `pegasus:owner` on every resource;

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The environment as one record and as text, and why it isn't ready. Pure functions over what the hosts reported."""
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.tags import format_time, parse_time
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.rules import EXPIRY_WARNING_SECONDS
+from ..ec2.tags import format_time, parse_time
+from ..monitoring.rules import EXPIRY_WARNING_SECONDS
 
 # Clients and servers are measured one after the other, so their windows differ. A lost load differs by far more.
 LOAD_TOLERANCE = 0.35

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The contract of a fault: what it refuses, and how it is injected, verified and undone.
 
 The module chaos_node calls the methods in this order: ``satisfied``, ``refusal``, then ``inject`` and ``verify``, or
@@ -13,12 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import answering
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import (
-    Systemd,
-    UnitState,
-    important_lines,
-)
+from ..aerospike.cluster import answering
+from ..host.systemd import Systemd, UnitState, important_lines
 
 LOG_LINES = 100
 

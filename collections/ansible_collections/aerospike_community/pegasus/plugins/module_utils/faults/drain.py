@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Empty nodes before they are removed, from any host that reaches the cluster.
 
 Only the Enterprise Edition can quiesce. On the Community Edition, a forced drain changes nothing: the caller stops the
@@ -12,9 +11,8 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import info_pairs, info_value
-
+from ..aerospike import cluster
+from ..aerospike.info import info_pairs, info_value
 from .contract import Effect, Fault, FaultError
 from .data_loss import client_operations, removal_problem
 

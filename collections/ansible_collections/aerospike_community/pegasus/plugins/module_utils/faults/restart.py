@@ -1,14 +1,12 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Restart a node: the undo of stop and kill, or by force a restart of a running node."""
 
 from __future__ import annotations
 
 from functools import cached_property
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import UnitState
-
+from ..aerospike import cluster
+from ..host.systemd import UnitState
 from .contract import Effect, Fault
 
 SETTLE_SECONDS = 1.0

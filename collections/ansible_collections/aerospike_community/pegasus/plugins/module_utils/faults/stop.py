@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Stop a node's process gracefully."""
 
 from __future__ import annotations
@@ -8,9 +7,8 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError, info_pairs
-
+from ..aerospike import cluster
+from ..aerospike.info import InfoError, info_pairs
 from .contract import Effect, Fault, FaultError
 from .data_loss import stop_problem
 

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The Linux distributions that hosts may run. Support for another distribution or release starts with this table.
 
 Hosts, the checks of a configuration, the artifact mirror and the local cloud read it. Standard library only.

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Kernel settings of a host: compare, set, verify. A setting that the kernel refuses is reported and is no error.
 
 The kernel of a container refuses most of them.

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """An archive of a host's logs and configuration without secrets.
 
 It contains only the requested files and commands, with secrets masked in every line. Runs on hosts, so it imports the

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Actions on an environment as Grafana annotations: kept in a file, and posted as soon as Grafana answers.
 
 Each line of the file is a JSON object in the form of Grafana's API (POST /api/annotations). Standard library only.

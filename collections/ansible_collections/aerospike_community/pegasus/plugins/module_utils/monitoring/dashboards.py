@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The Grafana dashboards of an environment: which panels each has, and what they query. Pure functions.
 
 A new panel is an entry in a list below. Metric names are those of the Aerospike Prometheus exporter (1.x, server 7.0

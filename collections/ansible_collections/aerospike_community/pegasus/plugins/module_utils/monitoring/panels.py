@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Grafana dashboards as JSON, built from a short description of each panel. Pure functions.
 
 Which dashboards exist, and what they show, is in dashboards.py.

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Prometheus recording rules and alerts of an environment, as data. Pure functions.
 
 A new rule or alert is an entry in one of the lists below, and a case in tests/contract/alert_rules.yml. The metrics are
@@ -12,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.ec2.expiry import METRIC
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import proof
+from ..ec2.expiry import METRIC
+from ..perseus import proof
 
 # Share of the claimed records that may stay unanswered. The module perseus_ready has the same default.
 TOLERANCE = 0.25

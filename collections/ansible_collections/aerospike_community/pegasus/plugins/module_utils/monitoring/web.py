@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """HTTP of the modules: queries of Prometheus and Grafana, and downloads, which not every artifact source has."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """configuration.yaml, which Perseus reads once at its start: checks the settings and renders the file.
 
 After an unknown name, a missing block or a wrong type, Perseus exits without a reason or hangs forever, because nothing

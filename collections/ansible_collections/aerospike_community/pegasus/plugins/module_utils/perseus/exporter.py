@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The Perseus exporter of a client: serves metrics from Perseus's output, its threads.yaml and its service.
 
 It changes nothing. It is a service of its own (perseus-exporter), so that it also answers when Perseus is dead. It needs

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The live load of a client: replaces threads.yaml in one step, and verifies that Perseus applies it.
 
 The module perseus_threads uses it. The Ansible role perseus_client also installs it on clients as a program:
@@ -19,8 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.file_replacement import replace
-
+from ..host.file_replacement import replace
 from .rows import LogFollower, TableReader
 from .threads import ThreadsFileError, parse, render
 

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The metrics of a Perseus for Prometheus, from the lines that it prints and the threads that threads.yaml requests.
 
 A new metric is an entry in Meter._metrics. Perseus has no metrics of its own, and its output needs care: cells are

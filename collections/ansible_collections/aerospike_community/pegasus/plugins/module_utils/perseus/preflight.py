@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The check before each start of Perseus (ExecStartPre of its service): its two files, then the cluster.
 
 Perseus replaces a missing file by its own default, which truncates data or starts other workloads. It hangs on an
@@ -17,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.cluster import answering, query_all
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import cluster_stable
-
+from ..aerospike.cluster import answering, query_all
+from ..aerospike.info import cluster_stable
 from . import configuration as perseus_config
 from . import threads as threads_file
 

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Whether the load that Perseus prints is real: compares its rows with the servers' counters. Pure functions.
 
 Perseus counts failed operations, and keeps running without a server. So a row proves nothing unless the servers'

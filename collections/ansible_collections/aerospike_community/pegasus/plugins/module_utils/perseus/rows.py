@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """The table that Perseus prints, as numbers.
 
 A header of two lines names the columns. A ``Threads:`` line follows, then a row every second: a row number and a count

@@ -1,5 +1,4 @@
-# Copyright (c) Pegasus authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """threads.yaml, the live load: checks its content before Perseus reads it.
 
 Perseus reads the file every second and is strict: after a value of the wrong type it never reads the file again, it
