@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import Argument, Option, duration, group_name, node_count, node_index
-from .steps import Session, before_destroy, before_setup, before_status, need_cloud, stop_cloud
+from .steps import Session, before_destroy, before_status, need_cloud, start_cloud, stop_cloud
 
 OWN = ""
 
@@ -53,7 +53,7 @@ class Action:
 
 
 def logs_variables(arguments: argparse.Namespace) -> dict[str, str]:
-    """Absolute, because Ansible's working folder is the project's."""
+    # Absolute, because Ansible's working folder is the project's.
     return {"logs_path": str(arguments.folder / arguments.to)} if arguments.to else {}
 
 
@@ -93,13 +93,13 @@ REF = Option("--ref", "branch, tag or full commit of Perseus (default: perseus_c
 
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment; if it exists, change only what differs", "setup.yml",
-           options=(YES, NO_OPEN), launches=True, shows=True, prepare=before_setup),
+           options=(YES, NO_OPEN), launches=True, shows=True, prepare=start_cloud),
     Action("destroy", "remove everything that carries the environment's tag, and nothing else", "destroy.yml",
            options=(CONFIRMED,), prepare=before_destroy, conclude=stop_cloud),
     Action("status", "show status and health: nodes, cluster, load, monitoring, cost", "status.yml",
            locks=False, prepare=before_status),
     Action("setup-cluster", "build only the cluster; if it exists, change only what differs", "setup-cluster.yml",
-           options=(YES,), launches=True, prepare=before_setup),
+           options=(YES,), launches=True, prepare=start_cloud),
     Action("destroy-cluster", "terminate the cluster's instances, and nothing else", "destroy-cluster.yml",
            options=(CONFIRMED,), prepare=need_cloud),
     Action("add-nodes", "add COUNT nodes to the cluster", "add-nodes.yml", arguments=(COUNT,), options=(YES,),
@@ -124,7 +124,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy-threads", "copy threads.yaml to all clients and verify that Perseus runs that load",
            "copy-threads.yml", launches=True, prepare=need_cloud),
     Action("setup-grafana", "build only Prometheus and Grafana; if they exist, change only what differs",
-           "setup-grafana.yml", options=(YES, NO_OPEN), launches=True, shows=True, prepare=before_setup),
+           "setup-grafana.yml", options=(YES, NO_OPEN), launches=True, shows=True, prepare=start_cloud),
     Action("destroy-grafana", "terminate the instance of Prometheus and Grafana, and nothing else",
            "destroy-grafana.yml", options=(CONFIRMED,), prepare=need_cloud),
     Action("extend", "set the expiry of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),

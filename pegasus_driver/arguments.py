@@ -37,22 +37,24 @@ class Option:
         return self.flag.lstrip("-").replace("-", "_")
 
 
+# Types of values. argparse turns their errors into usage errors.
+
+
 def node_index(text: str) -> int:
-    """The N of stop-node N. argparse turns the error into a usage error."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a node's index: 1, 2, ... (status lists them)")
-    return int(text)
+    return _positive(text, "a node's index: 1, 2, ... (status lists them)")
 
 
 def node_count(text: str) -> int:
-    """The COUNT of add-nodes. argparse turns the error into a usage error."""
+    return _positive(text, "how many nodes to add: 1, 2, ...")
+
+
+def _positive(text: str, expected: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected how many nodes to add: 1, 2, ...")
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
     return int(text)
 
 
 def duration(text: str) -> str:
-    """The DURATION of extend, checked. argparse turns the error into a usage error."""
     from ansible_collections.aerospike_community.pegasus.plugins.module_utils.durations import parse_duration
 
     try:
@@ -63,7 +65,6 @@ def duration(text: str) -> str:
 
 
 def group_name(text: str) -> str:
-    """The GROUP of extend --group. argparse turns the error into a usage error."""
     if text not in GROUPS:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected one of {', '.join(GROUPS)}")
     return text

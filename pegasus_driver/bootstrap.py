@@ -111,16 +111,9 @@ class Installer:
         check = "import sys, pip; sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix)"
         try:
             done = subprocess.run([self.python, "-I", "-c", check], capture_output=True, timeout=60)
-            return done.returncode == 0 and self._belongs_to_this_folder()
+            # The scripts name the folder in their first line; in a moved checkout they name the old one.
+            return done.returncode == 0 and str(self.venv).encode() in (self.venv / "bin/pip").read_bytes()[:500]
         except (OSError, subprocess.SubprocessError):
-            return False
-
-    def _belongs_to_this_folder(self) -> bool:
-        """Whether the scripts name this folder in their first line; in a moved checkout they name the old one."""
-        pip = self.venv / "bin" / "pip"
-        try:
-            return str(self.venv).encode() in pip.read_bytes()[:500]
-        except OSError:
             return False
 
     def _make_venv(self) -> None:
@@ -156,15 +149,8 @@ class Installer:
         """Compile what each action imports, in 2 s. With PYTHONDONTWRITEBYTECODE, or a .venv that the user can't write
         to, every ansible-playbook would otherwise take 0.5 s longer."""
         folders = [self._site_packages() / name for name in COMPILED]
-        present = [
-            str(folder) for folder in folders if folder.is_dir()
-        ]  # with no folder, compileall compiles all of sys.path
-        if present:
-            subprocess.run(
-                [self.python, "-m", "compileall", "-q", "-j", "0", *present],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+        if present := [folder for folder in folders if folder.is_dir()]:  # without, it compiles all of sys.path
+            subprocess.run([self.python, "-m", "compileall", "-q", "-j", "0", *present], capture_output=True)
 
     def _make_importable(self) -> None:
         """Make `python -m pegasus_driver` work from any folder without PYTHONPATH, which child processes inherit."""
@@ -183,16 +169,9 @@ class Installer:
         environ = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
         with (
             self.log.open("w", encoding="utf-8") as log,
-            subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                env=environ,
-            ) as process,
-        ):
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True, errors="replace", env=environ) as process,
+        ):  # fmt: skip
             assert process.stdout is not None
             progress = Progress()
             try:
@@ -207,26 +186,18 @@ class Installer:
         if process.returncode != 0:
             if name == "pip install":
                 self.mark.unlink(missing_ok=True)  # pip exited on its own: it downloads everything before it installs
+            lines = [line for line in self.log.read_text(encoding="utf-8").splitlines() if line.strip()]
+            tail = "\n".join(f"    {line}" for line in lines[-8:])
             raise BootstrapError(
-                f"{name} failed with exit code {process.returncode}. Its last lines:\n{self._tail()}", self._advice()
+                f"{name} failed with exit code {process.returncode}. Its last lines:\n{tail}", self._advice()
             )
-
-    def _tail(self) -> str:
-        lines = [line for line in self.log.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return "\n".join(f"    {line}" for line in lines[-8:])
 
     def _advice(self) -> str:
         text = self.log.read_text(encoding="utf-8")
         again = f"then run the same command again. Full log: {self.log}"
         if "No space left on device" in text:
             return f"Free some space, {again}"
-        network = (
-            "Temporary failure in name resolution",
-            "NewConnectionError",
-            "Connection",
-            "timed out",
-            "ProxyError",
-        )
+        network = ("Temporary failure in name resolution", "Connection", "timed out", "ProxyError")
         if any(sign in text for sign in network):
             return f"Check the connection to PyPI (behind a proxy: HTTPS_PROXY, a mirror: PIP_INDEX_URL), {again}"
         if "No matching distribution" in text:
@@ -273,10 +244,8 @@ def main(root: Path) -> int:
         say("pegasus-driver: interrupted while building .venv; the next start rebuilds it")
         return INTERRUPTED
     except OSError as error:
-        say(
-            f"pegasus-driver: {error}\n"
-            f"next: Correct it (the folder {root} must be writable), then run the command again."
-        )
+        advice = f"Correct it (the folder {root} must be writable), then run the command again."
+        say(f"pegasus-driver: {error}\nnext: {advice}")
         return USAGE
     return 0
 

@@ -108,11 +108,7 @@ def find(access: Access, timeout: float = TIMEOUT) -> list[EnvironmentHost]:
     from botocore.config import Config as Settings
     from botocore.exceptions import BotoCoreError, ClientError
 
-    settings = Settings(
-        connect_timeout=timeout,
-        read_timeout=timeout,
-        retries={"mode": "standard", "total_max_attempts": 1 if timeout < 5 else 5},
-    )
+    retries: Any = {"mode": "standard", "total_max_attempts": 1 if timeout < 5 else 5}
     try:
         client = boto3.client(
             "ec2",
@@ -120,29 +116,22 @@ def find(access: Access, timeout: float = TIMEOUT) -> list[EnvironmentHost]:
             endpoint_url=access.endpoint_url or None,
             aws_access_key_id=access.access_key or None,
             aws_secret_access_key=access.secret_key or None,
-            config=settings,
+            config=Settings(connect_timeout=timeout, read_timeout=timeout, retries=retries),
         )
         filters: list[Any] = [
             {"Name": "tag:pegasus:environment", "Values": [access.environment]},
             {"Name": "instance-state-name", "Values": STATES},
         ]
         pages = client.get_paginator("describe_instances").paginate(Filters=filters)
-        found = [
-            _host(instance, access.public)
-            for page in pages
-            for reservation in page["Reservations"]
-            for instance in reservation["Instances"]
-        ]
+        reservations = [reservation for page in pages for reservation in page["Reservations"]]
+        found = [_host(instance, access.public) for item in reservations for instance in item["Instances"]]
     except (BotoCoreError, ClientError) as error:
-        advice = (
-            "Build the environment: ./pegasus-driver setup. Show what exists: ./pegasus-driver status"
-            if access.backend == "local"
-            else "Check the credentials (AWS_PROFILE, aws sts get-caller-identity), the region and the network."
-        )
+        advice = "Check the credentials (AWS_PROFILE, aws sts get-caller-identity), the region and the network."
+        if access.backend == "local":
+            advice = "Build the environment: ./pegasus-driver setup. Show what exists: ./pegasus-driver status"
         raise CloudError(f"EC2 can't list the hosts of {access.environment}: {error}", advice) from error
-    hosts = sorted(
-        (host for host in found if host.kind in KINDS), key=lambda host: (KINDS.index(host.kind), host.index)
-    )
+    known = [host for host in found if host.kind in KINDS]
+    hosts = sorted(known, key=lambda host: (KINDS.index(host.kind), host.index))
     cache_hosts(access, hosts)
     return hosts
 
@@ -174,19 +163,19 @@ def pick(hosts: Sequence[EnvironmentHost], kind: str, index: int) -> Environment
     :raises UsageError: there is no such host, or it isn't running
     """
     candidates = of_kind(hosts, kind)
-    for host in candidates:
-        if host.index == index:
-            if host.state != "running" or not host.address:
-                raise UsageError(
-                    f"{host.name} ({host.instance_id}) is {host.state}, expected running",
-                    "Start it: ./pegasus-driver setup. Show what exists: ./pegasus-driver status",
-                )
-            return host
-    existing = ", ".join(str(host.index) for host in candidates) or "none"
-    raise UsageError(
-        f"found no {kind} with index {index}, expected an existing index: {existing}",
-        "Show what exists: ./pegasus-driver status. Build the environment: ./pegasus-driver setup",
-    )
+    host = next((host for host in candidates if host.index == index), None)
+    if host is None:
+        existing = ", ".join(str(host.index) for host in candidates) or "none"
+        raise UsageError(
+            f"found no {kind} with index {index}, expected an existing index: {existing}",
+            "Show what exists: ./pegasus-driver status. Build the environment: ./pegasus-driver setup",
+        )
+    if host.state != "running" or not host.address:
+        raise UsageError(
+            f"{host.name} ({host.instance_id}) is {host.state}, expected running",
+            "Start it: ./pegasus-driver setup. Show what exists: ./pegasus-driver status",
+        )
+    return host
 
 
 def ssh_command(access: Access, host: EnvironmentHost, options: Sequence[str] = ()) -> list[str]:

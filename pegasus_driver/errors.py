@@ -36,10 +36,8 @@ class ConfigurationError(DriverError):
     exit_code = ExitCode.CONFIGURATION
 
 
-class LockedError(DriverError):
+class LockedError(UsageError):
     """Another action is running on the same environment."""
-
-    exit_code = ExitCode.USAGE
 
 
 class CloudError(DriverError):

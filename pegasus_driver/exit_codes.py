@@ -4,22 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit status.
-
-    0    OK: the action is done, and its effect is verified.
-    1    INTERNAL: a defect of Pegasus, or Ansible couldn't run.
-    2    USAGE: a wrong command line (as with argparse) or Python environment, another action that is running on the
-         same environment, or a missing node, key or file that the command needs.
-    3    EC2: an error of AWS (credentials, quota, capacity, permission, endpoint) or of the local cloud (engine, port,
-         network, disk space).
-    4    SSH: a host can't be reached.
-    5    HOST: a step failed on a host.
-    6    DATABASE: everything is installed, but the cluster, the load or the monitoring isn't ready.
-    7    CONFIGURATION: config.yml, a file of --config, a value of -e, threads.yaml or the licence is wrong, or doesn't
-         fit the environment that exists; found by the driver or by a play.
-    130  INTERRUPTED: Ctrl-C or SIGTERM, or the user didn't confirm; what exists is kept, and the action can be run
-         again.
-    """
+    """See MEANINGS. After INTERRUPTED what exists is kept, and the action can be run again."""
 
     OK = 0
     INTERNAL = 1
@@ -35,26 +20,15 @@ class ExitCode(IntEnum):
 # Of several failures the first in this order counts: it is nearest to the cause (a failed host makes the database not
 # ready).
 BY_CAUSE = (
-    ExitCode.INTERNAL,
-    ExitCode.USAGE,
-    ExitCode.CONFIGURATION,
-    ExitCode.EC2,
-    ExitCode.SSH,
-    ExitCode.HOST,
-    ExitCode.DATABASE,
-    ExitCode.INTERRUPTED,
-)
+    ExitCode.INTERNAL, ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.EC2, ExitCode.SSH, ExitCode.HOST,
+    ExitCode.DATABASE, ExitCode.INTERRUPTED,
+)  # fmt: skip
 
 # Of a failed task's `error_class` (module_utils/results.py). A class that isn't here counts as the host's.
 OF_ERROR_CLASS: dict[str, ExitCode] = {
     "usage": ExitCode.USAGE,
     "configuration": ExitCode.CONFIGURATION,
-    "other": ExitCode.EC2,
-    "credentials": ExitCode.EC2,
-    "quota": ExitCode.EC2,
-    "capacity": ExitCode.EC2,
-    "permission": ExitCode.EC2,
-    "endpoint": ExitCode.EC2,
+    **dict.fromkeys(("other", "credentials", "quota", "capacity", "permission", "endpoint"), ExitCode.EC2),
     "ssh": ExitCode.SSH,
     "host": ExitCode.HOST,
     "readiness": ExitCode.DATABASE,

@@ -68,15 +68,12 @@ def parse(argv: Sequence[str], world: World) -> argparse.Namespace:
     arguments.rest, arguments.folder = rest, world.folder
     command = getattr(arguments, "run_command", None)
     takes_rest = bool(command and command.rest)
+    advice = f"See ./pegasus-driver {arguments.command} --help"
     if unknown:
-        advice = f"See ./pegasus-driver {arguments.command} --help"
-        if takes_rest:
-            advice += ". The command for the host follows after '--'"
+        advice += ". The command for the host follows after '--'" if takes_rest else ""
         raise UsageError(f"found {' '.join(unknown)!r}, expected nothing more", advice)
     if rest and not takes_rest:
-        raise UsageError(
-            f"found {' '.join(rest)!r} after '--', expected nothing", f"See ./pegasus-driver {arguments.command} --help"
-        )
+        raise UsageError(f"found {' '.join(rest)!r} after '--', expected nothing", advice)
     return arguments
 
 
@@ -88,19 +85,12 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
 
     Parser.stdout = stdout
     output, config, verbose, dry_run = (Parser(add_help=False) for _ in range(4))
-    output.add_argument(
-        "--output",
-        choices=("auto", "plain", "json"),
-        default="auto",
-        help="auto: a live view on a terminal, plain lines in a pipe; json: one object per line",
-    )
-    config.add_argument(
-        "--config",
-        metavar="FILE",
-        default="",
-        action=_Once,
-        help="settings of another environment, which override config.yml (or set PEGASUS_CONFIG)",
-    )
+    output.add_argument("--output", choices=("auto", "plain", "json"), default="auto",
+                        help="auto: a live view on a terminal, plain lines in a pipe; json: one object per line"
+    )  # fmt: skip
+    config.add_argument("--config", metavar="FILE", default="", action=_Once,
+                        help="settings of another environment, which override config.yml (or set PEGASUS_CONFIG)"
+    )  # fmt: skip
     settings = Parser(add_help=False, parents=[config])
     settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
                           help="a setting for this run only, as for ansible-playbook; may be repeated")  # fmt: skip

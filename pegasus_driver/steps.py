@@ -69,18 +69,14 @@ def stop_cloud(session: Session) -> None:
 # The steps below are an action's `prepare`: they return a message instead of running the playbook, or None to run it.
 
 
-def before_setup(session: Session) -> None:
-    start_cloud(session)
-
-
 def before_dry_run(session: Session) -> str | None:
     """Leave the containers of a local cloud that crashed as they are: starting it would adopt them."""
     if not session.local or session.cloud_running:
         return None
-    leftovers = session.leftovers()
-    if not leftovers:
-        return None
-    return "\n".join(["the local cloud isn't running; starting it would first adopt what it left behind:", *leftovers])
+    if leftovers := session.leftovers():
+        found = "the local cloud isn't running; starting it would first adopt what it left behind:"
+        return "\n".join([found, *leftovers])
+    return None
 
 
 def before_destroy(session: Session) -> str | None:

@@ -7,6 +7,7 @@ templates, which users may write, are left to the playbook's first play, which h
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def resolver(root: Path, environ: Mapping[str, str]) -> Callable[[Mapping[str, Any]], Callable[[str], Any]]:
-    """Return what configuration.examine() needs to render values.
-
-    :param root: the project's folder
-    :param environ: what lookup('env', ...) reads
-    """
+    """Return what config.examine() needs to render values. `environ` is what lookup('env', ...) reads."""
     return lambda raw: _Resolver(raw, root, environ).value
 
 
@@ -30,7 +27,6 @@ class _Resolver:
         self.environ = environ
         self.rendered: dict[str, Any] = {}
         self.in_progress: set[str] = set()
-        self._environment: Any = None
 
     def value(self, key: str) -> Any:
         """Return the value of a variable.
@@ -70,22 +66,22 @@ class _Resolver:
             except LookupError:
                 continue
         try:
-            value = self._jinja().from_string(text).render(names)
+            value = self._jinja.from_string(text).render(names)
             if isinstance(value, jinja2.Undefined):
                 raise LookupError(text)
             return value
         except (jinja2.TemplateError, ValueError, TypeError, OSError) as error:
             raise LookupError(text) from error
 
+    @cached_property
     def _jinja(self) -> Any:
-        if self._environment is None:
-            import jinja2
-            from jinja2.nativetypes import NativeEnvironment
+        import jinja2
+        from jinja2.nativetypes import NativeEnvironment
 
-            self._environment = NativeEnvironment(undefined=jinja2.StrictUndefined)
-            self._environment.globals["lookup"] = self._lookup
-            self._environment.filters["from_json"] = json.loads
-        return self._environment
+        environment = NativeEnvironment(undefined=jinja2.StrictUndefined)
+        environment.globals["lookup"] = self._lookup
+        environment.filters["from_json"] = json.loads
+        return environment
 
     def _lookup(self, kind: str, name: str, errors: str = "strict") -> str:
         if kind == "env":

@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from . import ROOT
+from . import ROOT, environment
+from .environment import Access, EnvironmentHost
 from .errors import UsageError
+from .run.runner import PlaybookRun, Request
 
 if TYPE_CHECKING:
     from local_cloud.status import CloudStatus
-
-    from .environment import Access, EnvironmentHost
-    from .run.runner import RunFactory
 
 
 def _cloud() -> Any:
@@ -31,18 +30,6 @@ def _cloud_status(root: Path) -> CloudStatus:
     from local_cloud.status import status
 
     return status(root)
-
-
-def _run_factory() -> RunFactory:
-    from .run.runner import PlaybookRun
-
-    return PlaybookRun
-
-
-def _find_hosts(access: Access) -> list[EnvironmentHost]:
-    from .environment import find
-
-    return find(access)
 
 
 def _execute(command: Sequence[str]) -> None:
@@ -87,10 +74,10 @@ class World:
     folder: Path = field(default_factory=Path.cwd)  # the user's working folder
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    run_factory: Callable[[], RunFactory] = _run_factory
+    run_playbook: Callable[[Request], PlaybookRun] = PlaybookRun
     cloud: Callable[[], Any] = _cloud  # the module local_cloud.cloud
     cloud_status: Callable[[Path], CloudStatus] = _cloud_status
-    find_hosts: Callable[[Access], list[EnvironmentHost]] = _find_hosts
+    find_hosts: Callable[[Access], list[EnvironmentHost]] = environment.find
     execute: Callable[[Sequence[str]], None] = _execute  # doesn't return
     browse: Callable[[str], bool] = _browse
     ask: Callable[[str], str] = _ask

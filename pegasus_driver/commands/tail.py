@@ -239,7 +239,7 @@ def _view(output: str, clients: Sequence[EnvironmentHost], world: World) -> Any:
     if output == "json":
         return json_view(clients, world)
     if output == "auto" and world.stdout.isatty() and world.environ.get("TERM", "") not in ("dumb", "unknown", ""):
-        return Panes([Pane(name, TableReader()) for name in names], world.stdout, world.monotonic)
+        return Panes([Pane(name, TableReader()) for name in names], world.stdout)
     return _Lines(names, world)
 
 

@@ -92,7 +92,7 @@ def _ending(run: Run) -> Ending:
         action=state.action,
         environment=state.environment,
         elapsed=run.world.monotonic() - state.started,
-        changed=record.changed,
+        changed=len(record.changes),
         failures=state.failed_before if interrupted else record.failures(),
         problems=[*state.problems, *(() if interrupted or state.code is ExitCode.OK else record.problems)],
         report=report.report if report else None,

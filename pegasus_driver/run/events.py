@@ -29,22 +29,21 @@ class TaskStarted(Event):
 
 
 @dataclass(frozen=True)
-class HostStarted(Event):
-    """A task began on one host."""
+class HostEvent(Event):
+    """A task on one host."""
 
     host: str
     task: str
-    role: str
+    role: str  # "" outside roles
+
+
+@dataclass(frozen=True)
+class HostStarted(HostEvent):
     action: str  # the module's last name part: `command`, `aerospike_ready`
 
 
 @dataclass(frozen=True)
-class HostResult(Event):
-    """A task ended on one host."""
-
-    host: str
-    task: str
-    role: str
+class HostResult(HostEvent):
     action: str
     status: Status
     message: str = ""  # of a failure
@@ -56,10 +55,7 @@ class HostResult(Event):
 
 
 @dataclass(frozen=True)
-class HostRetry(Event):
-    host: str
-    task: str
-    role: str
+class HostRetry(HostEvent):
     attempt: int
     retries: int
 
@@ -146,9 +142,6 @@ _RESULTS: dict[str, Status] = {
 }
 # The diff of a file is cut after so many lines.
 DIFF_LINES = 60
-_WARNINGS = ("warning", "system_warning", "deprecated")
-
-
 # Modules of this collection, whose results have the keys of module_utils/results.py.
 _OURS = "aerospike_community.pegasus."
 # Ansible's own modules don't return an error_class. These fail for one reason only, as far as Pegasus uses them.
@@ -174,14 +167,13 @@ def parse(raw: Mapping[str, Any]) -> Iterator[Event]:
     elif kind == "playbook_on_no_hosts_matched":
         yield NoHosts(str(data.get("play", "")), time=time)
     elif kind == "runner_on_start":
-        yield HostStarted(str(data.get("host", "")), _task(data), _role(data), _action(data), time=time)
+        yield HostStarted(*_where(data), _action(data), time=time)
     elif kind == "runner_retry":
         result = _mapping(data.get("res"))
-        attempt, retries = int(result.get("attempts", 0)), int(result.get("retries", 0))
-        yield HostRetry(str(data.get("host", "")), _task(data), _role(data), attempt, retries, time=time)
+        yield HostRetry(*_where(data), int(result.get("attempts", 0)), int(result.get("retries", 0)), time=time)
     elif kind in _RESULTS:
         yield from _host_result(kind, data, time)
-    elif kind in _WARNINGS:
+    elif kind in ("warning", "system_warning", "deprecated"):
         yield Warning(_strip_label(text), deprecation=kind == "deprecated", time=time)
     elif kind == "error" or (kind == "verbose" and text.startswith(("ERROR", "[ERROR]", "usage: "))):
         yield Problem(_strip_label(text), time=time)
@@ -209,11 +201,9 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
         if note := tuple(line for item in items for line in _lines(_mapping(item).get(key))):
             yield Note(note, time=time)
     yield HostResult(
-        host=str(data.get("host", "")),
-        task=_task(data),
-        role=_role(data),
-        action=_action(data),
-        status=status,
+        *_where(data),
+        _action(data),
+        status,
         message=failure_message(result) if failed else "",
         error_class=_error_class(result, _action(data), ours=ours) if failed else "",
         next_step=str(result.get("next_step") or "") if failed and ours else "",
@@ -300,6 +290,10 @@ def _task(data: Mapping[str, Any]) -> str:
 
 def _role(data: Mapping[str, Any]) -> str:
     return str(data.get("role") or "").rpartition(".")[2]
+
+
+def _where(data: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(data.get("host", "")), _task(data), _role(data)
 
 
 def _action(data: Mapping[str, Any]) -> str:

@@ -15,10 +15,7 @@ from pegasus_driver.errors import LockedError
 
 
 def private_folder(path: Path) -> Path:
-    """Create a folder that only its owner can read, and return it.
-
-    :raises OSError:
-    """
+    """Create a folder that only its owner can read, and return it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 

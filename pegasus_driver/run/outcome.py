@@ -40,11 +40,6 @@ class Record:
     empty_plays: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
 
-    @property
-    def changed(self) -> int:
-        """Number of task results that changed something."""
-        return len(self.changes)
-
     def add(self, event: Event) -> None:
         match event:
             case HostResult(status="failed" | "unreachable", ignored=False):
@@ -68,23 +63,16 @@ class Record:
         """
         failures = []
         for host, results in self.results.items():
-            if self.stats is not None:
-                counts = self.stats.get(host, HostStats())
-                if not counts.failed and not counts.unreachable:
-                    continue
+            counts = HostStats(failed=1) if self.stats is None else self.stats.get(host, HostStats())
+            if not counts.failed and not counts.unreachable:
+                continue
             last = results[-1]
             # A rescue collects evidence and fails again with `fail`: the class is that of the failure before.
             cause = next((result for result in reversed(results) if result.action != "fail"), last)
-            code = classify(cause)
+            unreachable = cause.status == "unreachable"
+            code = ExitCode.SSH if unreachable else OF_ERROR_CLASS.get(cause.error_class, ExitCode.HOST)
             failures.append(Failure(host, last.task, last.role, last.message, code, last.next_step))
         return failures
-
-
-def classify(result: HostResult) -> ExitCode:
-    """Return the class of one failed task."""
-    if result.status == "unreachable":
-        return ExitCode.SSH
-    return OF_ERROR_CLASS.get(result.error_class, ExitCode.HOST)
 
 
 def exit_code(record: Record, rc: int | None) -> ExitCode:
@@ -92,8 +80,7 @@ def exit_code(record: Record, rc: int | None) -> ExitCode:
 
     :param rc: ansible-playbook's return code, None if there is none
     """
-    failures = record.failures()
-    if failures:
+    if failures := record.failures():
         return min((failure.code for failure in failures), key=BY_CAUSE.index)
     if rc == 0 or (rc is None and record.stats is not None):
         return ExitCode.OK

@@ -19,7 +19,7 @@ def play(run: Run) -> Outcome:
     run.state.folder = make_run_folder(run.world.root, run.action.name, run.world.now())
     run.recorder.open(run.state.folder)
     run.begin("Start Ansible")  # its first play begins after some seconds
-    playbook = run.world.run_factory()(_request(run))
+    playbook = run.world.run_playbook(_request(run))
     run.signals.raising = False  # from here on, a signal is a request, which _follow passes on
     playbook.start()
     try:
@@ -89,7 +89,11 @@ def _follow(run: Run, playbook: PlaybookRun) -> None:
             if not signals:  # what fails from here on fails because it is stopped
                 run.state.failed_before = run.state.record.failures()
             signals = run.signals.count
-            _stop(run, playbook, signals)
+            if signals == 1:
+                run.say("interrupted: Ansible finishes its current tasks; interrupt again to stop it at once")
+                playbook.cancel()
+            else:
+                playbook.kill()
         if signals > 1 and playbook.join(5.0):
             return
         try:
@@ -104,14 +108,6 @@ def _follow(run: Run, playbook: PlaybookRun) -> None:
             if isinstance(event, Question) and run.answer_file:
                 _ask(run, event, playbook)
         run.tick()
-
-
-def _stop(run: Run, playbook: PlaybookRun, signals: int) -> None:
-    if signals == 1:
-        run.say("interrupted: Ansible finishes its current tasks; interrupt again to stop it at once")
-        playbook.cancel()
-    else:
-        playbook.kill()
 
 
 def _ask(run: Run, question: Question, playbook: PlaybookRun) -> None:

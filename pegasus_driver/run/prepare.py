@@ -12,7 +12,7 @@ from pegasus_driver.steps import before_dry_run, stop_cloud
 from pegasus_driver.world import World
 
 from .lock import lock_path
-from .processes import end_orphans
+from .processes import LOCK_VARIABLE, kill_carriers
 from .run import Run
 from .state import RunState
 from .view import View
@@ -51,7 +51,8 @@ def prepare(run: Run) -> bool:
     :returns: whether to run the playbook; if not, the state's message says why
     :raises DriverError: it can't be run
     """
-    if run.action.locks and end_orphans(lock_path(run.world.root, run.config.place)):
+    # Only the holder of the lock may do this: every other process with the lock's mark has lost its driver.
+    if run.action.locks and kill_carriers(f"{LOCK_VARIABLE}={lock_path(run.world.root, run.config.place)}"):
         run.say("stopped processes of an earlier action whose driver was killed")
     with run.ticking():
         reason = (before_dry_run(run.session) if run.state.dry_run else None) or run.action.prepare(run.session)
@@ -63,13 +64,12 @@ def prepare(run: Run) -> bool:
 def cloud_restored(run: Run) -> Iterator[None]:
     """After a dry run, stop the local cloud again if it was started only for EC2's answers."""
     session = run.session
-    if not (run.state.dry_run and session.local) or session.cloud_running:
-        yield
-        return
+    restore = run.state.dry_run and session.local and not session.cloud_running
     try:
         yield
     finally:
-        run.signals.raising = False
-        if session.cloud_running:
+        if restore:
+            run.signals.raising = False
+        if restore and session.cloud_running:
             with run.ticking():
                 stop_cloud(session)

@@ -11,18 +11,6 @@ LOCK_VARIABLE = "PEGASUS_LOCK"
 # In the environment of the processes of one run: ansible-runner sets it to the run's artifact folder.
 RUN_VARIABLE = "AWX_ISOLATED_DATA_DIR"
 RUN_MARKS = (LOCK_VARIABLE, RUN_VARIABLE)
-# A process that the run may start and that outlives it on purpose.
-_DAEMON = "local_cloud.daemon"
-
-
-def end_orphans(lock: Path) -> bool:
-    """Kill the processes of an earlier driver that was killed itself (kill -9, out of memory).
-
-    Only the holder of the lock may do this: every other process with the lock's mark has lost its driver.
-
-    :returns: whether there were any
-    """
-    return kill_carriers(f"{LOCK_VARIABLE}={lock}")
 
 
 def carries(pid: int, assignment: str) -> bool:
@@ -77,4 +65,4 @@ def _spared(pid: int) -> bool:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
     except OSError:
         return False
-    return _DAEMON in command or (command.startswith("ssh:") and "[mux]" in command)
+    return "local_cloud.daemon" in command or (command.startswith("ssh:") and "[mux]" in command)

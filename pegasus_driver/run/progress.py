@@ -62,19 +62,16 @@ class Stage:
         idle = (host for host in self.hosts.values() if not host.failed and not host.busy)
         return sum(1 for host in idle if self.ended is not None or now - host.since > IDLE)
 
-    def slowest(self) -> tuple[str, HostProgress] | None:
-        """Return the host whose current task has been running longest."""
+    def slowest(self, role: str | None = None) -> tuple[str, HostProgress] | None:
+        """Return the host whose current task has been running longest, in any role or in one ("": outside roles)."""
         busy = [(name, host) for name, host in self.hosts.items() if host.busy and not host.failed]
-        return min(busy, key=lambda item: (item[1].since, item[0]), default=None)
+        found = [item for item in busy if role is None or item[1].role == role]
+        return min(found, key=lambda item: (item[1].since, item[0]), default=None)
 
     def idle_in(self, role: str, now: float) -> int:
         """Number of hosts that seem to be done with a role: only the end of the play ends a host's last role."""
         waiting = self.roles[role].entered - self.roles[role].left - self.roles[role].failed
         return sum(1 for name in waiting if not self.hosts[name].busy and now - self.hosts[name].since > IDLE)
-
-    def slowest_in(self, role: str) -> tuple[str, HostProgress] | None:
-        busy = [(n, h) for n, h in self.hosts.items() if h.busy and not h.failed and h.role == role]
-        return min(busy, key=lambda item: (item[1].since, item[0]), default=None)
 
 
 class Progress:
@@ -106,8 +103,7 @@ class Progress:
 
     def interrupt(self, now: float) -> None:
         """End the current stage, because the run is over."""
-        stage = self.current
-        if stage:
+        if stage := self.current:
             stage.ended, stage.interrupted = now, True
 
     def _end(self, now: float) -> None:
@@ -157,5 +153,5 @@ class Progress:
                 role.failed.add(event.host)
         elif host.failed:
             host.failed = False  # rescued
-            for any_role in stage.roles.values():
-                any_role.failed.discard(event.host)
+            for entered in stage.roles.values():
+                entered.failed.discard(event.host)

@@ -25,10 +25,7 @@ _RUN_NAME = re.compile(r"\d{8}T\d{6}Z-[a-z0-9-]+")
 
 
 def make_run_folder(root: Path, action: str, now: datetime) -> Path:
-    """Create .pegasus/runs/<UTC time>-<action> (0700). Remove all but the newest RUNS_KEPT folders and those in use.
-
-    :raises OSError:
-    """
+    """Create .pegasus/runs/<UTC time>-<action> (0700). Remove all but the newest RUNS_KEPT folders and those in use."""
     runs = private_folder(private_folder(root / ".pegasus") / "runs")
     name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{action}"
     for attempt in range(1, 100):
@@ -46,10 +43,7 @@ def make_run_folder(root: Path, action: str, now: datetime) -> Path:
 
 
 def private_file(path: Path) -> TextIO:
-    """Open a new file that only its owner can read.
-
-    :raises OSError:
-    """
+    """Open a new file that only its owner can read."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
 
 
@@ -66,10 +60,7 @@ class Recorder(RecordView):
         super().__init__(state, self._kept, wall)
 
     def open(self, folder: Path) -> None:
-        """Start writing into a run's folder.
-
-        :raises OSError:
-        """
+        """Start writing into a run's folder."""
         self._folder, self._file = folder, private_file(folder / EVENTS)
         fcntl.flock(self._file, fcntl.LOCK_SH)  # until it is closed: nobody removes the folder of a run in progress
         self._file.write(self._kept.getvalue())

@@ -14,7 +14,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class PlaybookRun:
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.outcome = Outcome(None, "not started")
         self._artifacts = request.folder / "artifacts" / "run"
+        self._mark = f"{RUN_VARIABLE}={self._artifacts}"  # in the environment of the run's processes
         self._cancelled_at: float | None = None
         self._interrupted = False
         self._kill = False
@@ -77,7 +78,7 @@ class PlaybookRun:
         """Kill Ansible and everything that it started, now."""
         self._kill = True
         self.cancel()
-        self._kill_processes()
+        kill_carriers(self._mark)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end, at most timeout seconds. Return whether it has ended."""
@@ -93,7 +94,7 @@ class PlaybookRun:
             self.outcome = Outcome(None, f"{type(error).__name__}: {error}")
         finally:
             if self._cancelled_at is not None:
-                self._kill_processes()
+                kill_carriers(self._mark)
             self.events.put(None)
 
     def _run(self) -> Outcome:
@@ -101,7 +102,6 @@ class PlaybookRun:
         import pexpect
 
         arguments = list(self.request.arguments)
-        runner = None
         with _discarded(self._artifacts / "command"):
             try:
                 runner = ansible_runner.interface.init_runner(
@@ -143,7 +143,7 @@ class PlaybookRun:
         if self._cancelled_at is None:
             return False
         if self._kill or time.monotonic() - self._cancelled_at > GRACE:
-            self._kill_processes()
+            kill_carriers(self._mark)
             return True
         if not self._interrupted:
             for pid in self._own_children():
@@ -171,19 +171,10 @@ class PlaybookRun:
             ours |= {"LC_ALL": "C.UTF-8"}
         return environ | ours
 
-    # --- processes ---------------------------------------------------------------------------------------------------
-
     def _own_children(self) -> list[int]:
         """Return the ansible-playbook process of this run: the child of ours with this run's mark."""
         me = os.getpid()
-        return [pid for pid, parent in processes().items() if parent == me and self._is_marked(pid)]
-
-    def _is_marked(self, pid: int) -> bool:
-        """Whether a process is of this run: it inherits the variable with the artifact folder."""
-        return carries(pid, f"{RUN_VARIABLE}={self._artifacts}")
-
-    def _kill_processes(self) -> None:
-        kill_carriers(f"{RUN_VARIABLE}={self._artifacts}")
+        return [pid for pid, parent in processes().items() if parent == me and carries(pid, self._mark)]
 
 
 def _utf8_locale() -> bool:
@@ -199,38 +190,33 @@ def _utf8_locale() -> bool:
             locale.setlocale(locale.LC_ALL, before)
 
 
-class _discarded:
-    """While active, discards what is written to `path`.
+@contextlib.contextmanager
+def _discarded(path: Path) -> Iterator[None]:
+    """Discard what is written to `path`.
 
     ansible-runner writes its whole environment, including AWS keys, to artifacts/<id>/command, even with
     suppress_env_files. Here that file is a named pipe whose reader drops everything, so that no secret is on the disk.
     """
+    for folder in reversed(path.parents[:2]):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    os.mkfifo(path, 0o600)
+    # Read-write, so that opening doesn't wait for a writer, and a writer that closes doesn't end the stream.
+    descriptor = os.open(path, os.O_RDWR)
+    stop = threading.Event()
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def drain() -> None:
+        while not stop.is_set():
+            os.read(descriptor, 65536)
 
-    def __enter__(self) -> None:
-        for folder in reversed(self.path.parents[:2]):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        os.mkfifo(self.path, 0o600)
-        # Read-write, so that opening doesn't wait for a writer, and a writer that closes doesn't end the stream.
-        self._descriptor = os.open(self.path, os.O_RDWR)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._drain, name="discard", daemon=True)
-        self._thread.start()
-
-    def _drain(self) -> None:
-        while not self._stop.is_set():
-            os.read(self._descriptor, 65536)
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        os.write(self._descriptor, b"\n")  # wakes the reader
-        self._thread.join()
-        os.close(self._descriptor)
+    thread = threading.Thread(target=drain, name="discard", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        os.write(descriptor, b"\n")  # wakes the reader
+        thread.join()
+        os.close(descriptor)
         with contextlib.suppress(OSError):
-            if stat.S_ISFIFO(self.path.lstat().st_mode) or self.path.is_file():
-                self.path.unlink()
-
-
-RunFactory = Callable[[Request], PlaybookRun]
+            if stat.S_ISFIFO(path.lstat().st_mode) or path.is_file():
+                path.unlink()

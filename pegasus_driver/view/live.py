@@ -125,20 +125,14 @@ class LiveView(View):
             finished = role.ended is not None or len(role.left | role.failed) + idle == len(role.entered)
             running = self._dash if stage.interrupted else self._tick(now)
             mark = self._fail if role.failed else self._done if finished else running
-            slow = "" if finished else _slow(stage.slowest_in(name), now)
+            slow = "" if finished else _slow(stage.slowest(name), now)
             left = f"    {mark} {name:<18} {hosts(role, idle):<14} {slow}"
             ended = role.ended if role.ended is not None else role.active if finished else now
             took = duration(ended - role.started)
-            rows.append(
-                (
-                    columns(left, f"{changed(role.changed)}  {took:>9}", width),
-                    "red" if role.failed else "green" if finished else "",
-                )
-            )
-        if not over:
-            outside = stage.slowest_in("")
-            if outside:
-                rows.append((columns(f"    {self._tick(now)} {_slow(outside, now, always=True)}", "", width), ""))
+            style = "red" if role.failed else "green" if finished else ""
+            rows.append((columns(left, f"{changed(role.changed)}  {took:>9}", width), style))
+        if not over and (outside := stage.slowest("")):
+            rows.append((columns(f"    {self._tick(now)} {_slow(outside, now, always=True)}", "", width), ""))
         return rows
 
 

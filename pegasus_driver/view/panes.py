@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -18,16 +18,10 @@ LOWEST = 4
 KEPT = 400
 # Workloads whose names are too long for a column.
 SHORT = {
-    "expressionRead": "exprRead",
-    "expressionWrite": "exprWrite",
-    "batchWrite": "batWrite",
-    "batchRead": "batRead",
-    "numericSearch": "numSearch",
-    "stringSearch": "strSearch",
-    "geospatialSearch": "geoSearch",
-    "udfAggregation": "udfAggr",
-    "rangeQuery": "range",
-}
+    "expressionRead": "exprRead", "expressionWrite": "exprWrite", "batchWrite": "batWrite", "batchRead": "batRead",
+    "numericSearch": "numSearch", "stringSearch": "strSearch", "geospatialSearch": "geoSearch",
+    "udfAggregation": "udfAggr", "rangeQuery": "range",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,11 +63,9 @@ class Pane:
         rows = [item for item in self.items if not isinstance(item, str)]
         known = list(rows[-1].counts) if rows else ["total"]
         room = max(1, (width - NUMBER) // COLUMN)
-        busy = {
-            name for name in known if self.reader.threads.get(name) or any(row.counts.get(name) for row in rows[-5:])
-        }
         names = [name for name in known if name != "total"]
-        active = [name for name in names if name in busy]
+        threads = self.reader.threads
+        active = [name for name in names if threads.get(name) or any(row.counts.get(name) for row in rows[-5:])]
         chosen = active[: room - 1] or names[: room - 1]
         return [*chosen, "total"], max(0, len(active) - len(chosen))
 
@@ -107,13 +99,12 @@ STYLES = {"head": "bold", "threads": "dim", "message": "red", "lost": "bold red"
 class Panes:
     """The whole terminal, redrawn when a line has come or the size has changed."""
 
-    def __init__(self, panes: Sequence[Pane], stdout: TextIO, monotonic: Callable[[], float]) -> None:
+    def __init__(self, panes: Sequence[Pane], stdout: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self.panes = list(panes)
         self.gone = False
-        self._monotonic = monotonic
         self._console = Console(file=stdout, highlight=False, emoji=False, markup=False)
         self._live = Live(console=self._console, auto_refresh=False, screen=True, redirect_stdout=False,
                           redirect_stderr=False)  # fmt: skip

@@ -111,9 +111,8 @@ def _load(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         text = f"{rate:,.0f} operations/s" if isinstance(rate, int | float) else str(rate)
         if isinstance(threads, Mapping):
             running = {name: count for name, count in threads.items() if count}
-            threads = f"{sum(running.values())} threads" + (
-                f" ({', '.join(f'{name} {count}' for name, count in running.items())})" if running else ""
-            )
+            each = ", ".join(f"{name} {count}" for name, count in running.items())
+            threads = f"{sum(running.values())} threads" + (f" ({each})" if running else "")
         elif isinstance(threads, int):
             threads = f"{threads} threads"
         rows.append((f"load {client.get('name', '')}".rstrip(), text + (f", {threads}" if threads else "")))
@@ -122,17 +121,16 @@ def _load(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _monitoring(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     monitoring = report.get("monitoring") or {}
+    boards, targets = (
+        len(value) if isinstance(value, list | tuple) else value
+        for value in (monitoring.get("dashboards"), monitoring.get("targets"))
+    )
     rows = []
-    if monitoring.get("grafana_url"):
-        boards = monitoring.get("dashboards")
-        count = len(boards) if isinstance(boards, list | tuple) else boards
-        text = monitoring["grafana_url"] + (f"  ({count} dashboards)" if count is not None else "")
-        rows.append(("Grafana", text))
-    if monitoring.get("prometheus_url"):
-        up, targets = monitoring.get("targets_up"), monitoring.get("targets")
-        targets = len(targets) if isinstance(targets, list | tuple) else targets
-        text = monitoring["prometheus_url"] + (f"  ({up} of {targets} targets up)" if targets is not None else "")
-        rows.append(("Prometheus", text))
+    if url := monitoring.get("grafana_url"):
+        rows.append(("Grafana", url + (f"  ({boards} dashboards)" if boards is not None else "")))
+    if url := monitoring.get("prometheus_url"):
+        up = f"  ({monitoring.get('targets_up')} of {targets} targets up)" if targets is not None else ""
+        rows.append(("Prometheus", url + up))
     return rows
 
 

@@ -26,15 +26,9 @@ def table(rows: Iterable[Sequence[Any]], indent: str = "  ") -> list[str]:
         return []
     used = [column for column in range(len(cells[0])) if any(row[column] for row in cells[1:] or cells)]
     widths = {column: max(len(row[column]) for row in cells) for column in used}
-    numeric = {
-        column
-        for column in used
-        if len(cells) > 1 and all(row[column].replace(",", "").replace(".", "").isdigit() for row in cells[1:])
-    }
-    return [
-        (indent + "  ".join((str.rjust if c in numeric else str.ljust)(row[c], widths[c]) for c in used)).rstrip()
-        for row in cells
-    ]
+    plain = {column: [row[column].replace(",", "").replace(".", "") for row in cells[1:]] for column in used}
+    align = {c: str.rjust if plain[c] and all(map(str.isdigit, plain[c])) else str.ljust for c in used}
+    return [(indent + "  ".join(align[c](row[c], widths[c]) for c in used)).rstrip() for row in cells]
 
 
 def hosts(role: RoleProgress, idle: int = 0) -> str:

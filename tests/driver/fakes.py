@@ -244,7 +244,7 @@ class FakeWorld:
             folder=self.root,
             monotonic=self._tick,
             now=lambda: datetime(2026, 11, 24, 3, 10, tzinfo=UTC),
-            run_factory=lambda: lambda request: FakeRun(self, request),  # type: ignore[arg-type,return-value]
+            run_playbook=lambda request: FakeRun(self, request),  # type: ignore[arg-type,return-value]
             cloud=lambda: self.cloud,
             cloud_status=lambda root: self.cloud.status(root),
             find_hosts=lambda access: list(self.hosts),

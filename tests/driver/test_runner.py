@@ -17,7 +17,7 @@ from pegasus_driver.cli import main
 from pegasus_driver.run import runner
 from pegasus_driver.run.events import HostResult, NoHosts, Problem, Stats, Warning, parse
 from pegasus_driver.run.outcome import Record, exit_code
-from pegasus_driver.run.processes import processes
+from pegasus_driver.run.processes import carries, processes
 from pegasus_driver.run.recorder import RUNS_KEPT, make_run_folder
 from pegasus_driver.run.runner import PlaybookRun, Request
 from pegasus_driver.world import World
@@ -176,7 +176,7 @@ def test_a_cancelled_run_leaves_no_process(project: Path, monkeypatch: pytest.Mo
     run.kill() if how == "kill" else run.cancel()
     finish(run)
     wait_until(lambda: has_ended(pid) and has_ended(ansible[0]), 1)
-    assert not [pid for pid in processes() if pid != os.getpid() and run._is_marked(pid)]
+    assert not [pid for pid in processes() if pid != os.getpid() and carries(pid, run._mark)]
 
 
 def test_the_newest_runs_are_kept(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_whole_command_with_a_real_run(project: Path, world: FakeWorld) -> N
     )
     world.cloud.running = True
     host = world.real()
-    code = main(["status"], World(**{**vars(host), "environ": dict(os.environ), "run_factory": lambda: PlaybookRun}))
+    code = main(["status"], World(**{**vars(host), "environ": dict(os.environ), "run_playbook": PlaybookRun}))
     assert code == 0, world.errors
     assert "Look" in world.text and "hello" in world.text and "status of Bench: done" in world.text
 
@@ -215,7 +215,7 @@ def test_ctrl_c_on_the_whole_command(project: Path, world: FakeWorld, monkeypatc
     monkeypatch.setattr("pegasus_driver.view.plain.PlainView.tick", tick)
     host = world.real()
     environ = {**os.environ, "PROJECT": str(project)}
-    code = main(["setup"], World(**{**vars(host), "environ": environ, "run_factory": lambda: PlaybookRun}))
+    code = main(["setup"], World(**{**vars(host), "environ": environ, "run_playbook": PlaybookRun}))
     assert code == 130
     assert "Ansible finishes its current tasks" in world.text and "interrupted after" in world.errors
     assert has_ended(pid_in(project))

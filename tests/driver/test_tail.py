@@ -172,7 +172,7 @@ def pane(name: str, *lines: str) -> Pane:
 
 def panes(monkeypatch: pytest.MonkeyPatch, *some: Pane) -> Panes:
     monkeypatch.setenv("TERM", "xterm-256color")
-    return Panes(some, io.StringIO(), time.monotonic)
+    return Panes(some, io.StringIO())
 
 
 def test_a_pane_shows_busy_workloads(monkeypatch: pytest.MonkeyPatch) -> None:
