@@ -58,8 +58,8 @@ def logs_variables(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def node_variables(arguments: argparse.Namespace) -> dict[str, Any]:
-    variables: dict[str, Any] = {"chaos_nodes": [arguments.node]}
-    return variables | ({"chaos_force": True} if arguments.force else {})
+    force = {"chaos_force": True} if arguments.force else {}
+    return {"chaos_nodes": [arguments.node], **force}
 
 
 def ref_variables(arguments: argparse.Namespace) -> dict[str, str]:
@@ -67,8 +67,8 @@ def ref_variables(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def extend_variables(arguments: argparse.Namespace) -> dict[str, Any]:
-    variables: dict[str, Any] = {"ec2_provision_expiry": arguments.duration}
-    return variables | ({"pegasus_groups": [arguments.group]} if arguments.group else {})
+    groups = {"pegasus_groups": [arguments.group]} if arguments.group else {}
+    return {"ec2_provision_expiry": arguments.duration, **groups}
 
 
 def reap_variables(arguments: argparse.Namespace) -> dict[str, bool]:

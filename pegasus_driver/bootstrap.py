@@ -5,8 +5,6 @@ the next start after an interruption finds it and rebuilds .venv, because packag
 twice: the second process waits for the first.
 """
 
-from __future__ import annotations
-
 import sys
 
 try:

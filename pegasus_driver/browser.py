@@ -1,12 +1,8 @@
 """Opens a page in the user's browser."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .world import World
+from .world import World
 
 
 def show(url: str, world: World) -> None:

@@ -1,11 +1,9 @@
 """The command line, parsed. Imports nothing heavy: --help must be quick."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from . import __version__
 from .actions import ACTIONS, Action
@@ -14,9 +12,7 @@ from .commands.registry import COMMANDS, Command
 from .errors import UsageError
 from .exit_codes import epilog
 from .mirror import arguments as mirror_arguments
-
-if TYPE_CHECKING:
-    from .world import World
+from .world import World
 
 DESCRIPTION = "Launches, loads, breaks and tears down complete Aerospike test environments."
 EXAMPLES = """\

@@ -4,6 +4,7 @@ It supports what Pegasus's presets and wiring use: `lookup` of env and file, the
 templates, which users may write, are left to the playbook's first play, which has Ansible's own templating.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -61,10 +62,8 @@ class _Resolver:
         names = {}
         for name in set(_WORD.findall(text)) & set(self.raw):
             # The template may have a default for a name that can't be rendered.
-            try:
+            with contextlib.suppress(LookupError):
                 names[name] = self.value(name)
-            except LookupError:
-                continue
         try:
             value = self._jinja.from_string(text).render(names)
             if isinstance(value, jinja2.Undefined):

@@ -57,20 +57,14 @@ def judge(run: Run, outcome: Outcome) -> None:
             "Build it: ./pegasus-driver setup. What exists: ./pegasus-driver status",
             ExitCode.USAGE,
         )
-    if state.code is ExitCode.INTERNAL and not run.signals.count:
-        _explain(run, outcome)
+    if state.code is ExitCode.INTERNAL and not run.signals.count and not state.record.problems:
+        # Ansible failed without a failed host: report its own error, or at least its return code.
+        code = "" if outcome.rc is None else f" (return code {outcome.rc})"
+        empty = f"; no host in: {', '.join(state.record.empty_plays)}" if state.record.empty_plays else ""
+        state.record.problems.append((outcome.error or f"ansible-playbook failed{code}") + empty)
     if state.code is ExitCode.OK and not run.signals.count and not state.dry_run:
         with run.ticking():
             run.action.conclude(run.session)
-
-
-def _explain(run: Run, outcome: Outcome) -> None:
-    """Ansible failed without a failed host: add its own complaint, or that there was none."""
-    record = run.state.record
-    if not record.problems:
-        code = "" if outcome.rc is None else f" (return code {outcome.rc})"
-        empty = f"; no host in: {', '.join(record.empty_plays)}" if record.empty_plays else ""
-        record.problems.append((outcome.error or f"ansible-playbook failed{code}") + empty)
 
 
 def conclude(run: Run) -> ExitCode:
@@ -125,10 +119,9 @@ def _next_steps(run: Run) -> list[str]:
 def _existing(run: Run) -> list[str]:
     """What an interrupted action left, as far as that is known without waiting for EC2."""
     if not run.session.local:
-        name = run.state.environment
         if run.state.declined:  # before the playbook changed anything
-            return [f"{name} is unchanged: ./pegasus-driver status shows what exists of it."]
-        return [f"Instances of {name} may exist and cost money: ./pegasus-driver status lists them."]
+            return [f"{run.state.environment} is unchanged: ./pegasus-driver status shows what exists of it."]
+        return [f"Instances of {run.state.environment} may exist and cost money: ./pegasus-driver status lists them."]
     try:
         status = run.world.cloud_status(run.world.root)
         alive = [instance for instance in status.instances if instance.state != "terminated"]

@@ -1,17 +1,16 @@
 """One run in progress: what its steps work with, and where they report to."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pegasus_driver.actions import Action
+from pegasus_driver.config import Config
 from pegasus_driver.steps import Session
+from pegasus_driver.world import World
 
 from .events import Event, PlayStarted, Question
 from .lock import environment_lock
@@ -19,10 +18,6 @@ from .recorder import Recorder
 from .signals import Signals
 from .state import Ending, RunState
 from .view import View
-
-if TYPE_CHECKING:
-    from pegasus_driver.config import Config
-    from pegasus_driver.world import World
 
 
 class Run:
@@ -67,8 +62,6 @@ class Run:
         lock = environment_lock(root, place, self.action.name, self.world.now())
         with self.signals, lock if self.action.locks else contextlib.nullcontext():
             yield
-
-    # --- what happens ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         self._report("start")

@@ -1,19 +1,15 @@
 """How a run is shown: a live view on a terminal, plain lines in a pipe, JSON for programs."""
 
-from typing import TYPE_CHECKING
-
 from pegasus_driver.run.records import RecordView
 from pegasus_driver.run.state import RunState
 from pegasus_driver.run.view import View
+from pegasus_driver.world import World
 
 from .live import LiveView
 from .plain import PlainView
 
-if TYPE_CHECKING:
-    from pegasus_driver.world import World
 
-
-def make_view(state: RunState, world: "World", output: str, *, verbose: bool) -> View:
+def make_view(state: RunState, world: World, output: str, *, verbose: bool) -> View:
     """:param output: json, plain, or auto: live on a terminal, else plain"""
     if output == "json":
         return RecordView(state, world.stdout, world.now, verbose=verbose)
