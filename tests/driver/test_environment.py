@@ -65,6 +65,7 @@ def test_hosts_are_found_by_tag_and_cached_for_completion(reachable: FakeWorld, 
     launch(ec2, **tags("Other-1", "server", "1", "Other"))
     ec2.stop_instances(InstanceIds=[second])
     ec2.terminate_instances(InstanceIds=[terminated])
+    began = time.time()
     found = environment.find(access)
     assert [(host.name, host.index, host.state, host.instance_id) for host in found] == [
         ("Bench-2", 2, "running", first),
@@ -73,7 +74,7 @@ def test_hosts_are_found_by_tag_and_cached_for_completion(reachable: FakeWorld, 
     ]
     assert found[0].address.startswith(("10.", "172."))
     hosts, at = environment.cached_hosts(access)
-    assert hosts == found and time.time() - at < 60
+    assert hosts == found and at >= began - 1, "file systems have a coarser clock"
 
 
 def test_an_unreachable_endpoint(reachable: FakeWorld) -> None:
@@ -226,7 +227,7 @@ def test_completion_without_ec2_is_silent_and_queries_once(
     os.utime(access.cache, (1, 1))  # stale: completion queries EC2
     reachable.environ = {"PEGASUS_LOCAL_PORT": "1"}
     assert tab("stop-node ") == ["1", "2"], "a stale cache is better than nothing"
-    assert time.time() - access.cache.stat().st_mtime < 60, "the next TAB doesn't query again"
+    assert access.cache.stat().st_mtime > 1, "the next TAB doesn't query again"
     (reachable.root / "group_vars/all/config.yml").write_text("pegasus_backend: [\n")
     assert tab("stop-node ") == []
 

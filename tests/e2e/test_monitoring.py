@@ -264,7 +264,7 @@ def test_an_alert_fires_when_a_client_is_killed_and_ends_without_its_target(moni
         monitored.on(1, "systemctl", "poweroff")
     until(lambda: monitored.firing("PerseusClientLost", **where), 90, "PerseusClientLost fires")
     until(lambda: monitored.firing("HostLost", **where), 60, "HostLost fires")
-    done = monitored.clone.playbook("playbooks/tell-prometheus.yml", "-e", "grafana_prometheus_ready_timeout=60")
+    done = monitored.clone.playbook("playbooks/update-targets.yml", "-e", "grafana_prometheus_ready_timeout=60")
     assert done.returncode == 0, done.stdout[-4000:]
     until(lambda: not monitored.firing("HostLost", **where), 60, "HostLost ends")
     assert not panels.samples_of(monitored.prometheus, f'up{{instance="{victim["name"]}"}}')

@@ -25,7 +25,6 @@ options:
       partition migrates. On the Community Edition, which can't quiesce, it needs O(force) and then changes nothing.
       For a stopped target it waits until the other nodes have every copy.
     type: str
-    choices: [stop, kill, restart, drain]
     required: true
   index: {description: "The node's index, for messages.", type: int, required: true}
   service: {description: The node's systemd service., type: str, default: aerospike}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -86,9 +87,8 @@ def run(tmp_path, capsys):
 
 
 def test_the_documented_actions_are_those_of_the_registry():
-    documented = yaml.safe_load(subject.DOCUMENTATION)["options"]["action"]
-    assert documented["choices"] == list(FAULTS)
-    assert [name for name in FAULTS if f"V({name})" not in documented["description"]] == []
+    documented = yaml.safe_load(subject.DOCUMENTATION)["options"]["action"]["description"]
+    assert set(re.findall(r"V\((\w+)\)", documented)) == set(FAULTS)
 
 
 def test_every_fault_is_undone_by_a_fault_or_on_its_own():

@@ -552,11 +552,11 @@ def test_values_of_the_command_line_win(project: Project) -> None:
 
 def test_a_playbooks_own_variable_is_accepted(project: Project) -> None:
     (project.root / "playbooks/logs.yml").write_text(
-        "# Reads the path.\n- hosts: cluster\n  vars: {x: '{{ logs_path | default(pegasus_root) }}'}\n"
+        "# Reads the path.\n- hosts: servers\n  vars: {x: '{{ logs_path | default(pegasus_root) }}'}\n"
     )
     assert project.check({}, "logs_path=/x") == []
     assert project.check({}, "pegasus_logs_dir=/x") == [], "a variable of wiring.yml"
-    for word in ("logs_paths", "cluster", "path", "hosts", "default"):
+    for word in ("logs_paths", "servers", "path", "hosts", "default"):
         (problem,) = project.check({}, f"{word}=1")
         assert problem.key == word and "found an unknown key" in problem.message
 

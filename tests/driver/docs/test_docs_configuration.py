@@ -15,7 +15,7 @@ from pegasus_driver.commands.import_config import ORIGINAL
 from pegasus_driver.docs import __main__ as docs
 from pegasus_driver.docs import configuration
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = (ROOT / "group_vars/all/config.yml").read_text()
 PAGE = (ROOT / "docs/configuration.md").read_text()
 

@@ -19,7 +19,7 @@ from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.view.panes import Line, Pane, Panes
 from tests.driver.fakes import HOSTS, FakeWorld
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HEAD = (
     "==========",
     "| Test Cases: | Write       | Read        | Udf (Lua)   | Batch Read  | Total TPS      |",

@@ -16,7 +16,7 @@ from pegasus_driver.commands.import_config import ORIGINAL, ShellError, read_con
 from pegasus_driver.exit_codes import ExitCode
 from tests.driver.fakes import FakeWorld
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 # Every variable of the original with its quirks: quotes of all kinds, comments, both spellings, a command at the end.
 CONFIGURE = r"""

@@ -26,7 +26,7 @@ from pegasus_driver.run.state import Ending, RunState
 from pegasus_driver.view.panes import Line
 from tests.driver.fakes import REPORT, FakeWorld, began, failed, ok, play, raw, stats
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 ONE_OBJECT = "\n## Commands that print one object\n"
 # The contents of these fields are described elsewhere.
 OPAQUE = ("report", "hosts", "counts", "threads")
@@ -170,7 +170,7 @@ def test_the_output_of_other_commands_is_documented(world: FakeWorld, tmp_path: 
     for verb in ("stop", "status", "image"):
         assert set(printed(world, "local", verb)) == wanted.pop(f"local {verb}")
     assert set(printed(world, "mirror", "list")) == wanted.pop("mirror list")
-    assert set(wanted) == {"mirror fetch", "mirror serve"}  # tests/driver/test_mirror.py covers these
+    assert set(wanted) == {"mirror fetch", "mirror serve"}  # tests/driver/mirror/test_mirror.py covers these
 
 
 def test_every_mistake_has_the_documented_parts(world: FakeWorld) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.driver.docs.test_docs import objects
 
 from local_cloud.mirror import Mirror
 from pegasus_driver import ROOT
@@ -24,7 +25,6 @@ from pegasus_driver.mirror import download as mirror_download
 from pegasus_driver.mirror.download import Site, Store
 from pegasus_driver.mirror.parts import ROLES, parts, repositories
 from tests.driver.fakes import CONFIG, FakeWorld
-from tests.driver.test_docs import objects
 
 SERVER = "download.aerospike.com/artifacts/aerospike-server-enterprise"
 DASHBOARDS = "github.com/aerospike/aerospike-monitoring/archive/refs/tags/v3.18.0.tar.gz"

@@ -135,7 +135,7 @@ def test_a_locale_that_is_not_installed_is_replaced(project: Path) -> None:
     environ = {**os.environ, "LC_ALL": "xx_YY.UTF-8"}
     done = subprocess.run(
         [sys.executable, "-c", code, project],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env=environ,
         capture_output=True,
         text=True,
