@@ -1,5 +1,5 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""Checks the files beside config.yml that a launch needs: threads.yaml and the licence."""
+"""Check the files that a launch needs besides config.yml: threads.yaml and the licence."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def file_problems(report: Report, root: Path, today: date) -> list[Problem]:
 
 
 def _licence(report: Report, root: Path) -> Path | None:
-    """Return the path of the licence that the servers get, None if they get none."""
+    """Return the path of the licence for the servers, None if they need none."""
     name = report.values.get(LICENCE)
     if not name or report.values.get("aerospike_server_edition") != "enterprise":
         return None
