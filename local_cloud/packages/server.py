@@ -66,7 +66,7 @@ def _server_package(edition: str, version: str) -> DebPackage:
         name=f"aerospike-server-{edition}",
         version=f"{version}-1+simulated",
         summary=f"Aerospike server, {edition.capitalize()} Edition (SIMULATED)",
-        description=sources.NOTICE + "\nIt implements the protocols as far as the official clients and asinfo use them.",
+        description=sources.NOTICE + "\nIt implements the protocols as far as official clients and asinfo use them.",
         files={
             **sources.python_files(folder / "asd_simulated", f"{library}/asd_simulated"),
             f"{library}/release.json": File((json.dumps(release) + "\n").encode()),

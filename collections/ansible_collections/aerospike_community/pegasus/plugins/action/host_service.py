@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
             return file
         given = [name for name in ("content", "secret_content", "template") if file.get(name) is not None]
         if len(given) > 1:
-            raise AnsibleActionFail(f"{file.get('path')}: found {' and '.join(given)}; expected one of them")
+            raise AnsibleActionFail(f"{file.get('path')}: found {' and '.join(given)}; expected only one of them")
         if given in (["content"], ["secret_content"]):
             return file
         name = str(file.get("template") or f"{str(file.get('path')).lstrip('/')}.j2")

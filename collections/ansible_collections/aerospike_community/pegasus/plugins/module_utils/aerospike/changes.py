@@ -77,7 +77,7 @@ FLAT_BEFORE_7 = {"index-type.mounts-high-water-pct", "index-type.mounts-size-lim
 
 @dataclass(frozen=True)
 class Difference:
-    """A parameter that differs. ``path``: its contexts, with labels, and its name. ``old``, ``new``: one value a line."""
+    """A parameter that differs. ``path``: its contexts, with labels, and its name. ``old``, ``new``: a value a line."""
 
     path: Path
     old: tuple[str, ...]

@@ -56,7 +56,7 @@ def partitions_to_move(hosts: Sequence[str], port: int) -> int:
 
 def skipped(host: str) -> str:
     """Return the message for a node that is skipped because it doesn't answer."""
-    return f"the database on {host} is stopped: skipped (restart-node starts it; setup does if its instance is stopped)"
+    return f"the database on {host} is stopped: skipped (restart-node starts it; setup also starts a stopped instance)"
 
 
 def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrated: bool = False) -> str:
@@ -76,7 +76,7 @@ def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrat
             found = [f"  {host}: {errors.get(host) or 'key ' + answers.get(host, '')}" for host in hosts]
             raise ClusterError(
                 f"the cluster is not stable: expected {len(hosts)} nodes with one cluster key within {timeout:.0f} s, "
-                f"found {len(answers)} nodes in such a cluster, with {len(keys)} different keys:\n" + "\n".join(found),
+                f"found {len(answers)} such nodes with {len(keys)} different keys:\n" + "\n".join(found),
                 {**answers, **errors},
             )
         time.sleep(POLL_SECONDS)

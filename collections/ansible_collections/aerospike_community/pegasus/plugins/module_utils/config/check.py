@@ -1,8 +1,8 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """All checks of a configuration that need no network, for the driver and for the first play of each playbook.
 
-The layers, later ones win: specifications' defaults, the backend's preset, group_vars/all/config.yml, the file that
---config or PEGASUS_CONFIG names, wiring.yml, -e. Only for the control machine.
+Later layers override earlier layers: specifications' defaults, the backend's preset, group_vars/all/config.yml, the
+file that --config or PEGASUS_CONFIG names, wiring.yml, -e. Only for the control machine.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _in_playbooks(root: Path, key: str) -> bool:
 
 
 def _check_values(report: Report, raw: Mapping[str, Any], given: set[str], schema: Mapping[str, Option]) -> None:
-    """Check each value on its own and keep the right ones."""
+    """Check each value on its own and keep the valid values."""
     assert report.places is not None
     reported = {problem.key for problem in report.problems}
     for key, option in schema.items():

@@ -174,7 +174,7 @@ KEY_RULES: dict[str, KeyRule] = {
     "grafana_prometheus_exporter_version": _matching(r"latest|\d+(\.(\d+|\*))+", "a version, such as 1.34.0"),
     "grafana_prometheus_scrape_interval": _matching(_PROMETHEUS_DURATION, "a Prometheus duration, such as 5s"),
     "grafana_prometheus_retention": _matching(_PROMETHEUS_DURATION, "a Prometheus duration, such as 15d"),
-    "grafana_prometheus_admin_user": _matching(r"[^\s:]+", "a name without blanks and colons"),
+    "grafana_prometheus_admin_user": _matching(r"[^\s:]+", "a name without blanks or colons"),
     "grafana_prometheus_admin_password": _matching(r".{4,}", "at least 4 characters"),
     "grafana_prometheus_ready_timeout": _SECONDS,
     # faults

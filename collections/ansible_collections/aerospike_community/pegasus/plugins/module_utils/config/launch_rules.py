@@ -113,7 +113,7 @@ def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
     if not sizes:
         yield (
             SERVER_TYPE,
-            f"found {show(values[SERVER_TYPE])}, which has no instance-store disk, expected a type that has them, "
+            f"found {show(values[SERVER_TYPE])}, which has no instance-store disks, expected a type that has them, "
             f"because {STORAGES[purposes[0]]} is disk (types with a d, such as r6gd.8xlarge, or i4i)",
         )
         return

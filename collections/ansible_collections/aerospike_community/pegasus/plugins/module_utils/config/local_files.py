@@ -48,10 +48,10 @@ def _licence(report: Report, root: Path) -> Path | None:
 def most_nodes(report: Report, root: Path) -> tuple[int, str]:
     """Return how many nodes the cluster may have, including nodes added later, and why; 0 for any number."""
     if report.values.get("aerospike_server_edition") == "community":
-        return MAX_COMMUNITY_NODES, f"the community edition has at most {MAX_COMMUNITY_NODES}"
+        return MAX_COMMUNITY_NODES, f"the community edition allows at most {MAX_COMMUNITY_NODES}"
     path = _licence(report, root)
     if not path and report.values.get("pegasus_artifact_source") == "upstream":
-        return 1, f"without a licence ({LICENCE}) the enterprise edition has at most 1"
+        return 1, f"without a licence ({LICENCE}) the enterprise edition allows at most 1"
     limit = node_limit(path) if path else 0
     return (limit, f"the licence ({LICENCE}) is for {limit}") if limit else (0, "")
 

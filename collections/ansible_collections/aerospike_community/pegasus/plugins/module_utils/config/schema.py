@@ -191,7 +191,7 @@ def value_problems(option: Option, value: object, where: str = "") -> Iterator[s
         hint = f": did you mean {near}?" if near and near != value else ""
         yield f"{at}found {show(value)}, expected {option.expected}{hint}"
     elif not option.rule.allows(value):
-        found = "an unfit text" if option.no_log else show(value)
+        found = "an invalid value" if option.no_log else show(value)
         whole = "a whole number, " if option.type == "int" and option.rule.minimum is not None else ""
         yield f"{at}found {found}, expected {whole}{option.rule.text}"
 
@@ -203,7 +203,7 @@ def _wrong_type(option: Option, value: object) -> str | bool:
         if isinstance(value, str):
             return "" if value.isprintable() or kind == "str" else " of printable characters"
         if isinstance(value, (bool, float, date)):
-            return ": put it between quotes, or YAML reads it as something else"
+            return ": put it in quotes, or YAML reads it as something else"
         return not isinstance(value, int)
     if kind == "int":
         if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
