@@ -28,7 +28,7 @@ JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "list": "a
 INTRODUCTION = """\
 # Configuration
 
-`group_vars/all/config.yml` is the one file to edit. Each key is a role's variable. Precedence, from lowest to highest:
+`group_vars/all/config.yml` is the one file to edit. Each key is a role variable. Precedence, from lowest to highest:
 the role's default, the backend's preset (`inventories/<backend>/group_vars/all.yml`), `config.yml`, the file that
 `--config` (or `PEGASUS_CONFIG`) names, `-e key=value`. Such a file needs {file_keys}, and
 otherwise only what differs from `config.yml`. Use one such file per environment to run several environments.
@@ -67,7 +67,7 @@ Rules across keys:
 
 
 def sections(root: Path) -> list[tuple[str, list[str]]]:
-    """Return the sections of config.yml with their keys, including commented ones, in the file's order."""
+    """Return the sections of config.yml with their keys, including commented keys, in the file's order."""
     found: list[tuple[str, list[str]]] = []
     for line in (root / CONFIG).read_text(encoding="utf-8").splitlines():
         heading = re.match(r"# --- (.+?) -+$", line)

@@ -105,7 +105,7 @@ def _structure_problem(text: str) -> tuple[int, str] | None:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                return line, "found a second document, expected a single one"
+                return line, "found a second document, expected a single document"
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

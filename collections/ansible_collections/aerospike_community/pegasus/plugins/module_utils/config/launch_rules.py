@@ -152,7 +152,7 @@ def _flash(values: Values, purpose: str, budget: int) -> Iterator[Found]:
         yield (
             key,
             f"found {show(values.get(key, ''))}, which gives {_gib(budget)} on each node, expected at least "
-            f"{_gib(smallest)}: use more partitions, or larger ones (nvme_partition_count)",
+            f"{_gib(smallest)}: use more or larger partitions (nvme_partition_count)",
         )
         return
     needed = ("pegasus_cluster_nodes", "pegasus_replication_factor", "aerospike_server_partition_tree_sprigs")

@@ -185,7 +185,7 @@ def value_problems(option: Option, value: object, where: str = "") -> Iterator[s
                 yield from value_problems(option.options[name], element, f"{where}.{name}".lstrip("."))
         for name, inner in option.options.items():
             if inner.required and name not in value:
-                yield f"{at}found no key {name}, expected it ({inner.expected})"
+                yield f"{at}found no key {name}, expected {inner.expected}"
     elif option.choices and option.type != "list" and value not in option.choices:
         near = nearest(value, map(str, option.choices))
         hint = f": did you mean {near}?" if near and near != value else ""
