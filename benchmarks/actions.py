@@ -5,8 +5,8 @@
     help            pegasus-driver --help
     status          pegasus-driver status
     second-setup    setup again, which changes nothing
-    stop-node       until the other nodes are a stable cluster; floor: systemctl stop over ssh, and the same wait
-    restart-node    until all nodes are a stable cluster; floor: systemctl start over ssh, and the same wait
+    stop-node       until the other nodes form a stable cluster; floor: systemctl stop over ssh, and the same wait
+    restart-node    until all nodes form a stable cluster; floor: systemctl start over ssh, and the same wait
     add-nodes       one more node, including the launch of its instance
     copy-threads    for each number of --clients, until every Perseus applies the change; floor: scp to all in parallel
 

@@ -40,7 +40,7 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Figure:
-    """Repeated measurements of one thing, in seconds unless stated otherwise."""
+    """Repeated measurements of one quantity, in seconds unless stated otherwise."""
 
     values: Sequence[float]
 
@@ -70,7 +70,7 @@ def timed(function: Callable[[], Any]) -> float:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as an aligned table. The first row is the header; all columns but the first align right."""
+    """Return rows as an aligned table. The first row is the header; all columns but the first are right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(pairs))
@@ -81,7 +81,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return where and when the benchmark ran. The load (of one minute) shows whether the machine was idle."""
+    """Return where and when the benchmark ran. The one-minute load average shows whether the machine was idle."""
     commit = subprocess.run(
         ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -151,7 +151,7 @@ class Environment:
     def run(self, command: Sequence[str], **options: Any) -> float:
         """Run a command in the project's folder, and return the seconds.
 
-        :raises BenchmarkError: it failed; the text has its last lines
+        :raises BenchmarkError: it failed; the message has the last lines of its output
         """
         began = time.monotonic()
         options = {"cwd": ROOT, "env": self.environ, "timeout": TIMEOUT, **options}
@@ -211,7 +211,7 @@ class Environment:
         return hosts_of.find(self._access)
 
     def hosts(self, kind: str = "") -> list[hosts_of.EnvironmentHost]:
-        """Return the hosts of a kind, or all. The cache holds until something is launched or removed."""
+        """Return the hosts of a kind, or all. They are cached until settings change or `forget` is called."""
         return [host for host in self._hosts if kind in ("", host.kind)]
 
     def ssh(self, host: hosts_of.EnvironmentHost) -> list[str]:
@@ -234,7 +234,7 @@ class Environment:
         cost.hosts = self.host_seconds() - hosts
 
     def destroy(self) -> None:
-        """Destroy the environment. Ctrl-C doesn't reach the command, so an interrupted benchmark leaves nothing."""
+        """Destroy the environment. Ctrl-C doesn't reach the command, so an interrupt leaves nothing behind."""
         self.forget()
         self.driver("destroy", start_new_session=True)
 
@@ -258,7 +258,7 @@ class Cost:
 def processor_seconds(stat: str) -> float:
     """Return the processor seconds of all processes of a host. Exited processes count in the parent that reaped them.
 
-    :param stat: the files /proc/<pid>/stat of the living processes, a line each
+    :param stat: the files /proc/<pid>/stat of the running processes, one per line
     """
     after_name = (line.rpartition(")")[2].split() for line in stat.splitlines())
     return sum(sum(map(int, fields[11:15])) for fields in after_name if len(fields) > 14) / os.sysconf("SC_CLK_TCK")
@@ -273,7 +273,7 @@ def _children_seconds() -> float:
 def settle(idle: float = 0.6, timeout: float = 120) -> None:
     """Wait until this machine is idle: a setup leaves work behind, such as first scrapes and migrations.
 
-    :param idle: required share of two seconds
+    :param idle: required idle share of two seconds, 0 to 1
     :raises BenchmarkError: the machine is still busy after ``timeout`` seconds
     """
     end = time.monotonic() + timeout
@@ -299,7 +299,7 @@ def _processor_ticks() -> list[int]:
 
 @contextlib.contextmanager
 def environment(name: str, **settings: Any) -> Iterator[Environment]:
-    """An environment with this name. It is destroyed before and after the block, even if that fails."""
+    """An environment with this name. It is destroyed before and after the block, even if the block fails."""
     found = Environment(name, settings)
     found.change()
     found.destroy()

@@ -1,4 +1,4 @@
-"""Counts the calls to EC2 that `setup` makes for 3, 20, 60 and 200 server nodes; times the inventory of the largest.
+"""Count the calls to EC2 that `setup` makes for 3, 20, 60 and 200 server nodes, and time the largest inventory.
 
     .venv/bin/python -m benchmarks.ec2_calls [--nodes 3 20 60 200] [--json FILE]
 
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pegasus_driver  # noqa: F401  puts the collection into the path
+import pegasus_driver  # noqa: F401  puts the collection on the import path
 from benchmarks.common import BenchmarkError, Figure, publish, report_errors
 from tests.aws.checkout import Checkout
 from tests.aws.ec2_server import Ec2Server, serving
@@ -38,14 +38,14 @@ class Result:
     instances: int
     seconds: float
     calls: dict[str, int] = field(default_factory=dict)
-    again: dict[str, int] = field(default_factory=dict)  # of a second run, which changes nothing
+    again: dict[str, int] = field(default_factory=dict)  # the calls of a second run, which changes nothing
     inventory_seconds: list[float] = field(default_factory=list)
     floor_seconds: list[float] = field(default_factory=list)
     inventory_calls: dict[str, int] | None = None
 
     @property
     def polls(self) -> int:
-        """The descriptions of instances: their number depends on the time that a wait takes, not on the nodes."""
+        """The calls of DescribeInstances: their number depends on how long a wait takes, not on the nodes."""
         return self.calls.get("ec2:DescribeInstances", 0)
 
     @property
@@ -127,13 +127,13 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
         *([name, *(str(result.calls.get(name, 0)) for result in results)] for name in names),
         ["all but tagging and DescribeInstances", *(str(result.fixed) for result in results)],
         ["all", *(str(sum(result.calls.values())) for result in results)],
-        ["all, of a second run", *(str(sum(result.again.values())) for result in results)],
+        ["all, second run", *(str(sum(result.again.values())) for result in results)],
         ["seconds of the first run", *(f"{result.seconds:.1f}" for result in results)],
     ]
 
 
 def inventory_line(result: Result) -> str:
-    """The times of the inventory and its floor."""
+    """Return the times of the inventory and of its floor as text."""
     figure, floor = Figure(result.inventory_seconds), Figure(result.floor_seconds)
     calls = sum((result.inventory_calls or {}).values())
     return (
@@ -143,7 +143,7 @@ def inventory_line(result: Result) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print and write. Returns an exit code: 1 if the calls grow with the nodes."""
+    """Measure, print and write. Return an exit code: 1 if the number of calls grows with the nodes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=list(NODES), help="numbers of server nodes")
     parser.add_argument("--json", type=Path, help="where to write the counts", metavar="FILE")
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
         largest = max(options.nodes)
         results = [measure(nodes, Path(folder), inventory=nodes == largest) for nodes in sorted(options.nodes)]
     publish(
-        "calls to EC2 of setup (SIMULATED: moto stands for EC2)",
+        "EC2 calls made by setup (SIMULATED: moto stands in for EC2)",
         rows(results),
         options.json,
         {"benchmark": "ec2_calls", "simulated": True, "results": [asdict(item) for item in results]},
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str]) -> int:
         if result.inventory_seconds:
             print(inventory_line(result))
     if len({result.fixed for result in results}) > 1:
-        print("The calls grow with the nodes; expected them to grow with the groups only.", file=sys.stderr)
+        print("The number of calls grows with the nodes; expected it to grow only with the groups.", file=sys.stderr)
         return 1
     return 0
 

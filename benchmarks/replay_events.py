@@ -2,12 +2,12 @@
 
     .venv/bin/python -m benchmarks.replay_events [--hosts 100] [--seconds 30] [--repeat 3] [--json FILE]
 
-The events are those of a real setup in the local cloud (recorded_setup.ndjson: a server, the client, the monitor, this
-machine), repeated for --hosts hosts, one in ten a client. A stand-in for ansible-playbook (replayed_playbook.py) writes
-them as Ansible's callback for ansible-runner does. So the benchmark measures the complete driver: ansible-runner, the
-typed events, the run's folder and the view.
-It runs twice: at full speed (events per second), and spread over --seconds (processor time of a run of that length,
-including the redraws of the live view). Processor time and memory are those of the driver's process only.
+The events were recorded from a real setup in the local cloud (recorded_setup.ndjson: a server, the client, the monitor
+and this machine) and are repeated for --hosts hosts. One host in ten is a client. A stand-in for ansible-playbook
+(replayed_playbook.py) writes them in the format of ansible-runner's callback. The benchmark therefore measures the
+complete driver: ansible-runner, the typed events, the run folder and the view.
+Each format is replayed at full speed (events per second), and paced over --seconds (processor time of a run of that
+length, including the redraws of the live view). Processor time and memory are measured for the driver's process only.
 
     .venv/bin/python -m benchmarks.replay_events --record .pegasus/runs/<time>-setup     record the sample again
 """
@@ -35,7 +35,7 @@ from benchmarks.common import ROOT, TIMEOUT, BenchmarkError, Figure, publish, re
 SAMPLE = Path(__file__).with_name("recorded_setup.ndjson")
 PLAYBOOK = Path(__file__).with_name("replayed_playbook.py")
 FORMS = ("live", "plain", "json")
-# Characters of a string that the sample keeps: otherwise Grafana's dashboards would be most of it.
+# Longer strings are cut in the sample: otherwise Grafana's dashboards would make up most of it.
 MAX_STRING = 400
 SERVER, CLIENT, MONITOR = "Benchmark-1", "BenchmarkClient-1", "BenchmarkGrafana-1"
 CONFIG = {"pegasus_backend": "aws", "pegasus_region": "us-east-1", "pegasus_cluster_name": "Replayed"}
@@ -60,7 +60,7 @@ def recorded() -> list[dict[str, Any]]:
 
 
 def multiplied(sample: Sequence[Mapping[str, Any]], hosts: int) -> Iterator[dict[str, Any]]:
-    """Yield the events of ``hosts`` hosts: all servers and clients do in parallel what the recorded ones did."""
+    """Yield the events of ``hosts`` hosts: each repeats, in parallel, the events of the recorded host of its kind."""
     clients = max(1, hosts // 10)
     servers = hosts - clients - 1
     others = {
@@ -146,8 +146,10 @@ def replay(form: str, hosts: int, seconds: float) -> Replay:
 
 
 def project(folder: Path) -> Path:
-    """Create a project's folder of links to this one, configured for AWS, which needs no local cloud. Beside it, create
-    a virtual environment whose ansible-playbook is the stand-in."""
+    """Create a project folder with links to this checkout, and a virtual environment with the stand-in beside it.
+
+    The project is configured for AWS, which needs no local cloud.
+    """
     root = folder / "project"
     root.mkdir()
     for path in ROOT.iterdir():
@@ -173,7 +175,7 @@ def project(folder: Path) -> Path:
 
 
 def on_terminal(command: Sequence[str], environ: Mapping[str, str], terminal: bool) -> tuple[int, str]:
-    """Run a command with its output to a terminal or a pipe. Return how many bytes it wrote, and the last of them."""
+    """Run a command with its output to a terminal or a pipe. Return the size and the end of its output."""
     ours, theirs = pty.openpty() if terminal else os.pipe()
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE, env=dict(environ), cwd=ROOT
@@ -186,7 +188,7 @@ def on_terminal(command: Sequence[str], environ: Mapping[str, str], terminal: bo
         while True:
             try:
                 chunk = os.read(ours, 65536)
-            except OSError:  # a terminal ends with an error
+            except OSError:  # reading from a closed terminal fails
                 chunk = b""
             if not chunk:
                 return
@@ -222,7 +224,7 @@ def drive(form: str, root: Path, figures: Path) -> None:
 
 
 def rows(fast: Mapping[str, Sequence[Replay]], paced: Mapping[str, Sequence[Replay]], idle: Replay) -> list[list[str]]:
-    """Return the table. A run with few events measures the start of the driver, which all figures include."""
+    """Return the table. A run with few events measures the driver's startup, which is part of all figures."""
     head = ["format", "events", "events/s", "processor (s)", "processor, paced (s)", "memory (MiB)", "output (KiB)"]
     lines = [head]
     for form in fast:
@@ -246,7 +248,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure the driver, print the table and write the JSON; or record a sample."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, default=100, help="hosts of the replayed run")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long the paced replay takes")
+    parser.add_argument("--seconds", type=float, default=30.0, help="duration of the paced replay")
     parser.add_argument("--repeat", type=int, default=3, help="measurements of each format; the median counts")
     parser.add_argument("--json", type=Path, help="write the figures to this file", metavar="FILE")
     parser.add_argument("--record", type=Path, help="record the sample from this run's folder", metavar="FOLDER")
@@ -259,7 +261,7 @@ def main(arguments: Sequence[str]) -> int:
     fast = {form: [replay(form, options.hosts, 0) for _ in range(options.repeat)] for form in FORMS}
     paced = {form: [replay(form, options.hosts, options.seconds) for _ in range(options.repeat)] for form in FORMS}
     publish(
-        f"the driver, streaming the events of {options.hosts} hosts; paced: in {options.seconds:g} s",
+        f"the driver, streaming the events of {options.hosts} hosts; paced: over {options.seconds:g} s",
         rows(fast, paced, idle),
         options.json,
         {

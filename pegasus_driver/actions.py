@@ -25,7 +25,7 @@ class Action:
     tags: Sequence[str] = ()
     arguments: Sequence[Argument] = ()
     options: Sequence[Option] = ()
-    example: str = ""  # a command line for help and docs, without the program; by default from the arguments' examples
+    example: str = ""  # a command line for help and docs, without the program; default: from the arguments' examples
     # Extra variables from the command line's namespace, in which `folder` is the user's working folder.
     variables: Callable[[argparse.Namespace], Mapping[str, Any]] = field(default=lambda arguments: {})
     locks: bool = True  # excludes other actions on the same environment; an action that doesn't lock changes nothing
@@ -80,11 +80,12 @@ NODE = Argument("node", node_index, "index of the server node, as status shows i
 COUNT = Argument("count", node_count, "how many nodes to add (default: 1)", nargs="?", default=1, example="2")
 DURATION = Argument("duration", duration, "lifetime from now: 4h, 20h 30m, 90m, 3600s; 0 is unlimited", example="4h")
 YES = Option("--yes", "don't ask for confirmation, even above ec2_provision_price_limit")
-CONFIRMED = Option("--yes", "don't ask for confirmation; without a terminal it never asks")
+CONFIRMED = Option("--yes", "don't ask for confirmation (asked for only on a terminal)")
 GROUP = Option("--group", "only this group: servers, clients or monitors (default: all)", type=group_name,
                metavar="GROUP")  # fmt: skip
 LOSS = Option(
-    "--force", "proceed even if more nodes would be down than the replication factor allows, or partitions migrate"
+    "--force",
+    "proceed even if more nodes would be down than the replication factor allows, or partitions are migrating",
 )
 RESTART = Option("--force", "restart it even if it is running")
 UNQUIESCED = Option("--force", "proceed even without quiesce (Community Edition), or while other nodes are down")
@@ -129,11 +130,11 @@ ACTIONS: tuple[Action, ...] = (
            "destroy-grafana.yml", options=(CONFIRMED,), prepare=need_cloud),
     Action("extend", "set the expiry of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),
            options=(GROUP,), variables=extend_variables, prepare=need_cloud),
-    Action("allow-me", "allow this machine's address again after it has changed: ssh, Grafana, Prometheus",
+    Action("allow-me", "allow this machine's new address to reach ssh, Grafana and Prometheus",
            "allow-me.yml", prepare=need_cloud),
     Action("reap", "terminate expired instances (with --dry-run: list them)", "reap.yml",
-           options=(Option("--all", "in every environment in the region, not only in this one"),
-                    Option("--all-regions", "in every environment in every region of the account")),
+           options=(Option("--all", "all environments in the region, not only the configured environment"),
+                    Option("--all-regions", "all environments in all regions of the account")),
            variables=reap_variables, prepare=need_cloud),
     Action("logs", "collect the logs and the configuration of all hosts in one private archive", "logs.yml",
            options=(Option("--to", "the archive (default: .pegasus/logs/NAME-TIME.tar.gz)", type=Path,

@@ -11,7 +11,7 @@ from .exit_codes import ExitCode
 class DriverError(Exception):
     """Something the user can act on.
 
-    message names what was found and what was expected, next_step what to do. Both may have several lines.
+    message has the found and the expected value, next_step what to do. Both may have several lines.
     """
 
     exit_code = ExitCode.INTERNAL
@@ -31,7 +31,7 @@ class UsageError(DriverError):
 
 
 class ConfigurationError(DriverError):
-    """config.yml, -e, or a file that they name, is wrong. The message has a line for each mistake."""
+    """config.yml, -e or a file that they name is invalid. The message has a line for each mistake."""
 
     exit_code = ExitCode.CONFIGURATION
 
@@ -41,13 +41,13 @@ class LockedError(UsageError):
 
 
 class CloudError(DriverError):
-    """The local cloud, or EC2, refused."""
+    """The local cloud or EC2 failed."""
 
     exit_code = ExitCode.EC2
 
 
 def unexpected(error: Exception, root: Path) -> DriverError:
-    """Turn an error that nothing foresaw into one line, and keep its traceback in a file for a bug report."""
+    """Turn an unexpected error into one line, and store its traceback in a file for a bug report."""
     log = root / ".pegasus" / "internal-error.log"
     with contextlib.suppress(OSError):
         log.parent.mkdir(mode=0o700, exist_ok=True)
@@ -59,4 +59,4 @@ def unexpected(error: Exception, root: Path) -> DriverError:
             "Remove .venv and run ./pegasus-driver again: it reinstalls everything.",
             ExitCode.USAGE,
         )
-    return DriverError(f"internal error: {type(error).__name__}: {error}", f"Report it, with {log}")
+    return DriverError(f"internal error: {type(error).__name__}: {error}", f"Report it and attach {log}")

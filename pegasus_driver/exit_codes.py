@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """See MEANINGS. After INTERRUPTED what exists is kept, and the action can be run again."""
+    """See MEANINGS. After INTERRUPTED, existing resources are kept, and the action can be run again."""
 
     OK = 0
     INTERNAL = 1
@@ -17,14 +17,14 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-# Of several failures the first in this order counts: it is nearest to the cause (a failed host makes the database not
-# ready).
+# If several failures occur, the first in this order counts: it is closest to the cause (because of a failed host, the
+# database isn't ready).
 BY_CAUSE = (
     ExitCode.INTERNAL, ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.EC2, ExitCode.SSH, ExitCode.HOST,
     ExitCode.DATABASE, ExitCode.INTERRUPTED,
 )  # fmt: skip
 
-# Of a failed task's `error_class` (module_utils/results.py). A class that isn't here counts as the host's.
+# By the `error_class` of a failed task (module_utils/results.py). Any other class counts as HOST.
 OF_ERROR_CLASS: dict[str, ExitCode] = {
     "usage": ExitCode.USAGE,
     "configuration": ExitCode.CONFIGURATION,

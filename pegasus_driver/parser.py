@@ -18,7 +18,7 @@ DESCRIPTION = "Launches, loads, breaks and tears down complete Aerospike test en
 EXAMPLES = """\
 examples:
   ./pegasus-driver setup                 build what group_vars/all/config.yml describes
-  ./pegasus-driver status --output json  show it as JSON, for programs
+  ./pegasus-driver status --output json  show the status as JSON
   ./pegasus-driver stop-node 2           stop the database on server node 2
   ./pegasus-driver destroy               remove everything
 """
@@ -52,7 +52,7 @@ def parse(argv: Sequence[str], world: World) -> argparse.Namespace:
     """Parse the words that follow the program's name.
 
     The result has `command`, and `action` (an Action), `run_command` (a Command) or `verb` (of local and mirror).
-    Its `folder` is the user's working folder and `rest` what follows "--", which is for a command on a host.
+    Its `folder` is the user's working folder. `rest` has the words after "--", the command for a host.
 
     :raises UsageError:
     :raises SystemExit: after --help and --version
@@ -66,8 +66,8 @@ def parse(argv: Sequence[str], world: World) -> argparse.Namespace:
     takes_rest = bool(command and command.rest)
     advice = f"See ./pegasus-driver {arguments.command} --help"
     if unknown:
-        advice += ". The command for the host follows after '--'" if takes_rest else ""
-        raise UsageError(f"found {' '.join(unknown)!r}, expected nothing more", advice)
+        advice += ". Put the command for the host after '--'" if takes_rest else ""
+        raise UsageError(f"found {' '.join(unknown)!r}, expected no further arguments", advice)
     if rest and not takes_rest:
         raise UsageError(f"found {' '.join(rest)!r} after '--', expected nothing", advice)
     return arguments
@@ -89,7 +89,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     )  # fmt: skip
     settings = Parser(add_help=False, parents=[config])
     settings.add_argument("-e", "--extra-vars", metavar="KEY=VALUE", action="append", default=[],
-                          help="a setting for this run only, as for ansible-playbook; may be repeated")  # fmt: skip
+                          help="a setting for this run only, as in ansible-playbook; may be repeated")  # fmt: skip
     verbose.add_argument("-v", "--verbose", action="store_true", help="show Ansible's own output")
     dry_run.add_argument(
         "--dry-run", action="store_true", help="show what would be launched and changed; change nothing"
@@ -135,10 +135,10 @@ def _add_local(commands: Any, output: argparse.ArgumentParser) -> None:
                                 epilog=_example(f"local {name}"), formatter_class=RAW)  # fmt: skip
 
     start = verb("start", "start it; setup does this automatically")
-    start.add_argument("--to-remove", action="store_true", help="only what is needed to terminate its instances")
+    start.add_argument("--to-remove", action="store_true", help="start only the parts that terminate its instances")
     stop = verb("stop", "stop it and remove everything that it created")
     stop.add_argument("--if-empty", action="store_true", help="only if it has no instance")
-    verb("status", "show what is running, and what a crash left behind")
+    verb("status", "show its state, and leftovers of a crash")
     verb("image", "build the image of its instances and print the image's tag")
 
 
@@ -160,7 +160,7 @@ def _add_own(parser: argparse.ArgumentParser, entry: Action | Command) -> None:
 
 
 def split_rest(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split the command line at the first "--": what follows is for a command on a host."""
+    """Split the command line at the first "--": the words after it are a command for a host."""
     words = list(argv)
     if "--" not in words:
         return words, []

@@ -65,7 +65,7 @@ def _browse(url: str) -> bool:
 
 @dataclass
 class World:
-    """The real world by default. monotonic() returns seconds, now() a time with a time zone."""
+    """The real dependencies by default. monotonic() returns seconds, now() a time with a time zone."""
 
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)

@@ -1,4 +1,4 @@
-# Prometheus and Grafana: waits until every target is up and every dashboard exists.
+# Install Prometheus and Grafana, and wait until every target is up and every dashboard exists.
 download "$grafana_package" "$stack_archive"
 curl -fsS -o "$work/plugin.zip" "$plugin_archive"
 install_packages "$work/${grafana_package##*/}" prometheus prometheus-node-exporter

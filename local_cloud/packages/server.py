@@ -2,7 +2,7 @@
 
     download.aerospike.com/artifacts/aerospike-server-<edition>/<version>/*.tgz, *.tgz.sha256
 
-Layout and names read in aerospike/aerolab on 2026-11-24.
+Layout and names follow aerospike/aerolab as of 2026-11-24.
 """
 
 import json
@@ -39,7 +39,7 @@ def build(staging: Path) -> None:
 def _write_download(
     staging: Path, edition: str, version: str, distribution: str, machine: str, server: File, tools: File
 ) -> None:
-    """Write an archive like upstream's: a folder with the server's package, the tools' package and `asinstall`."""
+    """Write an archive like upstream's: a folder with the server package, the tools package and `asinstall`."""
     product = f"aerospike-server-{edition}"
     folder = f"{product}_{version}_tools-{TOOLS_VERSION}_{distribution}_{machine}"
     suffix = f"-1{distribution}_{DEBIAN_ARCHITECTURES[machine]}.deb"
@@ -66,7 +66,7 @@ def _server_package(edition: str, version: str) -> DebPackage:
         name=f"aerospike-server-{edition}",
         version=f"{version}-1+simulated",
         summary=f"Aerospike server, {edition.capitalize()} Edition (SIMULATED)",
-        description=sources.NOTICE + "\nIt implements what the official clients and asinfo use of the protocols.",
+        description=sources.NOTICE + "\nIt implements the protocols as far as official clients and asinfo use them.",
         files={
             **sources.python_files(folder / "asd_simulated", f"{library}/asd_simulated"),
             f"{library}/release.json": File((json.dumps(release) + "\n").encode()),

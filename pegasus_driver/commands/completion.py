@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pegasus_driver.world import World
 
 SHELLS = ("bash", "zsh", "fish")
-# Seconds that a cached list of hosts is fresh, and that EC2 has to return a new one.
+# Seconds that a cached list of hosts is fresh, and the timeout for EC2 to return a new list.
 FRESH = 60.0
 TIMEOUT = 1.0
 

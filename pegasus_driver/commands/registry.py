@@ -90,8 +90,8 @@ COMMANDS: tuple[Command, ...] = (
             arguments=(Argument("clients", node_index, "indexes of clients; default: all clients", nargs="*",
                                 example="1 2", complete="client"),),
             shared=("output", "config"),
-            details="A pane per client on a terminal, lines that begin with the client's name in a pipe. Reconnects "
-                    "after a lost connection. Ctrl-C stops it."),
+            details="On a terminal, each client has a pane; in a pipe, each line begins with the client's name. "
+                    "Reconnects after a lost connection. Ctrl-C stops it."),
     Command("connect-cluster", "log in to a server node, or run a command on it", _connect("server"),
             arguments=(Argument("node", node_index, "the server node's index, as status shows it", example="1",
                                 complete="server"),),
@@ -108,8 +108,8 @@ COMMANDS: tuple[Command, ...] = (
             shared=("config",)),
     Command("validate", "report every mistake in the configuration; start nothing", _validate,
             shared=("output", "settings"),
-            details="Checks config.yml, -e, threads.yaml and the licence, and if they are reachable, EC2 and the "
-                    "artifact source."),
+            details="Checks config.yml, -e, threads.yaml and the licence. Also checks against EC2 and the artifact "
+                    "source if they are reachable."),
     Command("import-config", "convert the original tool's configure.sh to a config.yml", _import_config,
             arguments=(Argument("path", str, "path of configure.sh", example="configure.sh", complete="file"),),
             options=(Option("--to", "file to write; default: standard output", type=str, default="",

@@ -148,8 +148,8 @@ def _exit_codes() -> str:
     order = ", ".join(str(code.value) for code in BY_CAUSE if code is not ExitCode.INTERRUPTED)
     lines = ["## Exit codes", "", "| code | class | meaning |", "|---|---|---|"]
     lines += [f"| {code.value} | {code.name.lower()} | {MEANINGS[code]} |" for code in ExitCode]
-    lines += ["", f"If several classes of failures occur, the first in this order decides: {order}."]
-    return "\n".join([*lines, "`connect-cluster` and `connect-client` exit as ssh does.", ""])
+    lines += ["", f"If failures of several classes occur, the first class in this order decides: {order}."]
+    return "\n".join([*lines, "`connect-cluster` and `connect-client` exit with the status of ssh.", ""])
 
 
 def _code(text: str) -> str:

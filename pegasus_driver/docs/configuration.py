@@ -28,7 +28,7 @@ JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "list": "a
 INTRODUCTION = """\
 # Configuration
 
-`group_vars/all/config.yml` is the one file to edit. Each key is a role's variable. Precedence, from lowest to highest:
+`group_vars/all/config.yml` is the one file to edit. Each key is a role variable. Precedence, from lowest to highest:
 the role's default, the backend's preset (`inventories/<backend>/group_vars/all.yml`), `config.yml`, the file that
 `--config` (or `PEGASUS_CONFIG`) names, `-e key=value`. Such a file needs {file_keys}, and
 otherwise only what differs from `config.yml`. Use one such file per environment to run several environments.
@@ -57,8 +57,8 @@ Rules across keys:
 - An index on disk needs 4096 x copies x sprigs x 4 KiB in the cluster, spread over the nodes, within its partitions.
 - Each sprig takes 5 bytes of memory on every node that has a copy, even if the index is on disk. The sprigs and data in
   memory must fit into 90 percent of the instance type's memory.
-- `pegasus_replication_factor` is at most `pegasus_cluster_nodes`. The community edition has at most 8 nodes. A licence
-  must be valid today and for that many nodes; `add-nodes` counts existing nodes too.
+- `pegasus_replication_factor` is at most `pegasus_cluster_nodes`. The community edition allows at most 8 nodes.
+  A licence must be valid today and for that many nodes; `add-nodes` counts existing nodes too.
 - `aerospike_server_default_ttl` above 0 sets the server's nsup-period (120 seconds, or `aerospike_server_nsup_period`).
 - `perseus_client_normal_time_range` is at most `perseus_client_max_time_range`; the three names differ.
 - In `threads.yaml`: known workloads, plain whole numbers from 0 to 500, each once; a query workload above 0 needs its
@@ -67,7 +67,7 @@ Rules across keys:
 
 
 def sections(root: Path) -> list[tuple[str, list[str]]]:
-    """Return the sections of config.yml with their keys, including commented ones, in the file's order."""
+    """Return the sections of config.yml with their keys, including commented keys, in the file's order."""
     found: list[tuple[str, list[str]]] = []
     for line in (root / CONFIG).read_text(encoding="utf-8").splitlines():
         heading = re.match(r"# --- (.+?) -+$", line)

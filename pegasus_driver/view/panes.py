@@ -56,7 +56,7 @@ class Pane:
                 self.items.append(line.text)
 
     def columns(self, width: int) -> tuple[list[str], int]:
-        """Choose the workloads to show: the active ones first, as far as the width allows, and the total.
+        """Choose the workloads to show: the active workloads first, as far as the width allows, and the total.
 
         :returns: names of columns, number of active workloads without a column
         """

@@ -10,7 +10,7 @@ from pegasus_driver.run.view import Stream, View
 from .report import ending_lines
 from .text import changed, duration, hosts
 
-# After so many seconds of silence a line shows that the run is still running.
+# Seconds without output after which a line shows that the run continues.
 HEARTBEAT = 30.0
 
 
@@ -76,14 +76,14 @@ class PlainView(View):
         self._out.line(f"[{minutes:2}:{seconds:02}] {text}")
 
     def _report_roles(self, now: float) -> None:
-        """Print a line for each role that all its hosts have left."""
+        """Print a line for each role that all its hosts have finished."""
         stages = self.state.progress.stages
         if not stages or self.state.progress.current is None:
             return
         number = len(stages) - 1
         for name, role in stages[-1].roles.items():
             if role.ended is None:
-                self._reported_roles.discard((number, name))  # entered again: it will end again
+                self._reported_roles.discard((number, name))  # a host entered it again: report it again
             else:
                 self._report_role(number, name, now)
 
@@ -96,7 +96,7 @@ class PlainView(View):
         self._line(f"  {name}: {hosts(role)}{count}", now)
 
     def _end_stages(self, stages: list[Stage], now: float) -> None:
-        """Report the rest of the last of these stages, once."""
+        """Report the remaining roles of the last of these stages, once."""
         number = len(stages) - 1
         if number < 0 or number in self._reported_stages:
             return

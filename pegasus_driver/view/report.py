@@ -91,7 +91,7 @@ def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     size = cluster.get("size", "?")
     parts = [f"{size} node{'' if size == 1 else 's'}", f"key {cluster.get('key') or '?'}"]
     if "stable" in cluster:
-        # Nodes that agree on a key are a stable cluster, even if nodes are missing.
+        # Nodes that agree on a key form a stable cluster, even if nodes are missing.
         complete = cluster["stable"] or not cluster.get("key") or size == servers
         parts.append(("stable" if cluster["stable"] else "NOT STABLE") if complete else f"stable, {servers} expected")
     parts.append(

@@ -125,7 +125,7 @@ def test_validate_reports_what_it_could_not_check(world: FakeWorld) -> None:
     assert lines[0].startswith("no mistake found in ")
     assert any("ec2_provision_cluster_instance_type isn't known yet" in line for line in lines)
     assert any("can't be read from this machine" in line for line in lines)
-    assert any("setup requires one" in line for line in lines)
+    assert any("setup requires it" in line for line in lines)
 
 
 def test_validate_as_json(world: FakeWorld) -> None:

@@ -56,13 +56,13 @@ def imported_names(source: str, module: str, *, is_package: bool) -> set[str]:
 
 
 def import_graph(paths: Iterable[Path], root: Path = ROOT) -> dict[str, set[str]]:
-    """Each module and the modules of the project that it imports. A package's empty __init__.py ties nothing."""
+    """Each module and the modules of the project that it imports. A package's empty __init__.py adds no edge."""
     modules = {module_name(path): path for path in paths}
     graph: dict[str, set[str]] = {}
     for module, path in modules.items():
         source = (root / path).read_text(encoding="utf-8")
         names = imported_names(source, module, is_package=path.name == "__init__.py")
-        # `from package import module` also names the package; it counts only if nothing inside it is named.
+        # `from package import module` also names the package; it counts only if no module inside it is named.
         targets = {name for name in names if name in modules and name != module}
         graph[module] = {
             name for name in targets if not any(other.startswith(f"{name}.") for other in names & modules.keys())

@@ -1,4 +1,4 @@
-"""docs/events.md and docs/actions.md describe what the driver does, completely and nothing else."""
+"""docs/events.md and docs/actions.md describe the driver completely, and describe nothing that doesn't exist."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_every_kind_of_event_is_in_the_story() -> None:
     assert HostStats() in Stats({"B-1": HostStats()}).hosts.values()
 
 
-def test_a_refused_command_gives_the_same_record(world: FakeWorld) -> None:
+def test_a_refused_command_prints_the_same_record(world: FakeWorld) -> None:
     assert world.run("setpu", "--output", "json") == ExitCode.USAGE
     (end,) = [json.loads(line) for line in world.text.splitlines()]
     assert set(end) - {"time", "type"} == {name for name in documented()["end"] if "[]" not in name}

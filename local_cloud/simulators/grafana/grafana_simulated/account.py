@@ -18,7 +18,7 @@ ROUNDS = 1000
 
 
 class Account:
-    """The file is read at each login, because grafana-cli may have changed it."""
+    """The administrator. The file is read at each login, because grafana-cli may have changed it."""
 
     def __init__(self, data: Path) -> None:
         self.path = data / FILE

@@ -1,4 +1,4 @@
-"""Finds the official client: the installed package, or the wheel inside the program's file.
+"""Find the official client: the installed package, or the wheel inside the program's file.
 
 A wheel holds shared libraries, which can't be loaded from a zip. It is unpacked once, into the working
 directory.
@@ -55,12 +55,12 @@ def _unpack(archive: Path, name: str, work: Path) -> Path:
         content = jar.read(name)
     digest = hashlib.sha256(content).hexdigest()[:16]
     if not os.access(work, os.W_OK):
-        # The working directory is read-only: a private temporary folder, which lasts until the next boot.
+        # The working directory is read-only: use a private temporary folder, which lasts until the next boot.
         work = Path(tempfile.mkdtemp(prefix="perseus-"))
     target = work / f".aerospike-client-{digest}"
     if target.is_dir():
         return target
-    # Unpacked beside, then renamed: an interrupted start leaves no incomplete client under the final name.
+    # Unpack into a temporary folder, then rename it: an interrupted start leaves no incomplete client.
     temporary = Path(tempfile.mkdtemp(prefix=".aerospike-client-", dir=work))
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as wheel:

@@ -1,4 +1,4 @@
-"""Records in memory, by namespace and partition; those of a namespace with devices are in its journal too.
+"""Records in memory, by namespace and partition. A namespace with devices also writes its records to a journal.
 
 A record's bins are kept as the bytes of the response operations, in order: a full read is a copy, and a record costs a
 few hundred bytes and no dictionary.
@@ -17,7 +17,7 @@ PARTITIONS = 4096
 PACKED = struct.Struct(">20sHIQBBIHI")
 FLAG_TOMBSTONE = 1
 FLAG_KEY = 2
-# What a record costs on a device beside its data: header and alignment.
+# Bytes that a record needs on a device besides its data: header and alignment.
 RECORD_OVERHEAD = 40
 
 
@@ -50,7 +50,7 @@ class Record:
 
     @property
     def size(self) -> int:
-        """Bytes, as they'd be on a device."""
+        """Bytes on a device."""
         return RECORD_OVERHEAD + len(self.bins) + len(self.set_name) + len(self.key or b"")
 
     def expired(self, now: int) -> bool:
@@ -135,13 +135,13 @@ class Namespace:
             self.load(journal)
 
     def load(self, journal: Journal) -> None:
-        """Load what the devices hold, and write each later change to them."""
+        """Load the records from the devices, and write later changes to the devices."""
         count = len(journal.logs)
         for number, kind, content in journal.load():
             if kind == PUT:
                 for digest, record in unpack_records(content):
                     self.put(digest, record)
-            elif kind == DROP:  # this device's part of the partition: each device has an entry of its own
+            elif kind == DROP:  # this device's part of the partition: each device has its own entry
                 partition = self.partitions[int.from_bytes(content, "big")]
                 for digest in [digest for digest in partition if device_of(digest, count) == number]:
                     self.remove(digest)
@@ -162,7 +162,7 @@ class Namespace:
             self._journal.flush()
 
     def get(self, digest: bytes) -> Record | None:
-        """The record or tombstone, if there is one that hasn't expired."""
+        """Return the record or tombstone; None if it is absent or expired."""
         record = self.partitions[partition_of(digest)].get(digest)
         if record is not None and record.void_time and record.expired(clock.now_seconds()):
             self.remove(digest)
@@ -183,7 +183,7 @@ class Namespace:
             self._journal.put(digest, pack_record(digest, record))
 
     def merge(self, digest: bytes, record: Record) -> bool:
-        """Store `record` if it is newer than the stored one and not truncated.
+        """Store `record` if it is newer than the stored record and not truncated.
 
         :returns: whether it was stored
         """
@@ -213,7 +213,7 @@ class Namespace:
         return max(self.truncated.get(b"", 0), self.truncated.get(set_name, 0)) if self.truncated else 0
 
     def truncate(self, set_name: bytes, before: int) -> int:
-        """Remove records last updated up to `before`.
+        """Remove the records whose last update was at or before `before`.
 
         :param set_name: b"" for all sets
         :param before: milliseconds since 2010

@@ -1,9 +1,9 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Make all hosts of a run install the same version if ``latest`` or a pattern is requested.
 
-A site may publish another version between two hosts' queries. So a host chooses a version first, and all hosts with the
-same distribution and architecture install what the first of them chose. The hosts read the listing, not the controller,
-because a mirror may be reachable only for them. No host waits for another one.
+A site may publish another version between two hosts' queries. Each host therefore chooses a version first, and all
+hosts with the same distribution and architecture install the version that the first of them chose. The hosts read the
+listing themselves, because a mirror may be reachable only from them. No host waits for another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ActionModule(ActionBase):
     """Run the module of the same name: once for an exact version, otherwise to choose and then to install."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Install the version that this run chose before, or choose one."""
+        """Install the version that this run has already chosen, or choose it."""
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if is_exact(str(arguments.get("version", ""))):

@@ -1,8 +1,8 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Render the templates of a host's files on the control machine, then run the module host_service once on the host.
 
-A file without content has a template in the role's folder ``templates``, at the file's own path on the host:
-``templates/etc/prometheus/prometheus.yml.j2`` is ``/etc/prometheus/prometheus.yml``.
+The template of a file without content is in the role's folder ``templates``, under the file's path on the host:
+``templates/etc/prometheus/prometheus.yml.j2`` renders ``/etc/prometheus/prometheus.yml``.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class ActionModule(ActionBase):
         return self._execute_module(module_args=arguments, task_vars=task_vars)
 
     def with_content(self, file: Any, variables: dict[str, Any]) -> Any:
-        """Return a file with its content; one that is removed, has content, or is malformed stays as it is."""
+        """Return a file with its content. A file that is removed, has content or is malformed stays unchanged."""
         if not isinstance(file, dict) or file.get("state") == "absent":
             return file
         given = [name for name in ("content", "secret_content", "template") if file.get(name) is not None]
         if len(given) > 1:
-            raise AnsibleActionFail(f"{file.get('path')}: found {' and '.join(given)}; expected one of them")
+            raise AnsibleActionFail(f"{file.get('path')}: found {' and '.join(given)}; expected only one of them")
         if given in (["content"], ["secret_content"]):
             return file
         name = str(file.get("template") or f"{str(file.get('path')).lstrip('/')}.j2")

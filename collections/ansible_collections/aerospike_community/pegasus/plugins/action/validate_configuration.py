@@ -1,5 +1,5 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""The action plugin validate_configuration: checks a configuration with the variables as Ansible has merged them."""
+"""Check a configuration with the variables as Ansible merges them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
             )
         unchecked = []
         if arguments["remote"] != "never":
-            # boto3 and urllib take longer to import than the rest of the check takes.
+            # boto3 and urllib take longer to import than the rest of the check.
             from ..module_utils.config import preflight
 
             unchecked = preflight.check_remote(report, launching=arguments["remote"] == "required")
@@ -96,7 +96,7 @@ class ActionModule(ActionBase):
         return result | {"changed": False, "warnings": [f"not checked: {rule.text}" for rule in unchecked]}
 
     def _resolver(self, raw: Mapping[str, Any], variables: Mapping[str, Any]) -> Callable[[str], Any]:
-        """Render values with Ansible's templating; a role's default counts if nothing else is set."""
+        """Render values with Ansible's templating. A role's default applies if nothing else is set."""
         known = {**{key: _trusted(default) for key, default in raw.items()}, **variables}
         templar = self._templar.copy_with_new_env(available_variables=known)
 
@@ -134,7 +134,7 @@ def _trusted(value: Any) -> Any:
 
 
 def _extra_arguments(config: str) -> list[str]:
-    """Return the user's values of -e, without the file of --config and the file that ansible-runner adds."""
+    """Return the user's -e arguments, without the file from --config and the file that ansible-runner adds."""
     given = [str(value) for value in context.CLIARGS.get("extra_vars", ())]
     own = {f"@{Path(config).absolute()}"} if config else set()
     return [value for value in given if f"@{Path(value[1:]).absolute()}" not in own and not value.endswith(RUNNER_FILE)]

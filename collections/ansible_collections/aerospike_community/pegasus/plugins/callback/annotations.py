@@ -8,13 +8,13 @@ name: annotations
 type: notification
 short_description: Marks actions on an environment in Grafana
 description:
-  - Each playbook that changed something becomes an annotation with its start and end, whoever started it. If several
+  - Each playbook that changed something becomes an annotation with its start and end. If several
     plays of a playbook changed something, each of them becomes an annotation too.
-  - The text names the hosts that changed. A module replaces the name of its host with lines of its own in the key
+  - The text names the hosts that changed. A module can replace the name of its host with the lines in the key
     C(annotation) of its result. On localhost, the C(changes) of a result are used.
   - Annotations that Grafana doesn't accept are kept in C(annotations.ndjson) in the environment's folder, and posted at
     the end of the next playbook.
-  - A problem of this callback never makes a playbook fail.
+  - A problem in this callback never fails the playbook.
 requirements:
   - Enabled in ansible.cfg, with pegasus_state_dir and the variables of the role grafana_prometheus.
 author: Pegasus authors
@@ -35,13 +35,13 @@ from ..module_utils.monitoring.annotations import Span, keep_and_post, poster
 SPOOL = "annotations.ndjson"
 LOCALHOST = "localhost"
 GRAFANA_PORT = 3000
-# The action's name, if it isn't the name of its playbook.
+# Names of actions that differ from the name of their playbook.
 NAMES_BY_TAGS = {("setup", ("threads",)): "copy-threads"}
 MOST_LISTED = 4
 
 
 class Activity:
-    """A playbook or a play that runs or has ended: its time, and what changed."""
+    """A running or finished playbook or play: when it ran, and what changed."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -123,7 +123,7 @@ class CallbackModule(CallbackBase):
             self._finish()
 
     def _finish(self) -> None:
-        """Keep and post the annotations. A problem is only displayed, because the playbook has done its work."""
+        """Keep and post the annotations. Only display a problem, because the playbook has already run."""
         playbook, self._playbook = self._playbook, None
         atexit.unregister(self._at_exit)
         if playbook is None or self._play is None or context.CLIARGS.get("check"):

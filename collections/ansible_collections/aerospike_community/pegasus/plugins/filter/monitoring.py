@@ -11,7 +11,7 @@ from ..module_utils import durations
 from ..module_utils.monitoring import dashboards, rules
 from ..module_utils.monitoring import targets as prometheus
 
-# A rate needs several samples, and half a minute shows an outage soon enough.
+# A rate needs several samples; 30 seconds still shows an outage soon enough.
 SCRAPES_IN_A_RATE = 5
 SHORTEST_RATE = 30  # seconds
 
@@ -22,7 +22,7 @@ def monitoring_targets(hosts: list[dict[str, Any]], cluster: str) -> list[dict[s
 
 
 def prometheus_target_groups(targets: list[dict[str, Any]], job: str) -> list[dict[str, Any]]:
-    """Return one job's targets as Prometheus's file service discovery has them."""
+    """Return one job's targets in the format of Prometheus's file-based service discovery."""
     return prometheus.target_groups(targets, job)
 
 
@@ -31,7 +31,7 @@ def prometheus_rules_of(scrape_interval: str, namespace: str = "") -> dict[str, 
 
     :param scrape_interval: a duration such as 1s, 15s, 1m
     :param namespace: the namespace under load; empty for all
-    :raises AnsibleFilterError: the interval is no duration
+    :raises AnsibleFilterError: the interval isn't a duration
     """
     try:
         seconds = durations.parse_duration(scrape_interval)
@@ -41,7 +41,7 @@ def prometheus_rules_of(scrape_interval: str, namespace: str = "") -> dict[str, 
 
 
 def grafana_dashboard(name: str) -> dict[str, Any]:
-    """Return a dashboard as Grafana imports it.
+    """Return a dashboard in Grafana's import format.
 
     :raises AnsibleFilterError: there is no such dashboard
     """

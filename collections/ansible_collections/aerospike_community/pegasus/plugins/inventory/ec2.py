@@ -22,15 +22,15 @@ DOCUMENTATION = r"""
 name: ec2
 short_description: List the hosts of an environment in EC2
 description:
-  - Describes the environment's instances with one call. A host is named after its group and its index, which follow
-    from the tags of its launch (C(pegasus:launch)), so that no instance needs tags of its own.
+  - Describes the environment's instances with one call. A host is named after its group and its index. Both are
+    derived from the tag of its launch (C(pegasus:launch)), so that no instance needs individual tags.
   - Host variables are those of the plugin C(amazon.aws.aws_ec2) with the prefix C(ec2_), and C(ec2_tags) has
     C(pegasus:index) and C(Name) of each instance.
   - All hosts are in the group C(aws_ec2), in the group of their kind (C(servers), C(clients) or C(monitors)), and in
-    C(running) if their instance runs. Terminated instances aren't listed; stopped instances are.
-  - Environment and connection come from the project's configuration. The later source wins - the preset beside the
-    inventory file (C(group_vars/all.yml)), C(group_vars/all/config.yml), the file in E(PEGASUS_CONFIG), the options.
-    Variables of a command (C(-e)) aren't visible to an inventory.
+    C(running) if their instance is running. Terminated instances aren't listed; stopped instances are.
+  - Environment and connection come from the project's configuration. Later sources override earlier sources - the
+    preset beside the inventory file (C(group_vars/all.yml)), C(group_vars/all/config.yml), the file in
+    E(PEGASUS_CONFIG), the options. Extra variables (C(-e)) aren't visible to an inventory.
 extends_documentation_fragment:
   - aerospike_community.pegasus.ec2
 options:
@@ -69,13 +69,13 @@ class InventoryModule(BaseInventoryPlugin):
     NAME = "aerospike_community.pegasus.ec2"
 
     def verify_file(self, path: str) -> bool:
-        """Whether this is an inventory file: the folder of an inventory has other YAML files, too."""
+        """Whether this is an inventory file: an inventory's folder has other YAML files, too."""
         return super().verify_file(path) and path.endswith(ENDINGS)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Add the hosts.
 
-        :raises AnsibleParserError: the configuration is wrong, or EC2 refused
+        :raises AnsibleParserError: the configuration is wrong, or EC2 refused the call
         """
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
@@ -92,14 +92,14 @@ class InventoryModule(BaseInventoryPlugin):
             instance = Instance.from_description(description)
             if instance.live and instance.name:
                 self._add(instance, host_variables(description, instance))
-        # These objects are kept: the garbage collector needn't scan them, in Ansible's forks least of all.
+        # These objects live as long as the process: exempt them from garbage collection, above all in Ansible's forks.
         gc.freeze()
 
     def _connection(self, path: Path) -> dict[str, str]:
         """The arguments of the EC2 client."""
         values: dict[str, Any] = {}
         for file in self._configuration_files(path):
-            # With the arguments of Ansible's own plugin for group_vars, which reads the files next: they share a cache.
+            # The same arguments as in Ansible's group_vars plugin, which reads these files next: both share a cache.
             values |= self.loader.load_from_file(str(file), cache="all", unsafe=True, trusted_as_template=True) or {}
         self.templar.available_variables = values
         return {
@@ -108,7 +108,7 @@ class InventoryModule(BaseInventoryPlugin):
         }
 
     def _configuration_files(self, path: Path) -> list[Path]:
-        """The files with the configuration, the later file wins. config/check.py checks the same files."""
+        """The configuration files; later files override earlier files. config/check.py checks the same files."""
         root = Path(constants.CONFIG_FILE).parent if constants.CONFIG_FILE else Path.cwd()
         files = [file for file in (path.parent / PRESET, root / CONFIG) if file.is_file()]
         given = os.environ.get("PEGASUS_CONFIG", "")

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: aerospike_restart
 short_description: Restart a node of a running cluster without a loss of data
 description:
-  - Waits until all nodes are a stable cluster without migrations. Then quiesces this node if its edition can, restarts
+  - Waits until all nodes form a stable cluster without migrations. Then quiesces this node if its edition can, restarts
     its service, and waits again.
   - Restarts the nodes of a cluster one by one with any strategy. After a failed restart, skips the other nodes.
   - Refuses to restart a node that holds the only copy of records in memory, unless it can be quiesced.
@@ -85,7 +85,7 @@ class Restart:
         return {"changed": True, "changes": self.changes, "cluster_key": key, "seconds": seconds}
 
     def wait(self, when: str) -> str:
-        """Wait until all nodes are a stable cluster without migrations; ``when`` is for the message of a failure."""
+        """Wait until all nodes form a stable cluster without migrations; ``when`` is for the message of a failure."""
         try:
             return wait_until_stable(self.cluster, self.port, self.params["timeout"], migrated=True)
         except ClusterError as error:

@@ -1,7 +1,7 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""Differences between two texts of aerospike.conf, and which of them a running server accepts. Pure.
+"""Differences between two versions of aerospike.conf, and which of them a running server accepts. Pure.
 
-Source of the tables: the parameters that the command set-config accepts in the server's public source (6.4.0.34,
+Source of the tables: the parameters of the command set-config in the server's public source (6.4.0.34,
 7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3). Left out on purpose: cluster-name (nodes with a new name would leave the cluster
 one by one), replication-factor and rack-id (they take effect only when all nodes have them and recluster).
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .conf import Path, parse
 from .settings import release_of, size_bytes
 
-# Context -> the parameters that every release accepts while it runs.
+# Context -> the parameters that can be set at run time in every release.
 ALWAYS = {
     "service": """
         advertise-ipv6 batch-index-threads batch-max-buffers-per-queue batch-max-unused-buffers
@@ -71,13 +71,13 @@ CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = 
     ((8, 0), None, "namespace", "disable-mrt-writes mrt-duration"),
     ((8, 1), None, "namespace", "apply-ttl-reductions"),
 )
-# In set-config of 6.4, the limits of the primary index have no prefix, those of the secondary index have one.
+# In set-config of 6.4, the limits of the primary index have no prefix, unlike those of the secondary index.
 FLAT_BEFORE_7 = {"index-type.mounts-high-water-pct", "index-type.mounts-size-limit"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A parameter that differs. ``path``: its contexts, with labels, and its name. A value for each of its lines."""
+    """A parameter that differs. ``path``: its contexts, with labels, and its name. ``old``, ``new``: a value a line."""
 
     path: Path
     old: tuple[str, ...]
@@ -91,7 +91,7 @@ class Difference:
 
 
 def differences(old: str, new: str) -> list[Difference]:
-    """Return the differences between two configurations, in the order of the new one."""
+    """Return the differences between two configurations, in the order of the new configuration."""
     before, after = parse(old), parse(new)
     paths = [*after, *(path for path in before if path not in after)]
     present = [(path, before.get(path), after.get(path)) for path in paths]
@@ -129,7 +129,7 @@ def _seed_commands(old: Sequence[str], new: Sequence[str]) -> list[str]:
 
 
 def _dynamic(release: tuple[int, int]) -> dict[str, frozenset[str]]:
-    """The parameters that a release accepts while it runs, by context."""
+    """The parameters that can be set at run time in a release, by context."""
     known = {context: frozenset(names.split()) for context, names in ALWAYS.items()}
     for since, until, context, names in CHANGES:
         if release >= since and (until is None or release < until):
@@ -147,5 +147,5 @@ def _namespace_name(path: Path) -> str:
 
 
 def _plain(value: str) -> str:
-    """A value for set-config, which has no units of size."""
+    """A value for set-config, which accepts no size units."""
     return str(size_bytes(value)) if re.fullmatch(r"\d+[KMGTPkmgtp]", value) else value

@@ -11,7 +11,7 @@ from .info import InfoError, cluster_stable, info, info_pairs
 
 POLL_SECONDS = 0.2
 QUERY_TIMEOUT = 3.0
-# Nodes are queried in parallel, so that unreachable nodes cost one timeout together.
+# Nodes are queried in parallel, so that several unreachable nodes cost only one timeout.
 MAX_THREADS = 16
 
 
@@ -44,7 +44,7 @@ def answering(hosts: Sequence[str], port: int) -> list[str]:
 
 
 def partitions_to_move(hosts: Sequence[str], port: int) -> int:
-    """Return how many partitions the nodes still have to send or receive. Nodes that don't answer don't count."""
+    """Return how many partitions the nodes still have to send or receive. Nodes that don't answer aren't counted."""
     answers, _ = query_all(
         hosts,
         lambda host: info_pairs(host, "statistics", port=port, timeout=QUERY_TIMEOUT).get(
@@ -55,14 +55,14 @@ def partitions_to_move(hosts: Sequence[str], port: int) -> int:
 
 
 def skipped(host: str) -> str:
-    """Return the message about a node that is skipped because it doesn't answer."""
-    return f"the database on {host} is stopped: skipped (restart-node starts it; setup does if its instance is stopped)"
+    """Return the message for a node that is skipped because it doesn't answer."""
+    return f"the database on {host} is stopped: skipped (restart-node starts it; setup also starts a stopped instance)"
 
 
 def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrated: bool = False) -> str:
     """Wait until all hosts report a stable cluster of exactly their number. Return its key. Raises ClusterError.
 
-    :param migrated: also wait until no partition migrates
+    :param migrated: also wait until no partition is migrating
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -76,7 +76,7 @@ def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrat
             found = [f"  {host}: {errors.get(host) or 'key ' + answers.get(host, '')}" for host in hosts]
             raise ClusterError(
                 f"the cluster is not stable: expected {len(hosts)} nodes with one cluster key within {timeout:.0f} s, "
-                f"found {len(answers)} nodes in such a cluster, with {len(keys)} different keys:\n" + "\n".join(found),
+                f"found {len(answers)} such nodes with {len(keys)} different keys:\n" + "\n".join(found),
                 {**answers, **errors},
             )
         time.sleep(POLL_SECONDS)

@@ -31,7 +31,7 @@ def info(host: str, *commands: str, port: int = DEFAULT_PORT, timeout: float = 3
     """Send commands to a node and return its raw answers by command, ``ERROR:...`` included.
 
     :param timeout: seconds for the whole exchange
-    :raises InfoError: no connection, no answer in time, or an answer of another protocol
+    :raises InfoError: no connection, no answer in time, or an answer in another protocol
     """
     if not commands:
         raise ValueError("info() needs at least one command")
@@ -54,7 +54,7 @@ def info(host: str, *commands: str, port: int = DEFAULT_PORT, timeout: float = 3
 
 
 def info_value(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: float = 3.0) -> str:
-    """Return the value of a command. Raises InfoError as :func:`info`, or if the node refused or ignored it."""
+    """Return the value of a command. Raises InfoError like :func:`info`, and if the node refused or ignored it."""
     answers = info(host, command, port=port, timeout=timeout)
     if command not in answers:
         raise InfoError(f"{host}:{port} gave no answer to '{command}'; it answered {sorted(answers) or 'nothing'}")
@@ -84,7 +84,7 @@ def cluster_stable(
 ) -> str:
     """Return the cluster key if this node sees a stable cluster of ``size`` nodes. Raises InfoError if it doesn't.
 
-    :param migrated: also require that no partition migrates
+    :param migrated: also require that no partition is migrating
     """
     ignore = "false" if migrated else "true"
     return info_value(host, f"cluster-stable:size={size};ignore-migrations={ignore}", port=port, timeout=timeout)

@@ -1,5 +1,5 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""Rules across the settings of servers and disks, checked before a launch. Messages have the names of config.yml."""
+"""Rules across the settings of servers and disks, checked before a launch. Messages use the names in config.yml."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DOUBLED = re.compile(r"partition \d+ is for [a-z-]+ and for (?P<purpose>[a-z-]+)
 def problems(variables: Mapping[str, Any]) -> list[str]:
     """Return the problems with the role variables of servers and disks. Each text begins with the variable's name.
 
-    Missing variables count with the roles' defaults, if a rule needs them.
+    A rule that needs a missing variable uses the role's default.
     """
     given = {field: variables[name] for field, name in SETTINGS.items() if name in variables}
     defaults = {"version": "8.0", "edition": "enterprise", "cluster_name": "unnamed", "namespace": "unnamed"}
@@ -61,7 +61,7 @@ def problems(variables: Mapping[str, Any]) -> list[str]:
 
 
 def _disk_problems(settings: Settings, variables: Mapping[str, Any]) -> list[str]:
-    """Check the partitions. Only those of a purpose that is on disk count."""
+    """Check the partitions of each purpose that is on disk."""
     found: list[str] = []
     lists: dict[str, tuple[int, ...]] = {}
     for purpose in PURPOSES:

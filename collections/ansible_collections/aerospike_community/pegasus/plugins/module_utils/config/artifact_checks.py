@@ -1,8 +1,8 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """Checks that the artifact source has the configured versions, for the architecture and distribution of their hosts.
 
-Parallel requests: a page or two for the server, the refs of Perseus's repository, a HEAD request per file of the other
-parts. Only for the control machine.
+The requests run in parallel: a page or two for the server, the refs of Perseus's repository, and a HEAD request per
+file of the other parts. Only for the control machine.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def known_value(report: Report, key: str) -> str:
     :raises LookupError: it has no usable value; the message is the reason
     """
     if any(problem.key == key for problem in report.problems):
-        raise LookupError(f"checked once {key} is right")
+        raise LookupError(f"checked once {key} is corrected")
     if key not in report.values:
         raise LookupError(f"{key} isn't known yet (is the local cloud running?)")
     return str(report.values[key])
@@ -185,9 +185,7 @@ def _ref_check(report: Report) -> Check | None:
     def check() -> Unchecked | tuple[str, str] | None:
         rules = f"that Perseus has {ref!r}"
         if not repository.startswith(("http://", "https://")):
-            return Unchecked(
-                rules, f"{repository} isn't an http(s) address, and nothing else is read from this machine"
-            )
+            return Unchecked(rules, f"{repository} isn't an http(s) address, and this machine reads no others")
         try:
             page = read_page(f"{repository.rstrip('/')}/info/refs?service=git-upload-pack")
         except ArtifactError as error:

@@ -1,8 +1,8 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
 """All checks of a configuration that need no network, for the driver and for the first play of each playbook.
 
-The layers, later ones win: specifications' defaults, the backend's preset, group_vars/all/config.yml, the file that
---config or PEGASUS_CONFIG names, wiring.yml, -e. Only for the control machine.
+Later layers override earlier layers: specifications' defaults, the backend's preset, group_vars/all/config.yml, the
+file that --config or PEGASUS_CONFIG names, wiring.yml, -e. Only for the control machine.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _check_keys(
     def add_unknown(file: ConfigFile, key: str) -> None:
         near = nearest(key, [name for name in schema if name not in wiring])
         hint = f": did you mean {near}?" if near else "; docs/configuration.md lists all keys"
-        add(file, key, f"found an unknown key, expected a known one{hint}", near)
+        add(file, key, f"found an unknown key, expected a known key{hint}", near)
 
     for file in [*files, *extra]:
         report.problems += [Problem(places.name(file.path), line, key, text) for key, line, text in file.problems]
@@ -123,7 +123,7 @@ def _check_keys(
             elif key in wiring:
                 add(file, key, "found a value that Pegasus derives, expected none: remove the line")
             elif schema[key].rule.scope == RUN_ONLY:
-                add(file, key, f"found it in a file, expected it for one run only: -e {key}=...")
+                add(file, key, f"found in a file, expected for one run only: -e {key}=...")
     for source in extra:
         for key, value in source.values.items():
             if key in schema and schema[key].rule.scope == FILE_ONLY:
@@ -136,7 +136,7 @@ def _check_keys(
         if option.rule.scope != FILE_ONLY or not last.readable:
             continue
         if key not in last.lines:
-            add(last, key, f"found no such key, expected it ({option.expected}) in this file")
+            add(last, key, f"found no such key, expected {option.expected} in this file")
         elif is_template(last.values.get(key)):
             add(last, key, "found a template, expected a plain value: the inventory can't render templates")
 
@@ -149,13 +149,13 @@ def _in_playbooks(root: Path, key: str) -> bool:
 
 
 def _check_values(report: Report, raw: Mapping[str, Any], given: set[str], schema: Mapping[str, Option]) -> None:
-    """Check each value on its own and keep the right ones."""
+    """Check each value on its own and keep the valid values."""
     assert report.places is not None
     reported = {problem.key for problem in report.problems}
     for key, option in schema.items():
         if key not in raw:
             if option.required and key not in reported:
-                report.add(key, f"found no such key, expected it ({option.expected})")
+                report.add(key, f"found no such key, expected {option.expected}")
             continue
         value = raw[key]
         if is_template(value):

@@ -1,5 +1,5 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""Reads the values of ``-e`` as ansible-playbook does. Only for the control machine."""
+"""Read the values of ``-e`` as ansible-playbook does. Only for the control machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ EXTRA = "-e"
 
 
 def extra_values(arguments: Iterable[str], folder: Path) -> list[ConfigFile]:
-    """Read the values of ``-e``: ``key=value key2=value``, JSON or YAML between braces, or ``@file``. Later values win.
+    """Read the values of ``-e``: ``key=value key2=value``, JSON or YAML in braces, or ``@file``. Later values win.
 
-    :param folder: the folder that a relative path of a file starts from
+    :param folder: the base folder for relative paths
     """
     extra = []
     for argument in arguments:

@@ -1,5 +1,5 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""Reads config.yml with the line of each key, and reports duplicate keys, which YAML readers accept silently.
+"""Read config.yml with the line of each key, and report duplicate keys, which YAML readers accept silently.
 
 Only for the control machine: it needs PyYAML.
 """
@@ -19,7 +19,7 @@ from .schema import Template, show
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_DEPTH = 20  # levels of nesting; the parser is recursive
 MAX_BYTES = 1_000_000
-# What PyYAML's constructors raise for a value that doesn't match its tag (2026-99-99, `!!timestamp x`, `!!bool x`).
+# Errors of PyYAML's constructors for a value that doesn't match its tag (2026-99-99, `!!timestamp x`, `!!bool x`).
 VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _PLAIN_NUMBER = re.compile(
@@ -95,7 +95,7 @@ def _unreadable(file: ConfigFile, line: int, text: str) -> ConfigFile:
 
 
 def _structure_problem(text: str) -> tuple[int, str] | None:
-    """Find what can't be read safely: aliases, which may be recursive or expand without bound, and deep nesting."""
+    """Find unsafe structures: aliases, which may be recursive or expand without bound, and deep nesting."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=Loader):
         assert event.start_mark is not None
@@ -105,7 +105,7 @@ def _structure_problem(text: str) -> tuple[int, str] | None:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                return line, "found a second document, expected a single one"
+                return line, "found a second document, expected a single document"
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
@@ -165,7 +165,7 @@ def _odd_numbers(loader: Any, node: Any, secret: bool) -> Iterator[tuple[str, in
 
 
 def _duplicates(node: Any) -> Iterator[tuple[str, int]]:
-    """Find duplicate keys of a mapping anywhere below a node, with the line of the second one."""
+    """Find duplicate keys of a mapping anywhere below a node, with the line of the second key."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

@@ -72,7 +72,7 @@ def changed_values(tag: str, values: Mapping[str, Any], cluster: str, config: st
             was = "other partitions" if old.startswith("digest:") else show(_plain(old))
             yield (
                 key,
-                f"found {show(values[key])}, expected {was}, with which the cluster {cluster} runs: it can't be "
+                f"found {show(values[key])}, expected {was}, the value of the running cluster {cluster}: it can't be "
                 f"changed, because {reason}. Restore the old value, or rebuild the cluster: "
                 f"{rebuild_command(config)}",
             )

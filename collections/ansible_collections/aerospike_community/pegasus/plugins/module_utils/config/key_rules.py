@@ -1,7 +1,7 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""What an argument_specs.yml can't express about a single key: its limits or its pattern, and where it may be set.
+"""Rules for single keys that argument_specs.yml can't express: limits, patterns, and where a key may be set.
 
-One row of KEY_RULES per key. The checks, docs/configuration.md and docs/config.schema.json all read it; rules across
+KEY_RULES has one row per key. The checks, docs/configuration.md and docs/config.schema.json all read it; rules across
 keys are in rules.py.
 """
 
@@ -15,7 +15,7 @@ from ..aerospike import settings as aerospike_settings
 from ..ec2.spec import NAME
 from ..perseus import configuration as perseus_config
 
-# Where a key may be set; "" is anywhere.
+# Where a key may be set; "" means anywhere.
 RUN_ONLY = "run"  # for one run with -e, never in a file
 FILE_ONLY = "file"  # in a file, never with -e: the inventory reads config.yml and doesn't see -e
 
@@ -41,14 +41,14 @@ class KeyRule:
 
     @property
     def text(self) -> str:
-        """What a value must be; '' if the type says everything."""
+        """The limits or the pattern, for messages; '' if the type is the only rule."""
         if self.minimum is None:
             return self.expected
         span = f"{self.minimum:.12g} or more" if self.maximum is None else f"{self.minimum:.12g} to {self.maximum:.12g}"
         return f"{span} {self.unit}".strip()
 
     def allows(self, value: object) -> bool:
-        """Whether a value of the right type obeys the rule."""
+        """Whether a value of the right type satisfies the rule."""
         if self.choices:
             return value in self.choices
         if self.pattern:
@@ -174,7 +174,7 @@ KEY_RULES: dict[str, KeyRule] = {
     "grafana_prometheus_exporter_version": _matching(r"latest|\d+(\.(\d+|\*))+", "a version, such as 1.34.0"),
     "grafana_prometheus_scrape_interval": _matching(_PROMETHEUS_DURATION, "a Prometheus duration, such as 5s"),
     "grafana_prometheus_retention": _matching(_PROMETHEUS_DURATION, "a Prometheus duration, such as 15d"),
-    "grafana_prometheus_admin_user": _matching(r"[^\s:]+", "a name without blanks and colons"),
+    "grafana_prometheus_admin_user": _matching(r"[^\s:]+", "a name without blanks or colons"),
     "grafana_prometheus_admin_password": _matching(r".{4,}", "at least 4 characters"),
     "grafana_prometheus_ready_timeout": _SECONDS,
     # faults

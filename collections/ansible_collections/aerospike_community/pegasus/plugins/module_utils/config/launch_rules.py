@@ -1,5 +1,5 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""Rules between a configuration and EC2's answers: instance types, their disks and memory, a running cluster. Pure.
+"""Rules that compare a configuration with EC2's answers: instance types, disks, memory, a running cluster. Pure.
 
 As in rules.py, an unknown value is absent, and rules that need it yield nothing.
 """
@@ -30,8 +30,8 @@ STORAGES = {
     "secondary_index": "pegasus_secondary_index_storage",
 }
 PARTITIONS = 4096  # of a namespace's data, not of a disk
-SPRIG_BLOCK = 4096  # bytes of one sprig in an index on flash, at least
-SPRIG_ROOT = 5  # bytes of one sprig in memory, also for an index on flash (as_sprig in the server's source: 40 bits)
+SPRIG_BLOCK = 4096  # minimum bytes per sprig of an index on flash
+SPRIG_ROOT = 5  # bytes per sprig in memory, even for an index on flash (as_sprig in the server's source: 40 bits)
 MAX_MEMORY_PERCENT = 90  # of an instance's memory for data: the system and the indexes need the rest
 
 
@@ -42,7 +42,7 @@ def problems(
     images: Sequence[Mapping[str, Any]] | None = None,
     config: str = "",
 ) -> list[Found]:
-    """Find the problems of a configuration that EC2's answers show.
+    """Find the problems that EC2's answers reveal in a configuration.
 
     :param types: elements of DescribeInstanceTypes by name, without types that EC2 doesn't know
     :param instances: the environment's instances
@@ -105,7 +105,7 @@ def _on_disk(values: Values) -> list[str]:
 
 
 def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
-    """Check that the partitions fit on the type's disks, and that an index on flash fits in them."""
+    """Check that the partitions fit on the type's disks, and that an index on flash fits in its partitions."""
     purposes = _on_disk(values)
     if not purposes or values.get("nvme_partition_devices"):
         return  # disks that the user names may have any size
@@ -113,7 +113,7 @@ def _disks(values: Values, described: Mapping[str, Any]) -> Iterator[Found]:
     if not sizes:
         yield (
             SERVER_TYPE,
-            f"found {show(values[SERVER_TYPE])}, which has no instance-store disk, expected a type that has them, "
+            f"found {show(values[SERVER_TYPE])}, which has no instance-store disks, expected a type that has them, "
             f"because {STORAGES[purposes[0]]} is disk (types with a d, such as r6gd.8xlarge, or i4i)",
         )
         return
@@ -152,7 +152,7 @@ def _flash(values: Values, purpose: str, budget: int) -> Iterator[Found]:
         yield (
             key,
             f"found {show(values.get(key, ''))}, which gives {_gib(budget)} on each node, expected at least "
-            f"{_gib(smallest)}: use more partitions, or larger ones (nvme_partition_count)",
+            f"{_gib(smallest)}: use more or larger partitions (nvme_partition_count)",
         )
         return
     needed = ("pegasus_cluster_nodes", "pegasus_replication_factor", "aerospike_server_partition_tree_sprigs")

@@ -1,5 +1,5 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""Checks the files beside config.yml that a launch needs: threads.yaml and the licence."""
+"""Check the files that a launch needs besides config.yml: threads.yaml and the licence."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def file_problems(report: Report, root: Path, today: date) -> list[Problem]:
 
 
 def _licence(report: Report, root: Path) -> Path | None:
-    """Return the path of the licence that the servers get, None if they get none."""
+    """Return the path of the licence for the servers, None if they need none."""
     name = report.values.get(LICENCE)
     if not name or report.values.get("aerospike_server_edition") != "enterprise":
         return None
@@ -48,10 +48,10 @@ def _licence(report: Report, root: Path) -> Path | None:
 def most_nodes(report: Report, root: Path) -> tuple[int, str]:
     """Return how many nodes the cluster may have, including nodes added later, and why; 0 for any number."""
     if report.values.get("aerospike_server_edition") == "community":
-        return MAX_COMMUNITY_NODES, f"the community edition has at most {MAX_COMMUNITY_NODES}"
+        return MAX_COMMUNITY_NODES, f"the community edition allows at most {MAX_COMMUNITY_NODES}"
     path = _licence(report, root)
     if not path and report.values.get("pegasus_artifact_source") == "upstream":
-        return 1, f"without a licence ({LICENCE}) the enterprise edition has at most 1"
+        return 1, f"without a licence ({LICENCE}) the enterprise edition allows at most 1"
     limit = node_limit(path) if path else 0
     return (limit, f"the licence ({LICENCE}) is for {limit}") if limit else (0, "")
 

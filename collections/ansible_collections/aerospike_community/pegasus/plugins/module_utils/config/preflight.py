@@ -1,5 +1,5 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""Checks a configuration against EC2 and the artifact source, before anything is launched.
+"""Check a configuration against EC2 and the artifact source, before anything is launched.
 
 Three parallel calls to EC2 (DescribeInstanceTypes, DescribeInstances, DescribeImages), then parallel requests to the
 artifact source (artifact_checks). Only for the control machine.
@@ -19,9 +19,9 @@ from . import launch_rules
 from .artifact_checks import Unchecked, check_artifacts, known_value
 from .report import Report
 
-# EC2 isn't queried unless these are right.
+# EC2 isn't queried unless these keys are valid.
 PLACE_KEYS = ("pegasus_cluster_name", "pegasus_backend", "pegasus_region", "pegasus_ec2_endpoint_url")
-EC2_RULES = "the instance types (architecture, disks, memory), the image, and what a running cluster can't change"
+EC2_RULES = "the instance types (architecture, disks, memory), the image, and the fixed settings of a running cluster"
 ARTIFACT_RULES = "that the configured versions of the server, its exporter, Grafana and Perseus exist"
 
 
@@ -37,7 +37,7 @@ class Answers:
 def check_remote(report: Report, *, launching: bool) -> list[Unchecked]:
     """Check against EC2 and the artifact source: add the mistakes to the report, return the rules left unchecked.
 
-    A value that is already reported as wrong is skipped, with the rules that need it.
+    Rules that need a value which is already reported as wrong are skipped.
 
     :param launching: instances will be launched next, so a missing licence is a mistake
     """
@@ -93,7 +93,7 @@ def _query_ec2(report: Report) -> Answers:
 
 
 def _licence(report: Report, launching: bool) -> list[Unchecked]:
-    """A real enterprise cluster needs a licence. If one is named, its content is already checked."""
+    """A real enterprise cluster needs a licence. The content of a named licence is already checked."""
     values, key = report.values, "aerospike_server_features_file"
     nodes = values.get("pegasus_cluster_nodes", 1)
     real = (
@@ -102,15 +102,15 @@ def _licence(report: Report, launching: bool) -> list[Unchecked]:
     if not real or nodes < 2 or values.get(key):
         return []
     advice = "expected a licence (features.conf)"
-    community = f"a real enterprise cluster of {nodes} nodes needs one. Or set aerospike_server_edition: community"
+    community = f"a real enterprise cluster of {nodes} nodes needs it. Or set aerospike_server_edition: community"
     if launching:
         report.add(key, f"found nothing, {advice}: {community}")
         return []
-    return [Unchecked(f"the licence ({key})", f"none is named, and setup requires one: {community}")]
+    return [Unchecked(f"the licence ({key})", f"no licence is configured, and setup requires it: {community}")]
 
 
 def _unknown(report: Report) -> list[Unchecked]:
     """Report the templates that can't be rendered here; the rules that need them were skipped."""
     if not report.unknown:
         return []
-    return [Unchecked(f"the rules of {', '.join(report.unknown)}", "not known yet; the playbook checks them")]
+    return [Unchecked(f"the rules for {', '.join(report.unknown)}", "not known yet; the playbook checks them")]

@@ -37,7 +37,7 @@ class Problem:
 class Report:
     """The result of a check.
 
-    `values` are the effective values that are right. `unknown` are keys whose value isn't known yet. value(key) renders
+    `values` are the valid effective values. `unknown` are keys whose value isn't known yet. value(key) renders
     the value of any variable and raises LookupError if it can't.
     """
 

@@ -28,7 +28,7 @@ RESERVED_NAMES = ("locks", "runs", "local-cloud")
 NAME_KEYS = ("pegasus_cluster_name", "pegasus_client_name", "pegasus_monitoring_name")
 MAX_TAG = (128, 256)  # characters of key and value
 MAX_SPREAD = 7  # instances of a spread placement group in one zone
-MAX_TAGS = 40  # of EC2's 50; Pegasus needs some itself
+MAX_TAGS = 40  # EC2 allows 50, and Pegasus needs some of them
 # Contexts of aerospike.conf, and the contexts that each always contains.
 CONTEXTS: dict[str, tuple[str, ...]] = {
     "service": (),
@@ -47,10 +47,10 @@ def problems(values: Values) -> list[Found]:
 
 
 def _names(values: Values) -> Iterator[Found]:
-    """Hosts and local folders are named after these three names."""
+    """Hosts and local folders use these three names."""
     for key in NAME_KEYS:
         if key in values and not isinstance(values[key], str):
-            yield key, f"found {show(values[key])}, expected text: put it between quotes"
+            yield key, f"found {show(values[key])}, expected text: put it in quotes"
     if values.get("pegasus_cluster_name") in RESERVED_NAMES:
         reserved = f"expected {NAME_EXPECTED}; not {', '.join(RESERVED_NAMES)}"
         yield "pegasus_cluster_name", f"found {show(values['pegasus_cluster_name'])}, {reserved}"
@@ -152,7 +152,7 @@ def _reach(values: Values) -> Iterator[Found]:
     if address == "private" and values.get("ec2_provision_allowed_cidrs") == []:
         yield (
             "ec2_provision_allowed_cidrs",
-            "found nothing, expected the networks that ssh comes from (the VPN's, or the bastion's address), because "
+            "found nothing, expected the networks that you connect from (the VPN's, or the bastion's address), because "
             "pegasus_connect_address is private: instances don't see this machine's public address",
         )
 
@@ -163,7 +163,7 @@ def _servers(values: Values) -> Iterator[Found]:
     for text in server_rules.problems(_complete(values)):
         key, _, rest = text.partition(": ")
         before, _, _ = rest.rpartition(", found ")
-        last[key, before or rest] = rest  # of ten partitions beyond the count, report the last
+        last[key, before or rest] = rest  # of several partitions beyond the count, report only the last
     for (key, _), rest in last.items():
         if "expected" not in rest:
             rest = f"found {show(values.get(key))}, expected another value: {rest}"
@@ -171,7 +171,7 @@ def _servers(values: Values) -> Iterator[Found]:
 
 
 def _complete(values: Values) -> dict[str, Any]:
-    """Complete the values for server_rules, which uses defaults for absent ones: a default must cause no problem."""
+    """Complete the values for server_rules, which uses defaults for absent values: a default must cause no problem."""
     given = {key: value for key, value in values.items() if key in _SERVER_KEYS}
     if "pegasus_data_storage" not in given:
         # Unknown before the backend is up. Data in memory requires both indexes in memory; data on disk doesn't.
@@ -211,7 +211,7 @@ def _ranges(values: Values) -> Iterator[Found]:
 
 
 def _files(values: Values) -> Iterator[Found]:
-    """The server's own limit must not exceed the one that systemd sets."""
+    """The server's own limit must not exceed the limit that systemd sets."""
     limit, connections = values.get("aerospike_server_open_files"), values.get("aerospike_server_proto_fd_max")
     if limit is not None and connections is not None and connections > limit:
         yield (

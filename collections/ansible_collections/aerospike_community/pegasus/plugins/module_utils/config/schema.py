@@ -1,9 +1,9 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""The schema of config.yml: the argument_specs of all roles and of the collection, as one table. Checks single values.
+"""The schema of config.yml: the argument_specs of all roles and of the collection as one table. Checks single values.
 
-It replaces Ansible's ArgumentSpecValidator, which takes longer to import than a complete validation may take, stops at
-the first error of a value, knows no lines, and accepts ``"3"`` as a number, which a template then compares as text.
-It refuses the same values: unknown names on every level, wrong types, values outside the choices.
+This module replaces Ansible's ArgumentSpecValidator, whose import alone takes longer than a validation may take. The
+validator also stops at the first error of a value, reports no lines, and accepts ``"3"`` as a number, which a template
+then compares as text. Both refuse unknown names at every level, wrong types, and values outside the choices.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def is_template(value: object) -> bool:
 
 
 def load_schema(collection: Path = COLLECTION) -> dict[str, Option]:
-    """Read the specifications, in the order of the roles' names; a variable of several roles is listed once."""
+    """Read the specifications, in the order of the roles' names. A variable that several roles share is listed once."""
     import yaml  # only on the control machine
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -89,7 +89,7 @@ def load_schema(collection: Path = COLLECTION) -> dict[str, Option]:
         specs = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)["argument_specs"]
         for point, entry in specs.items():
             for name, spec in entry.get("options", {}).items():
-                if point != "main":  # the caller of another entry point passes what that requires
+                if point != "main":  # callers of another entry point pass its required options
                     spec = {**spec, "required": False}
                 known = schema.get(name)
                 roles = (*(known.roles if known else ()), owner)
@@ -98,7 +98,7 @@ def load_schema(collection: Path = COLLECTION) -> dict[str, Option]:
 
 
 def _option(name: str, spec: Mapping[str, Any], roles: tuple[str, ...] = (), known: Option | None = None) -> Option:
-    """Build an option; a variable of several roles keeps the description of the first one."""
+    """Build an option. A variable that several roles share keeps the description from the first role."""
     text = spec.get("description", "")
     return Option(
         name=name,
@@ -116,7 +116,7 @@ def _option(name: str, spec: Mapping[str, Any], roles: tuple[str, ...] = (), kno
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Return the known name that is nearest to a misspelled one, or '' if none is near."""
+    """Return the known name that is closest to a misspelled name, or '' if none is close."""
     if not isinstance(name, str) or len(name) > 200:
         return ""
     names = list(known)
@@ -185,13 +185,13 @@ def value_problems(option: Option, value: object, where: str = "") -> Iterator[s
                 yield from value_problems(option.options[name], element, f"{where}.{name}".lstrip("."))
         for name, inner in option.options.items():
             if inner.required and name not in value:
-                yield f"{at}found no key {name}, expected it ({inner.expected})"
+                yield f"{at}found no key {name}, expected {inner.expected}"
     elif option.choices and option.type != "list" and value not in option.choices:
         near = nearest(value, map(str, option.choices))
         hint = f": did you mean {near}?" if near and near != value else ""
         yield f"{at}found {show(value)}, expected {option.expected}{hint}"
     elif not option.rule.allows(value):
-        found = "an unfit text" if option.no_log else show(value)
+        found = "an invalid value" if option.no_log else show(value)
         whole = "a whole number, " if option.type == "int" and option.rule.minimum is not None else ""
         yield f"{at}found {found}, expected {whole}{option.rule.text}"
 
@@ -203,7 +203,7 @@ def _wrong_type(option: Option, value: object) -> str | bool:
         if isinstance(value, str):
             return "" if value.isprintable() or kind == "str" else " of printable characters"
         if isinstance(value, (bool, float, date)):
-            return ": put it between quotes, or YAML reads it as something else"
+            return ": put it in quotes, or YAML reads it as something else"
         return not isinstance(value, int)
     if kind == "int":
         if isinstance(value, str) and value.strip().lstrip("-").isdecimal():

@@ -71,20 +71,20 @@ NEXT_STEP = {
     USAGE: "./pegasus-driver status shows what exists.",
     ENDPOINT: "Check the network and proxy of this machine, and that the endpoint is up; for the local cloud: "
     "pegasus-driver local status, pegasus-driver local start.",
-    OTHER: "Run this again with -vvv for details; it finds what exists by its tags.",
+    OTHER: "Run this again with -vvv for details; it continues where it stopped.",
 }
 
 NEXT_STEP_OF_CODE = {
-    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "This account never had a spot instance: allow "
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "This account has never had a spot instance: allow "
     "iam:CreateServiceLinkedRole for spot.amazonaws.com, as docs/iam-policy.generated.json does, or have an "
     "administrator run once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com. Or set "
     "ec2_provision_spot to [].",
     "EngineUnavailable": "Restart the container engine (systemctl start docker), then run this again: it continues "
-    "with what exists. Or remove everything: pegasus-driver local stop.",
+    "where it stopped. Or remove everything: pegasus-driver local stop.",
     **dict.fromkeys(
         ("RequestLimitExceeded", "Throttling", "ThrottlingException"),
-        "This account makes too many calls in this region, counting those of other tools. Wait a minute, then run this "
-        "again: it continues with what exists.",
+        "This account makes too many calls in this region, including calls of other tools. Wait a minute, then run "
+        "this again: it continues where it stopped.",
     ),
 }
 
@@ -96,7 +96,7 @@ class Ec2Problem(Exception):
     error_class: str
     message: str
     next_step: str = ""
-    code: str = ""  # EC2's own, '' if it isn't an error of EC2
+    code: str = ""  # EC2's error code, '' if EC2 didn't return the error
 
     def __post_init__(self) -> None:
         super().__init__(self.message)
@@ -120,7 +120,7 @@ class Problems(list[Ec2Problem]):
 
 
 def joined(problems: Sequence[Ec2Problem]) -> Ec2Problem:
-    """Several problems as one: every message, every next step, and the class nearest to the cause."""
+    """Join several problems: every message, every next step, and the class closest to the cause."""
     if len(problems) == 1:
         return problems[0]
     classes = (CREDENTIALS, ENDPOINT, PERMISSION, QUOTA, CAPACITY, OTHER, CONFIGURATION, USAGE)
@@ -130,13 +130,13 @@ def joined(problems: Sequence[Ec2Problem]) -> Ec2Problem:
 
 
 def error_code(error: Exception) -> str:
-    """EC2's code of an exception of botocore, '' if it isn't an error of EC2."""
+    """Return the EC2 error code of a botocore exception, '' if EC2 didn't return the error."""
     response: dict[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
 def class_of_code(code: str) -> str:
-    """The class of an error code of EC2."""
+    """Return the class of an EC2 error code."""
     if code in _CREDENTIAL_CODES:
         return CREDENTIALS
     if code.startswith(("UnauthorizedOperation", "AccessDenied", "AuthFailure.ServiceLinkedRole")):
@@ -159,7 +159,7 @@ def class_of_code(code: str) -> str:
 
 
 def explain(error: Exception, task: str) -> Ec2Problem:
-    """An exception of botocore as an Ec2Problem; `task` is what was tried, such as 'describe instances'."""
+    """Turn a botocore exception into an Ec2Problem; `task` names the attempt, such as 'describe instances'."""
     if isinstance(error, Ec2Problem):
         return error
     code = error_code(error)

@@ -9,7 +9,7 @@ from .api import Ec2
 from .errors import CONFIGURATION, Ec2Problem
 from .spec import Spec
 
-# EC2's name of an architecture -> the one in the names of Debian's images.
+# EC2's name of an architecture -> its name in Debian's images.
 IMAGE_ARCHITECTURE = {"x86_64": "amd64", "arm64": "arm64"}
 
 

@@ -61,7 +61,7 @@ class Restart(Fault):
         missing = len(self.params["cluster"]) - len(self.expected)
         moving = cluster.partitions_to_move(self.expected, self.port)
         self.notes.append(
-            f"{self.subject} was {self.verb}ed: {len(self.expected)} nodes are a stable cluster, "
+            f"{self.subject} was {self.verb}ed: {len(self.expected)} nodes form a stable cluster, "
             + (f"{missing} still stopped" if missing else "all nodes are up")
             + (f", {moving} partitions still to migrate" if moving else "")
         )

@@ -49,7 +49,7 @@ class Stop(Fault):
         """Verify that the process exited and measure the cluster that is left."""
         self.wait_for_exit()
         key = cluster.wait_until_stable(self.others, self.port, self.timeout) if self.others else ""
-        rest = f"the other {len(self.others)} are a stable cluster" if self.others else "no node is left"
+        rest = f"the other {len(self.others)} form a stable cluster" if self.others else "no node is left"
         self.notes.append(f"{self.subject} is {self.past} and {rest}")
         return Effect(self.others, key)
 

@@ -34,7 +34,7 @@ class Files:
     ) -> None:
         """
         :param run: runs a command, as AnsibleModule.run_command does
-        :param move: replaces a file by another one, as AnsibleModule.atomic_move does
+        :param move: replaces a file with another file, as AnsibleModule.atomic_move does
         :param changes: gets a line for each change
         :param check: change nothing, report only
         """

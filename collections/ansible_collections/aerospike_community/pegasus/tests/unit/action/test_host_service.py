@@ -71,7 +71,7 @@ def test_a_file_with_content_or_a_removed_file_needs_no_template(role: Path, fil
 
 
 def test_content_and_template_exclude_each_other(role: Path) -> None:
-    with pytest.raises(AnsibleError, match="/a: found content and template; expected one of them"):
+    with pytest.raises(AnsibleError, match="/a: found content and template; expected only one of them"):
         run(role, [{"path": "/a", "content": "", "template": "etc/thing.conf.j2"}])
 
 

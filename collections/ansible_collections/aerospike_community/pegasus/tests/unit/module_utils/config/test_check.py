@@ -181,7 +181,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         {"pegasus_connect_address": "private", "ec2_provision_allowed_cidrs": ["10.0.0.0/8"]},
         {"pegasus_connect_address": "private", "ec2_provision_allowed_cidrs": []},
         "ec2_provision_allowed_cidrs",
-        "the networks that ssh comes from",
+        "the networks that you connect from",
     ),
     ({"ec2_provision_root_volume_type": "gp2"}, {"ec2_provision_root_volume_type": "gp9"}, "ec2_provision_root_volume_type", "gp3"),
     (
@@ -213,7 +213,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     # names
     ({"pegasus_cluster_name": "A_b-1.c"}, {"pegasus_cluster_name": "a/b"}, "pegasus_cluster_name", "letters, digits"),
     ({"pegasus_cluster_name": "run"}, {"pegasus_cluster_name": "runs"}, "pegasus_cluster_name", "not locks, runs, local-cloud"),
-    ({"pegasus_cluster_name": "7"}, {"pegasus_cluster_name": 7}, "pegasus_cluster_name", "between quotes"),
+    ({"pegasus_cluster_name": "7"}, {"pegasus_cluster_name": 7}, "pegasus_cluster_name", "in quotes"),
     ({"pegasus_client_name": "C" * 63}, {"pegasus_client_name": "C" * 64}, "pegasus_client_name", "at most 63"),
     ({"pegasus_client_name": "Other"}, {"pegasus_client_name": "Benchmark"}, "pegasus_client_name", "three different names"),
     ({"pegasus_monitoring_name": "M"}, {"pegasus_monitoring_name": "BenchmarkClient"}, "pegasus_monitoring_name", "different"),
@@ -227,7 +227,7 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"aerospike_server_version": "8.0.*"}, {"aerospike_server_version": "8"}, "aerospike_server_version", "exact version"),
     ({"aerospike_server_version": "latest"}, {"aerospike_server_version": "6.3.0.1"}, "aerospike_server_version", "6.4 or newer"),
     ({"aerospike_server_tools_version": "11.2.*"}, {"aerospike_server_tools_version": "11"}, "aerospike_server_tools_version", "11.2.2"),
-    ({"aerospike_server_version": "8.1"}, {"aerospike_server_version": 8.1}, "aerospike_server_version", "between quotes"),
+    ({"aerospike_server_version": "8.1"}, {"aerospike_server_version": 8.1}, "aerospike_server_version", "in quotes"),
     (
         {**COMMUNITY, "pegasus_cluster_nodes": 8},
         {**COMMUNITY, "pegasus_cluster_nodes": 9},
@@ -344,13 +344,13 @@ RULES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"grafana_prometheus_dashboards": ["cluster"]}, {"grafana_prometheus_dashboards": ["clusters"]}, "grafana_prometheus_dashboards", "did you mean cluster?"),
     ({"grafana_prometheus_exporter_version": "1.*"}, {"grafana_prometheus_exporter_version": "v1"}, "grafana_prometheus_exporter_version", "1.34.0"),
     ({"grafana_prometheus_retention": "2w"}, {"grafana_prometheus_retention": "long"}, "grafana_prometheus_retention", "such as 15d"),
-    ({"grafana_prometheus_admin_user": "me"}, {"grafana_prometheus_admin_user": "a:b"}, "grafana_prometheus_admin_user", "without blanks and colons"),
+    ({"grafana_prometheus_admin_user": "me"}, {"grafana_prometheus_admin_user": "a:b"}, "grafana_prometheus_admin_user", "without blanks or colons"),
     # numbers and dates that YAML reads differently
     ({"pegasus_cluster_nodes": 8}, {"pegasus_cluster_nodes": Raw("010")}, "pegasus_cluster_nodes", "found 010, which YAML reads as 8"),
     ({"ec2_provision_expiry": 90}, {"ec2_provision_expiry": Raw("1:30")}, "ec2_provision_expiry", "found 1:30, which YAML reads as 90, expected a plain number, or quotes"),
     ({"pegasus_namespace": "0x10"}, {"pegasus_namespace": Raw("0x10")}, "pegasus_namespace", "found 0x10, which YAML reads as 16"),
     ({"perseus_client_read_hit_ratio": Raw("1.0e-05")}, {"perseus_client_read_hit_ratio": Raw("1:30.5")}, "perseus_client_read_hit_ratio", "found 1:30.5"),
-    ({"aerospike_server_version": "8.0"}, {"aerospike_server_version": Raw("2026-01-02")}, "aerospike_server_version", "found 2026-01-02, expected text: put it between quotes"),
+    ({"aerospike_server_version": "8.0"}, {"aerospike_server_version": Raw("2026-01-02")}, "aerospike_server_version", "found 2026-01-02, expected text: put it in quotes"),
     ({"aerospike_server_version": "8.0.0.4"}, {"aerospike_server_version": "\uff18.0.0.4"}, "aerospike_server_version", "an exact version"),
     # keys
     ({}, {"pegasus_cluster_node": 3}, "pegasus_cluster_node", "did you mean pegasus_cluster_nodes?"),
@@ -709,14 +709,17 @@ def test_the_largest_number_of_nodes(project: Project) -> None:
     # Packages of other sources may be simulated.
     assert most({"pegasus_artifact_source": "http://mirror"}) == (0, "")
     bare = {"pegasus_artifact_source": "upstream"}
-    assert most(bare) == (1, "without a licence (aerospike_server_features_file) the enterprise edition has at most 1")
+    assert most(bare) == (
+        1,
+        "without a licence (aerospike_server_features_file) the enterprise edition allows at most 1",
+    )
     assert most({**bare, **COMMUNITY})[0] == 8
     named = {"aerospike_server_features_file": "features.conf"}
     assert most(named) == (0, "")
     for nodes, reason in ((4, "the licence (aerospike_server_features_file) is for 4"), (0, ""), ("x", "")):
         (project.root / "features.conf").write_text(LICENCE.format(date="2027-01-01", nodes=nodes))
         assert most(named) == (nodes if reason else 0, reason)
-    assert most({**named, **COMMUNITY}) == (8, "the community edition has at most 8")
+    assert most({**named, **COMMUNITY}) == (8, "the community edition allows at most 8")
 
 
 # --- arbitrary files ------------------------------------------------------------------------------------------------------

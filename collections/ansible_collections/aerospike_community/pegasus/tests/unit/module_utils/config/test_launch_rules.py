@@ -25,7 +25,7 @@ from hypothesis import strategies as st
         ({}, {SERVER: "r6gd.9xlarge"}, SERVER, "found 'r6gd.9xlarge', expected an instance type that EC2 offers in us-east-1"),
         ({}, {"ec2_provision_client_instance_type": "c6i.x"}, "ec2_provision_client_instance_type", "that EC2 offers"),
         ({}, {"ec2_provision_monitoring_instance_type": "mac1.metal"}, "ec2_provision_monitoring_instance_type", "architecture"),
-        ({SERVER: "r6g.8xlarge", **MEMORY}, {SERVER: "r6g.8xlarge"}, SERVER, "which has no instance-store disk, expected"),
+        ({SERVER: "r6g.8xlarge", **MEMORY}, {SERVER: "r6g.8xlarge"}, SERVER, "which has no instance-store disks, expected"),
         ({SERVER: "r6g.8xlarge", "nvme_partition_devices": ["/dev/sdb"]}, {SERVER: "r6g.8xlarge"}, SERVER, "is disk"),
         ({SERVER: "small.disk"}, {SERVER: "small.disk", "nvme_partition_count": 60}, "nvme_partition_count", "use fewer partitions"),
         (FLASH, {**FLASH, SERVER: "small.disk"}, "nvme_partition_primary_index_partitions", "expected at least 4.0 GiB"),

@@ -170,9 +170,9 @@ def test_remote_mistakes_are_reported_with_earlier_ones(check: Callable[..., Any
         "pegasus_region", "aerospike_server_edition", grafana_prometheus_grafana_version="12.9.9"
     )
     assert keys == {"pegasus_region", "aerospike_server_edition"}
-    assert "and what a running cluster can't change: checked once pegasus_region is right" in unchecked[0]
+    assert "and the fixed settings of a running cluster: checked once pegasus_region is corrected" in unchecked[0]
     _, unchecked = reported("pegasus_artifact_source")
-    assert unchecked == [f"{preflight.ARTIFACT_RULES}: checked once pegasus_artifact_source is right"]
+    assert unchecked == [f"{preflight.ARTIFACT_RULES}: checked once pegasus_artifact_source is corrected"]
 
 
 def test_an_unreadable_file_causes_no_remote_check() -> None:
@@ -198,7 +198,7 @@ def test_an_image_for_each_architecture(check: Callable[..., Any]) -> None:
 def test_unrendered_templates_are_reported(check: Callable[..., Any]) -> None:
     _, unchecked = check(unknown=["pegasus_cluster_nodes"])
     assert [rule.text for rule in unchecked] == [
-        "the rules of pegasus_cluster_nodes: not known yet; the playbook checks them"
+        "the rules for pegasus_cluster_nodes: not known yet; the playbook checks them"
     ]
 
 
@@ -334,7 +334,7 @@ def test_a_real_enterprise_cluster_needs_a_licence(check: Callable[..., Any]) ->
     assert problem.key == "aerospike_server_features_file" and "expected a licence" in problem.message
     # Without a launch it stays unchecked: the configuration itself has no mistake.
     report, unchecked = check(upstream, launching=False)
-    assert report.problems == [] and "setup requires one" in unchecked[0].text
+    assert report.problems == [] and "setup requires it" in unchecked[0].text
     for enough in (
         {"pegasus_cluster_nodes": 1, "pegasus_replication_factor": 1},
         {"aerospike_server_features_file": "/x"},
@@ -358,5 +358,6 @@ def test_the_tag_of_a_real_instance_is_found(check: Callable[..., Any], monkeypa
     report, _ = check({"pegasus_namespace": "Other"})
     (problem,) = report.problems
     assert (
-        problem.key == "pegasus_namespace" and "expected 'Test', with which the cluster Bench runs" in problem.message
+        problem.key == "pegasus_namespace"
+        and "expected 'Test', the value of the running cluster Bench" in problem.message
     )

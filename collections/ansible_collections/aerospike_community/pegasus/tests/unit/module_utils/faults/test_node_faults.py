@@ -80,7 +80,7 @@ def test_stop_verifies_the_exit_and_the_smaller_cluster(node: Node) -> None:
     effect = carry_out(fault, force=False, check=False)
     assert node.done == ["stop", "stable 2"]
     assert effect.changed and effect.members == [A, B] and effect.cluster_key == "KEY"
-    assert fault.notes == ["node 3 is stopped and the other 2 are a stable cluster"]
+    assert fault.notes == ["node 3 is stopped and the other 2 form a stable cluster"]
 
 
 def test_a_process_that_does_not_exit_fails_the_stop(node: Node) -> None:
@@ -94,7 +94,7 @@ def test_kill_keeps_systemd_from_restarting_the_service_only_for_its_duration(no
     carry_out(fault, force=False, check=False)
     assert node.done == ["daemon-reload", "signal 9", "daemon-reload", "stable 2"]
     assert not node.drop_in.exists()
-    assert fault.notes == ["node 3 is killed and the other 2 are a stable cluster"]
+    assert fault.notes == ["node 3 is killed and the other 2 form a stable cluster"]
 
 
 @pytest.mark.parametrize("name", ["stop", "kill"])
@@ -125,7 +125,7 @@ def test_restart_starts_a_failed_node_with_the_nodes_that_are_up(node: Node) -> 
     assert node.done == ["reset-failed", "start", "stable 2"]
     assert effect.members == [A, C]
     assert fault.notes == [
-        "node 3 was started: 2 nodes are a stable cluster, 1 still stopped, 7 partitions still to migrate"
+        "node 3 was started: 2 nodes form a stable cluster, 1 still stopped, 7 partitions still to migrate"
     ]
 
 
@@ -136,7 +136,7 @@ def test_restart_leaves_a_running_node_alone_unless_forced(node: Node) -> None:
     fault = node.fault("restart", force=True)
     assert carry_out(fault, force=True, check=False).changed
     assert node.done == ["stable 3", "restart", "stable 3"]
-    assert fault.notes == ["node 3 was restarted: 3 nodes are a stable cluster, all nodes are up"]
+    assert fault.notes == ["node 3 was restarted: 3 nodes form a stable cluster, all nodes are up"]
 
 
 @pytest.mark.parametrize(("name", "note"), [("stop", "stopped"), ("kill", "killed"), ("restart", "restarted")])
