@@ -413,7 +413,7 @@ def test_a_removed_node_loses_no_record(checkout, environment, client):
     until(lambda: not any(removed.address in target for target in scraped(checkout)), 40, "Prometheus forgets the node")
 
     again = checkout.driver("remove-node", "4")
-    assert again.code == 0 and again.end["changed"] == 0 and "terminated already" in printed(again), again.why()
+    assert again.code == 0 and again.end["changed"] == 0 and "already terminated" in printed(again), again.why()
     run = checkout.driver("restart-node", "4")
     assert run.code == 2 and "is terminated; expected a node that exists" in printed(run), run.why()
 
