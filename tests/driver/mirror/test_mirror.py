@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.driver.docs.test_docs import objects
 
 from local_cloud.mirror import Mirror
 from pegasus_driver import ROOT
@@ -24,6 +23,7 @@ from pegasus_driver.commands import mirror as mirror_commands
 from pegasus_driver.mirror import download as mirror_download
 from pegasus_driver.mirror.download import Site, Store
 from pegasus_driver.mirror.parts import ROLES, parts, repositories
+from tests.driver.docs.test_docs import objects
 from tests.driver.fakes import CONFIG, FakeWorld
 
 SERVER = "download.aerospike.com/artifacts/aerospike-server-enterprise"
