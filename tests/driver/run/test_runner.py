@@ -128,7 +128,7 @@ def test_a_playbook_that_ansible_refuses(project: Path) -> None:
 @pytest.mark.slow
 def test_a_locale_that_is_not_installed_is_replaced(project: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tests.driver.test_runner import start, finish\n"
+        "import sys; from pathlib import Path; from tests.driver.run.test_runner import start, finish\n"
         "run = start(Path(sys.argv[1]), '- hosts: localhost\\n  tasks: [{ansible.builtin.debug: {msg: hello}}]\\n')\n"
         "finish(run); sys.exit(run.outcome.rc)"
     )
