@@ -21,47 +21,20 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
     NotFoundError,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.modules import artifact_package as subject
+from ansible_collections.aerospike_community.pegasus.tests.unit.artifact_site import (
+    FILE,
+    SITE,
+    VALUES,
+    Pages,
+    server_site,
+)
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/aerospike_server"
-VALUES = {"distribution": "debian12", "architecture": "x86_64", "deb_architecture": "amd64", "format": "deb"}
-SITE = "http://mirror/download.aerospike.com/artifacts/aerospike-server-community"
-FILE = "aerospike-server-community_{version}_tools-*_{distribution}_{architecture}.tgz"
-
-
-def page(*names: str) -> str:
-    return '<a href="?C=N;O=D">Name</a><a href="../">Parent</a>' + "".join(
-        f'<a href="{name}">{name}</a>' for name in names
-    )
-
-
-class Pages:
-    """A site of pages, and the pages that were read."""
-
-    def __init__(self, **pages: str) -> None:
-        self.pages = {f"{SITE}/{path}": text for path, text in pages.items()}
-        self.read: list[str] = []
-
-    def __call__(self, url: str) -> str:
-        self.read.append(url)
-        if url not in self.pages:
-            raise NotFoundError(f"found nothing at {url} (HTTP 404)")
-        return self.pages[url]
-
-
-def archive(version: str, tools: str, distribution: str = "debian12", architecture: str = "x86_64") -> str:
-    return f"aerospike-server-community_{version}_tools-{tools}_{distribution}_{architecture}.tgz"
 
 
 @pytest.fixture
 def site() -> Pages:
-    listing = page(
-        archive("8.0.0.10", "11.2.2"),
-        archive("8.0.0.10", "11.10.0"),
-        archive("8.0.0.10", "11.10.0", "ubuntu24.04"),
-        archive("8.0.0.10", "11.10.0", "debian12", "aarch64"),
-        archive("8.0.0.10", "11.10.0") + ".sha256",
-    )
-    return Pages(**{"": page("8.0.0.4/", "8.0.0.10/", "8.1.0.3/", "latest/", "readme.txt"), "8.0.0.10/": listing})
+    return server_site()
 
 
 def tar(path: Path, **members: str) -> None:
