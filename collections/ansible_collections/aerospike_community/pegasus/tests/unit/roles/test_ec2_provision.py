@@ -134,7 +134,7 @@ def test_the_question_comes_after_all_checks(endpoint, play, tmp_path):
     answer.touch()
     done, result = play("-v", **here, ec2_provision_answer_file=str(answer))
     recap(done, 1)
-    _, _, checked = done.stdout.partition("Check what prevents the change")
+    _, _, checked = done.stdout.partition("Check whether the change is possible and needs confirmation")
     assert '"question": "Launch, although 12.00 USD' in checked.partition("TASK")[0]
     assert len(result["launched"]) == 4
     play(**here, ec2_provision_state="absent")
