@@ -40,3 +40,18 @@ SSH = "ssh"
 HOST = "host"
 # Everything is installed, but the cluster, the load or the monitoring isn't ready.
 READINESS = "readiness"
+
+_PROGRESS = "progress: "
+
+
+def progress_line(host: str, text: str) -> str:
+    """Return the line that an action plugin displays during a long wait. It is no result, because the wait continues."""
+    return f"{_PROGRESS}{host}: {text}"
+
+
+def parse_progress(line: str) -> tuple[str, str] | None:
+    """Return host and text of a line of progress, or None for any other line."""
+    if not line.startswith(_PROGRESS):
+        return None
+    host, separator, text = line.removeprefix(_PROGRESS).partition(": ")
+    return (host, text.strip()) if separator else None
