@@ -62,14 +62,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.aerospike.conf import open_ports
-from ..module_utils.aerospike.info import InfoError, info, info_value, is_error, namespace_counters, parse_pairs
+from ..module_utils.aerospike.info import InfoError, edition, info, is_error, namespace_counters, parse_pairs
 from ..module_utils.aerospike.settings import ConfError
 from ..module_utils.host.systemd import Systemd, important_lines
 from ..module_utils.results import READINESS
 
 POLL_SECONDS = 0.2
 SERVICE_CHECK_SECONDS = 1.0
-FACTS = ("node", "build", "edition", "cluster-name", "namespaces", "statistics", "best-practices")
+FACTS = ("node", "build", "cluster-name", "namespaces", "statistics", "best-practices")
 
 
 class NotReadyError(Exception):
@@ -108,7 +108,7 @@ class Node:
                 "cluster_size": int(seen),
                 "cluster_name": answers.get("cluster-name", ""),
                 "build": answers["build"],
-                "edition": answers.get("edition") or info_value(self.host, "version", port=self.port),
+                "edition": edition(self.host, port=self.port),
                 "uptime": int(statistics.get("uptime", 0)),
                 "namespace": namespace_counters(self.host, self.namespace, port=self.port) if self.namespace else {},
                 "bad_practices": bad_practices(answers.get("best-practices", "")),

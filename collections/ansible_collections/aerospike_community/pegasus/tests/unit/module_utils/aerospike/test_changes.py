@@ -69,19 +69,19 @@ def extra(**settings: object) -> dict[str, object]:
         (extra(service={"query-max-done": 50}), ["set-config:context=service;query-max-done=50"]),
         ({"proto_fd_max": 20000}, ["set-config:context=service;proto-fd-max=20000"]),
         ({"heartbeat_interval_ms": 250}, ["set-config:context=network;heartbeat.interval=250"]),
-        ({"nsup_period": 60}, ["set-config:context=namespace;id=Test;nsup-period=60"]),
+        ({"nsup_period": 60}, ["set-config:context=namespace;namespace=Test;nsup-period=60"]),
         (
             extra(namespace={"storage-engine": {"defrag-lwm-pct": 55}}),
-            ["set-config:context=namespace;id=Test;defrag-lwm-pct=55"],
+            ["set-config:context=namespace;namespace=Test;defrag-lwm-pct=55"],
         ),
         # No units of size in set-config.
         (
             extra(namespace={"storage-engine": {"max-write-cache": "128M"}}),
-            ["set-config:context=namespace;id=Test;max-write-cache=134217728"],
+            ["set-config:context=namespace;namespace=Test;max-write-cache=134217728"],
         ),
         (
             extra(namespace={"geo2dsphere-within": {"max-cells": 16}}),
-            [[], ["set-config:context=namespace;id=Test;geo2dsphere-within-max-cells=16"]],
+            [[], ["set-config:context=namespace;namespace=Test;geo2dsphere-within-max-cells=16"]],
         ),
         ({"seeds": ["10.0.0.1", "10.0.0.2", "10.0.0.3"]}, ["tip:host=10.0.0.3;port=3002"]),
     ],
@@ -116,7 +116,9 @@ def test_a_flash_index_can_grow_under_the_name_that_the_release_has_for_its_limi
         return f"namespace Test {{\nindex-type flash {{\nmount /a\n{name} {value}\n}}\n}}"
 
     (new,) = differences(limit("mounts-budget", "4G"), limit("mounts-budget", "8G"))
-    assert commands(new, "8.1.0.3") == ["set-config:context=namespace;id=Test;index-type.mounts-budget=8589934592"]
+    assert commands(new, "8.1.0.3") == [
+        "set-config:context=namespace;namespace=Test;index-type.mounts-budget=8589934592"
+    ]
     (old,) = differences(limit("mounts-size-limit", "4G"), limit("mounts-size-limit", "8G"))
     assert commands(old, "6.4.0.34") == ["set-config:context=namespace;id=Test;mounts-size-limit=8589934592"]
     assert commands(old, "8.0.0.15") == []
@@ -133,6 +135,10 @@ def test_a_flash_index_can_grow_under_the_name_that_the_release_has_for_its_limi
         ("8.0.0.15", "mrt-duration", True),
         ("8.0.0.15", "apply-ttl-reductions", False),
         ("8.1.0.3", "apply-ttl-reductions", True),
+        ("6.4.0.34", "force-long-queries", True),
+        ("8.1.1.2", "tomb-raider-unmark-threads", False),
+        ("8.1.2.0", "tomb-raider-unmark-threads", True),
+        ("latest", "tomb-raider-unmark-threads", True),
     ],
 )
 def test_some_parameters_belong_to_some_releases_only(version: str, name: str, accepted: bool) -> None:
@@ -140,7 +146,23 @@ def test_some_parameters_belong_to_some_releases_only(version: str, name: str, a
     assert bool(commands(difference, version)) is accepted
 
 
+@pytest.mark.parametrize(("version", "accepted"), [("8.1.1.2", False), ("8.1.2.0", True), ("8.1.*", False)])
+def test_a_parameter_can_be_new_in_a_minor_release(version: str, accepted: bool) -> None:
+    difference = Difference(("service", "cgroup-mem-tracking"), ("false",), ("true",))
+    assert bool(commands(difference, version)) is accepted
+
+
+@pytest.mark.parametrize(
+    ("version", "parameter"),
+    [("6.4.0.34", "id"), ("7.1.0.23", "id"), ("7.2.0.17", "namespace"), ("8.1.2.0", "namespace")],
+)
+def test_a_namespace_is_named_as_the_release_knows_it(version: str, parameter: str) -> None:
+    """8.1 logs that `id` is deprecated; releases before 7.2 know nothing else."""
+    difference = Difference(("namespace Test", "nsup-period"), ("1",), ("2",))
+    assert commands(difference, version) == [f"set-config:context=namespace;{parameter}=Test;nsup-period=2"]
+
+
 def test_a_set_has_its_own_parameters() -> None:
     difference = Difference(("namespace Test", "set users", "enable-index"), ("false",), ("true",))
-    expected = ["set-config:context=namespace;id=Test;set=users;enable-index=true"]
+    expected = ["set-config:context=namespace;namespace=Test;set=users;enable-index=true"]
     assert commands(difference, "8.0.0.15") == expected
