@@ -121,9 +121,28 @@ class Heartbeat:
         self.peers = {node: peer for node, peer in self.peers.items() if peer.seen >= oldest}
         return list(self.peers.values())
 
-    def add_seed(self, seed: Address) -> None:
+    def add_seed(self, seed: Address) -> bool:
+        """Add a seed.
+
+        :returns: False if it is one already, which the real server refuses
+        """
+        if seed in self.seeds:
+            self.log.warning("hb", f"mesh seed host {seed[0]}:{seed[1]} already in seed list", "hb.c:8219")
+            return False
+        self.seeds.append(seed)
+        self.log.info("hb", f"added new mesh seed {seed[0]}:{seed[1]}", "hb.c:8232")
+        return True
+
+    def remove_seed(self, seed: Address) -> bool:
+        """Forget a seed.
+
+        :returns: False if it is none
+        """
         if seed not in self.seeds:
-            self.seeds.append(seed)
+            self.log.warning("info", f"seed node {seed[0]}:{seed[1]} does not exist", "thr_info.c:3650")
+            return False
+        self.seeds.remove(seed)
+        return True
 
     def _run(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

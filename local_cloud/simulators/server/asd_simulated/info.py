@@ -21,6 +21,9 @@ from .storage import PARTITIONS
 from .transactions import Transactions
 
 RECLUSTER_SECONDS = 1.0
+# The first releases with the command `release`, and with an error for a command that they don't know.
+RELEASE_SINCE = (8, 1, 1)
+ERRORS_SINCE = (7, 1)
 Answer = str | Awaitable[str]
 
 
@@ -80,6 +83,7 @@ class Info:
             ),
             "rebalance-generation": lambda _: str(node.rebalance_generation),
             "recluster": self.recluster,
+            "release": self.release,
             "replicas": lambda _: self.replicas(),
             "replicas-all": lambda _: self.replicas_all(),
             "roster": lambda _: self.enterprise_only(
@@ -121,7 +125,9 @@ class Info:
     def run(self, body: bytes) -> bytes | Awaitable[bytes]:
         """The answer to a request of any number of commands."""
         lines = body.decode("latin-1").split("\n")
-        commands = [line for line in lines if line] or ["node", "edition", "build", "statistics"]
+        commands = [line for line in lines if line]
+        if not commands:
+            commands = self.summary()
         answers = [(command, self.answer(command)) for command in commands]
         self.node.stats["info_complete"] += len(commands)
         if all(isinstance(answer, str) for _, answer in answers):
@@ -146,12 +152,26 @@ class Info:
         cut = min((at for at in (command.find(":"), command.find("/")) if at >= 0), default=len(command))
         name, text = command[:cut], command[cut + 1 :]
         run = self.commands.get(name)
-        if run is None:
+        if run is None or (name == "release" and self.node.release.numbers < RELEASE_SINCE):
+            if self.node.release.numbers < ERRORS_SINCE:
+                return ""
+            self.node.log.warning("info", f"unrecognized command - '{command}'", "thr_info.c:1027")
             return "ERROR:4:unrecognized command"
+        self.node.deprecations.command(name)
         try:
             return run(text)
         except InfoError as error:
             return str(error)
+
+    def summary(self) -> list[str]:
+        """The commands whose answers a request without any command gets."""
+        self.node.deprecations.command("")
+        return ["node", "build", "statistics"]
+
+    def release(self, _text: str) -> str:
+        release = self.node.release
+        values = {"edition": release.title, "version": release.version}
+        return join({**values, **dict.fromkeys(("os", "arch", "sha"), "SIMULATED")})
 
     def enterprise_only(self, answer: str) -> str:
         if not self.node.release.enterprise:
@@ -246,12 +266,26 @@ class Info:
                 raise InfoError(ERR_PARAMETER, f"missing '{name}'")
         if not given["port"].isdigit():
             raise InfoError(ERR_PARAMETER, "bad 'port'")
-        self.node.heartbeat.add_seed((given["host"], int(given["port"])))
+        if not self.node.heartbeat.add_seed((given["host"], int(given["port"]))):
+            raise InfoError(0, "unknown")
         return "ok"
 
-    def tip_clear(self, _text: str) -> str:
-        self.node.heartbeat.seeds.clear()
-        return "ok"
+    def tip_clear(self, text: str) -> str:
+        """Forget seeds. Peers that the node has met stay its peers."""
+        given = parameters(text)
+        if "host-port-list" not in given:
+            raise InfoError(ERR_PARAMETER, "missing 'host-port-list'")
+        cleared = missing = 0
+        for item in given["host-port-list"].split(","):
+            host, _, port = item.rpartition(":")
+            if not port.isdigit():
+                break
+            found = self.node.heartbeat.remove_seed((host.strip("[]"), int(port)))
+            cleared, missing = cleared + found, missing + (not found)
+        else:
+            if not missing:
+                return "ok"
+        raise InfoError(0, f"{cleared} cleared, {missing} not found")
 
     # --- Data ------------------------------------------------------------------------------------------------------
 
@@ -275,7 +309,7 @@ class Info:
     async def truncate(self, text: str) -> str:
         """`lut` is in nanoseconds since 1970; without it, everything written until now is removed."""
         given = parameters(text)
-        namespace = self.node.namespaces.get(given.get("namespace", given.get("id", "")))
+        namespace = self.node.namespaces.get(given.get("namespace", ""))
         if namespace is None:
             raise InfoError(ERR_NAMESPACE, "namespace not found")
         before = clock.now_ms()
