@@ -3,7 +3,7 @@
 
 A record counts once, at the master of its partition (``master_objects``). The count is exact if no partition migration
 is left. Between two counts, clients may have written and deleted records, and the servers may have expired or evicted
-some. The servers count that too, so that a loss can be told from a removal:
+some. The servers count that too, so a loss differs from a removal:
 
 - without any of this, the two counts must be the same;
 - otherwise the second may be lower by as many records as were removed. Expiry and eviction count each copy of a record,
@@ -82,7 +82,7 @@ def _compare(name: str, before: Mapping[str, Any], exact: bool, after: Survey, s
         return
     text = f"namespace {name}: {expected:,} records before {since}, {found:,} after"
     if before["truncated"] != _truncated(after, name):
-        result.lines.append(f"{text}; it was truncated meanwhile, so a loss can't be told from this")
+        result.lines.append(f"{text}; it was truncated meanwhile, so nothing can be compared")
         return
     growth = _Growth.of(before["nodes"], after.values(name))
     if growth.restarted:

@@ -145,7 +145,7 @@ class Drain(Fault):
         nodes = health.query(self.running, self.port)
         late = [host for host in self.running if not _quiesced(nodes.get(host))]
         if late:
-            return Waiting(f"{self.subject} to be quiesced", len(late), "nodes not quiesced")
+            return Waiting(f"{self.subject} to be quiesced", len(late), "nodes")
         self.notes.append(f"quiesced: {len(self.others)} nodes own all partitions")
         return None
 
@@ -156,8 +156,7 @@ class Drain(Fault):
         after = health.query(self.running, self.port)
         used = sum(client_operations(node) for node in after.values()) - sum(map(client_operations, before.values()))
         if used or len(after) < len(self.running):
-            unit = f"operations of clients in {QUIET_SECONDS:.0f} s"
-            return Waiting(f"clients to leave {self.subject}", used, unit)
+            return Waiting(f"clients to leave {self.subject} (operations in {QUIET_SECONDS:.0f} s)", used, "operations")
         self.notes.append(f"no client has used it for {QUIET_SECONDS:.0f} s")
         return None
 

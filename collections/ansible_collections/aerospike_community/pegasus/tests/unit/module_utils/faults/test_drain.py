@@ -139,8 +139,7 @@ def test_a_long_wait_returns_in_slices_with_its_figure_and_continues(drain):
 def test_clients_that_stay_are_waited_for_with_their_operations(drain):
     cluster = Cluster(traffic=list(range(0, 100000, 10)))
     waiting = carry_out(drain(cluster, [C]))
-    assert (waiting.purpose, waiting.left) == ("clients to leave node 3", 10)
-    assert waiting.unit == "operations of clients in 3 s"
+    assert (waiting.purpose, waiting.left) == ("clients to leave node 3 (operations in 3 s)", 10)
 
 
 @pytest.mark.parametrize("changed", [{"traffic": list(range(0, 100000, 10))}, {"migrations": [5]}])
