@@ -170,7 +170,9 @@ def _seed_commands(difference: Difference, option: str) -> list[str]:
 def _only_groups(difference: Difference) -> bool:
     """Whether the difference is a context that only groups parameters: these are differences of their own."""
     path = difference.path
-    grouping = len(path) == 2 and path[0].startswith("namespace ") and path[1].startswith(("set ", "geo2dsphere-within"))
+    grouping = (
+        len(path) == 2 and path[0].startswith("namespace ") and path[1].startswith(("set ", "geo2dsphere-within"))
+    )
     return grouping and not difference.old and not difference.new
 
 
