@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 # Seconds that a module polls before it returns. Longer slices show progress later, shorter slices cost module calls.
 SLICE_SECONDS = 5.0
@@ -55,13 +55,16 @@ class Waiting:
         return f"{self.left:,} {self.unit.removesuffix('s') if self.left == 1 else self.unit} left"
 
 
-def poll(find: Callable[[], Waiting | None], seconds: float = SLICE_SECONDS) -> Waiting | None:
-    """Call ``find`` until it returns None, at most for a slice. Return its last result."""
+Left = TypeVar("Left")
+
+
+def poll(find: Callable[[], Left | None], seconds: float = SLICE_SECONDS) -> Left | None:
+    """Call ``find`` until it returns None, because nothing is left, at most for a slice. Return its last result."""
     deadline = time.monotonic() + seconds
     while True:
-        waiting = find()
-        if waiting is None or time.monotonic() >= deadline:
-            return waiting
+        left = find()
+        if left is None or time.monotonic() >= deadline:
+            return left
         time.sleep(POLL_SECONDS)
 
 
