@@ -179,7 +179,7 @@ class Restart:
         if state is None:
             return None
         purpose, detail = f"the server to stop and start, {self.when}", f"the service is {state.describe()}"
-        return Waiting(purpose, 1, "servers", self.moves(state, ""), detail)
+        return Waiting(purpose, 1, "servers", self.moves(state, ""), detail=detail)
 
     def load(self) -> Waiting | None:
         """Wait until the server has loaded its data: until then it doesn't answer."""
@@ -189,7 +189,7 @@ class Restart:
         lines = self.systemd.log_lines(self.service, since=self.state["restarted_at"], count=LOG_LINES)
         found = loading(lines)
         moves = self.moves(state, lines[-1] if lines else "")
-        return Waiting(f"this node to load its data, {self.when}", found.left, found.unit, moves, found.detail)
+        return Waiting(f"this node to load its data, {self.when}", found.left, found.unit, moves, detail=found.detail)
 
     def settle(self) -> Waiting | None:
         """Wait until all nodes form one cluster again, and no partition migration is left."""

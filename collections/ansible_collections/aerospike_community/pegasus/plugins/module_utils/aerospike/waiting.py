@@ -32,18 +32,18 @@ class Waiting:
     """What a module still waits for.
 
     ``left``: the figure that must become 0, such as partition migrations; ``unit`` is its plural. ``activity``: any
-    number that changes while something moves although ``left`` doesn't change, such as records sent. ``detail``: what
-    moves, in words. ``reasons``: what may hold it up, such as a full disk. ``resume``: the module's own state, for the
-    next call.
+    number that changes while something moves although ``left`` doesn't change, such as records sent. ``reasons``: what
+    may hold it up, such as a full disk. ``resume``: the module's own state, for the next call. ``detail``: what moves,
+    in words.
     """
 
     purpose: str  # "partition migrations to end, before the restart of this node"
     left: int
     unit: str  # "partition migrations"
     activity: int = 0
-    detail: str = ""
     reasons: list[str] = field(default_factory=list)
     resume: dict[str, Any] = field(default_factory=dict)
+    detail: str = ""
 
     def result(self) -> dict[str, Any]:
         """Return the module's result. The action plugin never passes it on to Ansible."""
