@@ -18,7 +18,7 @@ _LOADED = re.compile(r"\{([^}]+)\} loaded: objects (\d+).* device-pcts \(([\d,]+
 # What is in front of a line's message: "Nov 30 2026 02:11:22 GMT: INFO (drv_ssd): (drv_ssd.c:4001) ".
 _PREFIX = re.compile(r"^.*? (?:CRITICAL|WARNING|INFO|DEBUG|DETAIL) \([^)]*\): \([^)]*\) ")
 MAX_LINE = 120  # characters of a line that are shown
-# A process that moves uses at least this share of a processor, or reads so many bytes, between two looks.
+# A process that moves uses at least this share of a processor, or reads and writes so many bytes, between two looks.
 SHARE = 0.05
 BYTES = 1024 * 1024
 
@@ -51,7 +51,7 @@ class Moves:
     now: float = 0.0  # seconds of one clock
     pid: int = 0
     processor_seconds: float = 0.0
-    read_bytes: int = 0
+    disk_bytes: int = 0
     last_line: str = ""  # of its log
     count: int = 0
 
@@ -63,5 +63,5 @@ class Moves:
         """
         then = cls(**before)
         busy = used.processor_seconds - then.processor_seconds >= SHARE * max(0.0, now - then.now)
-        moved = pid != then.pid or last_line != then.last_line or busy or used.read_bytes - then.read_bytes >= BYTES
-        return cls(now, pid, used.processor_seconds, used.read_bytes, last_line, then.count + moved)
+        moved = pid != then.pid or last_line != then.last_line or busy or used.disk_bytes - then.disk_bytes >= BYTES
+        return cls(now, pid, used.processor_seconds, used.disk_bytes, last_line, then.count + moved)

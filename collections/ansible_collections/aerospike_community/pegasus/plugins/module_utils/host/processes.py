@@ -15,7 +15,7 @@ class Used:
     """What a process has used since its start; 0 if there is no such process."""
 
     processor_seconds: float = 0.0
-    read_bytes: int = 0  # from disks; needs root
+    disk_bytes: int = 0  # read from disks and written to them; needs root to know
 
 
 def used(pid: int) -> Used:
@@ -26,12 +26,12 @@ def used(pid: int) -> Used:
         ticks = int(values[11]) + int(values[12])
     except (OSError, ValueError, IndexError):
         return Used()
-    return Used(ticks / os.sysconf("SC_CLK_TCK"), _read_bytes(pid))
+    return Used(ticks / os.sysconf("SC_CLK_TCK"), _disk_bytes(pid))
 
 
-def _read_bytes(pid: int) -> int:
+def _disk_bytes(pid: int) -> int:
     try:
         lines = (PROC / str(pid) / "io").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("read_bytes:"))
-    except (OSError, ValueError, StopIteration):
+        return sum(int(line.split()[1]) for line in lines if line.startswith(("read_bytes:", "write_bytes:")))
+    except (OSError, ValueError, IndexError):
         return 0

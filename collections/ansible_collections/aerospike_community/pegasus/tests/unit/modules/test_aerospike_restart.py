@@ -226,7 +226,7 @@ def test_the_load_of_the_data_is_shown_and_its_movement_is_no_stall(cluster: Clu
     cluster.used = Used(processor_seconds=500.0)
     assert cluster.waits()["activity"] == before + 1, "it works, although its log is silent"
     assert cluster.waits()["activity"] == before + 1, "it doesn't work any more"
-    cluster.used = Used(processor_seconds=500.0, read_bytes=2**20)
+    cluster.used = Used(processor_seconds=500.0, disk_bytes=2**20)
     assert cluster.waits()["activity"] == before + 2
     cluster.answers = True
     assert "waiting" not in cluster.call()

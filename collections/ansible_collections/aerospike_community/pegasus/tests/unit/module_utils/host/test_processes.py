@@ -21,9 +21,9 @@ def test_processor_time_and_reads_of_a_process(proc: Path) -> None:
     numbers = [str(number) for number in range(4, 53)]
     numbers[10], numbers[11] = str(3 * ticks), str(ticks // 2)  # utime and stime, the fields 14 and 15
     (proc / "stat").write_text(f"42 (asd (a b)) S {' '.join(numbers)}\n")
-    assert subject.used(42) == subject.Used(3.5, 0), "its reads are for root only"
-    (proc / "io").write_text("rchar: 1\nread_bytes: 4096\n")
-    assert subject.used(42) == subject.Used(3.5, 4096)
+    assert subject.used(42) == subject.Used(3.5, 0), "what it reads and writes is for root only"
+    (proc / "io").write_text("rchar: 1\nread_bytes: 4096\nwrite_bytes: 512\ncancelled_write_bytes: 7\n")
+    assert subject.used(42) == subject.Used(3.5, 4608)
 
 
 def test_a_process_that_does_not_exist_has_used_nothing(proc: Path) -> None:
