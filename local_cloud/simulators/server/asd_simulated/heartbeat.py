@@ -169,6 +169,7 @@ class Heartbeat:
                 node = json.loads(await reader.readline())["node"]
             if node == self.node_id:
                 self._own.add(address)
+                self.remove_seed(address)
                 return
             if node in self._dialing.values():  # another address of a connected peer
                 await asyncio.sleep(DIAL_SECONDS * 4)
