@@ -43,7 +43,8 @@ def test_setup_starts_the_cloud_runs_the_playbook_and_reports(world: FakeWorld) 
     assert "SIMULATED" in text and "shown once" not in text
     assert "aerospike_server: 1 of 1 host, changed 1" in text
     assert "cluster             1 node, key A1B2, stable, namespace Test, replication factor 2" in text
-    assert "1,234 operations/s, 3 threads (write 1, read 2)" in text
+    assert "1,234 operations/s (9,876 records/s), 3 threads (write 1, read 2)" in text
+    assert "9,800 records/s answered, 0 records/s failed" in text
     assert "http://172.31.0.12:3000  (2 dashboards)" in text and "4 of 5 targets up" in text
     assert "edit threads.yaml, then ./pegasus-driver copy-threads" in text
     assert "./pegasus-driver destroy" in text

@@ -42,13 +42,11 @@ HOST = "host"
 READINESS = "readiness"
 
 _PROGRESS = "progress: "
-# Ansible's words. It reports such a host as unreachable, although ssh works.
-_SUDO_TIMEOUT = "waiting for privilege escalation prompt"
 
 
 def sudo_timed_out(message: str) -> bool:
     """Return whether a host that Ansible calls unreachable answered over ssh, but its sudo didn't answer in time."""
-    return _SUDO_TIMEOUT in message
+    return "waiting for privilege escalation prompt" in message  # Ansible's words
 
 
 def progress_line(host: str, text: str) -> str:

@@ -57,7 +57,7 @@ def database_rows(nodes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         for node in nodes
         if (database := node.get("database"))
     ]
-    return [["node", "version", "objects", "data used", "available", "memory", "migrations"], *rows] if rows else []
+    return [["node", "version", "objects", "data used", "avail", "memory", "migrations"], *rows] if rows else []
 
 
 def data_text(database: Mapping[str, Any]) -> str:

@@ -282,7 +282,7 @@ def test_each_database_has_its_version_and_figures():
     assert data["cluster"]["objects"] == 3 * 738626
     text = report_lines(data)
     assert (
-        "database server-1: version 8.1.2.0, objects 1,477,253, data used 50 % of 6.0 GiB, available 4 %, memory 41 %, "
+        "database server-1: version 8.1.2.0, objects 1,477,253, data used 50 % of 6.0 GiB, avail 4 %, memory 41 %, "
         "migrations 1,363" in text
     )
     assert "database server-3: version 8.1.2.0, data used 50 % of 6.0 GiB, memory 41 %, migrations 0" in text
