@@ -29,8 +29,6 @@ class ActionModule(ActionBase):
         _, arguments = self.validate_argument_spec(live_load.ARGUMENTS)
         result = self._run_program(arguments) if arguments["programs"] else None
         result = result or self._execute_module(task_vars=task_vars)
-        if result.get("notes") and "warnings" not in result:
-            result["warnings"] = result["notes"]
         host = (task_vars or {}).get("inventory_hostname", "")
         if result.get("message"):
             result["note"] = [f"{host}: {result['message']}"]

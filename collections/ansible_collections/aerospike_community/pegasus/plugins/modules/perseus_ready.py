@@ -256,8 +256,8 @@ def main() -> None:
             msg=message, log=lines, error_class=READINESS, threads=threads, refused=[*refusals], **watch.figures
         )
     threads, refusals = watch.wanted()
-    notes = [*refusals.values(), *verdict.warnings]
-    for note in notes:
+    notes = [*(f"{name}: {text}" for name, text in refusals.items()), *verdict.warnings]
+    for note in verdict.warnings:
         module.warn(note)
     module.exit_json(
         changed=False,

@@ -184,7 +184,7 @@ def _set_load(params: dict[str, Any], threads: dict[str, int], check: bool) -> d
         "proof": "",
         "seconds": 0.0,
         "message": "",
-        "notes": [*refusals(threads, params["edition"]).values()],
+        "refused": [*refusals(threads, params["edition"])],
     }
     process = running_process(service) if params["prove"] else 0
     if params["prove"] and not process:
@@ -199,6 +199,9 @@ def _set_load(params: dict[str, Any], threads: dict[str, int], check: bool) -> d
     kind = watch.wait(before, threads, params["timeout"])
     seconds = round(time.monotonic() - watch.began, 2)
     message = f"Perseus runs the load of threads.yaml, {seconds:.1f} s after the copy ({EVIDENCE[kind]} show it)"
+    if result["refused"]:
+        named = ", ".join(f"{name} {threads[name]}" for name in result["refused"])
+        message += f", but not {named}: the {params['edition'].capitalize()} Edition refuses it"
     return {**result, "proof": kind, "seconds": seconds, "message": message}
 
 

@@ -87,10 +87,10 @@ def refused(edition: str) -> tuple[str, ...]:
 
 
 def refusals(threads: dict[str, int], edition: str) -> dict[str, str]:
-    """Return a warning for each workload with threads that the edition refuses, by workload."""
+    """Return, for each workload with threads that the edition refuses, a warning without the workload's name."""
     return {
-        name: f"found {threads[name]} threads of {name}, expected 0: the {edition.capitalize()} Edition refuses what "
-        f"they do (Enterprise only), so Perseus stops them at once and they don't count. Set {name}: 0"
+        name: f"found {threads[name]} threads, expected 0: the {edition.capitalize()} Edition refuses what they do "
+        f"(Enterprise only), so Perseus stops them at once and they don't count. Set {name}: 0"
         for name in refused(edition)
         if threads.get(name)
     }

@@ -122,7 +122,7 @@ def test_the_watch_reports_why_it_timed_out(params: dict, monkeypatch: pytest.Mo
     monkeypatch.setattr(perseus_ready, "sum_counters", unchanged_counters)
     with (
         perseus(Path(params["rows_file"]), {}, works=False),
-        pytest.raises(NotReadyError, match="found 0 of 15 reads, 0 of 15 writes in 3 rows"),
+        pytest.raises(NotReadyError, match=r"found 0 of \d+ reads, 0 of \d+ writes in"),
     ):
         watch.run()
 
@@ -173,7 +173,7 @@ def test_threads_that_the_edition_refuses_are_a_note(
         perseus_ready.main()
     result = json.loads(capsys.readouterr().out)
     assert (result["refused"], result["threads"]["delete"]) == (["delete"], 2)
-    assert result["notes"][0].startswith("found 2 threads of delete, expected 0: the Community Edition refuses")
+    assert result["notes"][0].startswith("delete: found 2 threads, expected 0: the Community Edition refuses")
 
 
 def test_a_perseus_that_exits_repeatedly_is_not_waited_for(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:

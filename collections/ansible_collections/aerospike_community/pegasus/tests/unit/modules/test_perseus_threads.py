@@ -265,12 +265,25 @@ def test_the_installed_program_replaces_the_module(tmp_path, programs):
     assert not host.sent
 
 
-def test_threads_that_the_edition_refuses_are_a_warning(tmp_path, programs):
+def test_threads_that_the_edition_refuses_are_named(tmp_path, programs):
     arguments = {"content": render(load(write=1, delete=2)), "path": str(tmp_path / "live"), "programs": str(programs)}
-    assert "warnings" not in Host(arguments).run()
-    (warning,) = Host({**arguments, "edition": "community"}).run()["warnings"]
-    assert warning.startswith("found 2 threads of delete, expected 0: the Community Edition refuses what they do")
-    assert warning.endswith("Set delete: 0")
+    assert Host(arguments).run()["refused"] == []
+    assert Host({**arguments, "edition": "community"}).run()["refused"] == ["delete"]
+
+
+def test_the_message_names_the_threads_that_do_not_run(perseus, monkeypatch):
+    perseus.log.write_text(DELETES)
+    monkeypatch.setattr(subject, "running_process", lambda _: perseus.process.pid)
+
+    def replace(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        perseus.print(DELETES + "| Threads:    | 3           | 0           |                |\n")
+
+    monkeypatch.setattr(subject, "replace", replace)
+    request = {"content": render(load(write=3, delete=2)), "path": str(perseus.file), "rows_file": str(perseus.log),
+               "service": "perseus", "prove": True, "timeout": 20, "edition": "community"}  # fmt: skip
+    message = subject.set_load(request, check=False)["message"]
+    assert message.endswith("show it), but not delete 2: the Community Edition refuses it")
 
 
 def test_a_host_without_the_program_uses_the_module(tmp_path):
