@@ -51,8 +51,8 @@ usage:
   description:
     - What the node holds, and how full it is. C(objects), C(master_objects), C(data_used_bytes) and C(data_total_bytes)
       of all namespaces, C(data_used_pct) of the fullest, C(data_avail_pct) of the one with the least space,
-      C(memory_used_pct) of the host, and C(migrations), the partitions that the node has to send and to receive. None
-      for what the release doesn't report.
+      C(memory_used_pct) of the host, and C(migrations), the partition migrations that the node has to send. None for what
+      the release doesn't report.
   returned: if the cluster is stable
   type: dict
 problems:
@@ -83,7 +83,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.aerospike import health
 from ..module_utils.aerospike.conf import open_ports
-from ..module_utils.aerospike.info import InfoError, edition, info, is_error, namespace_counters, parse_pairs
+from ..module_utils.aerospike.editions import edition
+from ..module_utils.aerospike.info import InfoError, info, is_error, namespace_counters, parse_pairs
 from ..module_utils.aerospike.settings import ConfError
 from ..module_utils.aerospike.usage import usage
 from ..module_utils.host.systemd import Systemd, important_lines
@@ -106,6 +107,7 @@ class Node:
     port: int
     size: int
     namespace: str
+    edition: str = ""  # asked once: old servers log a warning at each unknown command
 
     def query(self) -> dict[str, object]:
         """Return the state of a node in a stable cluster, as in RETURN. Raises NotReadyError if it isn't in one."""
@@ -124,6 +126,7 @@ class Node:
             # For a moment after the cluster formed, the node's statistics have its old size.
             if self.size and int(seen) != self.size:
                 raise NotReadyError(f"found key {key}, but this node counts a cluster of {seen}")
+            self.edition = self.edition or edition(self.host, self.port)
             found = health.query_node(self.host, self.port)
             return {
                 "node_id": answers["node"],
@@ -131,7 +134,7 @@ class Node:
                 "cluster_size": int(seen),
                 "cluster_name": answers.get("cluster-name", ""),
                 "build": answers["build"],
-                "edition": edition(self.host, answers["build"], port=self.port),
+                "edition": self.edition,
                 "uptime": int(statistics.get("uptime", 0)),
                 "namespace": namespace_counters(self.host, self.namespace, port=self.port) if self.namespace else {},
                 "bad_practices": bad_practices(answers.get("best-practices", "")),

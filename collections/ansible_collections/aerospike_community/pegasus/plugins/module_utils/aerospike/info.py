@@ -20,8 +20,6 @@ PROTOCOL_VERSION = 2
 MESSAGE_TYPE_INFO = 1
 # Even in a large cluster, a node answers with much less than a megabyte. A longer answer isn't from an Aerospike node.
 MAX_ANSWER = 64 * 1024 * 1024
-# The first server with the info command `release`.
-RELEASE_SINCE = (8, 1, 1)
 REFUSAL = re.compile(r"(?:error|fail)(?![a-z_])", re.IGNORECASE)
 
 
@@ -69,21 +67,6 @@ def info_value(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: fl
 def info_pairs(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: float = 3.0) -> dict[str, str]:
     """Send a command whose value is a list of ``name=value`` (statistics, namespace/<ns>, get-config:...)."""
     return parse_pairs(info_value(host, command, port=port, timeout=timeout))
-
-
-def edition(host: str, build: str, *, port: int = DEFAULT_PORT, timeout: float = 3.0) -> str:
-    """Return a node's edition, such as ``Aerospike Community Edition``. Raises InfoError like :func:`info_value`.
-
-    :param build: its version. From 8.1.1 the server logs a warning at each ``edition`` and wants ``release``, which
-        older servers don't know
-    """
-    numbers = tuple(int(part) for part in re.findall(r"\d+", build)[:3])
-    if numbers >= RELEASE_SINCE:
-        answer = info(host, "release", port=port, timeout=timeout).get("release", "")
-        found = "" if is_error(answer) else parse_pairs(answer).get("edition", "")
-        if found:
-            return found
-    return info_value(host, "edition", port=port, timeout=timeout)
 
 
 def is_error(value: str) -> bool:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from .health import Statistics, number
 
@@ -18,8 +18,8 @@ def usage(statistics: Statistics) -> dict[str, int | None]:
 
     ``objects`` and ``master_objects`` (without replicas), ``data_used_bytes`` and ``data_total_bytes`` of all
     namespaces; ``data_used_pct`` of the fullest namespace and ``data_avail_pct`` of the one with the least space that
-    can be written; ``memory_used_pct`` of the host; ``migrations``, the partitions that the node still has to send and
-    to receive.
+    can be written; ``memory_used_pct`` of the host; ``migrations``, the partition migrations that the node still has to
+    send.
     """
     namespaces = list(statistics.namespaces.values())
     used = [(_used(values, USED), _used(values, TOTAL)) for values in namespaces]
@@ -32,7 +32,7 @@ def usage(statistics: Statistics) -> dict[str, int | None]:
         "data_used_pct": _combined(max, [part * 100 // total for part, total in used if part is not None and total]),
         "data_avail_pct": _combined(min, [number(values, *AVAILABLE) for values in namespaces]),
         "memory_used_pct": None if free is None else 100 - free,
-        "migrations": number(statistics.node, "migrate_partitions_remaining"),
+        "migrations": _combined(sum, [number(values, "migrate_tx_partitions_remaining") for values in namespaces]),
     }
 
 
@@ -42,7 +42,7 @@ def _used(values: Mapping[str, str], names: tuple[str, ...]) -> int | None:
     return next((value for value in found if value), found[0] if found else None)
 
 
-def _combined(function: Callable[[list[int]], int], values: list[int | None]) -> int | None:
+def _combined(function: Callable[[list[int]], int], values: Sequence[int | None]) -> int | None:
     """The sum, minimum or maximum of the known values."""
     known = [value for value in values if value is not None]
     return function(known) if known else None

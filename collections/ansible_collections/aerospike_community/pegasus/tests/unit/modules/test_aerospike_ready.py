@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.aerospike_community.pegasus.plugins.filter.aerospike_conf import aerospike_conf
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import health
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import editions, health
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import info as info_protocol
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
@@ -49,19 +49,21 @@ class Service:
         )
 
 
-def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str] | Exception) -> None:
-    """Return these answers in turn, and the last one from then on."""
-    turns = list(answers)
+def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str] | Exception) -> list[str]:
+    """Return these answers in turn, and the last one from then on. The result is the commands that are asked."""
+    turns, asked = list(answers), []
 
     def info(host: str, *commands: str, port: int = 3000, timeout: float = 3.0) -> dict[str, str]:
+        asked.extend(commands)
         turn = turns.pop(0) if len(turns) > 1 and STABLE in commands else turns[0]
         if isinstance(turn, Exception):
             raise turn
         return {command: turn.get(command, "ERROR:4:unrecognized command") for command in commands}
 
-    for module in (subject, info_protocol, health):
+    for module in (subject, info_protocol, health, editions):
         monkeypatch.setattr(module, "info", info)
     monkeypatch.setattr(subject, "POLL_SECONDS", 0.01)
+    return asked
 
 
 PARAMS = {"host": "127.0.0.1", "port": 3000, "size": 3, "service": "aerospike"}
@@ -88,29 +90,14 @@ def test_the_state_of_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("build", "answers", "expected"),
-    [
-        ("8.1.2.0", {"release": "edition=Aerospike Community Edition;version=8.1.2.0"}, "Aerospike Community Edition"),
-        ("8.1.1.0", {"release": "ERROR:4:unrecognized command", "edition": "Old"}, "Old"),
-        ("8.1.0.3", {"release": "never asked", "edition": "Old"}, "Old"),
-        ("8.0.0.15-SIMULATED", {"release": "never asked", "edition": "Old"}, "Old"),
-    ],
-)
-def test_the_edition_is_asked_by_the_command_of_the_release(
-    monkeypatch: pytest.MonkeyPatch, build: str, answers: dict[str, str], expected: str
-) -> None:
-    """8.1.1 and newer log a warning at each `edition`; older servers log one at each unknown command."""
-    asked: list[str] = []
-
-    def info(_: str, command: str, **__: Any) -> dict[str, str]:
-        asked.append(command)
-        return {command: answers[command]}
-
-    monkeypatch.setattr(info_protocol, "info", info)
-    assert info_protocol.edition("a", build) == expected
-    assert ("edition" in asked) == (expected == "Old")
-    assert ("release" in asked) == (build.startswith("8.1.") and build != "8.1.0.3")
+def test_the_edition_is_asked_once_by_the_command_of_its_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8.1.1 and newer log a warning at each `edition`, older servers at each `release`."""
+    release = "edition=Aerospike Community Edition SIMULATED;version=8.1.2.0"
+    asked = answer_with(monkeypatch, {**READY, "release": release, "edition": "never asked"})
+    waiting = node()
+    for _ in range(3):
+        assert waiting.query()["edition"] == "Aerospike Community Edition SIMULATED"
+    assert (asked.count("release"), asked.count("edition")) == (1, 0)
 
 
 STOPPED = {
