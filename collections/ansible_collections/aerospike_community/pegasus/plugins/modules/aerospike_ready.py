@@ -51,8 +51,8 @@ usage:
   description:
     - What the node holds, and how full it is. C(objects), C(master_objects), C(data_used_bytes) and C(data_total_bytes)
       of all namespaces, C(data_used_pct) of the fullest, C(data_avail_pct) of the one with the least space,
-      C(memory_used_pct) of the host, and C(migrations), the partition migrations that the node has to send. None for what
-      the release doesn't report.
+      C(memory_used_pct) of the host, and C(migrations), the partition migrations that the node has to send. None for
+      what the release doesn't report.
   returned: if the cluster is stable
   type: dict
 problems:

@@ -9,11 +9,13 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
 # The node's own figure also counts what it has to receive, so each migration would count twice.
 NODE = {"system_free_mem_pct": "59", "migrate_partitions_remaining": "2726"}
 NEW = {
-    "objects": "200", "master_objects": "100", "migrate_tx_partitions_remaining": "1363", "data_total_bytes": "1000", "data_used_bytes": "620",
+    "objects": "200", "master_objects": "100", "migrate_tx_partitions_remaining": "1363",
+    "data_total_bytes": "1000", "data_used_bytes": "620",
     "data_used_pct": "62", "data_avail_pct": "31",
 }  # fmt: skip
 ON_DISK = {
-    "objects": "200", "master_objects": "100", "migrate_tx_partitions_remaining": "1363", "device_total_bytes": "1000", "device_used_bytes": "620",
+    "objects": "200", "master_objects": "100", "migrate_tx_partitions_remaining": "1363",
+    "device_total_bytes": "1000", "device_used_bytes": "620",
     "device_available_pct": "31", "memory-size": "4000", "memory_used_bytes": "20",
 }  # fmt: skip
 IN_MEMORY = {
