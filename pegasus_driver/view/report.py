@@ -32,6 +32,8 @@ def headline(ending: Ending) -> str:
         return f"{subject}: done in {elapsed}, changed={ending.changed}"
     if ending.code is ExitCode.INTERRUPTED:
         return f"{subject}: interrupted after {elapsed}"
+    if ending.only_reports:
+        return f"{subject}: NOT READY, found in {elapsed} (exit code {ending.code.value})"
     return f"{subject}: failed after {elapsed} (exit code {ending.code.value})"
 
 
@@ -47,7 +49,7 @@ def ending_lines(ending: Ending) -> tuple[list[str], list[str]]:
         out += ["", *report_lines(ending.report)]
         if ending.not_ready and not ending.failures:
             out += ["", "NOT READY", *(f"  {problem}" for problem in ending.not_ready)]
-        if ending.code is ExitCode.OK and ending.plan is None:
+        if (ending.code is ExitCode.OK or ending.only_reports) and ending.plan is None:
             out += ["", *(f"  {line}" for line in how_to(ending.report, ending.options))]
     error: list[str] = []
     if ending.failures:
@@ -58,7 +60,7 @@ def ending_lines(ending: Ending) -> tuple[list[str], list[str]]:
         error += ["", *ending.existing]
     if ending.next_steps:
         error += ["", *ending.next_steps]
-    (out if ending.code is ExitCode.OK else error).extend(["", headline(ending)])
+    (out if ending.code is ExitCode.OK or ending.only_reports else error).extend(["", headline(ending)])
     return out, error
 
 

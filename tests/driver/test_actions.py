@@ -196,10 +196,13 @@ def test_status_of_an_environment_that_is_not_ready(world: FakeWorld) -> None:
     problem = "Bench-1: cluster size: expected 3, found 2"
     report = ok("localhost", action=MODULE + "environment_report", report=REPORT, problems=[problem])
     world.events = [play("Report"), report, stats(ok={"localhost": 1})]
-    assert world.run("status") == 0
+    assert world.run("status") == ExitCode.DATABASE
     assert f"NOT READY\n  {problem}" in world.text
-    world.run("status", "--output", "json")
-    assert world.records[-1]["not_ready"] == [problem]
+    assert "status of Bench: NOT READY, found in" in world.text and "(exit code 6)" in world.text
+    assert "change the load:" in world.text and not world.errors, "nothing failed"
+    assert world.run("status", "--output", "json") == ExitCode.DATABASE
+    end = world.records[-1]
+    assert (end["not_ready"], end["result"], end["failures"]) == ([problem], "database", [])
 
 
 def test_a_modules_next_step_is_shown(world: FakeWorld) -> None:

@@ -73,6 +73,9 @@ KINDS: dict[str, Kind] = {
         tuple(f"{origin}_tsvc_{outcome}" for origin in ("client", "batch_sub") for outcome in ("error", "timeout")),
     ),
 }
+# A client sends a batch's part for a node as a single operation if it has one record only. So what the servers count of
+# both kinds is compared with what Perseus claims of both.
+SINGLES = {"batch_read": "read", "batch_write": "write", "batch_delete": "delete", "batch_udf": "udf"}
 # Of all kinds but queries, whose counts can't be compared with those of Perseus.
 ANSWERED_COUNTERS = tuple(name for kind in KINDS.values() if not kind.by_node for name in kind.answered)
 FAILED_COUNTERS = tuple(name for kind in KINDS.values() if not kind.by_node for name in kind.failed)
@@ -185,7 +188,7 @@ def judge(
     if window.restarted:
         verdict.problem = "expected the servers' counters to grow, found them smaller: a node was restarted meanwhile"
         return verdict
-    outcomes = {name: _outcome(window, kind) for name, kind in KINDS.items()}
+    outcomes = _outcomes(window)
     verdict.kinds = {
         name: {key: _rate(count, window.seconds) for key, count in vars(outcome).items()}
         for name, outcome in outcomes.items()
@@ -221,12 +224,23 @@ def _figures(window: Window) -> Verdict:
     )
 
 
-def _outcome(window: Window, kind: Kind) -> Outcome:
-    """What became of the operations of a kind."""
-    answered, failed = window.growth(kind.answered), window.growth(kind.failed)
-    if kind.by_node:
-        return Outcome(answered // max(1, window.nodes), failed // max(1, window.nodes), 0)
-    return Outcome(answered, failed, max(0, _claimed(window, kind) - answered - failed))
+def _outcomes(window: Window) -> dict[str, Outcome]:
+    """What became of the operations of each kind."""
+    counted = {name: (window.growth(kind.answered), window.growth(kind.failed)) for name, kind in KINDS.items()}
+    nodes = max(1, window.nodes)
+    claims = {name: 0 if kind.by_node else _claimed(window, kind) for name, kind in KINDS.items()}
+    missing = {name: claims[name] - sum(counted[name]) for name in KINDS}
+    for batch, single in SINGLES.items():
+        # A batch's records that were counted as single operations, or the other way round.
+        for one, other in ((batch, single), (single, batch)):
+            moved = min(max(0, missing[one]), max(0, -missing[other]))
+            missing[one], missing[other] = missing[one] - moved, missing[other] + moved
+    return {
+        name: Outcome(answered // nodes, failed // nodes, 0)
+        if KINDS[name].by_node
+        else Outcome(answered, failed, max(0, missing[name]))
+        for name, (answered, failed) in counted.items()
+    }
 
 
 def _claimed(window: Window, kind: Kind) -> int:
@@ -242,13 +256,19 @@ def _failing(
     messages = []
     for name, kind in KINDS.items():
         running = _running(window, required, kind)
+        if not running:
+            continue
         # What failed before the server knew its kind may belong to this one.
         failed = outcomes[name].failed + outcomes["unknown"].failed
-        if not running or not failed:
-            continue
         success = outcomes[name].answered
-        if kind.background:
+        background = kind.background
+        if name in SINGLES and success + failed < _claimed(window, kind) / 2:  # most records are sent alone
+            single = outcomes[SINGLES[name]]
+            failed, success, background = failed + single.failed, success + single.answered, True
+        if background:
             success = max(0, success - round(BACKGROUND_RATE * window.clients * window.seconds))
+        if not failed:
+            continue
         reasons = [
             problem.reason for problem in health if (problem.stops_reads if kind.reads else problem.stops_writes)
         ]
@@ -287,15 +307,14 @@ def _unanswered(window: Window, required: Mapping[str, int], outcomes: Mapping[s
     # Their kind isn't known, so they may belong to any.
     unknown = outcomes["unknown"].failed
     for name, kind in KINDS.items():
-        claimed, outcome = _claimed(window, kind), outcomes[name]
+        claimed, missing = _claimed(window, kind), outcomes[name].unanswered - unknown
         if kind.by_node or not claimed or not _running(window, required, kind):
             continue
         # The servers count the records of a batch one by one. Perseus counts the batch when all of them are answered.
         sizes = window.rows[-1].records
         in_flight = sum((required.get(name) or 1) * sizes[name] for name in kind.workloads if sizes.get(name, 1) > 1)
-        counted = outcome.answered + outcome.failed + unknown
-        if counted < claimed * (1 - tolerance) - in_flight - SLACK_OPERATIONS:
-            found.append(f"{counted:,} of {claimed:,} {kind.name}")
+        if missing > claimed * tolerance + in_flight + SLACK_OPERATIONS:
+            found.append(f"{claimed - missing:,} of {claimed:,} {kind.name}")
     if not found:
         return ""
     return (

@@ -229,6 +229,23 @@ def test_a_batch_counts_as_its_records() -> None:
     assert judge(window(batches, batch_sub_read_success=1600), load, 0.25).problem == ""
 
 
+def test_a_batch_record_that_is_sent_alone_counts_for_its_batch() -> None:
+    """Clients send a batch's part for a node as a single operation if it has one record only."""
+    load = threads(batchWrite=1, write=1)
+    mixed = rows(100, batchWrite=10, write=50)
+    counters = {"batch_sub_write_success": 1000, "client_write_success": 2150}
+    verdict = judge(window(mixed, **counters), load, 0.25)
+    assert (verdict.problem, verdict.kinds["batch_write"]["unanswered"]) == ("", 0.0)
+    alone = rows(100, batchWrite=10)
+    assert judge(window(alone, client_write_success=3000), threads(batchWrite=1), 0.25).problem == ""
+    refused = judge(window(alone, client_write_error=3000, client_write_success=3), threads(batchWrite=1), 0.25)
+    assert "expected batchWrite (1 thread) to succeed, found 1,000 failed and 0 answered" in refused.problem
+    assert (
+        "200 of 3,000 batch writes"
+        in judge(window(alone, client_write_success=200), threads(batchWrite=1), 0.25).problem
+    )
+
+
 def test_a_query_is_counted_on_each_node_and_never_required() -> None:
     searched = [row(number, write=10, rangeQuery=0) for number in (2, 3, 4)]
     load = threads(write=1, rangeQuery=1, numericSearch=1)
