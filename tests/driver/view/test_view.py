@@ -242,7 +242,7 @@ DATABASE = {
 
 
 def test_each_node_shows_its_database_within_80_columns() -> None:
-    """Version, objects, space, memory, migrations. A node that refuses operations says so in its row."""
+    """Version, objects, space, memory, migrations. The row of a node that refuses operations has the reason."""
     server, client = REPORT["nodes"]
     nodes = [
         {**server, "name": "Benchmark-1", "database": DATABASE},

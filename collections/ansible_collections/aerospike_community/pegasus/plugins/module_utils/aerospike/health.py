@@ -4,8 +4,8 @@
     for problem in health.problems(health.query(hosts, port)):
         print(problem)
 
-A cluster can be stable and its servers can be running while they refuse every write. Perseus prints healthy rates all
-the same. So whatever waits for a cluster, or calls it ready, asks here too.
+A cluster can be stable and its servers can be running while they refuse every write. Perseus prints healthy rates
+anyway. So whatever waits for a cluster, or calls it ready, asks here too.
 
 Source of the names and limits: the public source of the server, 6.4.0, 7.0.0, 7.1.0, 8.0.0 and 8.1.2.
 """

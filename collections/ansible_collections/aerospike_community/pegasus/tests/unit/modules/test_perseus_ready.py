@@ -130,7 +130,7 @@ def test_the_watch_reports_why_it_timed_out(params: dict, monkeypatch: pytest.Mo
 def test_the_reason_of_the_servers_is_reported(
     params: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Writes that are refused: Perseus prints healthy rates all the same."""
+    """Writes that are refused: Perseus prints healthy rates anyway."""
     server = {"client_write_success": 0, "client_read_success": 0}
     stopped = Statistics({}, {"test": {"stop_writes": "true"}, "other": {"stop_writes": "true"}})
     monkeypatch.setattr(health, "query", lambda hosts, port: dict.fromkeys(hosts, stopped))
