@@ -12,6 +12,7 @@ description:
   - Runs on the node's host and queries it over the info protocol until C(cluster-stable) returns a key for the
     requested size and the namespace exists. Doesn't wait for migrations.
   - Fails at once if the service has failed, with its CRITICAL line first.
+  - The wait ends as soon as the host of one of the O(peers) has failed in this run.
 author: Pegasus authors
 options:
   host: {description: Address of the node., type: str, default: 127.0.0.1}
@@ -21,6 +22,8 @@ options:
   service: {description: The node's unit. Its state and log explain a failure., type: str, default: aerospike}
   config: {description: File whose ports a failure names., type: path, default: /etc/aerospike/aerospike.conf}
   timeout: {description: Seconds to wait., type: float, default: 120}
+  peers: {description: Addresses of the cluster's nodes., type: list, elements: str, default: []}
+  resume: {description: Used by the action plugin. The state of a wait in several calls., type: dict, default: {}}
 attributes:
   check_mode: {description: Queries once. A node that isn't ready is no failure., support: full}
   diff_mode: {description: Has none., support: none}
@@ -64,8 +67,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.aerospike.conf import open_ports
 from ..module_utils.aerospike.info import InfoError, info, info_value, is_error, namespace_counters, parse_pairs
 from ..module_utils.aerospike.settings import ConfError
+from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.host.systemd import Systemd, important_lines
 from ..module_utils.results import READINESS
+from ..module_utils.slices import Slice
 
 POLL_SECONDS = 0.2
 SERVICE_CHECK_SECONDS = 1.0
@@ -123,26 +128,38 @@ def bad_practices(answer: str) -> list[str]:
     return [] if found == "none" else found.split(",")
 
 
-def wait(node: Node, systemd: Systemd, service: str, timeout: float) -> tuple[dict[str, object] | None, str]:
-    """Wait ``timeout`` seconds. Return the state of the ready node, or None and the last finding."""
+@dataclass
+class Outcome:
+    """The end of a wait: the state of the ready node, or the last finding.
+
+    ``dead``: the service won't start on its own. ``restarts``: how often systemd had restarted it at the beginning.
+    """
+
+    report: dict[str, object] | None = None
+    finding: str = ""
+    dead: bool = False
+    restarts: int | None = None
+
+
+def wait(node: Node, systemd: Systemd, service: str, timeout: float, restarts: int | None = None) -> Outcome:
+    """Wait ``timeout`` seconds. ``restarts`` is that of an earlier part of the wait."""
     deadline = time.monotonic() + timeout
     next_check = 0.0
-    restarts: int | None = None
     while True:
         try:
-            return node.query(), ""
+            return Outcome(node.query(), restarts=restarts)
         except NotReadyError as error:
             finding = str(error)
         now = time.monotonic()
-        if now >= deadline:
-            return None, finding
         if now >= next_check:
             next_check = now + SERVICE_CHECK_SECONDS
             state = systemd.state(service)
             restarts = state.restarts if restarts is None else restarts
-            # It won't start on its own: it failed, was not started, or keeps restarting.
+            # It failed, was not started, or keeps restarting.
             if state.loaded and (state.active in ("failed", "inactive") or state.restarts > restarts):
-                return None, f"{finding}; service {service} is {state.describe()}"
+                return Outcome(None, f"{finding}; service {service} is {state.describe()}", True, restarts)
+        if now >= deadline:
+            return Outcome(None, finding, restarts=restarts)
         time.sleep(POLL_SECONDS)
 
 
@@ -180,19 +197,26 @@ def main() -> None:
             "service": {"type": "str", "default": "aerospike"},
             "config": {"type": "path", "default": "/etc/aerospike/aerospike.conf"},
             "timeout": {"type": "float", "default": 120},
+            "peers": {"type": "list", "elements": "str", "default": []},
+            "resume": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     params = module.params
     node = Node(params["host"], params["port"], params["size"], params["namespace"])
     systemd = Systemd(module.run_command)
+    part = Slice.of(0 if module.check_mode else params["timeout"], params["resume"])
     started = time.monotonic()
-    report, finding = wait(node, systemd, params["service"], 0 if module.check_mode else params["timeout"])
-    if report is not None:
-        module.exit_json(changed=False, waited=round(time.monotonic() - started, 2), **report)
+    outcome = wait(node, systemd, params["service"], part.seconds, params["resume"].get("restarts"))
+    if outcome.report is not None:
+        waited = round(part.waited + time.monotonic() - started, 2)
+        module.exit_json(changed=False, waited=waited, **outcome.report)
     if module.check_mode:
-        module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
-    module.fail_json(**failure(params, systemd, finding))
+        module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {outcome.finding}")
+    if not part.last and not outcome.dead:
+        purpose, resume = f"a stable cluster of {params['size']} nodes", {**part.next(), "restarts": outcome.restarts}
+        module.exit_json(**Waiting(purpose, 1, "node", resume=resume).result())
+    module.fail_json(**failure(params, systemd, outcome.finding))
 
 
 if __name__ == "__main__":

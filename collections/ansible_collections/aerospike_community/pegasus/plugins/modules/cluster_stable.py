@@ -10,12 +10,14 @@ module: cluster_stable
 short_description: Wait on any host until all nodes of a cluster agree
 description:
   - Queries every node over the info protocol until all report a stable cluster of the expected size with the same key.
+  - The wait ends as soon as the host of one of the nodes has failed in this run.
 author: Pegasus authors
 options:
   hosts: {description: Addresses of the nodes that should form the cluster., type: list, elements: str, required: true}
   port: {description: Their service port., type: int, default: 3000}
   timeout: {description: Seconds., type: int, default: 120}
   partial: {description: "Skip nodes that don't answer at the beginning, with a warning.", type: bool, default: false}
+  resume: {description: Used by the action plugin. The state of a wait in several calls., type: dict, default: {}}
 attributes:
   check_mode: {description: Waits as usual. The module changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
@@ -39,7 +41,9 @@ answers: {description: "The last answer or error of each node, by address.", ret
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.aerospike.cluster import ClusterError, answering, skipped, wait_until_stable
+from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.results import READINESS
+from ..module_utils.slices import Slice
 
 
 def main() -> None:
@@ -49,6 +53,7 @@ def main() -> None:
             "port": {"type": "int", "default": 3000},
             "timeout": {"type": "int", "default": 120},
             "partial": {"type": "bool", "default": False},
+            "resume": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -56,7 +61,10 @@ def main() -> None:
     if not hosts:
         problem = "found no server node; expected a cluster: set it up first (setup-cluster)"
         module.fail_json(msg=problem, error_class=READINESS)
-    members = answering(hosts, module.params["port"]) if module.params["partial"] else hosts
+    part = Slice.of(module.params["timeout"], module.params["resume"])
+    members = module.params["resume"].get("members") or hosts
+    if module.params["partial"] and not part.waited:
+        members = answering(hosts, module.params["port"])
     absent = [host for host in hosts if host not in members]
     if not members:
         problem = (
@@ -65,8 +73,11 @@ def main() -> None:
         )
         module.fail_json(msg=problem, answers={}, error_class=READINESS)
     try:
-        key = wait_until_stable(members, module.params["port"], module.params["timeout"])
+        key = wait_until_stable(members, module.params["port"], part.seconds, waited=part.waited)
     except ClusterError as error:
+        if not part.last:
+            purpose, resume = f"a stable cluster of {len(members)} nodes", {**part.next(), "members": members}
+            module.exit_json(**Waiting(purpose, error.absent, "nodes", resume=resume).result())
         module.fail_json(msg=str(error), answers=error.answers, error_class=READINESS)
     for host in absent:
         module.warn(skipped(host))

@@ -17,6 +17,8 @@ LOAD_TOLERANCE = 0.35
 STOPPED = {"inactive": "stopped", "failed": "killed or failed"}
 KIND_OF_GROUP = {"servers": "server", "clients": "client", "monitors": "monitor"}
 KINDS = tuple(KIND_OF_GROUP.values())
+# Status of a host on which a task of this run failed, before its service was checked.
+SETUP_FAILED = "setup failed"
 # Status of a host whose Ansible role succeeded.
 READY = {"server": "in the cluster", "client": "under load", "monitor": "scraping"}
 
@@ -58,6 +60,7 @@ def build_report(
     agreed: dict[str, Any] | None = None,
     kinds: Collection[str] = KINDS,
     cost: dict[str, Any] | None = None,
+    failed: Collection[str] = (),
     now: datetime | None = None,
 ) -> Report:
     """Join what EC2 and the Ansible roles reported for each host.
@@ -68,7 +71,9 @@ def build_report(
         expires, and the result of the Ansible role of their kind (server, client, monitor), None if it didn't run
     :param agreed: its cluster_key and cluster_size take precedence over the nodes' results: the key of a node that was
         ready early has changed by the time the last node is ready
+    :param failed: names of hosts whose failure this run has reported already
     """
+    hosts = [{**host, "failed": host["name"] in failed} for host in hosts]
     servers, clients, monitors = ([host for host in hosts if host["kind"] == kind] for kind in KINDS)
     problems: list[Problem] = []
     ignored: list[Problem] = []
@@ -147,7 +152,7 @@ def _service(host: dict[str, Any]) -> str:
         return "unreachable by ssh"
     result = host.get(host["kind"])
     if result is None:
-        return ""
+        return SETUP_FAILED if host["failed"] else ""
     if result.get("failed"):
         return STOPPED.get(result.get("service_state", ""), "not ready")
     return READY[host["kind"]]
@@ -157,6 +162,8 @@ def _cluster(servers: list[dict[str, Any]], agreed: dict[str, Any], problems: li
     answers = {}
     for host in servers:
         result = host.get("server")
+        if host["failed"]:
+            continue
         if result is not None and result.get("failed") and result.get("service_state") in STOPPED:
             reason = _failure(result)
             # The server's own words, if its log has any.
@@ -180,7 +187,8 @@ def _cluster(servers: list[dict[str, Any]], agreed: dict[str, Any], problems: li
         if int(result["cluster_size"]) != len(servers)
     )
     return {
-        "size": min(sizes, default=0),
+        # A node that failed before the check may well run: an upgrade that was refused changes nothing.
+        "size": min(sizes, default=None if any(host["failed"] for host in servers) else 0),
         "key": keys.pop() if len(keys) == 1 else "",
         "stable": bool(answers) and len(answers) == len(servers) and not problems,
         "data_bytes": sum(_data_bytes(result.get("namespace") or {}) for result in answers.values()),
@@ -198,6 +206,9 @@ def _clients(clients: list[dict[str, Any]], problems: list[Problem], checked: bo
     records, server_rates = [], []
     for host in clients:
         result = host.get("client")
+        if host["failed"]:
+            records.append({"name": host["name"], "rate": None, "rates": {}, "threads": {}})
+            continue
         if result is None or result.get("failed"):
             problems.append(Problem(host["name"], "Perseus rows", "non-zero counts", _failure(result)))
             # A client that the run didn't check may well be under load.
@@ -227,6 +238,8 @@ def _monitoring(monitors: list[dict[str, Any]], problems: list[Problem]) -> dict
     record: dict[str, Any] = {"grafana_url": "", "prometheus_url": "", "targets": 0, "targets_up": 0, "dashboards": []}
     for host in monitors:
         result = host.get("monitor")
+        if host["failed"]:
+            continue
         if result is None or result.get("failed"):
             problems.append(Problem(host["name"], "monitoring", "all targets up, all dashboards", _failure(result)))
             continue
