@@ -110,6 +110,11 @@ package:
   description: The package.
   returned: success
   type: str
+changes:
+  description: Which package changes from which version to which, or is added.
+  returned: success
+  type: list
+  elements: str
 version:
   description: The installed version.
   returned: success
@@ -153,6 +158,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
@@ -310,6 +316,14 @@ def install(module: AnsibleModule, manager, values: dict[str, str], previous: st
     return result
 
 
+def describe(params: dict, installed: dict[str, str], previous: str, version: str) -> list[str]:
+    """Return what an installation changes, a line for each package."""
+    package = params["package"]
+    own = [f"{package}: {previous} -> {version}" if previous else f"{package} {version}"] if previous != version else []
+    others = [name.replace("=", " ") for name in params["with_packages"] if not is_installed(name, installed)]
+    return own + others
+
+
 def check_downgrade(previous: str, version: str, refusal: str) -> None:
     """Refuse an earlier release than the installed one.
 
@@ -368,7 +382,7 @@ def main() -> None:
         manager = package_manager(module.run_command)
         installed = manager.installed(names(params))
         previous = upstream_version(installed.get(params["package"], ""))
-        result: dict[str, object] = {"version": previous, "file": "", "url": "", "verified": False}
+        result: dict[str, Any] = {"version": previous, "file": "", "url": "", "verified": False}
         complete = all(is_installed(package, installed) for package in params["with_packages"])
         changed = not (previous and satisfies(previous, params["version"]) and complete)
         if changed:
@@ -376,8 +390,14 @@ def main() -> None:
     except (ArtifactError, PackageError, OSError, ValueError) as error:
         error_class = CONFIGURATION if isinstance(error, DowngradeError) else HOST
         module.fail_json(msg=f"{params['package']} {params['version']}: {error}", error_class=error_class)
+    changes = describe(params, installed, previous, result["version"]) if changed else []
     module.exit_json(
-        changed=changed, package=params["package"], previous_version=previous, host=host.as_dict(), **result
+        changed=changed,
+        changes=changes,
+        package=params["package"],
+        previous_version=previous,
+        host=host.as_dict(),
+        **result,
     )
 
 
