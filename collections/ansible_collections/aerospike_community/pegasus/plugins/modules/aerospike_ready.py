@@ -70,7 +70,7 @@ from ..module_utils.aerospike.settings import ConfError
 from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.host.systemd import Systemd, important_lines
 from ..module_utils.results import READINESS
-from ..module_utils.slices import Slice
+from ..module_utils.aerospike.slices import Slice
 
 POLL_SECONDS = 0.2
 SERVICE_CHECK_SECONDS = 1.0

@@ -181,7 +181,13 @@ from ..module_utils.host.artifacts import (
     sha256_of,
 )
 from ..module_utils.host.facts import read_host
-from ..module_utils.host.packages import PackageError, is_installed, package_manager, upstream_version
+from ..module_utils.host.packages import (
+    PackageError,
+    changed_versions,
+    is_installed,
+    package_manager,
+    upstream_version,
+)
 from ..module_utils.results import CONFIGURATION, HOST
 
 TRIES = 3
@@ -316,14 +322,6 @@ def install(module: AnsibleModule, manager, values: dict[str, str], previous: st
     return result
 
 
-def describe(params: dict, installed: dict[str, str], previous: str, version: str) -> list[str]:
-    """Return what an installation changes, a line for each package."""
-    package = params["package"]
-    own = [f"{package}: {previous} -> {version}" if previous else f"{package} {version}"] if previous != version else []
-    others = [name.replace("=", " ") for name in params["with_packages"] if not is_installed(name, installed)]
-    return own + others
-
-
 def check_downgrade(previous: str, version: str, refusal: str) -> None:
     """Refuse an earlier release than the installed one.
 
@@ -390,15 +388,9 @@ def main() -> None:
     except (ArtifactError, PackageError, OSError, ValueError) as error:
         error_class = CONFIGURATION if isinstance(error, DowngradeError) else HOST
         module.fail_json(msg=f"{params['package']} {params['version']}: {error}", error_class=error_class)
-    changes = describe(params, installed, previous, result["version"]) if changed else []
-    module.exit_json(
-        changed=changed,
-        changes=changes,
-        package=params["package"],
-        previous_version=previous,
-        host=host.as_dict(),
-        **result,
-    )
+    result |= {"package": params["package"], "previous_version": previous, "host": host.as_dict()}
+    changes = changed_versions(params["package"], params["with_packages"], installed, previous, result["version"])
+    module.exit_json(changed=changed, changes=changes if changed else [], **result)
 
 
 if __name__ == "__main__":

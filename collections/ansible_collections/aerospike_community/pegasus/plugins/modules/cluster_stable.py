@@ -43,7 +43,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.aerospike.cluster import ClusterError, answering, skipped, wait_until_stable
 from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.results import READINESS
-from ..module_utils.slices import Slice
+from ..module_utils.aerospike.slices import Slice
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils.aerospike.waiting import Waiting, WaitProgress
 from ..module_utils.results import progress_line
-from ..module_utils.slices import LOOK
+from ..module_utils.aerospike.slices import LOOK
 from .failures import failed_among, not_waited_for
 from .waits import SHOW_SECONDS
 
 
 class AwaitingAction(ActionBase):
-    """An action plugin whose module waits for what other hosts of the run do (module_utils/slices.py)."""
+    """An action plugin whose module waits for what other hosts of the run do (module_utils/aerospike/slices.py)."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module of the plugin's name until it is done or fails."""

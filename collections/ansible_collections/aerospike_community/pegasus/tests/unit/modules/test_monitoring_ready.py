@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.filter.monitoring import grafana_dashboard
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils import slices
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
     dashboards as grafana_dashboards,

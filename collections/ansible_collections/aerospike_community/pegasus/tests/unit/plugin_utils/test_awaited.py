@@ -16,7 +16,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     SLICE_SECONDS,
     Waiting,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.slices import LOOK, Slice
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.slices import LOOK, Slice
 from ansible_collections.aerospike_community.pegasus.plugins.plugin_utils.awaited import AwaitingAction
 from ansible_collections.aerospike_community.pegasus.plugins.plugin_utils.failures import (
     FailedHost,

@@ -2,7 +2,7 @@
 """The part of a wait for other hosts that one call of a module does (plugin_utils/awaited.py calls it). Pure.
 
 Such a module has the options ``timeout`` (seconds for the whole wait) and ``resume``. If a slice isn't enough, it
-returns ``waiting`` (module_utils/aerospike/waiting.py) instead of failing.
+returns ``waiting`` (waiting.py) instead of failing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .aerospike.waiting import SLICE_SECONDS
+from .waiting import SLICE_SECONDS
 
 # In a module's ``resume``: look once and don't wait. The result is success, ``waiting``, or a failure of this host.
 LOOK = "look"
