@@ -67,10 +67,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.aerospike.conf import open_ports
 from ..module_utils.aerospike.info import InfoError, info, info_value, is_error, namespace_counters, parse_pairs
 from ..module_utils.aerospike.settings import ConfError
+from ..module_utils.aerospike.slices import Slice
 from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.host.systemd import Systemd, important_lines
 from ..module_utils.results import READINESS
-from ..module_utils.aerospike.slices import Slice
 
 POLL_SECONDS = 0.2
 SERVICE_CHECK_SECONDS = 1.0

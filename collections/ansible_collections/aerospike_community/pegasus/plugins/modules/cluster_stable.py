@@ -41,9 +41,9 @@ answers: {description: "The last answer or error of each node, by address.", ret
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.aerospike.cluster import ClusterError, answering, skipped, wait_until_stable
+from ..module_utils.aerospike.slices import Slice
 from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.results import READINESS
-from ..module_utils.aerospike.slices import Slice
 
 
 def main() -> None:

@@ -70,11 +70,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.aerospike.slices import Slice
 from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.host.systemd import Systemd, important_lines
 from ..module_utils.monitoring import targets, web
 from ..module_utils.results import READINESS
-from ..module_utils.aerospike.slices import Slice
 
 POLL_SECONDS = 0.3
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ..module_utils.aerospike.slices import LOOK
 from ..module_utils.aerospike.waiting import Waiting, WaitProgress
 from ..module_utils.results import progress_line
-from ..module_utils.aerospike.slices import LOOK
 from .failures import failed_among, not_waited_for
 from .waits import SHOW_SECONDS
 

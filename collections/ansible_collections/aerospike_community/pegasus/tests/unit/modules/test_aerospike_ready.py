@@ -10,8 +10,8 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.filter.aerospike_conf import aerospike_conf
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import info as info_protocol
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
 from ansible_collections.aerospike_community.pegasus.plugins.modules import aerospike_ready as subject

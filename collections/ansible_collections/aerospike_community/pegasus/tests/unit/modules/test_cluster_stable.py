@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import slices
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster, slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.modules import cluster_stable
 

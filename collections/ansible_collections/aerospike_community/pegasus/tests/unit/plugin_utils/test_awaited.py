@@ -12,11 +12,11 @@ from ansible_collections.aerospike_community.pegasus.plugins.action import (
     monitoring_ready,
     perseus_build,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.slices import LOOK, Slice
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.waiting import (
     SLICE_SECONDS,
     Waiting,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.slices import LOOK, Slice
 from ansible_collections.aerospike_community.pegasus.plugins.plugin_utils.awaited import AwaitingAction
 from ansible_collections.aerospike_community.pegasus.plugins.plugin_utils.failures import (
     FailedHost,
