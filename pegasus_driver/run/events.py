@@ -51,6 +51,7 @@ class HostResult(HostEvent):
     message: str = ""  # of a failure
     error_class: str = ""  # of a failure, if it has one (module_utils/results.py)
     next_step: str = ""  # of a failure: the module's advice
+    not_waited_for: tuple[str, ...] = ()  # of a failure: the failed hosts from whose failure it follows
     changes: tuple[str, ...] = ()  # of a change: the module's lines, and differences of files
     ignored: bool = False  # a failure after which the playbook continues
     duration: float = 0.0  # seconds
@@ -219,6 +220,7 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
         message=failure_message(result) if failed else "",
         error_class=_error_class(result, _action(data), ours=ours) if failed else "",
         next_step=str(result.get("next_step") or "") if failed and ours else "",
+        not_waited_for=tuple(_lines(result.get("not_waited_for"))) if failed and ours else (),
         changes=tuple(change_lines(result, ours=ours)) if status == "changed" else (),
         ignored=bool(data.get("ignore_errors")),
         duration=float(data.get("duration") or 0.0),

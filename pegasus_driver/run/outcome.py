@@ -24,6 +24,7 @@ class Failure:
     message: str
     code: ExitCode
     next_step: str = ""  # the module's advice
+    not_waited_for: tuple[str, ...] = ()  # the failed hosts from whose failure it follows; empty if it is its own
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Record:
                 self.empty_plays.append(event.play)
 
     def failures(self) -> list[Failure]:
-        """Return a failure for each failed host, in the order of the first failures.
+        """Return a failure for each failed host: what failed first, and at the end what follows from other failures.
 
         In the events, a failure in a block that was rescued looks like any other. Ansible's final counts decide;
         without counts (the run was killed), every failure counts.
@@ -81,8 +82,8 @@ class Record:
             next_step = last.next_step
             if code is ExitCode.SSH and sudo_timed_out(cause.message):
                 code, next_step = ExitCode.HOST, SLOW_SUDO
-            failures.append(Failure(host, last.task, last.role, last.message, code, next_step))
-        return failures
+            failures.append(Failure(host, last.task, last.role, last.message, code, next_step, cause.not_waited_for))
+        return sorted(failures, key=lambda failure: bool(failure.not_waited_for))
 
 
 def exit_code(record: Record, rc: int | None) -> ExitCode:
@@ -91,7 +92,8 @@ def exit_code(record: Record, rc: int | None) -> ExitCode:
     :param rc: ansible-playbook's return code, None if there is none
     """
     if failures := record.failures():
-        return min((failure.code for failure in failures), key=BY_CAUSE.index)
+        causes = [failure for failure in failures if not failure.not_waited_for] or failures
+        return min((failure.code for failure in causes), key=BY_CAUSE.index)
     if rc == 0 or (rc is None and record.stats is not None):
         return ExitCode.OK
     return ExitCode.INTERNAL

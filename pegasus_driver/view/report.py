@@ -34,7 +34,8 @@ def headline(ending: Ending) -> str:
         return f"{subject}: interrupted after {elapsed}"
     if ending.only_reports:
         return f"{subject}: NOT READY, found in {elapsed} (exit code {ending.code.value})"
-    return f"{subject}: failed after {elapsed} (exit code {ending.code.value})"
+    first = f"; {ending.failures[0].host} failed first" if len(ending.failures) > 1 else ""
+    return f"{subject}: failed after {elapsed} (exit code {ending.code.value}){first}"
 
 
 def ending_lines(ending: Ending) -> tuple[list[str], list[str]]:
@@ -159,14 +160,18 @@ def plan_lines(changes: Sequence[Change]) -> list[str]:
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
-    """Each failed host with its step and the module's message, verbatim. Equal messages are shown once."""
-    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    """Each failed host with its step and the module's message, verbatim. Equal messages are shown once.
+
+    Of a failure that follows from another host's, only the first line is shown.
+    """
+    groups: dict[tuple[str, str, str, str, bool], list[str]] = {}
     for failure in failures:
-        key = (failure.role, failure.task, failure.message, failure.next_step)
+        message = failure.message.partition("\n")[0] if failure.not_waited_for else failure.message
+        key = (failure.role, failure.task, message, failure.next_step, bool(failure.not_waited_for))
         groups.setdefault(key, []).append(failure.host)
     lines = []
-    for (role, task, message, advice), hosts in groups.items():
-        lines.append(f"FAILED  {', '.join(hosts)}")
+    for (role, task, message, advice, follows), hosts in groups.items():
+        lines.append(f"{'NOT FINISHED' if follows else 'FAILED'}  {', '.join(hosts)}")
         lines.append(f"  step: {f'{role}: ' if role else ''}{task}")
         lines += textwrap.indent(message, "  ", lambda line: True).splitlines()
         if advice and advice not in message:

@@ -28,6 +28,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     info_value,
 )
 
+from local_cloud.disks.store import DISK_BYTES
 from tests.e2e.checkout import Checkout, Run, ec2, get, instances, on_host, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -170,6 +171,17 @@ def test_clients_print_rows_and_the_servers_count_them(environment, checkout, ad
         "servers count operations",
     )
     assert all(client["operations_per_second"] > 0 for client in environment["clients"])
+
+
+def test_the_disks_are_large_and_take_little_space(environment, checkout, addresses, config):
+    if not json.loads((checkout.state / "facts.json").read_text())["disks"]:
+        pytest.skip("the local cloud attaches no disks on this machine")
+    files = [file.stat() for file in (checkout.state / "disks").glob("*/*.img")]
+    assert len(files) == SERVERS and {file.st_size for file in files} == {DISK_BYTES}
+    assert sum(file.st_blocks * 512 for file in files) < DISK_BYTES / 8
+    for address in addresses["server"]:
+        statistics = info_pairs(address, f"namespace/{config['pegasus_namespace']}")
+        assert int(statistics["data_total_bytes"]) > 0.8 * DISK_BYTES
 
 
 def test_every_prometheus_target_is_up(environment, addresses):
@@ -609,7 +621,7 @@ def test_a_node_with_blank_disks_is_prepared_again(checkout, environment):
     assert block_devices(checkout, address, partitions) == 0
     run = checkout.driver("restart-node", "3")
     assert run.code == 0, run.why()
-    assert block_devices(checkout, address, partitions) == 5 * block_devices(checkout, address, disks) > 0
+    assert block_devices(checkout, address, partitions) == 2 * block_devices(checkout, address, disks) > 0
     assert len({stable_key(server, SERVERS) for server in of_kind(checkout, "Benchmark")}) == 1
     after = processes(checkout)
     assert {name for name in before if before[name] != after[name]} == {"Benchmark-3"}

@@ -14,6 +14,7 @@ description:
   - A node doesn't serve if a namespace has stopped writes, no free blocks, lost partitions, evicts records, or if the
     nodes' clocks differ. See RV(problems).
   - Fails at once if the service has failed, with its CRITICAL line first.
+  - The wait ends as soon as the host of one of the O(peers) has failed in this run.
 author: Pegasus authors
 options:
   host: {description: Address of the node., type: str, default: 127.0.0.1}
@@ -23,6 +24,8 @@ options:
   service: {description: The node's unit. Its state and log explain a failure., type: str, default: aerospike}
   config: {description: File whose ports a failure names., type: path, default: /etc/aerospike/aerospike.conf}
   timeout: {description: Seconds to wait., type: float, default: 120}
+  peers: {description: Addresses of the cluster's nodes., type: list, elements: str, default: []}
+  resume: {description: Used by the action plugin. The state of a wait in several calls., type: dict, default: {}}
 attributes:
   check_mode: {description: Queries once. A node that isn't ready is no failure., support: full}
   diff_mode: {description: Has none., support: none}
@@ -85,7 +88,9 @@ from ..module_utils.aerospike import health
 from ..module_utils.aerospike.conf import open_ports
 from ..module_utils.aerospike.info import InfoError, edition, info, is_error, namespace_counters, parse_pairs
 from ..module_utils.aerospike.settings import ConfError
+from ..module_utils.aerospike.slices import Slice
 from ..module_utils.aerospike.usage import usage
+from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.host.systemd import Systemd, important_lines
 from ..module_utils.results import READINESS
 
@@ -150,14 +155,23 @@ def bad_practices(answer: str) -> list[str]:
     return [] if found == "none" else found.split(",")
 
 
-def wait(node: Node, systemd: Systemd, service: str, timeout: float) -> tuple[dict[str, Any] | None, str]:
-    """Wait ``timeout`` seconds for a ready node.
+@dataclass
+class Outcome:
+    """The end of a wait: the state of the node if it is in a stable cluster, and the last finding, "" if it is ready.
 
-    :returns: its state, None if it isn't in a stable cluster, and the last finding, "" if it is ready
+    ``dead``: the service won't start on its own. ``restarts``: how often systemd had restarted it at the beginning.
     """
+
+    state: dict[str, Any] | None = None
+    finding: str = ""
+    dead: bool = False
+    restarts: int | None = None
+
+
+def wait(node: Node, systemd: Systemd, service: str, timeout: float, restarts: int | None = None) -> Outcome:
+    """Wait ``timeout`` seconds for a ready node. ``restarts`` is that of an earlier part of the wait."""
     deadline = time.monotonic() + timeout
     next_check = 0.0
-    restarts: int | None = None
     while True:
         state: dict[str, Any] | None = None
         try:
@@ -166,15 +180,17 @@ def wait(node: Node, systemd: Systemd, service: str, timeout: float) -> tuple[di
         except NotReadyError as error:
             finding = str(error)
         now = time.monotonic()
-        if not finding or now >= deadline:
-            return state, finding
+        if not finding:
+            return Outcome(state, restarts=restarts)
         if state is None and now >= next_check:
             next_check = now + SERVICE_CHECK_SECONDS
             unit = systemd.state(service)
             restarts = unit.restarts if restarts is None else restarts
-            # It won't start on its own: it failed, was not started, or keeps restarting.
+            # It failed, was not started, or keeps restarting.
             if unit.loaded and (unit.active in ("failed", "inactive") or unit.restarts > restarts):
-                return None, f"{finding}; service {service} is {unit.describe()}"
+                return Outcome(None, f"{finding}; service {service} is {unit.describe()}", True, restarts)
+        if now >= deadline:
+            return Outcome(state, finding, restarts=restarts)
         time.sleep(POLL_SECONDS)
 
 
@@ -222,19 +238,29 @@ def main() -> None:
             "service": {"type": "str", "default": "aerospike"},
             "config": {"type": "path", "default": "/etc/aerospike/aerospike.conf"},
             "timeout": {"type": "float", "default": 120},
+            "peers": {"type": "list", "elements": "str", "default": []},
+            "resume": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     params = module.params
     node = Node(params["host"], params["port"], params["size"], params["namespace"])
     systemd = Systemd(module.run_command)
+    part = Slice.of(0 if module.check_mode else params["timeout"], params["resume"])
     started = time.monotonic()
-    state, finding = wait(node, systemd, params["service"], 0 if module.check_mode else params["timeout"])
-    if state is not None and (not finding or module.check_mode):
-        module.exit_json(changed=False, waited=round(time.monotonic() - started, 2), **state)
+    outcome = wait(node, systemd, params["service"], part.seconds, params["resume"].get("restarts"))
+    if outcome.state is not None and (not outcome.finding or module.check_mode):
+        waited = round(part.waited + time.monotonic() - started, 2)
+        module.exit_json(changed=False, waited=waited, **outcome.state)
     if module.check_mode:
-        module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
-    module.fail_json(**(failure(params, systemd, finding) if state is None else refusal(params, state)))
+        module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {outcome.finding}")
+    if not part.last and not outcome.dead:
+        purpose, resume = f"a stable cluster of {params['size']} nodes", {**part.next(), "restarts": outcome.restarts}
+        reasons = [health.Problem(**problem).reason for problem in (outcome.state or {}).get("problems", [])]
+        module.exit_json(**Waiting(purpose, 1, "nodes", reasons=reasons, resume=resume).result())
+    module.fail_json(
+        **(failure(params, systemd, outcome.finding) if outcome.state is None else refusal(params, outcome.state))
+    )
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ short_description: Wait on any host until all nodes of a cluster agree
 description:
   - Queries every node over the info protocol until all report a stable cluster of the expected size with the same key.
   - A stable cluster may refuse operations. RV(problems) has the reasons, which are no failure of this module.
+  - The wait ends as soon as the host of one of the nodes has failed in this run.
 author: Pegasus authors
 options:
   hosts: {description: Addresses of the nodes that should form the cluster., type: list, elements: str, required: true}
   port: {description: Their service port., type: int, default: 3000}
   timeout: {description: Seconds., type: int, default: 120}
   partial: {description: "Skip nodes that don't answer at the beginning, with a warning.", type: bool, default: false}
+  resume: {description: Used by the action plugin. The state of a wait in several calls., type: dict, default: {}}
 attributes:
   check_mode: {description: Waits as usual. The module changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
@@ -50,6 +52,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.aerospike import health
 from ..module_utils.aerospike.cluster import ClusterError, answering, skipped, wait_until_stable
+from ..module_utils.aerospike.slices import Slice
+from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.results import READINESS
 
 
@@ -60,6 +64,7 @@ def main() -> None:
             "port": {"type": "int", "default": 3000},
             "timeout": {"type": "int", "default": 120},
             "partial": {"type": "bool", "default": False},
+            "resume": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -67,7 +72,10 @@ def main() -> None:
     if not hosts:
         problem = "found no server node; expected a cluster: set it up first (setup-cluster)"
         module.fail_json(msg=problem, problems=[], error_class=READINESS)
-    members = answering(hosts, module.params["port"]) if module.params["partial"] else hosts
+    part = Slice.of(module.params["timeout"], module.params["resume"])
+    members = module.params["resume"].get("members") or hosts
+    if module.params["partial"] and not part.waited:
+        members = answering(hosts, module.params["port"])
     absent = [host for host in hosts if host not in members]
     if not members:
         problem = (
@@ -76,9 +84,13 @@ def main() -> None:
         )
         module.fail_json(msg=problem, answers={}, problems=[], error_class=READINESS)
     try:
-        key = wait_until_stable(members, module.params["port"], module.params["timeout"])
+        key = wait_until_stable(members, module.params["port"], part.seconds, waited=part.waited)
     except ClusterError as error:
         found = health.problems(health.query(members, module.params["port"]))
+        if not part.last:
+            purpose, resume = f"a stable cluster of {len(members)} nodes", {**part.next(), "members": members}
+            reasons = [problem.reason for problem in found]
+            module.exit_json(**Waiting(purpose, error.absent, "nodes", reasons=reasons, resume=resume).result())
         message = "\n".join([str(error), *(f"  {problem}" for problem in found)])
         problems = [asdict(problem) for problem in found]
         module.fail_json(msg=message, answers=error.answers, problems=problems, error_class=READINESS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .conf import Path, parse
 from .settings import release_of, size_bytes
@@ -86,14 +86,18 @@ FLAT_BEFORE_7 = {"index-type.mounts-high-water-pct", "index-type.mounts-size-lim
 
 @dataclass(frozen=True)
 class Difference:
-    """A parameter that differs. ``path``: its contexts, with labels, and its name. ``old``, ``new``: a value a line."""
+    """A parameter that differs. ``path``: its contexts, with labels, and its name. ``old``, ``new``: a value a line.
+
+    ``context``: added or removed, if it is a context, which has no values.
+    """
 
     path: Path
     old: tuple[str, ...]
     new: tuple[str, ...]
+    context: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{'.'.join(self.path)}: {self._values()}"
+        return f"{'.'.join(self.path)}: {self.context or self._values()}"
 
     def _values(self) -> str:
         """Both values; of a list only what was added and removed, because it may have a line for each node."""
@@ -112,7 +116,14 @@ def differences(old: str, new: str) -> list[Difference]:
     before, after = parse(old), parse(new)
     paths = [*after, *(path for path in before if path not in after)]
     present = [(path, before.get(path), after.get(path)) for path in paths]
-    return [Difference(path, was or (), now or ()) for path, was, now in present if was != now]
+    return [Difference(path, was or (), now or (), _context(was, now)) for path, was, now in present if was != now]
+
+
+def _context(was: tuple[str, ...] | None, now: tuple[str, ...] | None) -> str:
+    """Whether a context was added or removed; "" for a parameter, which has a value."""
+    if was or now:
+        return ""
+    return "added" if was is None else "removed"
 
 
 def commands(difference: Difference, version: str) -> list[str] | None:

@@ -19,11 +19,14 @@ Answer = TypeVar("Answer")
 
 
 class ClusterError(Exception):
-    """The nodes didn't form the expected cluster in time. ``answers``: the last answer or error of each, by host."""
+    """The nodes didn't form the expected cluster in time.
 
-    def __init__(self, message: str, answers: dict[str, str]) -> None:
+    ``answers``: the last answer or error of each, by host. ``absent``: how many of them aren't in the cluster.
+    """
+
+    def __init__(self, message: str, answers: dict[str, str], absent: int = 0) -> None:
         super().__init__(message)
-        self.answers = answers
+        self.answers, self.absent = answers, absent
 
 
 def query_all(hosts: Sequence[str], query: Callable[[str], Answer]) -> tuple[dict[str, Answer], dict[str, str]]:
@@ -51,10 +54,13 @@ def skipped(host: str) -> str:
     return f"the database on {host} is stopped: skipped (restart-node starts it; setup also starts a stopped instance)"
 
 
-def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrated: bool = False) -> str:
+def wait_until_stable(
+    hosts: Sequence[str], port: int, timeout: float, *, migrated: bool = False, waited: float = 0.0
+) -> str:
     """Wait until all hosts report a stable cluster of exactly their number. Return its key. Raises ClusterError.
 
     :param migrated: also wait until no partition migration is left
+    :param waited: seconds of earlier waits, for the message
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -67,8 +73,10 @@ def wait_until_stable(hosts: Sequence[str], port: int, timeout: float, *, migrat
         if time.monotonic() > deadline:
             found = [f"  {host}: {errors.get(host) or 'key ' + answers.get(host, '')}" for host in hosts]
             raise ClusterError(
-                f"the cluster is not stable: expected {len(hosts)} nodes with one cluster key within {timeout:.0f} s, "
+                f"the cluster is not stable: expected {len(hosts)} nodes with one cluster key within "
+                f"{waited + timeout:.0f} s, "
                 f"found {len(answers)} such nodes with {len(keys)} different keys:\n" + "\n".join(found),
                 {**answers, **errors},
+                len(errors),
             )
         time.sleep(POLL_SECONDS)

@@ -20,6 +20,8 @@ LOAD_TOLERANCE = 0.35
 STOPPED = {"inactive": "stopped", "failed": "killed or failed"}
 KIND_OF_GROUP = {"servers": "server", "clients": "client", "monitors": "monitor"}
 KINDS = tuple(KIND_OF_GROUP.values())
+# Status of a host on which a task of this run failed, before its service was checked.
+SETUP_FAILED = "setup failed"
 # Status of a host whose Ansible role succeeded.
 READY = {"server": "in the cluster", "client": "under load", "monitor": "scraping"}
 
@@ -69,6 +71,7 @@ def build_report(
     agreed: dict[str, Any] | None = None,
     kinds: Collection[str] = KINDS,
     cost: dict[str, Any] | None = None,
+    failed: Collection[str] = (),
     now: datetime | None = None,
 ) -> Report:
     """Join what EC2 and the Ansible roles reported for each host.
@@ -79,7 +82,9 @@ def build_report(
         expires, and the result of the Ansible role of their kind (server, client, monitor), None if it didn't run
     :param agreed: its cluster_key, cluster_size and problems take precedence over the nodes' results: the key of a node
         that was ready early has changed by the time the last node is ready, and the load may have filled it
+    :param failed: names of hosts whose failure this run has reported already
     """
+    hosts = [{**host, "failed": host["name"] in failed} for host in hosts]
     servers, clients, monitors = ([host for host in hosts if host["kind"] == kind] for kind in KINDS)
     problems: list[Problem] = []
     ignored: list[Problem] = []
@@ -164,7 +169,7 @@ def _service(host: dict[str, Any], refusing: list[health.Problem]) -> str:
     if host.get("unreachable"):
         return "no answer from sudo" if sudo_timed_out(str((result or {}).get("msg", ""))) else "unreachable by ssh"
     if result is None:
-        return ""
+        return SETUP_FAILED if host["failed"] else ""
     if refusing:
         return health.short(refusing)
     if result.get("failed") and not _stable(result):
@@ -198,6 +203,8 @@ def _cluster(
     answers, unstable = {}, []
     for host in servers:
         result = host.get("server")
+        if host["failed"]:
+            continue
         if _stable(result):
             answers[host["name"]] = {**(result or {}), **agreed}
         elif result is not None and result.get("service_state") in STOPPED:
@@ -227,7 +234,8 @@ def _cluster(
             problems.append(Problem(name, f"{where}{problem.check}", problem.expected, problem.found, problem.advice))
     objects = [(result.get("usage") or {}).get("master_objects") for result in answers.values()]
     return {
-        "size": min(sizes, default=0),
+        # A node that failed before the check may well run: an upgrade that was refused changes nothing.
+        "size": min(sizes, default=None if any(host["failed"] for host in servers) else 0),
         "key": keys.pop() if len(keys) == 1 else "",
         "stable": stable,
         "data_bytes": sum(_data_bytes(result.get("namespace") or {}) for result in answers.values()),
@@ -247,7 +255,7 @@ def _clients(clients: list[dict[str, Any]], problems: list[Problem], checked: bo
     for host in clients:
         result = host.get("client")
         # A client that the run didn't check may well be under load.
-        unknown = result is None and not checked
+        unknown = host["failed"] or (result is None and not checked)
         record = {
             "name": host["name"],
             "ready": None if unknown else result is not None and not result.get("failed"),
@@ -259,6 +267,8 @@ def _clients(clients: list[dict[str, Any]], problems: list[Problem], checked: bo
         rates = ("operations_per_second", "records_per_second")
         record |= {key: float(result[key]) for key in rates if result and key in result}
         records.append(record)
+        if host["failed"]:
+            continue
         if not record["ready"]:
             problems.append(Problem(host["name"], "load", "", _load_failure(result)))
         elif record["operations_per_second"] <= 0:
@@ -293,6 +303,8 @@ def _monitoring(monitors: list[dict[str, Any]], problems: list[Problem]) -> dict
     record: dict[str, Any] = {"grafana_url": "", "prometheus_url": "", "targets": 0, "targets_up": 0, "dashboards": []}
     for host in monitors:
         result = host.get("monitor")
+        if host["failed"]:
+            continue
         if result is None or result.get("failed"):
             problems.append(Problem(host["name"], "monitoring", "all targets up, all dashboards", _failure(result)))
             continue

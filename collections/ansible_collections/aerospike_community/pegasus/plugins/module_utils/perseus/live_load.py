@@ -19,6 +19,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from ..host.file_lock import held
 from ..host.file_replacement import replace
 from .rows import LogFollower, TableReader
 from .threads import ThreadsFileError, parse, refusals, refused, render
@@ -45,6 +46,10 @@ ARGUMENTS: dict[str, Any] = {
 
 class NotAppliedError(Exception):
     """Perseus doesn't run the new load."""
+
+
+class BusyError(Exception):
+    """Another command is setting the load of this client."""
 
 
 class LoadWatch:
@@ -156,8 +161,19 @@ def set_load(params: dict[str, Any], check: bool) -> dict[str, Any]:
         # results.CONFIGURATION, which isn't installed on clients.
         problems = {"problems": error.problems, "error_class": "configuration"}
         return {"failed": True, "changed": False, "msg": reason, **problems}
+    path, limit = Path(params["path"]), 2 * params["timeout"]
+    busy = BusyError(
+        f"expected to set the load of this client, found that another command has been setting it for {limit:.0f} s. "
+        "Wait until that command ends, then run copy-threads again"
+    )
     try:
-        return _set_load(params, threads, check)
+        if check:
+            return _set_load(params, threads, check=True)
+        # Until the proof: what one command has proven, another command may replace only then.
+        with held(path.with_name(f".{path.name}.lock"), limit, busy):
+            return _set_load(params, threads, check=False)
+    except BusyError as error:
+        reason = str(error)
     except NotAppliedError as error:
         reason = (
             f"Perseus doesn't run the load of threads.yaml: {error}. After a value of the wrong type, Perseus doesn't "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.filter.aerospike_conf import aerospike_conf
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import health
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import health, slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import info as info_protocol
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
@@ -155,24 +157,23 @@ def test_a_node_is_not_ready(monkeypatch: pytest.MonkeyPatch, changes: dict[str,
 
 def test_it_waits_until_the_node_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("refused"), {**READY, STABLE: "ERROR::unstable-cluster"}, READY)
-    report, _ = subject.wait(node(), Systemd(Service()), "aerospike", 20)
-    assert report is not None and report["cluster_key"] == "5DD6A2F1A0E9"
+    outcome = subject.wait(node(), Systemd(Service()), "aerospike", 20)
+    assert outcome.report is not None and outcome.report["cluster_key"] == "5DD6A2F1A0E9"
 
 
 def test_the_wait_has_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("127.0.0.1:3000 does not answer: refused"))
-    assert subject.wait(node(), Systemd(Service()), "aerospike", 0.1) == (
-        None,
-        "found 127.0.0.1:3000 does not answer: refused",
+    assert subject.wait(node(), Systemd(Service()), "aerospike", 0.1) == subject.Outcome(
+        finding="found 127.0.0.1:3000 does not answer: refused", restarts=0
     )
 
 
 def test_a_failed_service_ends_the_wait_and_its_critical_line_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("127.0.0.1:3000 does not answer: refused"))
     systemd = Systemd(Service("failed", "INFO a\nCRITICAL (config): line 34 :: unknown config parameter name\nINFO b"))
-    report, finding = subject.wait(node(), systemd, "aerospike", 600)
-    assert report is None and "service aerospike is failed" in finding
-    result = subject.failure({**PARAMS, "config": "/nowhere", "timeout": 600}, systemd, finding)
+    outcome = subject.wait(node(), systemd, "aerospike", 600)
+    assert outcome.report is None and outcome.dead and "service aerospike is failed" in outcome.finding
+    result = subject.failure({**PARAMS, "config": "/nowhere", "timeout": 600}, systemd, outcome.finding)
     assert (result["service_state"], result["error_class"]) == ("failed", "readiness")
     text, lines = result["msg"], result["journal"]
     assert text.splitlines()[0] == lines[0] == "CRITICAL (config): line 34 :: unknown config parameter name"
@@ -205,6 +206,35 @@ def test_a_failure_names_the_ports_of_the_configuration(
     assert sorted(named.split(", ")) == sorted(ports.split(", "))
 
 
+def run(capsys: pytest.CaptureFixture[str], **arguments: Any) -> dict[str, Any]:
+    """Run the module on a host without the service, whose state is unknown."""
+    with patch_module_args({"size": 3, "service": "pegasus-no-such-service", **arguments}), pytest.raises(SystemExit):
+        subject.main()
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_slice_that_is_not_enough_is_continued(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_with(monkeypatch, InfoError("refused"))
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.01)
+    waiting = run(capsys, timeout=120)["waiting"]
+    assert waiting["purpose"] == "a stable cluster of 3 nodes"
+    assert waiting["resume"] == {"waited": 0.01, "restarts": 0}
+    assert "within 120 seconds, found refused" in run(capsys, timeout=120, resume={"waited": 120})["msg"]
+
+
+@pytest.mark.parametrize("resume", [{}, {"look": True}])
+def test_a_failed_service_is_a_failure_of_its_own_host(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], resume: dict[str, Any]
+) -> None:
+    """Also while another host's failure ends the wait."""
+    answer_with(monkeypatch, InfoError("refused"))
+    monkeypatch.setattr(subject, "Systemd", lambda _: Systemd(Service("failed", "CRITICAL (config): line 34")))
+    result = run(capsys, timeout=120, resume=resume)
+    assert result["failed"] and result["msg"].startswith("CRITICAL (config): line 34")
+
+
 def test_documentation_is_yaml_with_every_option() -> None:
     options = yaml.safe_load(subject.DOCUMENTATION)["options"]
-    assert set(options) == {"host", "port", "size", "namespace", "service", "config", "timeout"}
+    assert set(options) == {"host", "port", "size", "namespace", "service", "config", "timeout", "peers", "resume"}

@@ -303,6 +303,31 @@ def test_a_broken_program_is_reported_and_not_replaced_by_the_module(tmp_path, p
     assert not host.sent
 
 
+def setting(perseus: Perseus, prove: bool, **threads: int) -> dict[str, Any]:
+    return {"path": str(perseus.file), "rows_file": str(perseus.log), "service": "perseus", "timeout": 30,
+            "prove": prove, "content": render(load(**threads))}  # fmt: skip
+
+
+def test_no_other_command_sets_the_load_before_it_is_proven(perseus, monkeypatch):
+    """A setup may set the load while copy-threads waits for its proof."""
+    monkeypatch.setattr(subject, "running_process", lambda service: perseus.process.pid)
+    perseus.file.write_text(render(load(write=1, read=1)))
+    results = []
+    params = setting(perseus, True, write=2, read=1)
+    first = threading.Thread(target=lambda: results.append(subject.set_load(params, check=False)))
+    first.start()
+    while "write: 2\n" not in perseus.file.read_text():
+        assert first.is_alive()
+    second = subject.set_load({**setting(perseus, False, write=5, read=1), "timeout": 0.01}, check=False)
+    assert second["failed"] and "run copy-threads again" in second["msg"]
+    assert "write: 2\n" in perseus.file.read_text()
+    perseus.command("start 1")
+    first.join(30)
+    assert results[0]["proof"] == "process"
+    second = subject.set_load(setting(perseus, False, write=5, read=1), check=False)
+    assert second["changed"] and second["before"]["write"] == 2
+
+
 def test_a_service_that_is_not_running_gets_no_load(tmp_path):
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho 0\n")
     (tmp_path / "systemctl").chmod(0o755)

@@ -89,6 +89,31 @@ def test_the_capacity_for_data_is_reported(counters):
     assert "namespace Test, 2 copies, 15.0 GiB for data on all nodes" in "\n".join(report_lines(data))
 
 
+@pytest.mark.parametrize("kind", ["server", "client", "monitor"])
+@pytest.mark.parametrize("result", [None, {"failed": True, "msg": "not waited for: server-2 failed"}])
+def test_a_host_that_failed_in_this_run_adds_no_problem(kind, result):
+    """A downgrade that the servers refused isn't a cluster that doesn't answer."""
+    hosts = healthy_hosts()
+    failed = [item["name"] for item in hosts if item["kind"] == kind]
+    for item in hosts:
+        if item["name"] in failed:
+            item[kind] = result
+    assert problems(hosts)
+    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, failed=failed)
+    assert report.problems == []
+    services = {node["name"]: node["service"] for node in report.data["nodes"]}
+    assert {services[name] for name in failed} == {"not ready" if result else "setup failed"}
+    assert report.data["cluster"]["size"] == (None if kind == "server" else 3), "nothing is known of the cluster"
+    assert report.data["clients"][0]["rate"] == (None if kind == "client" else 100.0)
+
+
+def test_the_problems_of_the_other_hosts_remain():
+    hosts = healthy_hosts()
+    hosts[0]["monitor"], hosts[1]["client"] = None, None
+    report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, failed=["client-1"])
+    assert [problem.host for problem in report.problems] == ["monitor-1"]
+
+
 def test_one_part_is_checked_alone():
     """setup-clients doesn't check the servers, and a target that is down doesn't concern the clients."""
     hosts = healthy_hosts()
