@@ -68,7 +68,6 @@ def test_a_difference_of_a_list_has_what_was_added_and_removed(old: list[str], n
     assert str(Difference(("network", "seeds"), tuple(old), tuple(new))) == f"network.seeds: {text}"
 
 
-def orders(version: str = "8.0.0.15", **changes: object) -> list[list[str] | None]:
 def test_a_context_has_no_values() -> None:
     """A new release has a context admin and no longer has the context info."""
     found = [str(difference) for difference in differences(conf(version="8.0.0.15"), conf(version="8.1.2.0"))]
@@ -77,7 +76,7 @@ def test_a_context_has_no_values() -> None:
     assert not any("nothing -> nothing" in text for text in found)
 
 
-def orders(version: str = "8.0.0.15", **changes: object) -> list[list[str]]:
+def orders(version: str = "8.0.0.15", **changes: object) -> list[list[str] | None]:
     return [commands(difference, version) for difference in differences(conf(), conf(**changes))]
 
 
