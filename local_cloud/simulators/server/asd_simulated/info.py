@@ -273,21 +273,16 @@ class Info:
         return "ok"
 
     def tip_clear(self, text: str) -> str:
-        """Forget seeds. Peers that the node has met stay its peers."""
-        given = parameters(text)
-        if "host-port-list" not in given:
+        seeds = parameters(text).get("host-port-list")
+        if not seeds:
             raise InfoError(ERR_PARAMETER, "missing 'host-port-list'")
-        cleared = missing = 0
-        for item in given["host-port-list"].split(","):
-            host, _, port = item.rpartition(":")
-            if not port.isdigit():
-                break
-            found = self.node.heartbeat.remove_seed((host.strip("[]"), int(port)))
-            cleared, missing = cleared + found, missing + (not found)
-        else:
-            if not missing:
-                return "ok"
-        raise InfoError(0, f"{cleared} cleared, {missing} not found")
+        pairs = [seed.rpartition(":") for seed in seeds.split(",")]
+        if not all(host and port.isdigit() for host, _, port in pairs):
+            raise InfoError(0, "0 cleared, 0 not found")
+        cleared = sum(self.node.heartbeat.remove_seed((host.strip("[]"), int(port))) for host, _, port in pairs)
+        if cleared < len(pairs):
+            raise InfoError(0, f"{cleared} cleared, {len(pairs) - cleared} not found")
+        return "ok"
 
     # --- Data ------------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ _PROGRESS = "progress: "
 
 
 def progress_line(host: str, text: str) -> str:
-    """Return the line that an action plugin displays during a long wait. It is no result, because the wait continues."""
+    """Return the line that an action plugin displays during a long wait. It is no result: the wait continues."""
     return f"{_PROGRESS}{host}: {text}"
 
 
