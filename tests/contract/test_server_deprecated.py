@@ -71,7 +71,7 @@ def test_nothing_that_pegasus_sends_is_deprecated_or_unknown(node) -> None:
     assert health.problems(health.query([HOST], server.port)) == []
     changed = settings(server, version, default_ttl=60, heartbeat_interval_ms=160)
     for difference in differences(settings(server, version), changed):
-        for command in commands(difference, version):
+        for command in commands(difference, version) or ():
             assert info.info_value(HOST, command, port=server.port) == "ok"
     page = Exporter(exporter_config.Config(db_host=HOST, db_port=server.port)).scrape()
     assert "aerospike_node_up" in page

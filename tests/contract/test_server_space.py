@@ -242,7 +242,7 @@ def test_writes_stop_when_too_few_blocks_are_free(simulated_cluster, tmp_path) -
 
 @pytest.mark.slow
 def test_a_replica_without_space_is_missing_and_its_migrations_never_end(simulated_cluster, tmp_path) -> None:
-    """The client's writes succeed all the same, and the data has one copy."""
+    """The client's writes succeed anyway, and the data has one copy."""
     made = simulated_cluster(2, start=False)
     small = FILE.format(path=tmp_path, size="128M", lines="")
     made.nodes[1].options = {**made.nodes[1].options, "storage": small}

@@ -136,7 +136,7 @@ class Heartbeat:
     def remove_seed(self, seed: Address) -> bool:
         """Forget a seed.
 
-        :returns: False if it is none
+        :returns: False if it is none, as the own address, which the server removed when it found itself
         """
         if seed not in self.seeds:
             self.log.warning("info", f"seed node {seed[0]}:{seed[1]} does not exist", "thr_info.c:3650")
@@ -169,7 +169,8 @@ class Heartbeat:
                 node = json.loads(await reader.readline())["node"]
             if node == self.node_id:
                 self._own.add(address)
-                self.remove_seed(address)
+                if address in self.seeds:
+                    self.seeds.remove(address)
                 return
             if node in self._dialing.values():  # another address of a connected peer
                 await asyncio.sleep(DIAL_SECONDS * 4)

@@ -21,8 +21,8 @@ from .storage import PARTITIONS
 from .transactions import Transactions
 
 RECLUSTER_SECONDS = 1.0
-# The first releases with the command `release`, and with an error for a command that they don't know.
-RELEASE_SINCE = (8, 1, 1)
+# The first releases with some commands, and with an error for a command that they don't know.
+SINCE = {"release": (8, 1, 1), "user-agent-set": (8, 1), "user-agents": (8, 1)}
 ERRORS_SINCE = (7, 1)
 Answer = str | Awaitable[str]
 
@@ -117,6 +117,8 @@ class Info:
             "udf-list": lambda _: "",
             "udf-put": self.not_simulated,
             "udf-remove": self.not_simulated,
+            "user-agent-set": lambda _: "ok",
+            "user-agents": lambda _: "",
             "version": lambda _: f"{node.release.title} build {node.release.version}",
         }
 
@@ -152,7 +154,7 @@ class Info:
         cut = min((at for at in (command.find(":"), command.find("/")) if at >= 0), default=len(command))
         name, text = command[:cut], command[cut + 1 :]
         run = self.commands.get(name)
-        if run is None or (name == "release" and self.node.release.numbers < RELEASE_SINCE):
+        if run is None or self.node.release.numbers < SINCE.get(name, ()):
             if self.node.release.numbers < ERRORS_SINCE:
                 return ""
             self.node.log.warning("info", f"unrecognized command - '{command}'", "thr_info.c:1027")
@@ -271,21 +273,16 @@ class Info:
         return "ok"
 
     def tip_clear(self, text: str) -> str:
-        """Forget seeds. Peers that the node has met stay its peers."""
-        given = parameters(text)
-        if "host-port-list" not in given:
+        seeds = parameters(text).get("host-port-list")
+        if not seeds:
             raise InfoError(ERR_PARAMETER, "missing 'host-port-list'")
-        cleared = missing = 0
-        for item in given["host-port-list"].split(","):
-            host, _, port = item.rpartition(":")
-            if not port.isdigit():
-                break
-            found = self.node.heartbeat.remove_seed((host.strip("[]"), int(port)))
-            cleared, missing = cleared + found, missing + (not found)
-        else:
-            if not missing:
-                return "ok"
-        raise InfoError(0, f"{cleared} cleared, {missing} not found")
+        pairs = [seed.rpartition(":") for seed in seeds.split(",")]
+        if not all(host and port.isdigit() for host, _, port in pairs):
+            raise InfoError(0, "0 cleared, 0 not found")
+        cleared = sum(self.node.heartbeat.remove_seed((host.strip("[]"), int(port))) for host, _, port in pairs)
+        if cleared < len(pairs):
+            raise InfoError(0, f"{cleared} cleared, {len(pairs) - cleared} not found")
+        return "ok"
 
     # --- Data ------------------------------------------------------------------------------------------------------
 

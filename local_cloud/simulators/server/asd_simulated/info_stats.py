@@ -8,6 +8,7 @@ import resource
 import time
 
 from . import clock
+from .info_names import known, of_namespace, of_node
 from .info_storage import storage_statistics
 from .limits import host_memory
 from .node import Node
@@ -147,8 +148,10 @@ def statistics(node: Node, in_progress: int) -> dict[str, object]:
         "tree_gc_queue": 0,
         "long_queries_active": 0,
         "client_connections": len(node.clients),
-        "heartbeat_connections": len(node.heartbeat.alive()),
-        "fabric_connections": len(node.fabric.incoming),
+        **{f"heartbeat_connections{kind}": len(node.heartbeat.alive()) for kind in ("", "_opened")},
+        "heartbeat_connections_closed": 0,
+        **{f"fabric_connections{kind}": len(node.fabric.incoming) for kind in ("", "_opened")},
+        "fabric_connections_closed": 0,
         "heartbeat_received_self": 0,
         "heartbeat_received_foreign": node.heartbeat.received,
         **{name: node.stats[name] for name in NODE_COUNTERS},
@@ -156,8 +159,17 @@ def statistics(node: Node, in_progress: int) -> dict[str, object]:
         "time_since_rebalance": int(now - node.rebalanced),
         "migrate_allowed": node.clustering.stable,
         "migrate_partitions_remaining": remaining,
-        **({"deprecated_requests": node.deprecations.count} if node.release.numbers >= (8, 1) else {}),
+        **of_node(node.release.numbers),
+        **since_8_1(node),
     }
+
+
+def since_8_1(node: Node) -> dict[str, object]:
+    """What 8.1 added to a node's statistics."""
+    if node.release.numbers < (8, 1):
+        return {}
+    admin = dict.fromkeys(("admin_connections", "admin_connections_opened", "admin_connections_closed"), 0)
+    return {**admin, "deprecated_requests": node.deprecations.count}
 
 
 def namespace_statistics(node: Node, namespace: Namespace) -> dict[str, object]:
@@ -165,7 +177,7 @@ def namespace_statistics(node: Node, namespace: Namespace) -> dict[str, object]:
     table = node.tables.get(namespace.name)
     sending, receiving = node.remaining(namespace.name)
     shares = replica_shares(node, namespace)
-    return {
+    values: dict[str, object] = {
         "ns_cluster_size": len(node.clustering.cluster.members),
         "effective_replication_factor": table.factor if table is not None else 0,
         "objects": namespace.objects,
@@ -211,6 +223,8 @@ def namespace_statistics(node: Node, namespace: Namespace) -> dict[str, object]:
         "appeals_records_exonerated": 0,
         **{name: namespace.stats[name] for name in NAMESPACE_COUNTERS},
     }
+    release = node.release.numbers
+    return known(values, release) | of_namespace(release)
 
 
 def replica_shares(node: Node, namespace: Namespace) -> dict[str, tuple[int, int]]:

@@ -5,7 +5,8 @@ from .storage import Namespace
 
 
 def storage_statistics(namespace: Namespace) -> dict[str, object]:
-    return _statistics(namespace) | _devices(namespace)
+    cache: dict[str, object] = {"cache_read_pct": 0} if namespace.config.engine == "device" else {}
+    return _statistics(namespace) | cache | _devices(namespace)
 
 
 def _statistics(namespace: Namespace) -> dict[str, object]:

@@ -25,7 +25,7 @@ BATCH_PARTITIONS = 512
 ANSWER_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 ANNOUNCE_TRIES = 10
-# A node that receives from too many others, or is full, says so and gets the batch again.
+# The answer of a node that is full or receives nothing now: it gets the batch again later.
 NOT_NOW = b"not now"
 AGAIN_SECONDS = 1.0
 STRAY, COPY = "stray", "copy"

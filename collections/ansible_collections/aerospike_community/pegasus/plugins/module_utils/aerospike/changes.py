@@ -148,8 +148,8 @@ def commands(difference: Difference, version: str) -> list[str] | None:
     if context == "network" and len(path) == 3 and ".".join(path[1:]) in known["network"]:
         return [f"set-config:context=network;{'.'.join(path[1:])}={value}"]
     if context == "namespace":
-        parameter = "namespace" if release >= NAMESPACE_SINCE else "id"
-        where = f"set-config:context=namespace;{parameter}={path[0].split()[1]}"
+        label = "namespace" if release >= NAMESPACE_SINCE else "id"
+        where = f"set-config:context=namespace;{label}={path[0].split()[1]}"
         if len(path) == 3 and path[1].startswith("set ") and path[2] in known["set"]:
             return [f"{where};set={path[1].split()[1]};{path[2]}={value}"]
         name = _namespace_name(path[1:])

@@ -221,16 +221,6 @@ def test_a_parameter_can_be_new_in_a_minor_release(version: str, accepted: bool)
     assert bool(commands(difference, version)) is accepted
 
 
-@pytest.mark.parametrize(
-    ("version", "parameter"),
-    [("6.4.0.34", "id"), ("7.1.0.23", "id"), ("7.2.0.17", "namespace"), ("8.1.2.0", "namespace")],
-)
-def test_a_namespace_is_named_as_the_release_knows_it(version: str, parameter: str) -> None:
-    """8.1 logs that `id` is deprecated; releases before 7.2 know nothing else."""
-    difference = Difference(("namespace Test", "nsup-period"), ("1",), ("2",))
-    assert commands(difference, version) == [f"set-config:context=namespace;{parameter}=Test;nsup-period=2"]
-
-
 def test_a_set_has_its_own_parameters() -> None:
     difference = Difference(("namespace Test", "set users", "enable-index"), ("false",), ("true",))
     expected = ["set-config:context=namespace;namespace=Test;set=users;enable-index=true"]
