@@ -293,7 +293,7 @@ def test_the_space_for_data_is_shown() -> None:
     def shown(size: int) -> str:
         return "\n".join(report_lines({**REPORT, "cluster": {**REPORT["cluster"], "data_bytes": size}}))
 
-    assert "data               1,433.6 GiB of space on all nodes" in shown(1433 * 2**30 + 6 * 2**30 // 10)
+    assert "1,433.6 GiB of space on all nodes" in shown(1433 * 2**30 + 6 * 2**30 // 10)
     assert "GiB" not in shown(0)
 
 
