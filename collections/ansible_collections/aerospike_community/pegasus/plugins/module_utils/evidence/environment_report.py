@@ -349,7 +349,7 @@ def report_lines(data: dict[str, Any]) -> list[str]:
     ]
     if cluster["size"] is not None:
         size = cluster["data_bytes"] / GIB
-        capacity = f", {size:,.1f} GiB for data on all nodes" if size else ""
+        capacity = f", {size:,.1f} GiB of space on all nodes" if size else ""
         lines.append(
             f"cluster: size {cluster['size']}, key {cluster['key'] or 'none'}, "
             f"namespace {cluster['namespace']}, {cluster['replication_factor']} copies{capacity}"

@@ -86,7 +86,7 @@ def test_the_capacity_for_data_is_reported(counters):
             item["server"]["namespace"] = counters
     data = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED).data
     assert data["cluster"]["data_bytes"] == 15 << 30
-    assert "namespace Test, 2 copies, 15.0 GiB for data on all nodes" in "\n".join(report_lines(data))
+    assert "namespace Test, 2 copies, 15.0 GiB of space on all nodes" in "\n".join(report_lines(data))
 
 
 @pytest.mark.parametrize("kind", ["server", "client", "monitor"])
