@@ -133,14 +133,14 @@ class Restart:
     def undo(self) -> str:
         """Let a node serve again that was quiesced and not restarted. Return how the node is now."""
         if self.restarted:
-            return "This node was restarted. The nodes after it are not restarted"
+            return "This node was restarted. Nodes after it are not restarted"
         if self.state.get("quiesced"):
             try:
                 info_value(self.params["host"], "quiesce-undo:", port=self.port)
                 self.recluster()
             except InfoError as error:
                 return f"This node was not restarted, but it is still quiesced and serves nothing, because {error}"
-        return "This node was not restarted and serves as before. Nor are the nodes after it"
+        return "This node was not restarted and serves as before. Nodes after it are not restarted either"
 
     # --- Steps: each returns what it waits for, or None once it is done ---------------------------------------------
 

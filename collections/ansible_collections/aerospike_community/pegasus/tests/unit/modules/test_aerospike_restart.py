@@ -249,7 +249,7 @@ def test_a_server_that_ends_after_its_start_is_a_failure_at_once(cluster: Cluste
         cluster.call()
     result = cluster.fails(raised.value)
     assert result["msg"].startswith("CRITICAL (config)") and result["journal"][0].startswith("CRITICAL")
-    assert "This node was restarted. The nodes after it are not restarted" in result["msg"]
+    assert "This node was restarted. Nodes after it are not restarted" in result["msg"]
     assert result["changes"] and "error_class" not in result
 
 
