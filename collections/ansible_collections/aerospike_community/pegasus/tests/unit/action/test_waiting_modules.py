@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.plugin_utils.awaited import AwaitingAction
 from ansible_collections.aerospike_community.pegasus.plugins.plugin_utils.waits import WaitingAction
 
 PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
@@ -19,4 +20,4 @@ def test_the_modules_are_found() -> None:
 @pytest.mark.parametrize("module", WAITING)
 def test_its_action_plugin_continues_the_wait(module: str) -> None:
     plugin = importlib.import_module(f"ansible_collections.aerospike_community.pegasus.plugins.action.{module}")
-    assert issubclass(plugin.ActionModule, WaitingAction)
+    assert issubclass(plugin.ActionModule, WaitingAction | AwaitingAction)

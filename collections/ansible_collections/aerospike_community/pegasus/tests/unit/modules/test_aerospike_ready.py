@@ -95,7 +95,7 @@ def test_the_state_of_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_edition_is_asked_once_by_the_command_of_its_release(monkeypatch: pytest.MonkeyPatch) -> None:
     """8.1.1 and newer log a warning at each `edition`, older servers at each `release`."""
     release = "edition=Aerospike Community Edition SIMULATED;version=8.1.2.0"
-    asked = answer_with(monkeypatch, {**READY, "release": release, "edition": "never asked"})
+    asked = answer_with(monkeypatch, {**READY, "build": "8.1.2.0", "release": release, "edition": "never asked"})
     waiting = node()
     for _ in range(3):
         assert waiting.query()["edition"] == "Aerospike Community Edition SIMULATED"
@@ -113,9 +113,9 @@ STOPPED = {
 def test_a_node_that_refuses_writes_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """In any namespace, although the cluster is stable."""
     answer_with(monkeypatch, STOPPED)
-    state, finding = subject.wait(node(), Systemd(Service()), "aerospike", 0)
-    assert state is not None and finding == "found a node that refuses operations"
-    result = subject.refusal({**PARAMS, "timeout": 120}, state)
+    outcome = subject.wait(node(), Systemd(Service()), "aerospike", 0)
+    assert outcome.state is not None and outcome.finding == "found a node that refuses operations"
+    result = subject.refusal({**PARAMS, "timeout": 120}, outcome.state)
     assert result["msg"] == (
         "127.0.0.1:3000: expected a node that serves within 120 seconds, found one that refuses operations:\n"
         "  namespace Other: stop-writes: expected a namespace that accepts writes, found stop_writes because "
@@ -128,8 +128,8 @@ def test_a_node_that_refuses_writes_is_not_ready(monkeypatch: pytest.MonkeyPatch
 
 def test_it_waits_until_the_node_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, STOPPED, STOPPED, READY)
-    state, finding = subject.wait(node(), Systemd(Service()), "aerospike", 20)
-    assert (finding, state and state["problems"]) == ("", [])
+    outcome = subject.wait(node(), Systemd(Service()), "aerospike", 20)
+    assert (outcome.finding, outcome.state and outcome.state["problems"]) == ("", [])
 
 
 def test_no_violated_best_practices() -> None:
@@ -158,7 +158,7 @@ def test_a_node_is_not_ready(monkeypatch: pytest.MonkeyPatch, changes: dict[str,
 def test_it_waits_until_the_node_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("refused"), {**READY, STABLE: "ERROR::unstable-cluster"}, READY)
     outcome = subject.wait(node(), Systemd(Service()), "aerospike", 20)
-    assert outcome.report is not None and outcome.report["cluster_key"] == "5DD6A2F1A0E9"
+    assert outcome.state is not None and outcome.state["cluster_key"] == "5DD6A2F1A0E9"
 
 
 def test_the_wait_has_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_a_failed_service_ends_the_wait_and_its_critical_line_comes_first(monkey
     answer_with(monkeypatch, InfoError("127.0.0.1:3000 does not answer: refused"))
     systemd = Systemd(Service("failed", "INFO a\nCRITICAL (config): line 34 :: unknown config parameter name\nINFO b"))
     outcome = subject.wait(node(), systemd, "aerospike", 600)
-    assert outcome.report is None and outcome.dead and "service aerospike is failed" in outcome.finding
+    assert outcome.state is None and outcome.dead and "service aerospike is failed" in outcome.finding
     result = subject.failure({**PARAMS, "config": "/nowhere", "timeout": 600}, systemd, outcome.finding)
     assert (result["service_state"], result["error_class"]) == ("failed", "readiness")
     text, lines = result["msg"], result["journal"]

@@ -59,7 +59,13 @@ def test_each_running_host_has_targets() -> None:
         ("hosts", "10.0.0.2:9100"),
         ("hosts", "10.0.0.3:9100"),
     ]
-    assert targets[0]["labels"] == {"cluster": "Benchmark", "index": "1", "kind": "server", "instance": "Benchmark-1"}
+    assert targets[0]["labels"] == {
+        "cluster": "Benchmark",
+        "cluster_name": "Benchmark",
+        "index": "1",
+        "kind": "server",
+        "instance": "Benchmark-1",
+    }
     assert len(target_groups(targets, "hosts")) == 3
     assert target_groups(targets, "aerospike")[0]["targets"] == ["10.0.0.1:9145"]
 

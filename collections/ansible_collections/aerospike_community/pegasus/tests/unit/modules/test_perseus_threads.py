@@ -305,7 +305,7 @@ def test_a_broken_program_is_reported_and_not_replaced_by_the_module(tmp_path, p
 
 def setting(perseus: Perseus, prove: bool, **threads: int) -> dict[str, Any]:
     return {"path": str(perseus.file), "rows_file": str(perseus.log), "service": "perseus", "timeout": 30,
-            "prove": prove, "content": render(load(**threads))}  # fmt: skip
+            "edition": "enterprise", "prove": prove, "content": render(load(**threads))}  # fmt: skip
 
 
 def test_no_other_command_sets_the_load_before_it_is_proven(perseus, monkeypatch):
