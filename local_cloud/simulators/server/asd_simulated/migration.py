@@ -222,8 +222,8 @@ class Migrator:
             elif copies.states[partition] == NONE:
                 if me in row.owners:
                     copies.states[partition], copies.families[partition] = PART, family
-            elif me in row.owners and copies.families[partition] == family:
-                copies.states[partition] = PART  # it missed a write
+            elif copies.families[partition] == family:
+                copies.states[partition] = PART  # it missed a write, or is still incomplete
         if changed:
             self.node.tables_changed()
 
