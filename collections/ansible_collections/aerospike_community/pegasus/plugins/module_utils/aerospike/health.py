@@ -4,8 +4,8 @@
     for problem in health.problems(health.query(hosts, port)):
         print(problem)
 
-A cluster can be stable and its servers can be running while they refuse every write. Perseus prints healthy rates all
-the same. So whatever waits for a cluster, or calls it ready, asks here too.
+A cluster can be stable and its servers can be running while they refuse every write. Perseus prints healthy rates
+anyway. So whatever waits for a cluster, or calls it ready, asks here too.
 
 Source of the names and limits: the public source of the server, 6.4.0, 7.0.0, 7.1.0, 8.0.0 and 8.1.2.
 """
@@ -61,8 +61,13 @@ class Problem:
     stops_reads: bool = False  # whether it explains failed reads and queries
 
     def __str__(self) -> str:
-        where = f"node {self.node}" + (f", namespace {self.namespace}" if self.namespace else "")
-        return f"{where}: {self.check}: expected {self.expected}, found {self.found}. Next: {self.advice}"
+        return f"node {self.node}: {self.text}"
+
+    @property
+    def text(self) -> str:
+        """The problem without its node."""
+        where = f"namespace {self.namespace}: " if self.namespace else ""
+        return f"{where}{self.check}: expected {self.expected}, found {self.found}. Next: {self.advice}"
 
     @property
     def reason(self) -> str:
@@ -127,7 +132,7 @@ class _Subject:
 
     def number(self, *names: str) -> int | None:
         """The first of the statistics that the release has."""
-        return _number(self.values, *names)
+        return number(self.values, *names)
 
     def flag(self, name: str) -> bool:
         return self.values.get(name) == "true"
@@ -170,7 +175,7 @@ def _space_reasons(subject: _Subject) -> list[str]:
 def _memory_reasons(subject: _Subject) -> list[str]:
     """The limits of the memory that are exceeded."""
     reasons = []
-    free = _number(subject.statistics.node, "system_free_mem_pct")
+    free = number(subject.statistics.node, "system_free_mem_pct")
     name, limit = _limit(subject, "stop-writes-sys-memory-pct")
     if free is not None and limit and 100 - free > limit:
         reasons.append(f"{100 - free} % of the host's memory is used, above {name} {limit}")
@@ -207,10 +212,10 @@ def _set_limits(subject: _Subject) -> list[Problem]:
     """Sets at their own limit, which refuse writes although the namespace accepts them."""
     found = []
     for values in subject.statistics.sets.get(subject.namespace, ()):
-        count, most = _number(values, "objects"), _number(values, "stop-writes-count")
+        count, most = number(values, "objects"), number(values, "stop-writes-count")
         # The names of 6.4: on disk, in memory.
-        size = max(_number(values, name) or 0 for name in ("data_used_bytes", "device_data_bytes", "memory_data_bytes"))
-        largest = _number(values, "stop-writes-size")
+        size = max(number(values, name) or 0 for name in ("data_used_bytes", "device_data_bytes", "memory_data_bytes"))
+        largest = number(values, "stop-writes-size")
         reasons = []
         if most and count is not None and count >= most:
             reasons.append(f"{count:,} objects, stop-writes-count {most:,}")
@@ -278,7 +283,7 @@ CHECKS: tuple[Callable[[_Subject], list[Problem]], ...] = (
 def _clocks(node: str, statistics: Statistics) -> list[Problem]:
     """Clocks so far apart that the server is about to stop writes."""
     skew, limit = (
-        _number(statistics.node, name) or 0 for name in ("cluster_clock_skew_ms", "cluster_clock_skew_stop_writes_sec")
+        number(statistics.node, name) or 0 for name in ("cluster_clock_skew_ms", "cluster_clock_skew_stop_writes_sec")
     )
     allowed = int(limit * 1000 * SKEW_WARNING_SHARE) if limit else SKEW_WARNING
     if skew < allowed:
@@ -291,11 +296,11 @@ def _skew(values: Mapping[str, str]) -> str:
     """How far the clocks are apart, and which nodes are out of step."""
     outliers = values.get("cluster_clock_skew_outliers", "null")
     named = "" if outliers in ("null", "") else f" (nodes {outliers})"
-    return f"clocks that differ by {_number(values, 'cluster_clock_skew_ms') or 0:,} ms{named}"
+    return f"clocks that differ by {number(values, 'cluster_clock_skew_ms') or 0:,} ms{named}"
 
 
-def _number(values: Mapping[str, str], *names: str) -> int | None:
-    """The first of several values as a whole number, or None if there is none."""
+def number(values: Mapping[str, str], *names: str) -> int | None:
+    """Return the first of several values as a whole number, or None if there is none."""
     text = next((values[name] for name in names if name in values), "")
     return int(text) if text.lstrip("-").isdecimal() else None
 

@@ -66,7 +66,7 @@ def test_stopped_writes_are_reported_with_their_reason(release: str, changes: di
     assert problem.found == f"stop_writes because {reason}"
     sentence = str(problem)
     assert sentence.startswith(
-        "node 10.0.0.1, namespace test: stop-writes: expected a namespace that accepts writes, found stop_writes"
+        "node 10.0.0.1: namespace test: stop-writes: expected a namespace that accepts writes, found stop_writes"
     )
     assert "Next: lower the threads that write" in sentence
     assert problem.reason.startswith("stop-writes of node 10.0.0.1 (namespace test: stop_writes because")
