@@ -111,7 +111,7 @@ class Node:
     port: int
     size: int
     namespace: str
-    edition: str = ""  # asked once: old servers log a warning at each unknown command
+    edition: str = ""  # asked once
 
     def query(self) -> dict[str, object]:
         """Return the state of a node in a stable cluster, as in RETURN. Raises NotReadyError if it isn't in one."""
