@@ -58,6 +58,10 @@ class NamespaceConfig:
         return self.values.get("ignore-migrate-fill-delay", False)
 
     @property
+    def migrate_sleep_us(self) -> int:
+        return self.values.get("migrate-sleep", 1)
+
+    @property
     def devices(self) -> list[str]:
         return self.storage.get("device", [])
 

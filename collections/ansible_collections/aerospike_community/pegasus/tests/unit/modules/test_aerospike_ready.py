@@ -92,8 +92,7 @@ def test_the_state_of_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_the_edition_is_asked_once_by_the_command_of_its_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    """8.1.1 and newer log a warning at each `edition`, older servers at each `release`."""
+def test_the_edition_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     release = "edition=Aerospike Community Edition SIMULATED;version=8.1.2.0"
     asked = answer_with(monkeypatch, {**READY, "build": "8.1.2.0", "release": release, "edition": "never asked"})
     waiting = node()
