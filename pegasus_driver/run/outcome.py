@@ -2,9 +2,16 @@
 
 from dataclasses import dataclass, field
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import sudo_timed_out
+
 from pegasus_driver.exit_codes import BY_CAUSE, OF_ERROR_CLASS, ExitCode
 
 from .events import Event, HostResult, HostStats, NoHosts, Problem, Report, Stats
+
+SLOW_SUDO = (
+    "The host answers over ssh, but its sudo doesn't in time: it is overloaded, its disk is full, or it can't resolve "
+    "its own name. Look at it (./pegasus-driver connect-cluster or connect-client), then run the action again"
+)
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,10 @@ class Record:
             cause = next((result for result in reversed(results) if result.action != "fail"), last)
             unreachable = cause.status == "unreachable"
             code = ExitCode.SSH if unreachable else OF_ERROR_CLASS.get(cause.error_class, ExitCode.HOST)
-            failures.append(
-                Failure(host, last.task, last.role, last.message, code, last.next_step, cause.not_waited_for)
-            )
+            next_step = last.next_step
+            if code is ExitCode.SSH and sudo_timed_out(cause.message):
+                code, next_step = ExitCode.HOST, SLOW_SUDO
+            failures.append(Failure(host, last.task, last.role, last.message, code, next_step, cause.not_waited_for))
         return sorted(failures, key=lambda failure: bool(failure.not_waited_for))
 
 

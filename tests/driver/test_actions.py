@@ -43,7 +43,8 @@ def test_setup_starts_the_cloud_runs_the_playbook_and_reports(world: FakeWorld) 
     assert "SIMULATED" in text and "shown once" not in text
     assert "aerospike_server: 1 of 1 host, changed 1" in text
     assert "cluster             1 node, key A1B2, stable, namespace Test, replication factor 2" in text
-    assert "1,234 operations/s, 3 threads (write 1, read 2)" in text
+    assert "1,234 operations/s (9,876 records/s), 3 threads (write 1, read 2)" in text
+    assert "9,800 records/s answered, 0 records/s failed" in text
     assert "http://172.31.0.12:3000  (2 dashboards)" in text and "4 of 5 targets up" in text
     assert "edit threads.yaml, then ./pegasus-driver copy-threads" in text
     assert "./pegasus-driver destroy" in text
@@ -195,10 +196,13 @@ def test_status_of_an_environment_that_is_not_ready(world: FakeWorld) -> None:
     problem = "Bench-1: cluster size: expected 3, found 2"
     report = ok("localhost", action=MODULE + "environment_report", report=REPORT, problems=[problem])
     world.events = [play("Report"), report, stats(ok={"localhost": 1})]
-    assert world.run("status") == 0
+    assert world.run("status") == ExitCode.DATABASE
     assert f"NOT READY\n  {problem}" in world.text
-    world.run("status", "--output", "json")
-    assert world.records[-1]["not_ready"] == [problem]
+    assert "status of Bench: NOT READY, found in" in world.text and "(exit code 6)" in world.text
+    assert "change the load:" in world.text and not world.errors, "nothing failed"
+    assert world.run("status", "--output", "json") == ExitCode.DATABASE
+    end = world.records[-1]
+    assert (end["not_ready"], end["result"], end["failures"]) == ([problem], "database", [])
 
 
 def test_a_modules_next_step_is_shown(world: FakeWorld) -> None:

@@ -138,6 +138,18 @@ def test_validate_as_json(world: FakeWorld) -> None:
     assert record["unchecked"] and record["elapsed"] >= 0
 
 
+def test_validate_warns_of_threads_that_the_edition_refuses(world: FakeWorld) -> None:
+    threads = world.root / "threads.yaml"
+    threads.write_text(threads.read_text().replace("delete: 0", "delete: 2"))
+    arguments = ["validate", "-e", "aerospike_server_edition=community", "-e", "aerospike_server_compression=none"]
+    assert world.run(*arguments) == 0
+    (line,) = [line for line in world.text.splitlines() if line.startswith("WARNING  ")]
+    assert "threads.yaml:" in line and ": delete: found 2 threads, expected 0: the Community Edition refuses" in line
+    assert world.run(*arguments, "--output=json") == 0
+    (warning,) = json.loads(world.text.splitlines()[-1])["warnings"]
+    assert warning["key"] == "delete" and warning["line"] and warning["text"] in line
+
+
 def test_validate_with_an_unreadable_file_as_json(world: FakeWorld) -> None:
     (world.root / "group_vars/all/config.yml").write_text("a: [\n")
     assert world.run("validate", "--output=json") == 7

@@ -45,7 +45,16 @@ from tests.driver.fakes import (
         (failed("Bench-1", action=MODULE + "host_service", msg="m", error_class="host"), ExitCode.HOST),
         (failed("Bench-1", action="other.collection.module", msg="m", error_class="readiness"), ExitCode.HOST),
         (unreachable("Bench-1"), ExitCode.SSH),
+        (unreachable("Bench-1", "Timeout (62s) waiting for privilege escalation prompt: "), ExitCode.HOST),
         (failed("Bench-1", action="ansible.builtin.wait_for_connection", msg="timed out"), ExitCode.SSH),
+        (
+            failed(
+                "Bench-1",
+                action="ansible.builtin.wait_for_connection",
+                msg="timed out: waiting for privilege escalation prompt",
+            ),
+            ExitCode.HOST,
+        ),
     ],
 )
 def test_exit_code_of_a_failure(world: FakeWorld, event: dict, code: ExitCode) -> None:
@@ -55,6 +64,15 @@ def test_exit_code_of_a_failure(world: FakeWorld, event: dict, code: ExitCode) -
     world.events = [play("p"), event, stats(**{kind: {host: 1}})]
     assert world.run("setup") == code
     assert f"FAILED  {host}" in world.errors and f"(exit code {code.value})" in world.errors
+
+
+def test_a_slow_sudo_has_its_own_next_step(world: FakeWorld) -> None:
+    """Ansible calls the host unreachable, but ssh works: the key and the address are right."""
+    world.rc = 4
+    slow = unreachable("Bench-1", "Timeout (62s) waiting for privilege escalation prompt: ")
+    world.events = [play("p"), slow, stats(dark={"Bench-1": 1})]
+    assert world.run("setup") == ExitCode.HOST
+    assert "The host answers over ssh, but its sudo doesn't in time" in world.errors
 
 
 def test_every_error_class_has_an_exit_code() -> None:

@@ -171,7 +171,7 @@ def test_clients_print_rows_and_the_servers_count_them(environment, checkout, ad
         20,
         "servers count operations",
     )
-    assert all(client["rate"] > 0 for client in environment["clients"])
+    assert all(client["operations_per_second"] > 0 for client in environment["clients"])
 
 
 def test_the_disks_are_large_and_take_little_space(environment, checkout, addresses, config):
@@ -296,7 +296,7 @@ def test_a_stopped_node_loses_no_record_and_restarts(checkout, environment, addr
     assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(300))
 
     status = checkout.driver("status")
-    assert status.code == 0 and status.end["report"]["cluster"]["stable"] is False
+    assert status.code == 6 and status.end["report"]["cluster"]["stable"] is False
     assert [node["service"] for node in status.end["report"]["nodes"] if node["kind"] == "server"][1] == "stopped"
     assert "Benchmark-2: database: expected running, found stopped" in printed(status)
 
@@ -716,7 +716,7 @@ def test_no_secret_is_left_in_the_run_folders(checkout, environment):
         cwd=checkout.path, capture_output=True, text=True, check=False, timeout=300,
         env=os.environ | {"AWS_SECRET_ACCESS_KEY": marker, "MY_TOKEN": marker},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 6), done.stderr  # ready or not
     assert marker not in done.stdout + done.stderr
     holders = [str(file) for file in runs.rglob("*") if file.is_file() and marker in file.read_text(errors="replace")]
     assert holders == []

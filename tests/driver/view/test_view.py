@@ -227,10 +227,51 @@ def test_simulated_is_shown_clearly() -> None:
 
 def test_what_was_not_checked_is_left_out() -> None:
     """setup-cluster doesn't check the clients: the report has no load of 0. setup-clients doesn't check the servers."""
-    text = "\n".join(report_lines({**REPORT, "clients": [{"name": "C-1", "rate": None, "rates": {}, "threads": {}}]}))
+    text = "\n".join(
+        report_lines({**REPORT, "clients": [{"name": "C-1", "operations_per_second": None}], "servers": {}})
+    )
     assert "load" not in text and "operations" not in text and "cluster  " in text
     text = "\n".join(report_lines({**REPORT, "cluster": {"size": None, "key": "", "stable": None}}))
     assert "cluster  " not in text and "operations/s" in text
+
+
+DATABASE = {
+    "version": "8.1.2.0", "objects": 1477253, "master_objects": 738626, "data_used_bytes": 4 << 30,
+    "data_total_bytes": 6 << 30, "data_used_pct": 66, "data_avail_pct": 4, "memory_used_pct": 41, "migrations": 1363,
+}  # fmt: skip
+
+
+def test_each_node_shows_its_database_within_80_columns() -> None:
+    """Version, objects, space, memory, migrations. The row of a node that refuses operations has the reason."""
+    server, client = REPORT["nodes"]
+    nodes = [
+        {**server, "name": "Benchmark-1", "database": DATABASE},
+        {**server, "name": "Benchmark-2", "service": "stop-writes", "database": {**DATABASE, "migrations": 0}},
+        {**server, "name": "Benchmark-3", "service": "stopped", "database": {}},
+        client,
+    ]
+    lines = report_lines({**REPORT, "nodes": nodes, "cluster": {**REPORT["cluster"], "objects": 2215878}})
+    head = next(index for index, line in enumerate(lines) if "migrations" in line)
+    assert lines[head : head + 4] == [
+        "  node         version    objects  data used        avail  memory  migrations",
+        "  Benchmark-1  8.1.2.0  1,477,253  66 % of 6.0 GiB    4 %    41 %       1,363",
+        "  Benchmark-2  8.1.2.0  1,477,253  66 % of 6.0 GiB    4 %    41 %           0",
+        "",
+    ]
+    assert max(map(len, lines[head : head + 3])) <= 80
+    assert "  stop-writes  " in next(line for line in lines if "Benchmark-2" in line and "server" in line)
+    assert "2,215,878 objects without replicas" in "\n".join(lines)
+
+
+def test_a_client_that_is_not_ready_shows_the_threads_it_wants() -> None:
+    client = REPORT["clients"][0] | {"ready": False, "threads": {"batchWrite": 2, "delete": 1}, "refused": ["delete"]}
+    servers = {"answered_records_per_second": 0.0, "failed_records_per_second": 115_006.0}
+    text = "\n".join(report_lines({**REPORT, "clients": [client], "servers": servers}))
+    assert (
+        "NOT READY: wants 2 threads (batchWrite 2), delete 1 refused by the servers; "
+        "claims 1,234 operations/s (9,876 records/s)" in text
+    )
+    assert "0 records/s answered, 115,006 records/s failed" in text
 
 
 def test_a_cluster_with_missing_nodes_is_shown_as_stable_if_the_others_are() -> None:

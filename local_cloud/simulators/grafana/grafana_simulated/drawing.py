@@ -123,4 +123,6 @@ def _number(value: float, unit: str) -> str:
             break
     shown = {"short": "", "ops": "/s", "Bps": "B/s", "bytes": "B", "percent": "%"}
     prefix, _, base = unit.rpartition(" ")
+    if base.startswith("count:"):  # words after Grafana's own scale
+        return f"{value:,.4g} {prefix} {base.removeprefix('count:')}".replace("  ", " ")
     return f"{value:,.4g} {prefix}{shown.get(base, base)}".strip()

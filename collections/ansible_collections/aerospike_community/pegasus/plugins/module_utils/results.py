@@ -45,8 +45,13 @@ READINESS = "readiness"
 _PROGRESS = "progress: "
 
 
+def sudo_timed_out(message: str) -> bool:
+    """Return whether a host that Ansible calls unreachable answered over ssh, but its sudo didn't answer in time."""
+    return "waiting for privilege escalation prompt" in message  # Ansible's words
+
+
 def progress_line(host: str, text: str) -> str:
-    """Return the line that an action plugin displays during a long wait, which has no result yet."""
+    """Return the line that an action plugin displays during a long wait. It is no result: the wait continues."""
     return f"{_PROGRESS}{host}: {text}"
 
 

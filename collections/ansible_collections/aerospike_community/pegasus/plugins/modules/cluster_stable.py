@@ -10,6 +10,7 @@ module: cluster_stable
 short_description: Wait on any host until all nodes of a cluster agree
 description:
   - Queries every node over the info protocol until all report a stable cluster of the expected size with the same key.
+  - A stable cluster may refuse operations. RV(problems) has the reasons, which are no failure of this module.
   - The wait ends as soon as the host of one of the nodes has failed in this run.
 author: Pegasus authors
 options:
@@ -35,11 +36,21 @@ cluster_key: {description: The key that all nodes report., returned: success, ty
 cluster_size: {description: Number of nodes., returned: success, type: int}
 members: {description: Their addresses., returned: success, type: list, elements: str}
 absent: {description: Addresses of the skipped nodes., returned: success, type: list, elements: str}
+problems:
+  description: >-
+    Why nodes refuse operations, with C(node) (its address) and the keys of
+    RV(aerospike_community.pegasus.aerospike_ready#module:problems).
+  returned: always
+  type: list
+  elements: dict
 answers: {description: "The last answer or error of each node, by address.", returned: failure, type: dict}
 """
 
+from dataclasses import asdict
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.aerospike import health
 from ..module_utils.aerospike.cluster import ClusterError, answering, skipped, wait_until_stable
 from ..module_utils.aerospike.slices import Slice
 from ..module_utils.aerospike.waiting import Waiting
@@ -60,7 +71,7 @@ def main() -> None:
     hosts = module.params["hosts"]
     if not hosts:
         problem = "found no server node; expected a cluster: set it up first (setup-cluster)"
-        module.fail_json(msg=problem, error_class=READINESS)
+        module.fail_json(msg=problem, problems=[], error_class=READINESS)
     part = Slice.of(module.params["timeout"], module.params["resume"])
     members = module.params["resume"].get("members") or hosts
     if module.params["partial"] and not part.waited:
@@ -71,17 +82,24 @@ def main() -> None:
             f"found no server node that answers among {', '.join(hosts)}; expected at least one: start one "
             f"(restart-node) or all (setup-cluster)"
         )
-        module.fail_json(msg=problem, answers={}, error_class=READINESS)
+        module.fail_json(msg=problem, answers={}, problems=[], error_class=READINESS)
     try:
         key = wait_until_stable(members, module.params["port"], part.seconds, waited=part.waited)
     except ClusterError as error:
         if not part.last:
             purpose, resume = f"a stable cluster of {len(members)} nodes", {**part.next(), "members": members}
             module.exit_json(**Waiting(purpose, error.absent, "nodes", resume=resume).result())
-        module.fail_json(msg=str(error), answers=error.answers, error_class=READINESS)
+        found = health.problems(health.query(members, module.params["port"]))
+        message = "\n".join([str(error), *(f"  {problem}" for problem in found)])
+        problems = [asdict(problem) for problem in found]
+        module.fail_json(msg=message, answers=error.answers, problems=problems, error_class=READINESS)
     for host in absent:
         module.warn(skipped(host))
-    module.exit_json(changed=False, cluster_key=key, cluster_size=len(members), members=members, absent=absent)
+    problems = [asdict(problem) for problem in health.problems(health.query(members, module.params["port"]))]
+    size = len(members)
+    module.exit_json(
+        changed=False, cluster_key=key, cluster_size=size, members=members, absent=absent, problems=problems
+    )
 
 
 if __name__ == "__main__":

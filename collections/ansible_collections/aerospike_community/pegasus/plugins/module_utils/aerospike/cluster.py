@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from .info import InfoError, cluster_stable, info, info_pairs
 
@@ -13,6 +14,8 @@ POLL_SECONDS = 0.2
 QUERY_TIMEOUT = 3.0
 # Nodes are queried in parallel, so that several unreachable nodes cost only one timeout.
 MAX_THREADS = 16
+
+Answer = TypeVar("Answer")
 
 
 class ClusterError(Exception):
@@ -26,9 +29,9 @@ class ClusterError(Exception):
         self.answers, self.absent = answers, absent
 
 
-def query_all(hosts: Sequence[str], query: Callable[[str], str]) -> tuple[dict[str, str], dict[str, str]]:
+def query_all(hosts: Sequence[str], query: Callable[[str], Answer]) -> tuple[dict[str, Answer], dict[str, str]]:
     """Query all nodes in parallel. Return the answers and the errors, by host."""
-    answers: dict[str, str] = {}
+    answers: dict[str, Answer] = {}
     errors: dict[str, str] = {}
     with ThreadPoolExecutor(MAX_THREADS) as pool:
         pending = {host: pool.submit(query, host) for host in hosts}

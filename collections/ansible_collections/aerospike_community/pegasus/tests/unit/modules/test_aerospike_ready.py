@@ -10,8 +10,8 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.filter.aerospike_conf import aerospike_conf
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import editions, health, slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import info as info_protocol
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
 from ansible_collections.aerospike_community.pegasus.plugins.modules import aerospike_ready as subject
@@ -27,7 +27,12 @@ READY = {
     "statistics": "cluster_size=3;uptime=7",
     "best-practices": "failed_best_practices=swappiness,somaxconn",
     "namespace/Test": "objects=12;effective_replication_factor=2;nsup_period=false",
+    "sets/Test": "",
 }
+NOTHING = dict.fromkeys(
+    ("master_objects", "data_used_bytes", "data_total_bytes", "data_used_pct", "data_avail_pct", "memory_used_pct",
+     "migrations")
+)  # fmt: skip
 
 
 class Service:
@@ -46,19 +51,21 @@ class Service:
         )
 
 
-def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str] | Exception) -> None:
-    """Return these answers in turn, and the last one from then on."""
-    turns = list(answers)
+def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str] | Exception) -> list[str]:
+    """Return these answers in turn, and the last one from then on. The result is the commands that are asked."""
+    turns, asked = list(answers), []
 
     def info(host: str, *commands: str, port: int = 3000, timeout: float = 3.0) -> dict[str, str]:
+        asked.extend(commands)
         turn = turns.pop(0) if len(turns) > 1 and STABLE in commands else turns[0]
         if isinstance(turn, Exception):
             raise turn
         return {command: turn.get(command, "ERROR:4:unrecognized command") for command in commands}
 
-    monkeypatch.setattr(subject, "info", info)
-    monkeypatch.setattr(info_protocol, "info", info)
+    for module in (subject, info_protocol, health, editions):
+        monkeypatch.setattr(module, "info", info)
     monkeypatch.setattr(subject, "POLL_SECONDS", 0.01)
+    return asked
 
 
 PARAMS = {"host": "127.0.0.1", "port": 3000, "size": 3, "service": "aerospike"}
@@ -80,7 +87,49 @@ def test_the_state_of_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
         "uptime": 7,
         "namespace": {"objects": 12, "effective_replication_factor": 2},
         "bad_practices": ["swappiness", "somaxconn"],
+        "usage": {**NOTHING, "objects": 12},
+        "problems": [],
     }
+
+
+def test_the_edition_is_asked_once_by_the_command_of_its_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8.1.1 and newer log a warning at each `edition`, older servers at each `release`."""
+    release = "edition=Aerospike Community Edition SIMULATED;version=8.1.2.0"
+    asked = answer_with(monkeypatch, {**READY, "release": release, "edition": "never asked"})
+    waiting = node()
+    for _ in range(3):
+        assert waiting.query()["edition"] == "Aerospike Community Edition SIMULATED"
+    assert (asked.count("release"), asked.count("edition")) == (1, 0)
+
+
+STOPPED = {
+    **READY,
+    "namespaces": "Test;Other",
+    "namespace/Other": "stop_writes=true;data_avail_pct=4;storage-engine.stop-writes-avail-pct=5",
+    "sets/Other": "",
+}
+
+
+def test_a_node_that_refuses_writes_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any namespace, although the cluster is stable."""
+    answer_with(monkeypatch, STOPPED)
+    outcome = subject.wait(node(), Systemd(Service()), "aerospike", 0)
+    assert outcome.state is not None and outcome.finding == "found a node that refuses operations"
+    result = subject.refusal({**PARAMS, "timeout": 120}, outcome.state)
+    assert result["msg"] == (
+        "127.0.0.1:3000: expected a node that serves within 120 seconds, found one that refuses operations:\n"
+        "  namespace Other: stop-writes: expected a namespace that accepts writes, found stop_writes because "
+        f"data_avail_pct 4 is below stop-writes-avail-pct 5. Next: {health.MORE_SPACE}"
+    )
+    # The facts belong to the failure too, for `status`.
+    assert (result["cluster_key"], result["build"], result["error_class"]) == ("5DD6A2F1A0E9", "8.0.0.4", "readiness")
+    assert result["problems"][0]["check"] == "stop-writes"
+
+
+def test_it_waits_until_the_node_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, STOPPED, STOPPED, READY)
+    outcome = subject.wait(node(), Systemd(Service()), "aerospike", 20)
+    assert (outcome.finding, outcome.state and outcome.state["problems"]) == ("", [])
 
 
 def test_no_violated_best_practices() -> None:
@@ -109,7 +158,7 @@ def test_a_node_is_not_ready(monkeypatch: pytest.MonkeyPatch, changes: dict[str,
 def test_it_waits_until_the_node_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("refused"), {**READY, STABLE: "ERROR::unstable-cluster"}, READY)
     outcome = subject.wait(node(), Systemd(Service()), "aerospike", 20)
-    assert outcome.report is not None and outcome.report["cluster_key"] == "5DD6A2F1A0E9"
+    assert outcome.state is not None and outcome.state["cluster_key"] == "5DD6A2F1A0E9"
 
 
 def test_the_wait_has_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +172,7 @@ def test_a_failed_service_ends_the_wait_and_its_critical_line_comes_first(monkey
     answer_with(monkeypatch, InfoError("127.0.0.1:3000 does not answer: refused"))
     systemd = Systemd(Service("failed", "INFO a\nCRITICAL (config): line 34 :: unknown config parameter name\nINFO b"))
     outcome = subject.wait(node(), systemd, "aerospike", 600)
-    assert outcome.report is None and outcome.dead and "service aerospike is failed" in outcome.finding
+    assert outcome.state is None and outcome.dead and "service aerospike is failed" in outcome.finding
     result = subject.failure({**PARAMS, "config": "/nowhere", "timeout": 600}, systemd, outcome.finding)
     assert (result["service_state"], result["error_class"]) == ("failed", "readiness")
     text, lines = result["msg"], result["journal"]

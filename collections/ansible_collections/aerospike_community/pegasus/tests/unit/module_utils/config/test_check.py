@@ -620,6 +620,20 @@ def test_a_query_workload_needs_its_setting(project: Project, workload: str, key
     assert project.check({key: True}) == []
 
 
+def test_threads_that_the_edition_refuses_are_a_warning(project: Project) -> None:
+    """The Community Edition refuses Perseus's deletes; every other workload runs."""
+    (project.root / "threads.yaml").write_text(THREADS.replace("delete: 0", "delete: 2"))
+    assert project.check({"aerospike_server_edition": "enterprise"}) == []
+    assert project.examine().warnings == []
+    assert project.check({"aerospike_server_edition": "community", "aerospike_server_compression": "none"}) == []
+    (warning,) = project.examine().warnings
+    line = THREADS[: THREADS.index("\ndelete:")].count("\n") + 2
+    assert warning.text.startswith(f"threads.yaml:{line}: delete: found 2 threads, expected 0: the Community Edition")
+    assert project.examine(launching=False).warnings == []
+    (project.root / "threads.yaml").write_text("delete: [\n")
+    assert project.examine().warnings == [], "a mistake, and no warning"
+
+
 def test_the_line_of_a_workload_is_found_in_any_format(project: Project) -> None:
     (project.root / "threads.yaml").write_text("\ufeff" + THREADS.replace("stringSearch: 0", "stringSearch  : 2"))
     (problem,) = project.check({"perseus_client_string_index": False})
