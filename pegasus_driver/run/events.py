@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import parse_progress
+
 from pegasus_driver.exit_codes import OF_ERROR_CLASS
 
 Status = Literal["ok", "changed", "failed", "unreachable", "skipped"]
@@ -59,6 +61,14 @@ class HostResult(HostEvent):
 class HostRetry(HostEvent):
     attempt: int
     retries: int
+
+
+@dataclass(frozen=True)
+class HostWaiting(Event):
+    """A host's current task waits for something. text: for what, and how far it is."""
+
+    host: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -176,6 +186,8 @@ def parse(raw: Mapping[str, Any]) -> Iterator[Event]:
         yield from _host_result(kind, data, time)
     elif kind in ("warning", "system_warning", "deprecated"):
         yield Warning(_strip_label(text), deprecation=kind == "deprecated", time=time)
+    elif kind == "verbose" and (waiting := parse_progress(text)):
+        yield HostWaiting(*waiting, time=time)
     elif kind == "error" or (kind == "verbose" and text.startswith(("ERROR", "[ERROR]", "usage: "))):
         yield Problem(_strip_label(text), time=time)
     elif kind == "playbook_on_stats":

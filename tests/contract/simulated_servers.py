@@ -102,6 +102,7 @@ service {{
   cluster-name {self.options.get("cluster_name", "contract")}
   proto-fd-max 1024
   work-directory {self.folder}/work
+  {self.options.get("service_lines", "")}
 }}
 logging {{
   file {self.folder}/asd.log {{

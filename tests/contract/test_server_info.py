@@ -29,6 +29,8 @@ def community(simulated_cluster, tmp_path_factory):
         ("tip:host=127.0.0.9", "ERROR:4:missing 'port'"),
         ("tip:port=3002", "ERROR:4:missing 'host'"),
         ("tip:host=127.0.0.9;port=3002", "ok"),
+        ("tip-clear:", "ERROR:4:missing 'host-port-list'"),
+        ("tip-clear:host-port-list=127.0.0.9:x", "ERROR::0 cleared, 0 not found"),
         ("get-config:context=x", "ERROR:4:invalid context"),
         ("get-config:context=namespace;id=None", "ERROR:20:namespace not found on node"),
         ("set-config:service;query-max-done=1", "ERROR:4:missing 'context'"),
@@ -51,6 +53,18 @@ def community(simulated_cluster, tmp_path_factory):
 )
 def test_answers_equal_those_of_the_real_server(community, command: str, answer: str) -> None:
     assert community.info(command) == answer
+
+
+def test_a_seed_is_added_and_removed_once(community) -> None:
+    """From the source of 8.0.0.15 and 8.1.2.0. A node that finds itself behind a seed removes that seed."""
+    answers = {
+        "tip:host=127.0.0.8;port=3002": ["ok", "ERROR::unknown"],
+        "tip-clear:host-port-list=127.0.0.8:3002,127.0.0.7:3002": ["ERROR::1 cleared, 1 not found"],
+        "tip-clear:host-port-list=127.0.0.8:3002": ["ERROR::0 cleared, 1 not found"],
+    }
+    assert {command: [community.info(command) for _ in expected] for command, expected in answers.items()} == answers
+    assert community.info("tip:host=127.0.0.8;port=3002") == "ok"
+    assert community.info("tip-clear:host-port-list=127.0.0.8:3002") == "ok"
 
 
 def test_get_config_shows_what_was_set(community) -> None:

@@ -431,6 +431,27 @@ def test_a_removed_node_loses_no_record(checkout, environment, client):
     assert run.code == 2 and "is terminated; expected a node that exists" in printed(run), run.why()
 
 
+@pytest.mark.follows("test_a_removed_node_loses_no_record")
+def test_a_setup_after_a_removal_restarts_nothing(checkout, environment):
+    """The servers still have the removed node in their configuration. They forget it while they run."""
+    servers = of_kind(checkout, "Benchmark")
+    path = "/etc/aerospike/aerospike.conf"
+    seeds = set(re.findall(r"mesh-seed-address-port (\S+)", on_host(checkout, servers[0], "cat", path)))
+    (removed,) = seeds - set(servers)
+    before = processes(checkout)
+    dry = checkout.driver("setup", "--dry-run")
+    assert dry.code == 0, dry.why()
+    planned = json.dumps(dry.end["plan"])
+    assert planned.count(f"mesh-seed-address-port: removed {removed} 3002 (applied without a restart)") == SERVERS
+    assert "restart is due" not in planned and "restart of aerospike" not in planned
+    run = checkout.driver("setup")
+    assert run.code == 0, run.why()
+    assert processes(checkout) == before
+    assert all(removed not in on_host(checkout, server, "cat", path) for server in servers)
+    again = checkout.driver("setup")
+    assert again.code == 0 and again.end["changed"] == 0, [r for r in again.records if r.get("status") == "changed"]
+
+
 def test_setup_clients_applies_the_configuration_of_the_clients(checkout, environment):
     before = processes(checkout)
     path = checkout.path / "group_vars/all/config.yml"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import progress_line
 
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.events import Event, HostResult, HostRetry, HostStats, Note, Stats, Warning, parse
@@ -116,6 +117,50 @@ def test_plain_output_shows_that_the_run_is_still_running() -> None:
     assert "still running: B-1: Wait for the cluster, 30 s" in out.getvalue()
 
 
+MIGRATIONS = "1,234 partition migrations left, 41 a second, about 30 s to go; waiting 35 s for them to end"
+
+
+def waits(host: str, text: str) -> dict[str, Any]:
+    return raw("verbose", progress_line(host, text) + "\r\n")
+
+
+def test_plain_output_shows_what_a_host_waits_for() -> None:
+    """At once, then as often as any sign of life, with the latest figure."""
+    out = io.StringIO()
+    view = PlainView(state(), out, io.StringIO())
+    view.start(0.0)
+    task = began("B-1", "Restart the server, node by node", "server")
+    feed(view, (0.0, play("p")), (1.0, task), (6.0, waits("B-1", MIGRATIONS)), (7.0, waits("B-2", "1 node left")))
+    feed(view, (16.0, waits("B-1", "9 left")), (36.9, waits("B-1", "8 left")))
+    view.tick(37.0)
+    view.tick(HEARTBEAT + 38)
+    feed(view, (69.0, ok("B-1", "Restart the server, node by node", "server")))
+    view.tick(100.0)
+    assert out.getvalue().splitlines()[2:] == [
+        f"[ 0:06]   B-1: {MIGRATIONS}",
+        "[ 0:07]   B-2: 1 node left",
+        "[ 0:36]   B-1: 8 left",
+        "[ 1:08]   B-1: 8 left",
+        "[ 1:40]   still running",
+    ]
+
+
+def test_verbose_output_has_ansibles_line_only() -> None:
+    out = io.StringIO()
+    view = PlainView(state(), out, io.StringIO(), verbose=True)
+    view.start(0.0)
+    feed(view, (0.0, play("p")), (1.0, waits("B-1", "9 left")))
+    assert [line for line in out.getvalue().splitlines() if "9 left" in line] == ["progress: B-1: 9 left"]
+
+
+def test_a_wait_is_a_record() -> None:
+    out = io.StringIO()
+    view = RecordView(state(), out, lambda: datetime(2026, 11, 24, tzinfo=UTC))
+    feed(view, (1.0, waits("B-1", "9 left")), (2.0, raw("verbose", "progress: 9 %")))
+    (record,) = map(json.loads, out.getvalue().splitlines())
+    assert (record["type"], record["host"], record["text"]) == ("host_waiting", "B-1", "9 left")
+
+
 class Terminal(io.StringIO):
     encoding = "utf-8"
 
@@ -146,6 +191,25 @@ def test_the_live_view(live: LiveView) -> None:
     assert any("client" in line and "1 failed" in line for line in view)
     assert all(len(line) <= 96 for line in view)
     live.finish(Ending(ExitCode.HOST, "setup", "Bench", 10.0), 10.0)
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize("role", ["aerospike_server", ""])
+def test_the_live_view_shows_what_a_host_waits_for(monkeypatch: pytest.MonkeyPatch, role: str, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    live = LiveView(state(), Terminal(), Terminal())
+    task = "Restart the server, node by node"
+    reason = "stop-writes of node 10.0.0.1 (namespace Test: data_avail_pct 4 is below stop-writes-avail-pct 5)"
+    feed(live, (0.0, play("Set up the hosts")), *((0.0, began(f"B-{n}", task, role)) for n in (1, 2)))
+    feed(live, (3.0, waits("B-1", "2 nodes left")), (40.0, waits("B-2", f"{MIGRATIONS}; {reason}")))
+    rows = live.view(41.0).plain.splitlines()
+    at = next(number for number, row in enumerate(rows) if "B-2: 1,234 partition migrations left, 41 a second" in row)
+    assert task[:12] in rows[at - 1], "it is below the task"
+    shown = " ".join(row.strip() for row in rows[at:])
+    assert "10.0.0.1" in shown and "2 nodes left" not in shown
+    assert all(len(row) <= int(columns) - 4 for row in rows)
+    feed(live, (50.0, ok("B-2", task, role)))
+    assert "1,234" not in live.view(50.1).plain and "B-1: 2 nodes left" in live.view(50.1).plain
 
 
 def test_a_narrow_view_keeps_the_slowest_hosts_time(monkeypatch: pytest.MonkeyPatch) -> None:

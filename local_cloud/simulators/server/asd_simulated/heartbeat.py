@@ -121,9 +121,19 @@ class Heartbeat:
         self.peers = {node: peer for node, peer in self.peers.items() if peer.seen >= oldest}
         return list(self.peers.values())
 
-    def add_seed(self, seed: Address) -> None:
-        if seed not in self.seeds:
+    def add_seed(self, seed: Address) -> bool:
+        """Return False if the seed is known already."""
+        known = seed in self.seeds
+        if not known:
             self.seeds.append(seed)
+        return not known
+
+    def remove_seed(self, seed: Address) -> bool:
+        """Return False if the seed isn't known, as the own address, which the server removed when it found itself."""
+        known = seed in self.seeds
+        if known:
+            self.seeds.remove(seed)
+        return known
 
     def _run(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -150,6 +160,7 @@ class Heartbeat:
                 node = json.loads(await reader.readline())["node"]
             if node == self.node_id:
                 self._own.add(address)
+                self.remove_seed(address)
                 return
             if node in self._dialing.values():  # another address of a connected peer
                 await asyncio.sleep(DIAL_SECONDS * 4)

@@ -246,11 +246,20 @@ class Info:
                 raise InfoError(ERR_PARAMETER, f"missing '{name}'")
         if not given["port"].isdigit():
             raise InfoError(ERR_PARAMETER, "bad 'port'")
-        self.node.heartbeat.add_seed((given["host"], int(given["port"])))
+        if not self.node.heartbeat.add_seed((given["host"], int(given["port"]))):
+            raise InfoError(0, "unknown")
         return "ok"
 
-    def tip_clear(self, _text: str) -> str:
-        self.node.heartbeat.seeds.clear()
+    def tip_clear(self, text: str) -> str:
+        seeds = parameters(text).get("host-port-list")
+        if not seeds:
+            raise InfoError(ERR_PARAMETER, "missing 'host-port-list'")
+        pairs = [seed.rpartition(":") for seed in seeds.split(",")]
+        if not all(host and port.isdigit() for host, _, port in pairs):
+            raise InfoError(0, "0 cleared, 0 not found")
+        cleared = sum(self.node.heartbeat.remove_seed((host.strip("[]"), int(port))) for host, _, port in pairs)
+        if cleared < len(pairs):
+            raise InfoError(0, f"{cleared} cleared, {len(pairs) - cleared} not found")
         return "ok"
 
     # --- Data ------------------------------------------------------------------------------------------------------

@@ -141,11 +141,28 @@ class Node:
         for partition, row in enumerate(rows):
             if self.node_id in row.full:
                 copies.states[partition], copies.families[partition] = FULL, family
+            elif row.settled:
+                self.drop(namespace, partition)
             elif self.node_id in row.owners and copies.states[partition] == NONE:
                 copies.states[partition], copies.families[partition] = PART, family
+            elif self.node_id not in row.stray and row.full and copies.states[partition] == PART:
+                copies.families[partition] = family
         sending, receiving = table.remaining
         namespace.stats["migrate_tx_partitions_initial"] = sending
         namespace.stats["migrate_rx_partitions_initial"] = receiving
+        states = zip(*(report.states for report in copies_of.values()), strict=True)
+        fresh = namespace.stats["migrate_fresh_partitions"] = sum(not any(copy) for copy in states)
+        self.log.info(
+            "partition",
+            f"{{{namespace.name}}} rebalanced: expected-migrations ({sending},{receiving},0) fresh-partitions {fresh}",
+            "partition_balance.c:1037",
+        )
+
+    def drop(self, namespace: Namespace, partition: int) -> None:
+        """Drop this node's copy of a partition that others hold completely."""
+        copies = self.copies[namespace.name]
+        copies.states[partition], copies.families[partition] = NONE, 0
+        namespace.drop_partition(partition)
 
     def tables_changed(self) -> None:
         self.partition_generation += 1

@@ -8,13 +8,14 @@ from . import clock
 from .addresses import hosts
 from .config.model import Config
 from .info import Info
+from .info_stats import namespace_statistics
 from .journal import FLUSH_SECONDS
 from .log import Log
 from .migration import Migrator
 from .node import Node
 from .release import Release
 from .service import ClientConnection, TextConnection
-from .storage import PARTITIONS
+from .storage import PARTITIONS, Namespace
 from .transactions import Transactions
 
 NSUP_SECONDS = 1.0
@@ -124,15 +125,21 @@ class Server:
                 "ticker.c:180",
             )
             for name, namespace in node.namespaces.items():
-                sending, receiving = node.remaining(name)
                 self.log.info(
                     "info",
                     f"{{{name}}} objects: all {namespace.objects} tombstones {namespace.tombstones}",
                     "ticker.c:401",
                 )
-                self.log.info(
-                    "info",
-                    f"{{{name}}} migrations: "
-                    + (f"remaining ({sending},{receiving},0)" if sending or receiving else "complete"),
-                    "ticker.c:450",
-                )
+                self.log.info("info", f"{{{name}}} migrations: {migrations(node, namespace)}", "ticker.c:450")
+
+
+def migrations(node: Node, namespace: Namespace) -> str:
+    """The ticker's words for the migrations that remain."""
+    sending, receiving = node.remaining(namespace.name)
+    stats = namespace_statistics(node, namespace)
+    initial = sum(namespace.stats[f"migrate_{way}_partitions_initial"] for way in ("tx", "rx"))
+    if not initial or not sending + receiving:
+        return "complete"
+    active = f"({stats['migrate_tx_partitions_active']},{stats['migrate_rx_partitions_active']},0)"
+    done = 100 * (1 - (sending + receiving) / initial)
+    return f"remaining ({sending},{receiving},0) active {active} complete-pct {done:.2f}"

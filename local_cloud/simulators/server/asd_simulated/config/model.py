@@ -57,6 +57,10 @@ class NamespaceConfig:
         return self.storage.get("stop-writes-used-pct", 70)
 
     @property
+    def migrate_sleep_us(self) -> int:
+        return self.values.get("migrate-sleep", 1)
+
+    @property
     def devices(self) -> list[str]:
         return self.storage.get("device", [])
 
@@ -96,6 +100,14 @@ class Config:
     @property
     def work_directory(self) -> str:
         return self.service.get("work-directory", "/opt/aerospike")
+
+    @property
+    def migrate_threads(self) -> int:
+        return self.service.get("migrate-threads", 1)
+
+    @property
+    def migrate_max_num_incoming(self) -> int:
+        return self.service.get("migrate-max-num-incoming", 4)
 
     @property
     def interval_ms(self) -> int:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ansible import constants
-from ansible.plugins.action import ActionBase
+from ansible_collections.aerospike_community.pegasus.plugins.plugin_utils.waits import WaitingAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(WaitingAction):
     """Run the module of the same name under a lock. After a failure, skip the other nodes in the same play."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -24,21 +25,49 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         if self._task.check_mode:
             return self._execute_module(task_vars=variables)
-        scope = [*sorted(map(str, self._task.args.get("cluster", []))), str(variables.get("ansible_play_name"))]
+        cluster = sorted(map(str, self._task.args.get("cluster", [])))
+        scope = [*cluster, str(variables.get("ansible_play_name"))]
         name = f"aerospike-restart-{hashlib.sha256(','.join(scope).encode()).hexdigest()[:16]}"
         # Ansible removes the folder at the end of the run.
         with (Path(constants.DEFAULT_LOCAL_TMP) / name).open("a+", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            lock.seek(0)
-            failed = lock.read().strip()
-            if failed:
-                return {
-                    "failed": True,
-                    "changed": False,
-                    "msg": f"not restarted, because the restart of {failed} failed; this node is still running as "
-                    f"before. Expected each node to join again before the next restart. Repair {failed} and run again",
-                }
-            result = self._execute_module(task_vars=variables)
+            turn = _read(lock)
+            if turn["failed"]:
+                return _skipped(turn)
+            # Whatever ends this turn without a result, such as a lost connection, leaves the node's state unknown.
+            host = str(variables.get("inventory_hostname", "another node"))
+            _write(lock, {**turn, "failed": host})
+            label = f"restart {turn['done'] + 1} of at most {len(cluster)}"
+            result = self.run_module(variables, label=label, limit=float(self._task.args.get("timeout", 3600)))
             if result.get("failed") or result.get("unreachable"):
-                lock.write(str(variables.get("inventory_hostname", "another node")))
+                _write(lock, {**turn, "failed": host, "error_class": result.get("error_class")})
+            else:
+                _write(lock, {**turn, "done": turn["done"] + 1})
             return result
+
+
+def _skipped(turn: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a node that isn't restarted, because the restart of another node failed."""
+    failed = turn["failed"]
+    return {
+        "failed": True,
+        "changed": False,
+        "error_class": turn["error_class"],
+        "not_waited_for": [failed],
+        "msg": f"not restarted, because the restart of {failed} failed; this node is still running as before. Expected "
+        f"each node to join again before the next restart. Repair {failed} and run again",
+    }
+
+
+def _read(lock: TextIO) -> dict[str, Any]:
+    """Return how many nodes were restarted, which restart failed, and the class of its error."""
+    lock.seek(0)
+    text = lock.read()
+    return {"done": 0, "failed": "", "error_class": None, **(json.loads(text) if text else {})}
+
+
+def _write(lock: TextIO, turn: dict[str, Any]) -> None:
+    lock.seek(0)
+    lock.truncate()
+    json.dump(turn, lock)
+    lock.flush()

@@ -71,6 +71,13 @@ CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = 
     ((8, 0), None, "namespace", "disable-mrt-writes mrt-duration"),
     ((8, 1), None, "namespace", "apply-ttl-reductions"),
 )
+# The lists of seeds, each with what `tip` needs for them. They are for finding a cluster: a running node has found it.
+SEEDS = {
+    ("network", "heartbeat", "mesh-seed-address-port"): "",
+    ("network", "heartbeat", "tls-mesh-seed-address-port"): ";tls=true",
+}
+# The first release whose set-config takes `namespace=`. Its former name, `id=`, is deprecated since 8.1.
+NAMESPACE_SINCE = (7, 2)
 # In set-config of 6.4, the limits of the primary index have no prefix, unlike those of the secondary index.
 FLAT_BEFORE_7 = {"index-type.mounts-high-water-pct", "index-type.mounts-size-limit"}
 
@@ -88,13 +95,18 @@ class Difference:
     context: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        if self.context:
-            return f"{'.'.join(self.path)}: {self.context}"
+        return f"{'.'.join(self.path)}: {self.context or self._values()}"
 
-        def shown(values: tuple[str, ...]) -> str:
-            return ", ".join(values) if values else "nothing"
-
-        return f"{'.'.join(self.path)}: {shown(self.old)} -> {shown(self.new)}"
+    def _values(self) -> str:
+        """Both values; of a list only what was added and removed, because it may have a line for each node."""
+        if len(self.old) < 2 and len(self.new) < 2:
+            return f"{', '.join(self.old) or 'nothing'} -> {', '.join(self.new) or 'nothing'}"
+        parts = [
+            f"{verb} {', '.join(values)}"
+            for verb, values in (("added", _without(self.new, self.old)), ("removed", _without(self.old, self.new)))
+            if values
+        ]
+        return "; ".join(parts) or "the same values in another order"
 
 
 def differences(old: str, new: str) -> list[Difference]:
@@ -112,34 +124,72 @@ def _context(was: tuple[str, ...] | None, now: tuple[str, ...] | None) -> str:
     return "added" if was is None else "removed"
 
 
-def commands(difference: Difference, version: str) -> list[str]:
-    """Return the info commands that apply a difference to a running server; none if it needs a restart."""
+def commands(difference: Difference, version: str) -> list[str] | None:
+    """Return the info commands that apply a difference to a running server.
+
+    An empty list: the difference doesn't matter to a running server. None: only a restart applies it.
+    """
     path, new = difference.path, difference.new
-    if path == ("network", "heartbeat", "mesh-seed-address-port"):
-        return _seed_commands(difference.old, new)
+    if path in SEEDS:
+        return _seed_commands(difference, SEEDS[path])
+    if _only_groups(difference):
+        return []
     # A removed line means the server's default, which only a restart applies.
     if len(new) != 1 or len(path) < 2 or len(difference.old) > 1:
-        return []
+        return None
     value = _plain(new[0])
-    known = _dynamic(release_of(version))
+    release = release_of(version)
+    known = _dynamic(release)
     context = path[0].split()[0]
     if context == "service" and len(path) == 2 and path[1] in known["service"]:
         return [f"set-config:context=service;{path[1]}={value}"]
     if context == "network" and len(path) == 3 and ".".join(path[1:]) in known["network"]:
         return [f"set-config:context=network;{'.'.join(path[1:])}={value}"]
     if context == "namespace":
-        where = f"set-config:context=namespace;id={path[0].split()[1]}"
+        label = "namespace" if release >= NAMESPACE_SINCE else "id"
+        where = f"set-config:context=namespace;{label}={path[0].split()[1]}"
         if len(path) == 3 and path[1].startswith("set ") and path[2] in known["set"]:
             return [f"{where};set={path[1].split()[1]};{path[2]}={value}"]
         name = _namespace_name(path[1:])
         if name in known["namespace"]:
             return [f"{where};{name.partition('.')[2] if name in FLAT_BEFORE_7 else name}={value}"]
-    return []
+    return None
 
 
-def _seed_commands(old: Sequence[str], new: Sequence[str]) -> list[str]:
-    """Commands that add seeds to a node. A removed seed is harmless: a node only tries to connect to it."""
-    return [f"tip:host={seed.split()[0]};port={seed.split()[1]}" for seed in new if seed not in old]
+def may_be_refused(command: str) -> bool:
+    """Return whether a server's refusal of a command is harmless.
+
+    A server refuses to add a seed that it has, and to remove one that it hasn't: its own address isn't in its list.
+    """
+    return command.startswith(("tip:", "tip-clear:"))
+
+
+def _seed_commands(difference: Difference, option: str) -> list[str]:
+    """Commands that add seeds to a node, and remove those of nodes that don't exist any more.
+
+    A seed that stays in the list does no harm, but the node tries to connect to it for the rest of its life. The order
+    of seeds doesn't matter.
+    """
+    added = [seed.split()[:2] for seed in _without(difference.new, difference.old)]
+    removed = [seed.split()[:2] for seed in _without(difference.old, difference.new)]
+    return [
+        *(f"tip:host={host};port={port}{option}" for host, port in added),
+        *(f"tip-clear:host-port-list={f'[{host}]' if ':' in host else host}:{port}" for host, port in removed),
+    ]
+
+
+def _only_groups(difference: Difference) -> bool:
+    """Whether the difference is a context that only groups parameters: these are differences of their own."""
+    path = difference.path
+    grouping = (
+        len(path) == 2 and path[0].startswith("namespace ") and path[1].startswith(("set ", "geo2dsphere-within"))
+    )
+    return grouping and not difference.old and not difference.new
+
+
+def _without(values: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The values that aren't among the others."""
+    return [value for value in values if value not in others]
 
 
 def _dynamic(release: tuple[int, int]) -> dict[str, frozenset[str]]:

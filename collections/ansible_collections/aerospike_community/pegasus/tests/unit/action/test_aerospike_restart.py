@@ -8,33 +8,42 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.aerospike_community.pegasus.plugins.action import aerospike_restart as subject
 
 pytestmark = pytest.mark.usefixtures("run_folder")
 
 CLUSTER = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+WAITING = {"purpose": "x", "left": 9, "unit": "things"}
 
 
 class Nodes:
     """Run the action on several hosts in parallel. Each waits until ``together`` of them are running."""
 
-    def __init__(self, fails: str = "", together: int = 1) -> None:
-        self.fails = fails
+    def __init__(self, fails: str = "", together: int = 1, **result: Any) -> None:
+        self.fails, self.result = fails, result
         self.meeting = threading.Barrier(together)
         self.running = self.most_running = 0
         self.results: dict[str, dict[str, Any]] = {}
+        self.shown: list[str] = []
 
     def action(self, host: str, cluster: list[str], check: bool = False, play: str = "one") -> None:
         action = object.__new__(subject.ActionModule)
-        action._task = SimpleNamespace(args={"cluster": cluster}, check_mode=check)
+        action._task = SimpleNamespace(args={"cluster": cluster, "timeout": "60"}, check_mode=check)
+        action._display = SimpleNamespace(display=self.shown.append)
+        results = [] if check else [{"waiting": WAITING}]
 
-        def execute(task_vars: dict[str, Any]) -> dict[str, Any]:
+        def execute(task_vars: dict[str, Any], module_args: Any = None) -> dict[str, Any]:
+            if results:
+                return results.pop()
             self.running += 1
             self.most_running = max(self.most_running, self.running)
             self.meeting.wait(timeout=60)
             time.sleep(0.05)  # time for a host that ignores the lock
             self.running -= 1
-            return {"failed": host == self.fails, "changed": True}
+            if host == self.fails == "unreachable":
+                raise AnsibleConnectionFailure("the connection was lost")
+            return {"failed": host == self.fails, "changed": True, **self.result}
 
         action._execute_module = execute  # type: ignore[method-assign]
         self.results[host] = action.run(task_vars={"inventory_hostname": host, "ansible_play_name": play})
@@ -54,6 +63,16 @@ def test_one_node_at_a_time() -> None:
     assert [result["failed"] for result in nodes.results.values()] == [False] * 3
 
 
+def test_the_lines_of_progress_count_the_nodes() -> None:
+    nodes = Nodes()
+    for host in "abc":
+        nodes.action(host, CLUSTER)
+    assert nodes.shown == [
+        f"progress: {host}: restart {number} of at most 3: 9 things left; waiting 0 s for x"
+        for number, host in enumerate("abc", 1)
+    ]
+
+
 def test_another_cluster_has_its_own_lock() -> None:
     nodes = Nodes(together=2)
     nodes.in_parallel({"a": CLUSTER, "b": ["10.1.0.1"]})
@@ -61,13 +80,23 @@ def test_another_cluster_has_its_own_lock() -> None:
 
 
 def test_no_node_is_restarted_after_a_failure() -> None:
-    nodes = Nodes(fails="a")
+    nodes = Nodes(fails="a", error_class="readiness")
     nodes.action("a", CLUSTER)
     nodes.in_parallel({"b": CLUSTER, "c": CLUSTER})
     assert nodes.results["a"]["failed"]
     for host in ("b", "c"):
         assert nodes.results[host]["failed"] and not nodes.results[host]["changed"]
         assert "the restart of a failed; this node is still running as before" in nodes.results[host]["msg"]
+        assert nodes.results[host]["error_class"] == "readiness", "the cause is the same"
+
+
+def test_no_node_is_restarted_after_a_connection_was_lost() -> None:
+    """Nobody knows how the node is now."""
+    nodes = Nodes(fails="unreachable")
+    with pytest.raises(AnsibleConnectionFailure):
+        nodes.action("unreachable", CLUSTER)
+    nodes.action("b", CLUSTER)
+    assert "the restart of unreachable failed" in nodes.results["b"]["msg"]
 
 
 def test_a_later_play_of_the_same_run_may_try_again() -> None:
