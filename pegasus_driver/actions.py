@@ -60,8 +60,9 @@ def logs_variables(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def node_variables(arguments: argparse.Namespace) -> dict[str, Any]:
-    force = {"chaos_force": True} if arguments.force else {}
-    return {"chaos_nodes": [arguments.node], **force}
+    """Pass the options that were given as the role's variables: --accept-data-loss as chaos_accept_data_loss."""
+    given = [option.attribute for option in (FORCE, NO_QUIESCE, ACCEPT) if getattr(arguments, option.attribute, False)]
+    return {"chaos_nodes": [arguments.node], **{f"chaos_{name}": True for name in given}}
 
 
 def ref_variables(arguments: argparse.Namespace) -> dict[str, str]:
@@ -85,12 +86,11 @@ YES = Option("--yes", "don't ask for confirmation, even above ec2_provision_pric
 CONFIRMED = Option("--yes", "don't ask for confirmation (asked for only on a terminal)")
 GROUP = Option("--group", "only this group: servers, clients or monitors (default: all)", type=group_name,
                metavar="GROUP")  # fmt: skip
-LOSS = Option(
-    "--force",
-    "proceed even if more nodes would be down than the replication factor allows, or partitions are migrating",
+ACCEPT = Option("--accept-data-loss", "don't wait for partition migrations, and proceed even if records are lost")
+NO_QUIESCE = Option(
+    "--no-quiesce", "proceed without quiesce, which the Community Edition doesn't have; loses no record"
 )
-RESTART = Option("--force", "restart it even if it is running")
-UNQUIESCED = Option("--force", "proceed even without quiesce (Community Edition), or while other nodes are down")
+FORCE = Option("--force", "restart it even if it is running")
 NO_OPEN = Option("--no-open", "don't open Grafana in the browser at the end")
 REF = Option("--ref", "branch, tag or full commit of Perseus (default: perseus_client_ref)", type=str, metavar="REF")
 
@@ -115,13 +115,17 @@ ACTIONS: tuple[Action, ...] = (
            variables=lambda arguments: {"add_nodes_count": arguments.count}, parts=HOSTS, launches=True,
            prepare=need_cloud),
     Action("stop-node", "stop the database on a node", "stop-node.yml",
-           arguments=(NODE,), options=(LOSS,), variables=node_variables, parts=(SERVERS,), prepare=need_cloud),
+           arguments=(NODE,), options=(ACCEPT,), variables=node_variables, parts=(SERVERS,),
+           prepare=need_cloud),
     Action("restart-node", "start the database on a node where it is stopped", "restart-node.yml",
-           arguments=(NODE,), options=(RESTART,), variables=node_variables, parts=(SERVERS,), prepare=need_cloud),
+           arguments=(NODE,), options=(FORCE, ACCEPT), variables=node_variables, parts=(SERVERS,),
+           prepare=need_cloud),
     Action("kill-node", "kill the database on a node with SIGKILL, like a crash", "kill-node.yml",
-           arguments=(NODE,), options=(LOSS,), variables=node_variables, parts=(SERVERS,), prepare=need_cloud),
-    Action("remove-node", "drain a node, then terminate its instance", "remove-node.yml",
-           arguments=(NODE,), options=(UNQUIESCED,), variables=node_variables, parts=HOSTS, prepare=need_cloud),
+           arguments=(NODE,), options=(ACCEPT,), variables=node_variables, parts=(SERVERS,),
+           prepare=need_cloud),
+    Action("remove-node", "drain a node, verify that no record is missing, terminate its instance", "remove-node.yml",
+           arguments=(NODE,), options=(NO_QUIESCE, ACCEPT), variables=node_variables, parts=HOSTS,
+           prepare=need_cloud),
     Action("setup-clients", "build only the clients; if they exist, change only what differs", "setup-clients.yml",
            options=(YES,), parts=(CLIENTS, MONITORS), launches=True, prepare=need_cloud),
     Action("destroy-clients", "terminate the clients' instances, and nothing else", "destroy-clients.yml",

@@ -236,8 +236,6 @@ def test_node_actions(world: FakeWorld, action: str) -> None:
     assert f"{action} 2 of Bench: done" in world.text
     world.events = [ok("Bench-2", action=MODULE + "chaos_node", changed=True, note="node 2 stopped in 1.2 s")]
     assert world.run(action, "2") == 0 and "node 2 stopped in 1.2 s" in world.text
-    assert world.run(action, "2", "--force") == 0
-    assert world.requests[-1].extra_vars == {"chaos_nodes": [2], "chaos_force": True}
 
 
 def test_an_action_that_matches_no_host_fails(world: FakeWorld) -> None:
@@ -254,6 +252,15 @@ def test_an_action_that_matches_no_host_fails(world: FakeWorld) -> None:
         (["add-nodes"], {"add_nodes_count": 1}),
         (["add-nodes", "3"], {"add_nodes_count": 3}),
         (["remove-node", "3"], {"chaos_nodes": [3]}),
+        (["remove-node", "3", "--no-quiesce"], {"chaos_nodes": [3], "chaos_no_quiesce": True}),
+        (["remove-node", "3", "--accept-data-loss"], {"chaos_nodes": [3], "chaos_accept_data_loss": True}),
+        (["stop-node", "3", "--accept-data-loss"], {"chaos_nodes": [3], "chaos_accept_data_loss": True}),
+        (["kill-node", "3", "--accept-data-loss"], {"chaos_nodes": [3], "chaos_accept_data_loss": True}),
+        (["restart-node", "3", "--force"], {"chaos_nodes": [3], "chaos_force": True}),
+        (
+            ["restart-node", "3", "--force", "--accept-data-loss"],
+            {"chaos_nodes": [3], "chaos_force": True, "chaos_accept_data_loss": True},
+        ),
         (["extend", "4h"], {"ec2_provision_expiry": "4h"}),
         (["reap", "--all"], {"ec2_provision_reap_all": True}),
         (["rebuild-clients", "--ref", "v1"], {"perseus_client_ref": "v1"}),
@@ -266,6 +273,16 @@ def test_the_variables_of_an_action(world: FakeWorld, arguments: list[str], vari
     assert world.run(*arguments) == 0
     assert world.requests[0].extra_vars == variables
     assert world.requests[0].playbook.name == f"{arguments[0]}.yml"
+
+
+@pytest.mark.parametrize("arguments", [("stop-node", "--force"), ("kill-node", "--force"), ("remove-node", "--force"),
+                                       ("stop-node", "--no-quiesce")])  # fmt: skip
+def test_no_word_allows_more_than_it_says(world: FakeWorld, arguments: tuple[str, str]) -> None:
+    """--force was one word for two decisions: to do without quiesce, and to lose records."""
+    world.cloud.running = True
+    action, option = arguments
+    assert world.run(action, "3", option) == ExitCode.USAGE
+    assert not world.requests
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two"])

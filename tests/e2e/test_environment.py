@@ -41,7 +41,7 @@ def repair(checkout: Checkout) -> str:
     run = checkout.driver("setup")
     added = [node["index"] for node in run.end.get("report", {}).get("nodes", []) if node["kind"] == "server"][SERVERS:]
     for index in added if run.code == 0 else []:
-        run = checkout.driver("remove-node", str(index), "--force")
+        run = checkout.driver("remove-node", str(index), "--accept-data-loss")
     return "" if run.code == 0 else f"setup failed again: {run.why()}"
 
 
@@ -354,8 +354,9 @@ def test_a_killed_node_is_reported_and_restarted(checkout, environment, addresse
     again = checkout.driver("kill-node", "3")
     assert again.code == 0 and again.end["changed"] == 0 and "already stopped" in printed(again), again.why()
 
-    refused = checkout.driver("stop-node", "2")
-    assert refused.code != 0 and "2 of 3 nodes would be down" in printed(refused), refused.why()
+    refused = checkout.playbook("playbooks/stop-node.yml", "-e", '{"chaos_nodes": [1, 2]}')
+    assert refused.returncode != 0, refused.stdout
+    assert "the stop of node 1, node 2 is refused: no other node is up" in " ".join(refused.stdout.split())
     assert info_value(addresses["server"][1], "build")
 
     # The clients continue without it and report that.
@@ -371,12 +372,22 @@ def test_a_killed_node_is_reported_and_restarted(checkout, environment, addresse
     assert len({stable_key(address, SERVERS) for address in addresses["server"]}) == 1
 
 
-def test_force_stops_more_nodes_than_there_are_spare_copies(checkout, environment, addresses):
-    assert checkout.driver("stop-node", "3").code == 0
-    run = checkout.driver("stop-node", "2", "--force")
-    assert run.code == 0, run.why()
-    assert stable_key(addresses["server"][0], 1)
-    for index in ("2", "3"):
+def test_nodes_stop_one_after_another_without_a_loss_and_the_last_is_kept(checkout, environment, addresses, client):
+    """Each stop waits until the nodes that stay have every copy, at once after a restart too."""
+    keys = [("Test", "one after another", number) for number in range(300)]
+    for key in keys:
+        client.put(key, {"n": key[2]})
+    assert checkout.driver("stop-node", "2").code == 0
+    assert checkout.driver("restart-node", "2").code == 0
+    for index in ("1", "3"):
+        run = checkout.driver("stop-node", index)
+        assert run.code == 0 and "no partition migration is left: other nodes have a copy of each" in printed(run)
+    assert stable_key(addresses["server"][1], 1)
+    assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(300))
+    refused = checkout.driver("stop-node", "2")
+    assert refused.code == 6 and "no other node is up; node 2 holds" in printed(refused), refused.why()
+    assert "--accept-data-loss" in printed(refused)
+    for index in ("1", "3"):
         run = checkout.driver("restart-node", index)
         assert run.code == 0, run.why()
     assert len({stable_key(address, SERVERS) for address in addresses["server"]}) == 1
@@ -418,7 +429,8 @@ def test_a_removed_node_loses_no_record(checkout, environment, client):
     removed = instances()["Benchmark-4"]
     run = checkout.driver("remove-node", "4")
     assert run.code == 0, run.why()
-    assert "quiesced" in printed(run) and "no migration is left" in printed(run)
+    assert "quiesced" in printed(run) and "no partition migration is left" in printed(run)
+    assert re.search(r"namespace Test: [\d,]+ records before the removal of node 4, [\d,]+ after", printed(run))
     assert "Benchmark-4" not in instances()
     servers = of_kind(checkout, "Benchmark")
     assert len(servers) == SERVERS and len({stable_key(address, SERVERS) for address in servers}) == 1

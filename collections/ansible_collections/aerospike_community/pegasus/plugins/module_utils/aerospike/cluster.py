@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from .info import InfoError, cluster_stable, info, info_pairs
+from .info import InfoError, cluster_stable, info
 
 POLL_SECONDS = 0.2
 QUERY_TIMEOUT = 3.0
@@ -49,17 +49,6 @@ def answering(hosts: Sequence[str], port: int) -> list[str]:
     return [host for host in hosts if host in answers]
 
 
-def partitions_to_move(hosts: Sequence[str], port: int) -> int:
-    """Return how many partitions the nodes still have to send or receive. Nodes that don't answer aren't counted."""
-    answers, _ = query_all(
-        hosts,
-        lambda host: info_pairs(host, "statistics", port=port, timeout=QUERY_TIMEOUT).get(
-            "migrate_partitions_remaining", ""
-        ),
-    )
-    return sum(int(answer) for answer in answers.values() if answer.isdecimal())
-
-
 def skipped(host: str) -> str:
     """Return the message for a node that is skipped because it doesn't answer."""
     return f"the database on {host} is stopped: skipped (restart-node starts it; setup also starts a stopped instance)"
@@ -70,7 +59,7 @@ def wait_until_stable(
 ) -> str:
     """Wait until all hosts report a stable cluster of exactly their number. Return its key. Raises ClusterError.
 
-    :param migrated: also wait until no partition is migrating
+    :param migrated: also wait until no partition migration is left
     :param waited: seconds of earlier waits, for the message
     """
     deadline = time.monotonic() + timeout

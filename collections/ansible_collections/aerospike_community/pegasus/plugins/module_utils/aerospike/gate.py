@@ -130,9 +130,7 @@ def find_obstacle(request: Request, found: Survey) -> Obstacle | None:
     if request.all_up and missing:
         errors = [f"{request.named([host])}: {found.errors.get(host, 'no answer')}" for host in missing]
         text = f"expected every node to answer, found {len(missing)} of {len(request.cluster)} that don't"
-        return _wait(
-            request, "every node to answer", "\n  ".join([text, *errors]), len(missing), "nodes missing", errors
-        )
+        return _wait(request, "every node to answer", "\n  ".join([text, *errors]), len(missing), "nodes", errors)
     running = [host for host in request.targets if host in found.nodes]
     if not running and request.afterwards != REMOVED:
         return None
@@ -147,7 +145,7 @@ def find_obstacle(request: Request, found: Survey) -> Obstacle | None:
             f"one stable cluster of {len(found.nodes)} nodes",
             text,
             found.outside or 1,
-            "nodes outside",
+            "nodes",
             errors,
         )
     return _unserved(request, found) or _too_few_copies(request, found, running, staying) or _migrating(request, found)

@@ -84,7 +84,7 @@ def cluster_stable(
 ) -> str:
     """Return the cluster key if this node sees a stable cluster of ``size`` nodes. Raises InfoError if it doesn't.
 
-    :param migrated: also require that no partition is migrating
+    :param migrated: also require that no partition migration is left
     """
     ignore = "false" if migrated else "true"
     return info_value(host, f"cluster-stable:size={size};ignore-migrations={ignore}", port=port, timeout=timeout)

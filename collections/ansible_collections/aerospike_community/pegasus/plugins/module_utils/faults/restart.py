@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from ..aerospike import cluster
+from ..aerospike import cluster, gate, migrations
 from ..host.systemd import UnitState
+from . import memory
 from .contract import Effect, Fault
 
 SETTLE_SECONDS = 1.0
@@ -15,7 +16,13 @@ SETTLE_SECONDS = 1.0
 class Restart(Fault):
     """Start or restart the service. It took effect if the node is in a stable cluster with all nodes that are up."""
 
-    name = "restart"
+    name = noun = "restart"
+    afterwards = gate.BACK
+
+    @classmethod
+    def gated(cls, force: bool) -> bool:
+        """Only a forced restart takes a running node down."""
+        return force
 
     @cached_property
     def before(self) -> UnitState:
@@ -26,7 +33,7 @@ class Restart(Fault):
     def expected(self) -> list[str]:
         """The nodes of the cluster after the restart: two nodes that restart together wait for each other."""
         running = {*self.alive, *self.params["targets"]}
-        return [host for host in self.params["cluster"] if host in running]
+        return [host for host in self.addresses if host in running]
 
     @property
     def verb(self) -> str:
@@ -44,6 +51,10 @@ class Restart(Fault):
         )
         return Effect(self.expected, key, changed=False)
 
+    def refusal(self) -> str:
+        """A node that doesn't run has nothing to lose."""
+        return super().refusal() if self.before.running else ""
+
     def plan(self) -> Effect:
         self.notes.append(f"{self.subject} would be {self.verb}ed")
         return Effect(self.expected)
@@ -58,11 +69,12 @@ class Restart(Fault):
         """Verify that the service keeps running and measure its cluster."""
         self.systemd.wait_until_up(self.params["service"], SETTLE_SECONDS)
         key = cluster.wait_until_stable(self.expected, self.port, self.timeout)
-        missing = len(self.params["cluster"]) - len(self.expected)
-        moving = cluster.partitions_to_move(self.expected, self.port)
+        memory.forget()
+        missing = len(self.addresses) - len(self.expected)
+        left = migrations.query(self.expected, self.port)
         self.notes.append(
             f"{self.subject} was {self.verb}ed: {len(self.expected)} nodes form a stable cluster, "
             + (f"{missing} still stopped" if missing else "all nodes are up")
-            + (f", {moving} partitions still to migrate" if moving else "")
+            + (f", {left} left" if left.left else "")
         )
         return Effect(self.expected, key)

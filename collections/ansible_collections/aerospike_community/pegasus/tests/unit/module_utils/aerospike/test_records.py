@@ -1,4 +1,4 @@
-"""Records are counted once, and a loss is told from a removal."""
+"""Records are counted once, and a removed record is not a lost record."""
 
 from __future__ import annotations
 
