@@ -28,6 +28,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     info_pairs,
     info_value,
 )
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.nodes import known_nodes
 
 from local_cloud.disks.store import DISK_BYTES
 from tests.e2e.checkout import Checkout, Run, ec2, get, instances, on_host, until
@@ -665,7 +666,20 @@ def test_a_node_with_blank_disks_is_prepared_again(checkout, environment):
     assert {name for name in before if before[name] != after[name]} == {"Benchmark-3"}
 
 
-def test_each_part_is_destroyed_and_set_up_alone(checkout, environment):
+def test_the_monitor_does_not_wait_for_a_client_that_failed(checkout, environment):
+    assert checkout.driver("destroy-clients").code == 0
+    run = checkout.driver("setup", "-e", json.dumps({"perseus_client_build_command": "false"}))
+    assert run.code == 5, run.why()
+    assert [(failure["host"], failure["not_waited_for"]) for failure in run.end["failures"]] == [
+        ("BenchmarkClient-1", []), ("BenchmarkGrafana-1", ["BenchmarkClient-1"])
+    ], run.why()  # fmt: skip
+    assert run.end["failures"][1]["message"] == "not waited for: BenchmarkClient-1 failed"
+    assert run.end["report"]["cluster"]["stable"] is True and run.end["not_ready"] == []
+    run = checkout.driver("setup")
+    assert run.code == 0, run.why()
+
+
+def test_each_part_is_destroyed_and_set_up_alone(checkout, environment, config):
     existing = instances()
     for action, part in (("clients", "BenchmarkClient"), ("grafana", "BenchmarkGrafana"), ("cluster", "Benchmark")):
         run = checkout.driver(f"destroy-{action}")
@@ -682,9 +696,18 @@ def test_each_part_is_destroyed_and_set_up_alone(checkout, environment):
         existing = instances()
     servers = of_kind(checkout, "Benchmark")
     assert len({stable_key(address, SERVERS) for address in servers}) == 1
-    # The new cluster may have other addresses, so the clients must be set up for it.
-    run = checkout.driver("setup-clients")
-    assert run.code == 0, run.why()
+    # The new cluster has other addresses. The client uses it without a further command.
+    (client,) = of_kind(checkout, "BenchmarkClient")
+    assert known_nodes(on_host(checkout, client, "cat", "/var/lib/perseus/configuration.yaml")) == servers
+    counted = {address: operations(address, config["pegasus_namespace"]) for address in servers}
+    for address in servers:
+        until(lambda a=address: operations(a, config["pegasus_namespace"]) > counted[a] + 20, 30, f"load on {address}")
+    # Setting up the cluster or the clients again changes nothing and restarts nothing.
+    before = processes(checkout)
+    for action in ("setup-cluster", "setup-clients"):
+        run = checkout.driver(action)
+        assert run.code == 0 and run.end["changed"] == 0, run.why()
+    assert processes(checkout) == before
     health = scraped(checkout)
     assert {f"{address}:9145" for address in servers} <= set(health) and set(health.values()) == {"up"}
 
@@ -711,6 +734,48 @@ def test_one_action_at_a_time(checkout, environment):
     finally:
         text, _ = first.communicate(timeout=300)
     assert first.returncode == 0, text
+
+
+def test_the_load_changes_while_the_servers_restart_one_by_one(checkout, environment):
+    """The parts of a setup and of copy-threads differ. An action on a server is refused, and names the setup."""
+    settings = json.dumps({"aerospike_server_extra_settings": {"service": {"log-local-time": "true"}}})
+    threads = checkout.path / "threads.yaml"
+    original = threads.read_text()
+    command, before = checkout.command("setup", "--no-open", "-e", settings), set(runs_of(checkout))
+    setup = subprocess.Popen(
+        command, cwd=checkout.path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until(lambda: restarting(checkout, setup, before), 300, "the restart of a server")
+        threads.write_text(re.sub(r"(?m)^write: \d+$", "write: 3", original))
+        run = checkout.driver("copy-threads")
+        assert run.code == 0, run.why()
+        assert "Perseus runs the load of threads.yaml" in printed(run)
+        refused = checkout.driver("stop-node", "1")
+        assert refused.code == 2 and "changes the servers, which stop-node changes too" in printed(refused)
+    finally:
+        text, _ = setup.communicate(timeout=600)
+    assert setup.returncode == 0, text[-6000:]
+    assert json.loads(text.splitlines()[-1])["changed"] > 0
+    (client,) = of_kind(checkout, "BenchmarkClient")
+    assert "write: 3\n" in on_host(checkout, client, "cat", "/var/lib/perseus/threads.yaml")
+    threads.write_text(original)
+    run = checkout.driver("setup")
+    assert run.code == 0, run.why()
+    for address in of_kind(checkout, "Benchmark"):
+        assert "log-local-time" not in on_host(checkout, address, "cat", "/etc/aerospike/aerospike.conf")
+
+
+def restarting(checkout: Checkout, setup: subprocess.Popen[str], before: set[Path]) -> bool:
+    """Return whether the task that restarts servers has begun in a run that isn't one of those before."""
+    assert setup.poll() is None, setup.communicate()
+    logs = [folder / "artifacts/run/stdout" for folder in set(runs_of(checkout)) - before]
+    return any("Restart the server, node by node" in log.read_text() for log in logs if log.exists())
+
+
+def runs_of(checkout: Checkout) -> list[Path]:
+    return list((checkout.path / ".pegasus/runs").iterdir())
 
 
 def test_no_secret_is_left_in_the_run_folders(checkout, environment):

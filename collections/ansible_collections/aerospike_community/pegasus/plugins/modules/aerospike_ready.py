@@ -157,8 +157,9 @@ def bad_practices(answer: str) -> list[str]:
 
 @dataclass
 class Outcome:
-    """The end of a wait: the state of the node if it is in a stable cluster, and the last finding, "" if it is ready.
+    """The end of a wait.
 
+    ``state``: of the node, None if it isn't in a stable cluster. ``finding``: the last one, "" if the node is ready.
     ``dead``: the service won't start on its own. ``restarts``: how often systemd had restarted it at the beginning.
     """
 
@@ -180,8 +181,6 @@ def wait(node: Node, systemd: Systemd, service: str, timeout: float, restarts: i
         except NotReadyError as error:
             finding = str(error)
         now = time.monotonic()
-        if not finding:
-            return Outcome(state, restarts=restarts)
         if state is None and now >= next_check:
             next_check = now + SERVICE_CHECK_SECONDS
             unit = systemd.state(service)
@@ -189,7 +188,7 @@ def wait(node: Node, systemd: Systemd, service: str, timeout: float, restarts: i
             # It failed, was not started, or keeps restarting.
             if unit.loaded and (unit.active in ("failed", "inactive") or unit.restarts > restarts):
                 return Outcome(None, f"{finding}; service {service} is {unit.describe()}", True, restarts)
-        if now >= deadline:
+        if not finding or now >= deadline:
             return Outcome(state, finding, restarts=restarts)
         time.sleep(POLL_SECONDS)
 
@@ -249,18 +248,17 @@ def main() -> None:
     part = Slice.of(0 if module.check_mode else params["timeout"], params["resume"])
     started = time.monotonic()
     outcome = wait(node, systemd, params["service"], part.seconds, params["resume"].get("restarts"))
-    if outcome.state is not None and (not outcome.finding or module.check_mode):
-        waited = round(part.waited + time.monotonic() - started, 2)
-        module.exit_json(changed=False, waited=waited, **outcome.state)
+    state, finding = outcome.state, outcome.finding
+    if state is not None and (not finding or module.check_mode):
+        module.exit_json(changed=False, waited=round(part.waited + time.monotonic() - started, 2), **state)
     if module.check_mode:
-        module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {outcome.finding}")
+        module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
     if not part.last and not outcome.dead:
-        purpose, resume = f"a stable cluster of {params['size']} nodes", {**part.next(), "restarts": outcome.restarts}
-        reasons = [health.Problem(**problem).reason for problem in (outcome.state or {}).get("problems", [])]
+        purpose = f"a stable cluster of {params['size']} nodes" if state is None else "this node to serve"
+        resume = {**part.next(), "restarts": outcome.restarts}
+        reasons = [health.Problem(**problem).reason for problem in (state or {}).get("problems", [])]
         module.exit_json(**Waiting(purpose, 1, "nodes", reasons=reasons, resume=resume).result())
-    module.fail_json(
-        **(failure(params, systemd, outcome.finding) if outcome.state is None else refusal(params, outcome.state))
-    )
+    module.fail_json(**(failure(params, systemd, finding) if state is None else refusal(params, state)))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,13 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from ..module_utils.aerospike.slices import LOOK
 from ..module_utils.aerospike.waiting import Waiting, WaitProgress
-from ..module_utils.results import progress_line
 from .failures import failed_among, not_waited_for
-from .waits import SHOW_SECONDS
+from .waits import SHOW_SECONDS, WaitingAction
 
 
-class AwaitingAction(ActionBase):
+class AwaitingAction(WaitingAction):
     """An action plugin whose module waits for what other hosts of the run do (module_utils/aerospike/slices.py)."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -42,8 +39,7 @@ class AwaitingAction(ActionBase):
             progress.add(waiting, now)
             if now - shown >= SHOW_SECONDS:
                 shown = now
-                text = progress.describe(now)
-                self._display.display(progress_line(str(variables.get("inventory_hostname", "")), text))
+                self.show(variables, progress.describe(now))
 
     def awaited(self, arguments: dict[str, Any]) -> Collection[str]:
         """Return the names or addresses of the hosts that the module waits for."""

@@ -203,10 +203,10 @@ def _cluster(
     answers, unstable = {}, []
     for host in servers:
         result = host.get("server")
-        if host["failed"]:
-            continue
         if _stable(result):
             answers[host["name"]] = {**(result or {}), **agreed}
+        elif host["failed"]:
+            continue
         elif result is not None and result.get("service_state") in STOPPED:
             reason = _failure(result)
             # The server's own words, if its log has any.
@@ -255,7 +255,7 @@ def _clients(clients: list[dict[str, Any]], problems: list[Problem], checked: bo
     for host in clients:
         result = host.get("client")
         # A client that the run didn't check may well be under load.
-        unknown = host["failed"] or (result is None and not checked)
+        unknown = result is None and (not checked or host["failed"])
         record = {
             "name": host["name"],
             "ready": None if unknown else result is not None and not result.get("failed"),

@@ -169,8 +169,10 @@ def set_load(params: dict[str, Any], check: bool) -> dict[str, Any]:
     try:
         if check:
             return _set_load(params, threads, check=True)
-        # Until the proof: what one command has proven, another command may replace only then.
-        with held(path.with_name(f".{path.name}.lock"), limit, busy):
+        # Until the proof: what one command has proven, another command may replace only then. The folder is locked and
+        # not a file in it, because Perseus's user may write there.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with held(path.parent, limit, busy):
             return _set_load(params, threads, check=False)
     except BusyError as error:
         reason = str(error)

@@ -25,6 +25,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return keys[host]
 
     monkeypatch.setattr(cluster, "cluster_stable", query)
+    monkeypatch.setattr(cluster_stable.health, "query", lambda hosts, port: {})
     monkeypatch.setattr(slices, "SLICE_SECONDS", 0.01)
     return keys
 
