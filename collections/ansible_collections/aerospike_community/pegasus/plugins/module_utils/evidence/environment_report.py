@@ -76,11 +76,11 @@ def build_report(
 ) -> Report:
     """Join what EC2 and the Ansible roles reported for each host.
 
-        The module ``environment_report`` documents the parameters.
+    The module ``environment_report`` documents the parameters.
 
-        :param hosts: records of the filter ``host_results``: name, kind, index, address, state, instance_id, instance_type,
-            expires, and the result of the Ansible role of their kind (server, client, monitor), None if it didn't run
-        :param agreed: its cluster_key, cluster_size, problems and usage take precedence over the results of nodes: the key
+    :param hosts: records of the filter ``host_results``: name, kind, index, address, state, instance_id, instance_type,
+        expires, and the result of the Ansible role of their kind (server, client, monitor), None if it didn't run
+    :param agreed: its cluster_key, cluster_size, problems and usage take precedence over the results of nodes: the key
         of a node that was ready early has changed by the time the last node is ready, and the load may have filled it
     :param failed: names of hosts whose failure this run has reported already
     """
