@@ -73,9 +73,9 @@ def main() -> None:
         problem = "found no server node; expected a cluster: set it up first (setup-cluster)"
         module.fail_json(msg=problem, problems=[], error_class=READINESS)
     part = Slice.of(module.params["timeout"], module.params["resume"])
-    members = module.params["resume"].get("members") or hosts
-    if module.params["partial"] and not part.waited:
-        members = answering(hosts, module.params["port"])
+    members = module.params["resume"].get("members")
+    if members is None:
+        members = answering(hosts, module.params["port"]) if module.params["partial"] else hosts
     absent = [host for host in hosts if host not in members]
     if not members:
         problem = (
@@ -87,8 +87,8 @@ def main() -> None:
         key = wait_until_stable(members, module.params["port"], part.seconds, waited=part.waited)
     except ClusterError as error:
         if not part.last:
-            purpose, resume = f"a stable cluster of {len(members)} nodes", {**part.next(), "members": members}
-            module.exit_json(**Waiting(purpose, error.absent, "nodes", resume=resume).result())
+            purpose = f"a stable cluster of {len(members)} nodes"
+            module.exit_json(**Waiting(purpose, error.absent, "nodes", resume={"members": members}).result())
         found = health.problems(health.query(members, module.params["port"]))
         message = "\n".join([str(error), *(f"  {problem}" for problem in found)])
         problems = [asdict(problem) for problem in found]
