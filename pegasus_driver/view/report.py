@@ -108,11 +108,12 @@ def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     parts.append(
         f"namespace {cluster.get('namespace', '?')}, replication factor {cluster.get('replication_factor', '?')}"
     )
+    data = []
     if cluster.get("objects") is not None:
-        parts.append(f"{cluster['objects']:,} objects without replicas")
-    if data := cluster.get("data_bytes"):
-        parts.append(f"{data / 1024**3:,.1f} GiB for data on all nodes")
-    return [("cluster", ", ".join(parts))]
+        data.append(f"{cluster['objects']:,} objects without replicas")
+    if size := cluster.get("data_bytes"):
+        data.append(f"{size / 1024**3:,.1f} GiB of space on all nodes")
+    return [("cluster", ", ".join(parts)), *([("data", ", ".join(data))] if data else [])]
 
 
 def _load(report: Mapping[str, Any]) -> list[tuple[str, str]]:

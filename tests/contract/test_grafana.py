@@ -392,7 +392,7 @@ def test_a_dashboards_data_is_drawn_with_its_actions() -> None:
         prometheus.end()
     assert {query["query"][0] for query in prometheus.queries} == {"y", 'rate(x{i=~".*"}[40s])'}
     assert '<h2 class="row">Load</h2>' in drawn and "TPS &amp; more" in drawn
-    assert "<b>4,000 k records/s</b>" in drawn, "the last value, with its unit"
+    assert "<b>4,000 <small>k records/s</small></b>" in drawn, "the last value, with its unit"
     assert "at &lt;A-1&gt;" in drawn and "<A-1>" not in drawn
     assert drawn.count("<polyline") == 1 and "nan" not in drawn.lower()
     assert 'fill="#d9c3f0"' in drawn, "the action is marked"

@@ -6,6 +6,7 @@ protocols of the products, the container engine), not what Pegasus reports.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -331,6 +332,43 @@ def test_a_client_that_does_not_apply_the_load_is_reported(checkout, addresses):
     assert run.code == 5, run.why()
     assert "BenchmarkClient-1" in printed(run) and re.search(r"its process has \d+ workload threads", printed(run))
     assert checkout.driver("copy-threads").code == 0
+
+
+def limit_writes(address: str, percent: int) -> None:
+    """Set the used share of a node's space at which its namespace stops writes."""
+    assert info_value(address, f"set-config:context=namespace;namespace=Test;stop-writes-used-pct={percent}") == "ok"
+
+
+def test_a_namespace_that_refuses_writes_is_not_ready(checkout, environment, addresses, client):
+    """The cluster is stable, Perseus prints rows, and every write fails."""
+    servers = addresses["server"]
+    keys = (("Test", "filler", number) for number in itertools.count())
+    while min(int(info_pairs(address, "namespace/Test")["data_used_pct"]) for address in servers) < 1:
+        for key in itertools.islice(keys, 10):
+            client.put(key, {"data": bytes(900_000)})
+    try:
+        for address in servers:
+            limit_writes(address, 1)
+        for address in servers:
+            until(lambda a=address: info_pairs(a, "namespace/Test")["stop_writes"] == "true", 60, "stopped writes")
+        status = checkout.driver("status")
+        report = status.end["report"]
+        assert status.code == 6 and report["cluster"]["stable"] is True, status.why()
+        nodes = [node for node in report["nodes"] if node["kind"] == "server"]
+        assert [node["service"] for node in nodes] == ["stop-writes"] * SERVERS
+        assert all(node["database"]["data_used_pct"] >= 1 and node["database"]["objects"] for node in nodes)
+        problems = "\n".join(status.end["not_ready"])
+        assert "Benchmark-2: namespace Test: stop-writes: expected a namespace that accepts writes" in problems
+        assert re.search(
+            r"BenchmarkClient-1: load: .*write \(\d+ threads?\).* to succeed, found .*: stop-writes of node", problems
+        )
+        (load,) = report["clients"]
+        assert load["ready"] is False and load["threads"]["write"] > 0
+    finally:
+        for address in servers:
+            limit_writes(address, 70)
+        client.truncate("Test", "filler", 0)
+    until(lambda: checkout.driver("status").code == 0, 60, "a ready environment")
 
 
 def test_an_unknown_node_is_refused_and_a_running_node_left_alone(checkout, environment, addresses):

@@ -357,8 +357,8 @@ def test_the_space_for_data_is_shown() -> None:
     def shown(size: int) -> str:
         return "\n".join(report_lines({**REPORT, "cluster": {**REPORT["cluster"], "data_bytes": size}}))
 
-    assert "replication factor 2, 1,433.6 GiB for data on all nodes" in shown(1433 * 2**30 + 6 * 2**30 // 10)
-    assert "for data" not in shown(0)
+    assert "1,433.6 GiB of space on all nodes" in shown(1433 * 2**30 + 6 * 2**30 // 10)
+    assert "GiB" not in shown(0)
 
 
 def test_each_item_of_a_loop_has_its_message_in_the_note() -> None:

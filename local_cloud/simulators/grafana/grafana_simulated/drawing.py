@@ -48,7 +48,8 @@ def _panel(
     unit = str(panel.get("fieldConfig", {}).get("defaults", {}).get("unit") or "")
     if panel.get("type") == "stat":
         last = next((points[-1][1] for _, points in series if points), math.nan)
-        return f'<div class="stat"><h3>{title}</h3><b>{_number(last, unit)}</b></div>'
+        number, _, words = _number(last, unit).partition(" ")
+        return f'<div class="stat"><h3>{title}</h3><b>{number} <small>{words}</small></b></div>'
     return f'<div class="panel"><h3>{title}</h3>{_lines(series, unit, now, annotations)}</div>'
 
 

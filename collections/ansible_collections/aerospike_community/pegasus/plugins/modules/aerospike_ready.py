@@ -86,8 +86,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.aerospike import health
 from ..module_utils.aerospike.conf import open_ports
-from ..module_utils.aerospike.editions import edition
-from ..module_utils.aerospike.info import InfoError, info, is_error, namespace_counters, parse_pairs
+from ..module_utils.aerospike.info import InfoError, edition, info, is_error, namespace_counters, parse_pairs
 from ..module_utils.aerospike.settings import ConfError
 from ..module_utils.aerospike.slices import Slice
 from ..module_utils.aerospike.usage import usage
@@ -112,7 +111,7 @@ class Node:
     port: int
     size: int
     namespace: str
-    edition: str = ""  # asked once: old servers log a warning at each unknown command
+    edition: str = ""  # asked once
 
     def query(self) -> dict[str, object]:
         """Return the state of a node in a stable cluster, as in RETURN. Raises NotReadyError if it isn't in one."""
@@ -131,7 +130,7 @@ class Node:
             # For a moment after the cluster formed, the node's statistics have its old size.
             if self.size and int(seen) != self.size:
                 raise NotReadyError(f"found key {key}, but this node counts a cluster of {seen}")
-            self.edition = self.edition or edition(self.host, self.port)
+            self.edition = self.edition or edition(self.host, port=self.port)
             found = health.query_node(self.host, self.port)
             return {
                 "node_id": answers["node"],

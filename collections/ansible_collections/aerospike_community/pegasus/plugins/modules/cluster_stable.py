@@ -43,6 +43,10 @@ problems:
   returned: always
   type: list
   elements: dict
+usage:
+  description: What each node holds, by address, as in RV(aerospike_community.pegasus.aerospike_ready#module:usage).
+  returned: success
+  type: dict
 answers: {description: "The last answer or error of each node, by address.", returned: failure, type: dict}
 """
 
@@ -53,6 +57,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.aerospike import health
 from ..module_utils.aerospike.cluster import ClusterError, answering, skipped, wait_until_stable
 from ..module_utils.aerospike.slices import Slice
+from ..module_utils.aerospike.usage import usage
 from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.results import READINESS
 
@@ -95,10 +100,15 @@ def main() -> None:
         module.fail_json(msg=message, answers=error.answers, problems=problems, error_class=READINESS)
     for host in absent:
         module.warn(skipped(host))
-    problems = [asdict(problem) for problem in health.problems(health.query(members, module.params["port"]))]
-    size = len(members)
+    statistics = health.query(members, module.params["port"])
     module.exit_json(
-        changed=False, cluster_key=key, cluster_size=size, members=members, absent=absent, problems=problems
+        changed=False,
+        cluster_key=key,
+        cluster_size=len(members),
+        members=members,
+        absent=absent,
+        problems=[asdict(problem) for problem in health.problems(statistics)],
+        usage={host: usage(values) for host, values in statistics.items()},
     )
 
 

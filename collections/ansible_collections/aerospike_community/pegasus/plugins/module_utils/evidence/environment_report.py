@@ -80,8 +80,8 @@ def build_report(
 
     :param hosts: records of the filter ``host_results``: name, kind, index, address, state, instance_id, instance_type,
         expires, and the result of the Ansible role of their kind (server, client, monitor), None if it didn't run
-    :param agreed: its cluster_key, cluster_size and problems take precedence over the nodes' results: the key of a node
-        that was ready early has changed by the time the last node is ready, and the load may have filled it
+    :param agreed: its cluster_key, cluster_size, problems and usage take precedence over the results of nodes: the key
+        of a node that was ready early has changed by the time the last node is ready, and the load may have filled it
     :param failed: names of hosts whose failure this run has reported already
     """
     hosts = [{**host, "failed": host["name"] in failed} for host in hosts]
@@ -102,13 +102,15 @@ def build_report(
     if "server" in kinds or any(host.get("server") is not None for host in servers):
         same = {name: value for name, value in (agreed or {}).items() if name in ("cluster_key", "cluster_size")}
         cluster = _cluster(servers, same, refusing, problems_of("server"))
+        objects = [_usage(host, agreed or {}).get("master_objects") for host in servers]
+        cluster["objects"] = sum(objects) if objects and None not in objects else None
     cluster |= {"namespace": namespace, "replication_factor": replication_factor}
     editions = [str((host.get("server") or {}).get("edition", "")) for host in servers]
     data: dict[str, Any] = {
         "environment": environment,
         "backend": backend,
         "simulated": any("SIMULATED" in edition for edition in editions),
-        "nodes": [_node(host, refusing.get(host["name"], [])) for host in sorted(hosts, key=_order)],
+        "nodes": [_node(host, refusing.get(host["name"], []), agreed or {}) for host in sorted(hosts, key=_order)],
         "cluster": cluster,
         "clients": _clients(clients, problems_of("client"), "client" in kinds),
         "servers": _servers(clients),
@@ -152,13 +154,18 @@ def _order(host: dict[str, Any]) -> tuple[int, int]:
     return KINDS.index(host["kind"]), host["index"]
 
 
-def _node(host: dict[str, Any], refusing: list[health.Problem]) -> dict[str, Any]:
+def _node(host: dict[str, Any], refusing: list[health.Problem], agreed: dict[str, Any]) -> dict[str, Any]:
     keys = ("name", "index", "kind", "address", "public_address", "state", "instance_id", "instance_type")
     node = {**{key: host.get(key, "") for key in keys}, "service": _service(host, refusing)}
     if host["kind"] == "server":
         result = host.get("server") or {}
-        node["database"] = {"version": result["build"], **result.get("usage", {})} if "build" in result else {}
+        node["database"] = {"version": result["build"], **_usage(host, agreed)} if "build" in result else {}
     return node
+
+
+def _usage(host: dict[str, Any], agreed: dict[str, Any]) -> dict[str, Any]:
+    """What a server holds, as all nodes reported it last."""
+    return agreed.get("usage", {}).get(host.get("address")) or (host.get("server") or {}).get("usage") or {}
 
 
 def _service(host: dict[str, Any], refusing: list[health.Problem]) -> str:
@@ -228,18 +235,19 @@ def _cluster(
     )
     stable = bool(answers) and len(answers) == len(servers) and not unstable and not problems
     problems += unstable
+    advised: set[str] = set()  # the same advice once, however many nodes
     for name, found_by_node in refusing.items():
         for problem in found_by_node:
-            where = f"namespace {problem.namespace}: " if problem.namespace else ""
-            problems.append(Problem(name, f"{where}{problem.check}", problem.expected, problem.found, problem.advice))
-    objects = [(result.get("usage") or {}).get("master_objects") for result in answers.values()]
+            check = (f"namespace {problem.namespace}: " if problem.namespace else "") + problem.check
+            advice = "" if problem.advice in advised else problem.advice
+            problems.append(Problem(name, check, problem.expected, problem.found, advice))
+            advised.add(problem.advice)
     return {
         # A node that failed before the check may well run: an upgrade that was refused changes nothing.
         "size": min(sizes, default=None if any(host["failed"] for host in servers) else 0),
         "key": keys.pop() if len(keys) == 1 else "",
         "stable": stable,
         "data_bytes": sum(_data_bytes(result.get("namespace") or {}) for result in answers.values()),
-        "objects": sum(objects) if objects and None not in objects else None,
     }
 
 
@@ -327,6 +335,8 @@ def _failure(result: dict[str, Any] | None) -> str:
     """Why a host's result is missing or a failure, in one line."""
     if result is None:
         return "no answer"
+    if sudo_timed_out(str(result.get("msg"))):
+        return "no answer from sudo, although ssh works: is the host overloaded, or its disk full?"
     # A first line such as "found 1 that are not:" is continued on the second line.
     lines = [line.strip() for line in str(result.get("msg") or "no answer").strip().splitlines()]
     return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
@@ -349,7 +359,7 @@ def report_lines(data: dict[str, Any]) -> list[str]:
     ]
     if cluster["size"] is not None:
         size = cluster["data_bytes"] / GIB
-        capacity = f", {size:,.1f} GiB for data on all nodes" if size else ""
+        capacity = f", {size:,.1f} GiB of space on all nodes" if size else ""
         lines.append(
             f"cluster: size {cluster['size']}, key {cluster['key'] or 'none'}, "
             f"namespace {cluster['namespace']}, {cluster['replication_factor']} copies{capacity}"

@@ -31,7 +31,9 @@ def load_text(client: Mapping[str, Any]) -> str:
     if client.get("ready", True):
         return ", ".join(parts)
     # Perseus counts failed operations too, so its figures are only a claim.
-    return f"NOT READY: wants {', '.join(parts[1:])}; claims {parts[0]}"
+    wants, claims = f"wants {', '.join(parts[1:])}", f"claims {parts[0]}"
+    known = [*([wants] if threads else []), *([claims] if operations else [])]
+    return "NOT READY" + (f": {'; '.join(known)}" if known else "")
 
 
 def answers_text(servers: Mapping[str, Any]) -> str:

@@ -172,7 +172,7 @@ LOAD = [
     ),
     Panel(
         "Perseus error lines by kind",
-        {"{{instance}} {{kind}}": f"rate(perseus_error_lines_total{{{CLIENT}}}{RATE})"},
+        {"{{instance}} {{error}}": f"rate(perseus_error_lines_total{{{CLIENT}}}{RATE})"},
         "count:lines/s",
     ),
 ]

@@ -87,10 +87,10 @@ def _recording(namespace: str, window: str) -> list[dict[str, Any]]:
 def _client_alerts(window: str) -> list[dict[str, Any]]:
     client = "cluster, cluster_name, instance, index"
     total = f"sum by ({client}) (perseus_operations_per_second)"
-    errors = f'sum by ({client}, kind) (rate(perseus_error_lines_total{{kind!="unknown"}}[{window}]))'
+    errors = f'sum by ({client}, error) (rate(perseus_error_lines_total{{error!="unknown"}}[{window}]))'
     differ = "perseus_threads_requested != perseus_threads_running and on (cluster, instance) (perseus_up == 1)"
     # The Community Edition refuses deletes (perseus/threads.py), so Perseus stops these threads all the time.
-    refused = 'increase(perseus_error_lines_total{kind="enterprise_only"}[2m]) > 0'
+    refused = 'increase(perseus_error_lines_total{error="enterprise_only"}[2m]) > 0'
     deletes = f'perseus_threads_requested{{workload="delete"}} and on (cluster, instance) ({refused})'
     return [
         _alert(
@@ -121,7 +121,7 @@ def _client_alerts(window: str) -> list[dict[str, Any]]:
         ),
         _alert(
             "PerseusErrors", f"{errors} > 0", "10s", "info",
-            "{{ $labels.instance }}: {{ $value | humanize }} error lines per second of kind {{ $labels.kind }}",
+            "{{ $labels.instance }}: {{ $value | humanize }} error lines per second of kind {{ $labels.error }}",
         ),
         _alert(
             "PerseusCountsUnanswered", f"pegasus:records_unanswered:share > {TOLERANCE}", "10s", "critical",

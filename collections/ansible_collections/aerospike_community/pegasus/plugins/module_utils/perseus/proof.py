@@ -85,6 +85,8 @@ SLACK_OPERATIONS = 10
 # Every second, each Perseus reads and writes the record with its range of keys, in a set of its own. Such a write may
 # succeed although every write of the load fails. Per second and client, with some slack.
 BACKGROUND_RATE = 1.5
+# The number of reasons in a message. A large cluster has one for each node.
+REASONS = 3
 # With a smaller share of successes, operations of a kind don't succeed.
 LEAST_SHARE = 0.01
 
@@ -278,7 +280,11 @@ def _failing(
             f"{_rate(failed, window.seconds):,.0f} failed and {_rate(success, window.seconds):,.0f} answered "
             f"{kind.name} a second on the servers"
         )
-        why = "; ".join(reasons) or "no server reports a reason, so see the lines of Perseus and the servers' logs"
+        more = [f"and {len(reasons) - REASONS} more"] if len(reasons) > REASONS else []
+        why = (
+            "; ".join([*reasons[:REASONS], *more])
+            or "no server reports a reason, so see the lines of Perseus and the servers' logs"
+        )
         messages.append(f"expected {_named(running)} to succeed, found {found}: {why}")
     return ". ".join(messages)
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.filter.aerospike_conf import aerospike_conf
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import editions, health, slices
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import health, slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import info as info_protocol
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
@@ -62,7 +62,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str] | Exce
             raise turn
         return {command: turn.get(command, "ERROR:4:unrecognized command") for command in commands}
 
-    for module in (subject, info_protocol, health, editions):
+    for module in (subject, info_protocol, health):
         monkeypatch.setattr(module, "info", info)
     monkeypatch.setattr(subject, "POLL_SECONDS", 0.01)
     return asked
@@ -92,10 +92,9 @@ def test_the_state_of_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_the_edition_is_asked_once_by_the_command_of_its_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    """8.1.1 and newer log a warning at each `edition`, older servers at each `release`."""
+def test_the_edition_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     release = "edition=Aerospike Community Edition SIMULATED;version=8.1.2.0"
-    asked = answer_with(monkeypatch, {**READY, "release": release, "edition": "never asked"})
+    asked = answer_with(monkeypatch, {**READY, "build": "8.1.2.0", "release": release, "edition": "never asked"})
     waiting = node()
     for _ in range(3):
         assert waiting.query()["edition"] == "Aerospike Community Edition SIMULATED"

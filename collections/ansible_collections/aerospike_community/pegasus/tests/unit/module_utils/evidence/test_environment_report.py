@@ -86,7 +86,7 @@ def test_the_capacity_for_data_is_reported(counters):
             item["server"]["namespace"] = counters
     data = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED).data
     assert data["cluster"]["data_bytes"] == 15 << 30
-    assert "namespace Test, 2 copies, 15.0 GiB for data on all nodes" in "\n".join(report_lines(data))
+    assert "namespace Test, 2 copies, 15.0 GiB of space on all nodes" in "\n".join(report_lines(data))
 
 
 @pytest.mark.parametrize("kind", ["server", "client", "monitor"])
@@ -252,7 +252,7 @@ def test_a_host_whose_sudo_is_slow_is_not_unreachable_by_ssh():
     report = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED)
     services = {node["name"]: node["service"] for node in report.data["nodes"]}
     assert (services["server-2"], services["server-1"]) == ("no answer from sudo", "in the cluster")
-    assert any("privilege escalation" in str(problem) for problem in report.problems)
+    assert any("found no answer from sudo, although ssh works" in str(problem) for problem in report.problems)
 
 
 STOPPED = {
@@ -287,6 +287,14 @@ def test_a_node_that_refuses_writes_is_not_ready_although_the_cluster_is_stable(
     assert (cluster["size"], cluster["key"], cluster["stable"]) == (3, "ABC", True)
 
 
+def test_the_same_advice_is_given_once():
+    hosts = healthy_hosts()
+    for name in ("server-1", "server-2", "server-3"):
+        change(name, failed=True, msg="m", service_state="active", problems=[STOPPED])(hosts)
+    found = [str(problem) for problem in build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED).problems]
+    assert len(found) == 3 and ["Next: " in text for text in found] == [True, False, False]
+
+
 def test_what_all_nodes_report_last_takes_precedence():
     """The load of the clients filled the nodes after each was verified."""
     agreed = {"cluster_key": "ABC", "cluster_size": 3, "problems": [{**STOPPED, "node": "10.0.0.2"}]}
@@ -312,6 +320,25 @@ def test_each_database_has_its_version_and_figures():
         "migrations 1,363" in text
     )
     assert "database server-3: version 8.1.2.0, data used 50 % of 6.0 GiB, memory 41 %, migrations 0" in text
+
+
+def test_the_figures_of_the_end_of_a_setup_are_shown():
+    """Each node is verified before the load begins, so it holds nothing then."""
+    hosts = healthy_hosts()
+    for name in ("server-1", "server-2", "server-3"):
+        change(name, build="8.1.2.0", usage={**USAGE, "objects": 0, "master_objects": 0})(hosts)
+    agreed = {"cluster_key": "ABC", "cluster_size": 3, "usage": {f"10.0.0.{index}": USAGE for index in (1, 2, 3)}}
+    data = build_report("Benchmark", "local", hosts, "Test", 2, EXPECTED, agreed).data
+    assert data["nodes"][0]["database"] == {"version": "8.1.2.0", **USAGE}
+    assert data["cluster"]["objects"] == 3 * 738626
+
+
+def test_a_client_without_an_answer_wants_and_claims_nothing_that_is_known():
+    hosts = healthy_hosts()
+    change("client-1", failed=True, msg="no answer")(hosts)
+    for key in ("threads", "operations_per_second", "records_per_second", "servers"):
+        del hosts[1]["client"][key]
+    assert "load of client-1: NOT READY" in report_lines(build_report("B", "local", hosts, "Test", 2).data)
 
 
 def test_a_client_that_is_not_ready_shows_its_wanted_threads():

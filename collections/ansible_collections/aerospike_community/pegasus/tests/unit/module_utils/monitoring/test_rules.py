@@ -102,6 +102,15 @@ def test_all_targets_have_the_cluster_by_the_name_of_aerospikes_dashboards() -> 
     assert {target["labels"]["cluster_name"] for target in targets} == {"Benchmark"}
 
 
+def test_no_metric_of_perseus_has_a_label_of_its_target() -> None:
+    """Prometheus would rename it: `kind` of an error line was the kind of the host in alerts and panels."""
+    meter = Meter(0.0)
+    meter.read(["| Test Cases: | Write | Total TPS |", "|  |  |  |", "| Threads: | 1 |  |", "| 1 | 5 | 5 |"], 1.0)
+    labels = set(re.findall(r"[{,](\w+)=", meter.render(1.0, Service(True, 0), {"write": 1}, True)))
+    (target, *_) = targets_of([{"name": "c-1", "kind": "client", "index": 1, "address": "10.0.0.1"}], "Benchmark")
+    assert labels and not labels & {*target["labels"], "job"}
+
+
 def test_no_rate_is_taken_of_latency_buckets() -> None:
     for name in grafana_dashboards.DASHBOARDS:
         assert not re.search(r"rate\(aerospike_latencies", json.dumps(grafana_dashboards.build(name)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.health import Problem
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus import proof
@@ -105,6 +107,12 @@ def test_writes_that_the_servers_refuse_are_not_ready() -> None:
         "stop-writes-avail-pct 5)"
     )
     assert (verdict.failed, verdict.answered) == (115_006.0, 903.3)
+
+
+def test_the_reasons_of_a_large_cluster_are_counted() -> None:
+    problems = [replace(STOPPED, node=f"10.0.0.{number}") for number in range(1, 101)]
+    verdict = judge(refused_batches(), threads(batchWrite=2, read=1), 0.25, health=problems)
+    assert verdict.problem.count("stop-writes of node") == 3 and verdict.problem.endswith("; and 97 more")
 
 
 def test_a_failure_without_a_reason_of_the_servers_names_what_to_read() -> None:
