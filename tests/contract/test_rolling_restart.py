@@ -85,7 +85,7 @@ class Host:
 
     def slice(self) -> dict[str, Any]:
         """Call the module once, with the state of the call before."""
-        params = {"cluster": self.cluster, "host": address(self.node), "reasons": [], "service": "aerospike",
+        params = {"cluster": self.cluster, "reasons": [], "service": "aerospike",
                   "port": 3000, "timeout": 60, "resume": self.resume}  # fmt: skip
         module = SimpleNamespace(params=params, check_mode=False, run_command=self.run)
         result = subject.Restart(module).run()  # type: ignore[arg-type]

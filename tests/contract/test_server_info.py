@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-
+import aerospike
 import pytest
+from aerospike import exception as errors
+from aerospike_helpers.batch import records as batch
 
-from tests.contract.simulated_servers import SERVER
+from tests.contract.simulated_servers import server_of
 
 
 @pytest.fixture(scope="module")
 def community(simulated_cluster, tmp_path_factory):
-    server = tmp_path_factory.mktemp("community") / "server"
-    shutil.copytree(SERVER, server, ignore=shutil.ignore_patterns("__pycache__"))
-    (server / "release.json").write_text(json.dumps({"version": "8.0.0.15", "edition": "community"}))
-    return simulated_cluster(1, server=server).nodes[0]
+    return simulated_cluster(1, server=server_of(tmp_path_factory.mktemp("community"), "8.0.0.15")).nodes[0]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +28,7 @@ def community(simulated_cluster, tmp_path_factory):
         ("tip:host=127.0.0.9;port=3002", "ok"),
         ("tip-clear:", "ERROR:4:missing 'host-port-list'"),
         ("tip-clear:host-port-list=127.0.0.9:x", "ERROR::0 cleared, 0 not found"),
+        ("release", "ERROR:4:unrecognized command"),
         ("get-config:context=x", "ERROR:4:invalid context"),
         ("get-config:context=namespace;id=None", "ERROR:20:namespace not found on node"),
         ("set-config:service;query-max-done=1", "ERROR:4:missing 'context'"),
@@ -87,3 +85,17 @@ def test_the_statistics_begin_with_the_best_practices(community) -> None:
     # The real server has these only with a budget for indexes, or on devices.
     assert "indexes_memory_used_pct" not in namespace and "cache_read_pct" not in namespace
     assert community.info("replicas-all").startswith("Test:1,")
+
+
+def test_the_community_edition_refuses_durable_deletes(community) -> None:
+    client = aerospike.client({"hosts": [("127.0.0.1", community.port)]}).connect()
+    client.put(("Test", "set", 1), {"a": 1})
+    with pytest.raises(errors.AerospikeError) as refused:
+        client.remove(("Test", "set", 1), policy={"durable_delete": True})
+    assert refused.value.code == 25
+    rows = [batch.Remove(("Test", "set", 1), policy={"durable_delete": True}) for _ in range(2)]
+    assert [row.result for row in client.batch_write(batch.BatchRecords(rows)).batch_records] == [25, 25]
+    stats = dict(value.split("=", 1) for value in community.info("namespace/Test").split(";"))
+    assert (stats["client_delete_error"], stats["batch_sub_delete_error"], stats["objects"]) == ("1", "2", "1")
+    client.remove(("Test", "set", 1))
+    client.close()

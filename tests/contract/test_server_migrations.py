@@ -35,7 +35,7 @@ def client(cluster: SimulatedCluster):
 
 
 def hold(nodes: list[SimulatedNode], threads: int = 0) -> None:
-    """Hold the migrations of these nodes, or let them go on with a number of threads."""
+    """Hold the migrations of these nodes, or continue them with a number of threads."""
     for node in nodes:
         assert node.info(f"set-config:context=service;migrate-threads={threads}") == "ok"
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 
 from . import fabric as messages
+from .blocks import OutOfSpaceError
 from .fabric import FabricError
 from .node import Node
 from .pace import LOOK_SECONDS, Pace, seconds_to_send
@@ -24,7 +25,7 @@ BATCH_PARTITIONS = 512
 ANSWER_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 ANNOUNCE_TRIES = 10
-# A node that receives from too many others, or is full, says so and gets the batch again.
+# The answer of a node that is full or receives nothing now: it gets the batch again later.
 NOT_NOW = b"not now"
 AGAIN_SECONDS = 1.0
 STRAY, COPY = "stray", "copy"
@@ -174,7 +175,11 @@ class Migrator:
             return NOT_NOW
         kept: dict[int, set[bytes]] = {partition: set() for partition in head["partitions"]}
         for digest, record in unpack_records(payload, 4 + size):
-            namespace.merge(digest, record)
+            try:
+                namespace.merge(digest, record)
+            except OutOfSpaceError:  # the sender tries again, for as long as this node is full
+                self.node.log.repeated("WARNING", "drv_ssd", f"{{{namespace.name}}} out of space", "drv_ssd.c:1782")
+                return NOT_NOW
             kept[partition_of(digest)].add(digest)
             namespace.stats["migrate_record_receives"] += 1
         if head["what"] == STRAY:

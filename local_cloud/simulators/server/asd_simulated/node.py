@@ -10,7 +10,8 @@ from . import fabric as messages
 from .addresses import advertised, own_node_id
 from .clustering import Cluster, Clustering
 from .config.model import NODES_MAX, Config, NamespaceConfig
-from .devices import capacity, open_devices
+from .deprecated import Deprecations
+from .devices import open_devices
 from .fabric import Fabric
 from .heartbeat import Heartbeat
 from .journal import Journal
@@ -32,6 +33,8 @@ class Node:
         self.release = release
         self.log = log
         self.stats: Counter[str] = Counter()
+        self.deprecations = Deprecations(release, log)
+        self.deprecations.configuration(config)
         self.started = time.monotonic()
         self.rebalanced = self.started
         self.clients: set[asyncio.Transport] = set()
@@ -206,7 +209,10 @@ def open_namespace(config: NamespaceConfig, log: Log) -> Namespace:
     """
     devices = open_devices(config, log)
     journal = Journal(devices, bool(config.storage.get("cold-start-empty"))) if devices else None
-    namespace = Namespace(config, capacity(config, devices), journal)
+    namespace = Namespace(config, [device.size for device in devices], journal)
     if devices:
-        log.info("drv_ssd", f"{{{config.name}}} loaded: objects {namespace.objects} (SIMULATED)")
+        tombstones = f" tombstones {namespace.tombstones}" if namespace.tombstones else ""
+        done = ",".join("100" for _ in devices)
+        loaded = f"{{{config.name}}} loaded: objects {namespace.objects}{tombstones} device-pcts ({done})"
+        log.info("drv_ssd", loaded, "drv_ssd.c:4001")
     return namespace

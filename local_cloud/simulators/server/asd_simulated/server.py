@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from . import clock
+from . import clock, limits
 from .addresses import hosts
 from .config.model import Config
 from .info import Info
@@ -93,10 +93,16 @@ class Server:
         namespaces = self.node.namespaces
         due = {name: time.monotonic() + namespace.config.nsup_period for name, namespace in namespaces.items()}
         raid = time.monotonic() + TOMBSTONE_SECONDS_MAX / 10
+        evaluation = time.monotonic() + limits.STOP_WRITES_SECONDS
         while True:
             await asyncio.sleep(NSUP_SECONDS)
+            if time.monotonic() >= evaluation:
+                evaluation = time.monotonic() + limits.STOP_WRITES_SECONDS
+                for namespace in namespaces.values():
+                    limits.evaluate_stop_writes(namespace, self.log)
             for name, namespace in namespaces.items():
                 if namespace.config.nsup_period and time.monotonic() >= due[name]:
+                    limits.evict(namespace, self.log)
                     for first in range(0, PARTITIONS, NSUP_PIECE):
                         namespace.expire(first, first + NSUP_PIECE)
                         await asyncio.sleep(0)
@@ -118,6 +124,7 @@ class Server:
         node = self.node
         while True:
             await asyncio.sleep(self.config.service.get("ticker-interval", TICKER_SECONDS) or 3600)
+            self.log.tick()
             self.log.info(
                 "info",
                 f"NODE-ID {node.node_id.lower()} CLUSTER-SIZE {len(node.clustering.cluster.members)} "

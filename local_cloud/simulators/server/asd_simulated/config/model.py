@@ -22,7 +22,7 @@ Values = dict[str, Any]
 
 @dataclass
 class NamespaceConfig:
-    """One namespace section. `storage` holds the parameters of its storage-engine."""
+    """One namespace section. `storage` holds the parameters of its storage-engine, `numbers` the server's release."""
 
     name: str
     values: Values = field(default_factory=dict)
@@ -31,6 +31,7 @@ class NamespaceConfig:
     index_types: dict[str, str] = field(default_factory=dict)
     mounts: dict[str, Values] = field(default_factory=dict)
     sets: dict[str, Values] = field(default_factory=dict)
+    numbers: tuple[int, ...] = (8, 0)
 
     @property
     def replication_factor(self) -> int:
@@ -51,10 +52,6 @@ class NamespaceConfig:
     @property
     def max_record_size(self) -> int:
         return self.values.get("max-record-size", 1024 * 1024)
-
-    @property
-    def stop_writes_used_pct(self) -> int:
-        return self.storage.get("stop-writes-used-pct", 70)
 
     @property
     def migrate_sleep_us(self) -> int:

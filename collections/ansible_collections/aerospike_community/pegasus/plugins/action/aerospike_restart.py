@@ -27,32 +27,45 @@ class ActionModule(WaitingAction):
             return self._execute_module(task_vars=variables)
         cluster = sorted(map(str, self._task.args.get("cluster", [])))
         scope = [*cluster, str(variables.get("ansible_play_name"))]
-        name = f"aerospike-restart-{hashlib.sha256(','.join(scope).encode()).hexdigest()[:16]}"
         # Ansible removes the folder at the end of the run.
-        with (Path(constants.DEFAULT_LOCAL_TMP) / name).open("a+", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            turn = _read(lock)
-            if turn["failed"]:
-                return _skipped(turn)
-            # Whatever ends this turn without a result, such as a lost connection, leaves the node's state unknown.
-            host = str(variables.get("inventory_hostname", "another node"))
-            _write(lock, {**turn, "failed": host})
-            label = f"restart {turn['done'] + 1} of at most {len(cluster)}"
-            result = self.run_module(variables, label=label, limit=float(self._task.args.get("timeout", 3600)))
-            if result.get("failed") or result.get("unreachable"):
-                _write(lock, {**turn, "failed": host, "error_class": result.get("error_class")})
-            else:
-                _write(lock, {**turn, "done": turn["done"] + 1})
-            return result
+        folder = Path(constants.DEFAULT_LOCAL_TMP)
+        name = f"aerospike-restart-{hashlib.sha256(','.join(scope).encode()).hexdigest()[:16]}"
+        with (folder / f"{name}-queue").open("a") as queue:
+            fcntl.flock(queue, fcntl.LOCK_SH)
+            with (folder / name).open("a+", encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                result = self.take_turn(lock, variables, len(cluster))
+            fcntl.flock(queue, fcntl.LOCK_UN)
+            self.wait_for_others(queue, variables)
+        return result
+
+    def wait_for_others(self, queue: TextIO, variables: dict[str, Any]) -> None:
+        """Wait for the nodes that are in the queue, because the task after this one requires a complete cluster."""
+        try:
+            fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.show(variables, "its turn is over; waiting for the nodes that restart after it")
+            fcntl.flock(queue, fcntl.LOCK_EX)
+
+    def take_turn(self, lock: TextIO, variables: dict[str, Any], nodes: int) -> dict[str, Any]:
+        """Restart this node, unless a restart has failed before."""
+        turn = _read(lock)
+        if turn["failed"]:
+            return _skipped(turn["failed"])
+        # Whatever ends this turn without a result, such as a lost connection, leaves the node's state unknown.
+        _write(lock, {**turn, "failed": str(variables.get("inventory_hostname", "another node"))})
+        label = f"restart {turn['done'] + 1} of at most {nodes}"
+        result = self.run_module(variables, label=label, limit=float(self._task.args.get("timeout", 3600)))
+        if not result.get("failed") and not result.get("unreachable"):
+            _write(lock, {"done": turn["done"] + 1})
+        return result
 
 
-def _skipped(turn: dict[str, Any]) -> dict[str, Any]:
+def _skipped(failed: str) -> dict[str, Any]:
     """Return the result of a node that isn't restarted, because the restart of another node failed."""
-    failed = turn["failed"]
     return {
         "failed": True,
         "changed": False,
-        "error_class": turn["error_class"],
         "not_waited_for": [failed],
         "msg": f"not restarted, because the restart of {failed} failed; this node is still running as before. Expected "
         f"each node to join again before the next restart. Repair {failed} and run again",
@@ -60,10 +73,10 @@ def _skipped(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(lock: TextIO) -> dict[str, Any]:
-    """Return how many nodes were restarted, which restart failed, and the class of its error."""
+    """Return how many nodes were restarted, and which restart failed."""
     lock.seek(0)
     text = lock.read()
-    return {"done": 0, "failed": "", "error_class": None, **(json.loads(text) if text else {})}
+    return {"done": 0, "failed": "", **(json.loads(text) if text else {})}
 
 
 def _write(lock: TextIO, turn: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ module: aerospike_config
 short_description: Write aerospike.conf and apply it to a running server without a restart, if possible
 description:
   - Compares the file with the requested content, parameter by parameter. If a running server accepts all differences
-    (C(set-config), C(tip)), applies them. Otherwise the result reports that a restart is due, and why.
+    (C(set-config), C(tip), C(tip-clear)), applies them. Otherwise the result reports that a restart is due, and why.
   - A file newer than the start of the server has not been read by it, as in C(host_service). A file that was applied
     without a restart gets a time before the server's start. So the next run completes an interrupted run.
   - Restarts nothing.

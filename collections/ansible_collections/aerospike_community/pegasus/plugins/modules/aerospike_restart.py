@@ -21,7 +21,6 @@ options:
     type: list
     elements: str
     required: true
-  host: {description: Address of this node on its own host., type: str, default: 127.0.0.1}
   reasons: {description: "Reasons for the restart, for messages.", type: list, elements: str, default: []}
   service: {description: The server's unit., type: str, default: aerospike}
   port: {description: Service port., type: int, default: 3000}
@@ -57,13 +56,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.aerospike import gate
+from ..module_utils.aerospike import gate, quiesce
 from ..module_utils.aerospike.editions import without_quiesce
-from ..module_utils.aerospike.info import InfoError, info, info_pairs, info_value
+from ..module_utils.aerospike.health import query_node
+from ..module_utils.aerospike.info import InfoError, info_value
 from ..module_utils.aerospike.loading import Moves, loading
 from ..module_utils.aerospike.settling import unsettled
 from ..module_utils.aerospike.survey import survey
@@ -92,7 +93,7 @@ class Restart:
         self.deadline = time.monotonic() + SLICE_SECONDS
         self.steps: Sequence[Callable[[], Waiting | None]] = (
             self.pass_gate,
-            self.quiesce,
+            self.begin_quiesce,
             self.hand_over,
             self.restart,
             self.start,
@@ -100,6 +101,11 @@ class Restart:
             self.settle,
         )
         self.key = ""
+
+    @cached_property
+    def own(self) -> str:
+        """The address of this node. Raises RestartError if it isn't among those of the cluster."""
+        return own_address(self.cluster)
 
     @property
     def changes(self) -> list[str]:
@@ -133,14 +139,13 @@ class Restart:
     def undo(self) -> str:
         """Let a node serve again that was quiesced and not restarted. Return how the node is now."""
         if self.restarted:
-            return "This node was restarted. The nodes after it are not restarted"
+            return "This node was restarted. Nodes after it are not restarted"
         if self.state.get("quiesced"):
             try:
-                info_value(self.params["host"], "quiesce-undo:", port=self.port)
-                self.recluster()
+                quiesce.send(quiesce.SERVE_AGAIN, [self.own], self.cluster, self.port)
             except InfoError as error:
                 return f"This node was not restarted, but it is still quiesced and serves nothing, because {error}"
-        return "This node was not restarted and serves as before. Nor are the nodes after it"
+        return "This node was not restarted and serves as before. Nodes after it are not restarted either"
 
     # --- Steps: each returns what it waits for, or None once it is done ---------------------------------------------
 
@@ -148,12 +153,11 @@ class Restart:
         """Wait until this node may go down without a loss of data."""
         return self.ask_gate(hands_over=self.can_quiesce)
 
-    def quiesce(self) -> Waiting | None:
+    def begin_quiesce(self) -> Waiting | None:
         """Begin to hand this node's partitions over to the others, if it can."""
         if self.can_quiesce:
             self.state["quiesced"] = True
-            info_value(self.params["host"], "quiesce:", port=self.port)
-            self.recluster()
+            quiesce.send(quiesce.QUIESCE, [self.own], self.cluster, self.port)
         return None
 
     def hand_over(self) -> Waiting | None:
@@ -161,10 +165,7 @@ class Restart:
         if not self.state.get("quiesced"):
             return None
         # Until the recluster takes effect, the old cluster still counts as stable.
-        late = self.poll(self.not_quiesced)
-        if late:
-            return Waiting("this node to be quiesced, before its restart", late, "namespaces")
-        return self.ask_gate(hands_over=False)
+        return self.poll(self.not_quiesced) or self.ask_gate(hands_over=False)
 
     def restart(self) -> Waiting | None:
         """Restart the service. systemd's command returns at once, because a server may take minutes to stop."""
@@ -205,14 +206,13 @@ class Restart:
 
     def ask_gate(self, *, hands_over: bool) -> Waiting | None:
         """Wait until the gate lets this node go down. Raises gate.GateError if it never will."""
-        own = own_address(self.cluster)
         request = gate.Request(
             cluster=self.cluster,
-            targets=[own],
+            targets=[self.own],
             action="the restart of this node",
             afterwards=gate.BACK,
             port=self.port,
-            names={own: "this node"},
+            names={self.own: "this node"},
             all_up=True,
             hands_over=hands_over,
         )
@@ -222,14 +222,13 @@ class Restart:
     @property
     def can_quiesce(self) -> bool:
         """Whether this node's edition can quiesce, and other nodes exist that could take over."""
-        return len(self.cluster) > 1 and not without_quiesce([self.params["host"]], self.port)
+        return len(self.cluster) > 1 and not without_quiesce([self.own], self.port)
 
-    def not_quiesced(self) -> int | None:
-        """Return how many namespaces aren't quiesced yet, None if all are."""
-        host = self.params["host"]
-        names = filter(None, info_value(host, "namespaces", port=self.port).split(";"))
-        spaces = (info_pairs(host, f"namespace/{name}", port=self.port) for name in names)
-        return sum(values.get("effective_is_quiesced") != "true" for values in spaces) or None
+    def not_quiesced(self) -> Waiting | None:
+        """Return what to wait for until the node's quiesce has taken effect."""
+        if quiesce.is_quiesced(query_node(self.own, self.port)):
+            return None
+        return Waiting("this node to be quiesced, before its restart", 1, "nodes")
 
     def not_started(self) -> UnitState | None:
         """Return the service's state until a new process runs. Raises ServiceError if systemd gave up."""
@@ -245,7 +244,7 @@ class Restart:
         """Return the service's state until its server answers."""
         state = self.service_state()
         with suppress(InfoError):
-            info_value(self.params["host"], "node", port=self.port)
+            info_value(self.own, "node", port=self.port)
             return None
         return state
 
@@ -269,11 +268,6 @@ class Restart:
         found = Moves.after(self.state.get("moves", {}), time.time(), state.pid, used(state.pid), last_line)
         self.state["moves"] = asdict(found)
         return found.count
-
-    def recluster(self) -> None:
-        """Recluster: only the principal node does, the others answer that they aren't the principal."""
-        for host in self.cluster:
-            info(host, "recluster:", port=self.port)
 
 
 def own_address(cluster: Sequence[str]) -> str:
@@ -307,7 +301,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "cluster": {"type": "list", "elements": "str", "required": True},
-            "host": {"type": "str", "default": "127.0.0.1"},
             "reasons": {"type": "list", "elements": "str", "default": []},
             "service": {"type": "str", "default": "aerospike"},
             "port": {"type": "int", "default": 3000},

@@ -2,8 +2,8 @@
 """Differences between two versions of aerospike.conf, and which of them a running server accepts. Pure.
 
 Source of the tables: the parameters of the command set-config in the server's public source (6.4.0.34,
-7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3). Left out on purpose: cluster-name (nodes with a new name would leave the cluster
-one by one), replication-factor and rack-id (they take effect only when all nodes have them and recluster).
+7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3, 8.1.2.0). Left out on purpose: cluster-name (nodes with a new name would leave
+the cluster one by one), replication-factor and rack-id (they take effect only when all nodes have them and recluster).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ALWAYS = {
         defrag-queue-min defrag-sleep disable-write-dup-res disallow-expunge disallow-null-setname
         enable-benchmarks-batch-sub enable-benchmarks-ops-sub enable-benchmarks-read enable-benchmarks-storage
         enable-benchmarks-udf enable-benchmarks-udf-sub enable-benchmarks-write enable-hist-proxy evict-hist-buckets
-        evict-tenths-pct flush-max-ms geo2dsphere-within-max-cells geo2dsphere-within-max-level
+        evict-tenths-pct flush-max-ms force-long-queries geo2dsphere-within-max-cells geo2dsphere-within-max-level
         geo2dsphere-within-min-level ignore-migrate-fill-delay inline-short-queries max-record-size max-write-cache
         migrate-order migrate-retransmit-ms migrate-sleep nsup-hist-period nsup-period nsup-threads
         prefer-uniform-balance read-consistency-level-override read-page-cache reject-non-xdr-writes
@@ -48,7 +48,7 @@ ALWAYS = {
     """,
 }
 # Parameters of some releases only: first release, first release without them (None: none yet), context, names.
-CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = (
+CHANGES: tuple[tuple[tuple[int, ...], tuple[int, ...] | None, str, str], ...] = (
     ((7, 0), None, "service", "batch-max-requests tls-refresh-period"),
     ((7, 0), None, "set", "default-read-touch-ttl-pct default-ttl"),
     (
@@ -70,6 +70,8 @@ CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = 
     ((7, 2), None, "namespace", "active-rack"),
     ((8, 0), None, "namespace", "disable-mrt-writes mrt-duration"),
     ((8, 1), None, "namespace", "apply-ttl-reductions"),
+    ((8, 1, 2), None, "service", "cgroup-mem-tracking"),
+    ((8, 1, 2), None, "namespace", "tomb-raider-unmark-threads"),
 )
 # The lists of seeds, each with what `tip` needs for them. They are for finding a cluster: a running node has found it.
 SEEDS = {
@@ -138,7 +140,7 @@ def commands(difference: Difference, version: str) -> list[str] | None:
     if len(new) != 1 or len(path) < 2 or len(difference.old) > 1:
         return None
     value = _plain(new[0])
-    release = release_of(version)
+    release = _numbers(version)
     known = _dynamic(release)
     context = path[0].split()[0]
     if context == "service" and len(path) == 2 and path[1] in known["service"]:
@@ -192,7 +194,13 @@ def _without(values: Sequence[str], others: Sequence[str]) -> list[str]:
     return [value for value in values if value not in others]
 
 
-def _dynamic(release: tuple[int, int]) -> dict[str, frozenset[str]]:
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return (8, 1, 2) of ``8.1.2.0``, (8, 1) of ``8.1.*``."""
+    match = re.match(r"\d+\.\d+\.(\d+)", version)
+    return (*release_of(version), int(match.group(1))) if match else release_of(version)
+
+
+def _dynamic(release: tuple[int, ...]) -> dict[str, frozenset[str]]:
     """The parameters that can be set at run time in a release, by context."""
     known = {context: frozenset(names.split()) for context, names in ALWAYS.items()}
     for since, until, context, names in CHANGES:

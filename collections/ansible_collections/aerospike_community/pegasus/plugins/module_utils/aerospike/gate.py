@@ -138,16 +138,10 @@ def find_obstacle(request: Request, found: Survey) -> Obstacle | None:
     if not staying and request.afterwards == REMOVED:
         return Obstacle("no node would be left, and the data would be lost (destroy-cluster removes the whole cluster)")
     if not found.key:
-        errors = [f"{request.named([host])} doesn't answer: {error}" for host, error in found.errors.items()]
+        expected = f"one stable cluster of the {len(found.nodes)} nodes that answer"
+        views = _views(request, found)
         text = f"the {len(found.nodes)} nodes that answer are not one stable cluster"
-        return _wait(
-            request,
-            f"one stable cluster of {len(found.nodes)} nodes",
-            text,
-            found.outside or 1,
-            "nodes",
-            errors,
-        )
+        return _wait(request, expected, text, found.outside or 1, "nodes", views)
     return _unserved(request, found) or _too_few_copies(request, found, running, staying) or _migrating(request, found)
 
 
@@ -171,6 +165,16 @@ def _wait(
     request: Request, purpose: str, text: str, left: int, unit: str, reasons: list[str], activity: int = 0
 ) -> Obstacle:
     return Obstacle(text, Waiting(f"{purpose}, before {request.action}", left, unit, activity, reasons))
+
+
+def _views(request: Request, found: Survey) -> list[str]:
+    """Return how each node sees its cluster, and why the others don't answer."""
+    seen = [
+        f"{request.named([host])} in a cluster of {node.statistics.node.get('cluster_size', '?')}"
+        + (f", stable with the key {node.key}" if node.key else ", not stable or of another size")
+        for host, node in found.nodes.items()
+    ]
+    return seen + [f"{request.named([host])} doesn't answer: {error}" for host, error in found.errors.items()]
 
 
 def _unserved(request: Request, found: Survey) -> Obstacle | None:

@@ -34,8 +34,8 @@ class Loading:
 
 def loading(lines: Sequence[str]) -> Loading:
     """Return how far a server is by the lines of its log since the start, oldest first."""
-    last = _PREFIX.sub("", lines[-1].strip()) if lines else ""
-    detail = f"its log: {last[:MAX_LINE]}" if last else ""
+    own = [_PREFIX.sub("", line) for line in lines if _PREFIX.match(line)]  # not those of systemd
+    detail = f"its log: {own[-1].strip()[:MAX_LINE]}" if own else ""
     found = next((match for line in reversed(lines) if (match := _LOADED.search(line))), None)
     if found is None:
         return Loading(1, "nodes", detail)

@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ..aerospike import cluster, gate, health, migrations
+from ..aerospike import cluster, gate, health, migrations, quiesce
 from ..aerospike.editions import without_quiesce
-from ..aerospike.info import info_value
 from ..aerospike.survey import survey
 from ..aerospike.waiting import SLICE_SECONDS, Waiting
 from .contract import NO_QUIESCE, Effect, Fault, node_names
@@ -97,7 +96,7 @@ class Drain(Fault):
         # A cluster that isn't stable can't hand anything over.
         cluster.wait_until_stable(self.alive, self.port, self.timeout)
         self.quiesced = True
-        self.send_to_targets("quiesce:")
+        self.send_to_targets(quiesce.QUIESCE)
 
     def verify(self) -> Effect | Waiting:
         """Wait until the targets own nothing, clients have left them, and the other nodes have every copy."""
@@ -123,18 +122,15 @@ class Drain(Fault):
     def undo(self) -> None:
         """Let the targets serve again."""
         if self.quiesced:
-            self.send_to_targets("quiesce-undo:")
+            self.send_to_targets(quiesce.SERVE_AGAIN)
 
     def log_lines(self) -> list[str]:
         """Return nothing: the log of this host is not that of a target."""
         return []
 
     def send_to_targets(self, command: str) -> None:
-        """Send each target a command, and recluster so that it takes effect."""
-        for host in self.running:
-            info_value(host, command, port=self.port)
-        # Only the principal node reclusters; the others answer that they aren't the principal.
-        cluster.query_all(self.members, lambda host: info_value(host, "recluster:", port=self.port))
+        """Send each target a command, and wait until the cluster has formed again."""
+        quiesce.send(command, self.running, self.members, self.port)
         time.sleep(POLL_SECONDS)
         cluster.wait_until_stable(self.members, self.port, self.timeout)
 
@@ -143,7 +139,7 @@ class Drain(Fault):
     def owning_nothing(self) -> Waiting | None:
         """The targets own no partition."""
         nodes = health.query(self.running, self.port)
-        late = [host for host in self.running if not _quiesced(nodes.get(host))]
+        late = [host for host in self.running if not quiesce.is_quiesced(nodes.get(host))]
         if late:
             return Waiting(f"{self.subject} to be quiesced", len(late), "nodes")
         self.notes.append(f"quiesced: {len(self.others)} nodes own all partitions")
@@ -181,11 +177,4 @@ def client_operations(node: health.Statistics) -> int:
         for values in node.namespaces.values()
         for name, value in values.items()
         if _USE.fullmatch(name) and value.isdecimal()
-    )
-
-
-def _quiesced(node: health.Statistics | None) -> bool:
-    """Return whether a node is quiesced in every namespace."""
-    return node is not None and all(
-        values.get("effective_is_quiesced") == "true" for values in node.namespaces.values()
     )

@@ -38,9 +38,11 @@ class Cluster:
         monkeypatch.setattr(subject, "SLICE_SECONDS", 0.0)
         monkeypatch.setattr(subject, "survey", self.survey)
         monkeypatch.setattr(subject.gate, "pass_gate", functools.partial(subject.gate.pass_gate, ask=self.survey))
-        monkeypatch.setattr(subject, "info", self.info)
-        monkeypatch.setattr(subject, "info_value", lambda *where, port: self.info(*where, port=port)[where[1]])
-        monkeypatch.setattr(subject, "info_pairs", lambda *where, port: {"effective_is_quiesced": self.is_quiesced()})
+        for module in (subject, subject.quiesce):
+            monkeypatch.setattr(module, "info_value", self.info_value)
+        # One after the other, so that the order is known.
+        monkeypatch.setattr(subject.quiesce, "query_all", lambda hosts, query: [query(host) for host in hosts])
+        monkeypatch.setattr(subject, "query_node", lambda *_: node(effective_is_quiesced=self.is_quiesced()).statistics)
         monkeypatch.setattr(subject, "without_quiesce", lambda hosts, port: [] if self.enterprise else hosts)
         monkeypatch.setattr(subject, "own_address", lambda cluster: cluster[0])
         monkeypatch.setattr(subject, "used", lambda pid: self.used)
@@ -49,15 +51,15 @@ class Cluster:
         assert hosts == self.nodes
         return self.found()
 
-    def is_quiesced(self) -> str:
-        return str(self.quiesced and any(step.startswith("quiesce:") for step in self.done)).lower()
+    def is_quiesced(self) -> bool:
+        return self.quiesced and any(step.startswith("quiesce:") for step in self.done)
 
-    def info(self, host: str, command: str, *, port: int) -> dict[str, str]:
+    def info_value(self, host: str, command: str, *, port: int) -> str:
         if command == "node" and not self.answers:
             raise InfoError("10.0.0.1:3000 does not answer 'node': connection refused")
-        if command.startswith(("quiesce", "recluster")):
+        if command != "node":
             self.done.append(f"{command} {host}")
-        return {command: {"namespaces": "test;other"}.get(command, "ok")}
+        return "ok"
 
     def run(self, command: list[str], **_: Any) -> tuple[int, str, str]:
         if command[0] == "journalctl":
@@ -74,7 +76,7 @@ class Cluster:
 
     def restart(self, nodes: list[str], check: bool = False) -> subject.Restart:
         self.nodes = nodes
-        params = {"cluster": nodes, "host": "127.0.0.1", "reasons": ["a.b: 1 -> 2"], "service": "aerospike",
+        params = {"cluster": nodes, "reasons": ["a.b: 1 -> 2"], "service": "aerospike",
                   "port": 3000, "timeout": 5, "resume": self.resume}  # fmt: skip
         return subject.Restart(SimpleNamespace(params=params, check_mode=check, run_command=self.run))  # type: ignore[arg-type]
 
@@ -98,7 +100,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return Cluster(monkeypatch)
 
 
-QUIESCE = ["quiesce: 127.0.0.1", *(f"recluster: {address}" for address in NODES)]
+QUIESCE = [f"quiesce: {A}", *(f"recluster: {address}" for address in NODES)]
 UNDO = [order.replace("quiesce:", "quiesce-undo:") for order in QUIESCE]
 
 
@@ -161,7 +163,8 @@ def test_a_node_is_not_restarted_while_another_is_missing(cluster: Cluster) -> N
 def test_it_waits_until_a_quiesced_node_has_handed_everything_over(cluster: Cluster) -> None:
     cluster.quiesced = False
     waiting = cluster.waits()
-    assert (waiting["left"], waiting["unit"]) == (2, "namespaces") and cluster.done == QUIESCE
+    assert waiting["purpose"] == "this node to be quiesced, before its restart"
+    assert cluster.done == QUIESCE
     cluster.quiesced = True
     cluster.found = migrating
     assert cluster.waits()["purpose"].startswith("partition migrations to end, before")
@@ -192,7 +195,7 @@ def test_a_node_that_stays_quiesced_is_reported(cluster: Cluster, monkeypatch: p
     def gone(*_: object, port: int) -> str:
         raise InfoError("it does not answer")
 
-    monkeypatch.setattr(subject, "info_value", gone)
+    monkeypatch.setattr(subject.quiesce, "info_value", gone)
     assert "it is still quiesced and serves nothing, because it does not answer" in cluster.fails(InfoError("x"))["msg"]
 
 
@@ -249,7 +252,7 @@ def test_a_server_that_ends_after_its_start_is_a_failure_at_once(cluster: Cluste
         cluster.call()
     result = cluster.fails(raised.value)
     assert result["msg"].startswith("CRITICAL (config)") and result["journal"][0].startswith("CRITICAL")
-    assert "This node was restarted. The nodes after it are not restarted" in result["msg"]
+    assert "This node was restarted. Nodes after it are not restarted" in result["msg"]
     assert result["changes"] and "error_class" not in result
 
 

@@ -19,7 +19,7 @@ def node(objects: int = 0, masters: int = 0, tx: int = 0, rx: int = 0, key: str 
         statistics[name.replace("_", "-")] = statistics.pop(name, "false")
     texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in statistics.items()}
     settled = bool(key) and not tx and not rx
-    return Node(Statistics(namespaces={"test": texts}), key, settled)
+    return Node(Statistics({"cluster_size": "3"}, {"test": texts}), key, settled)
 
 
 def three(**values: object) -> Survey:

@@ -204,10 +204,20 @@ def test_a_flash_index_can_grow_under_the_name_that_the_release_has_for_its_limi
         ("8.0.0.15", "mrt-duration", True),
         ("8.0.0.15", "apply-ttl-reductions", False),
         ("8.1.0.3", "apply-ttl-reductions", True),
+        ("6.4.0.34", "force-long-queries", True),
+        ("8.1.1.2", "tomb-raider-unmark-threads", False),
+        ("8.1.2.0", "tomb-raider-unmark-threads", True),
+        ("latest", "tomb-raider-unmark-threads", True),
     ],
 )
 def test_some_parameters_belong_to_some_releases_only(version: str, name: str, accepted: bool) -> None:
     difference = Difference(("namespace Test", name), ("1",), ("2",))
+    assert bool(commands(difference, version)) is accepted
+
+
+@pytest.mark.parametrize(("version", "accepted"), [("8.1.1.2", False), ("8.1.2.0", True), ("8.1.*", False)])
+def test_a_parameter_can_be_new_in_a_minor_release(version: str, accepted: bool) -> None:
+    difference = Difference(("service", "cgroup-mem-tracking"), ("false",), ("true",))
     assert bool(commands(difference, version)) is accepted
 
 

@@ -103,7 +103,10 @@ def test_a_cluster_that_is_not_one_is_waited_for() -> None:
     split = Survey({A: node(600, 300), B: node(600, 300), C: node(600, 300, key="")})
     waiting = ask(split)
     assert isinstance(waiting, Waiting)
-    assert (waiting.purpose, waiting.left) == ("one stable cluster of 3 nodes, before the stop of node 2", 1)
+    assert waiting.left == 1
+    assert waiting.purpose == "one stable cluster of the 3 nodes that answer, before the stop of node 2"
+    assert waiting.reasons[0] == "node 1 in a cluster of 3, stable with the key KEY"
+    assert waiting.reasons[2] == "node 3 in a cluster of 3, not stable or of another size"
     keys = Survey({A: node(600, 300), B: node(600, 300), C: node(600, 300, key="OTHER")})
     assert isinstance(ask(keys), Waiting)
 

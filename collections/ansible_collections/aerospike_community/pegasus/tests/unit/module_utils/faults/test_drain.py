@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import quiesce
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.health import Statistics
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.survey import Survey
@@ -74,10 +75,8 @@ def drain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subject.Drain]:
     def build(cluster: Cluster, targets: list[str], approved: bool = True, **options: Any) -> subject.Drain:
         monkeypatch.setattr(contract, "answering", lambda hosts, _: [host for host in hosts if host in cluster.running])
         monkeypatch.setattr(subject.cluster, "wait_until_stable", lambda *_: "KEY")
-        monkeypatch.setattr(
-            subject.cluster, "query_all", lambda hosts, query: ({host: query(host) for host in hosts}, {})
-        )
-        monkeypatch.setattr(subject, "info_value", cluster.value)
+        monkeypatch.setattr(quiesce, "query_all", lambda hosts, query: ({host: query(host) for host in hosts}, {}))
+        monkeypatch.setattr(quiesce, "info_value", cluster.value)
         monkeypatch.setattr(subject.health, "query", cluster.query)
         monkeypatch.setattr(subject, "survey", cluster.survey)
         monkeypatch.setattr(subject, "without_quiesce", lambda hosts, _: list(hosts) if cluster.community else [])

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster, migrations
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import (
+    cluster,
+    health,
+    migrations,
+    quiesce,
+)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.health import Statistics
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults import (
     contract,
     kill,
@@ -31,6 +37,9 @@ class Node:
         self.units = tmp_path
         monkeypatch.setattr(contract, "answering", lambda hosts, _: [host for host in hosts if host in self.alive])
         monkeypatch.setattr(migrations, "query", lambda *_: migrations.Migrations(self.moving))
+        self.quiesced = False
+        monkeypatch.setattr(health, "query", lambda *_: {C: Statistics(namespaces={"test": self.values()})})
+        monkeypatch.setattr(quiesce, "send", self.send)
         monkeypatch.setattr(memory, "STORE", tmp_path / "run" / "stopped.json")
         monkeypatch.setattr(cluster, "wait_until_stable", self.stable)
         monkeypatch.setattr(restart, "SETTLE_SECONDS", 0)
@@ -38,6 +47,13 @@ class Node:
         monkeypatch.setattr(stop.time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(kill, "UNITS", self.units)
         monkeypatch.setattr(kill.os, "kill", self.kill)
+
+    def values(self) -> dict[str, str]:
+        return {"effective_is_quiesced": str(self.quiesced).lower(), "pending_quiesce": "false"}
+
+    def send(self, command: str, targets: list[str], members: list[str], _: int) -> None:
+        self.done.append(f"{command} {targets} {members}")
+        self.quiesced = command == quiesce.QUIESCE
 
     def sleep(self, seconds: float) -> None:
         self.clock += seconds
@@ -164,6 +180,16 @@ def test_restart_leaves_a_running_node_alone_unless_forced(node: Node) -> None:
     assert carry_out(fault).changed
     assert node.done == ["stable 3", "restart", "stable 3"]
     assert fault.notes == ["node 3 was restarted: 3 nodes form a stable cluster, all nodes are up"]
+
+
+def test_restart_lets_a_node_serve_again_whose_drain_was_interrupted(node: Node) -> None:
+    node.quiesced = True
+    planned = node.fault("restart", approved=[])
+    assert carry_out(planned, check=True).changed and planned.notes == ["node 3 would serve again"]
+    fault = node.fault("restart", approved=[])
+    assert carry_out(fault).changed
+    assert node.done == [f"quiesce-undo: {[C]} {[A, B, C]}", "stable 3"]
+    assert fault.notes == ["node 3 serves again: 3 nodes form a stable cluster, all nodes are up"]
 
 
 @pytest.mark.parametrize(("name", "note"), [("stop", "stopped"), ("kill", "killed"), ("restart", "restarted")])
