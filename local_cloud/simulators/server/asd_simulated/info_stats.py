@@ -176,6 +176,7 @@ def namespace_statistics(node: Node, namespace: Namespace) -> dict[str, object]:
     """Of one namespace, without its configuration."""
     table = node.tables.get(namespace.name)
     sending, receiving = node.remaining(namespace.name)
+    active = migrations_active(node, namespace)
     shares = replica_shares(node, namespace)
     values: dict[str, object] = {
         "ns_cluster_size": len(node.clustering.cluster.members),
@@ -210,8 +211,8 @@ def namespace_statistics(node: Node, namespace: Namespace) -> dict[str, object]:
         "migrate_tx_partitions_imbalance": 0,
         "migrate_tx_instances": 0,
         "migrate_rx_instances": 0,
-        "migrate_tx_partitions_active": min(sending, node.config.migrate_threads),
-        "migrate_rx_partitions_active": min(receiving, node.config.migrate_max_num_incoming),
+        "migrate_tx_partitions_active": active[0],
+        "migrate_rx_partitions_active": active[1],
         "migrate_tx_partitions_remaining": sending,
         "migrate_tx_partitions_lead_remaining": sending,
         "migrate_rx_partitions_remaining": receiving,
@@ -227,14 +228,21 @@ def namespace_statistics(node: Node, namespace: Namespace) -> dict[str, object]:
     return known(values, release) | of_namespace(release)
 
 
+def migrations_active(node: Node, namespace: Namespace) -> tuple[int, int]:
+    """How many partitions this node (sends, receives) now."""
+    sending, receiving = node.remaining(namespace.name)
+    return min(sending, node.config.migrate_threads), min(receiving, node.config.migrate_max_num_incoming)
+
+
 def replica_shares(node: Node, namespace: Namespace) -> dict[str, tuple[int, int]]:
     """The (objects, tombstones) that this node has as master, as another replica, and without being one."""
     found = {"master": [0, 0], "prole": [0, 0], "non_replica": [0, 0]}
     table = node.tables.get(namespace.name)
-    for row, records in zip(table.rows if table else (), namespace.partitions, strict=False):
+    for partition, row in enumerate(table.rows if table else ()):
+        records = namespace.partitions[partition]
         if records:
             own = "master" if row.master == node.node_id else "prole" if node.node_id in row.owners else "non_replica"
-            dead = sum(not record.live for record in records.values()) if namespace.tombstones else 0
+            dead = namespace.tombstones_in[partition]
             found[own][0] += len(records) - dead
             found[own][1] += dead
     return {share: (objects, tombstones) for share, (objects, tombstones) in found.items()}

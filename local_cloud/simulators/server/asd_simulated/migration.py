@@ -64,8 +64,16 @@ class Migrator:
         pauses = []
         for namespace in self.node.namespaces.values():
             for task, partitions in self.work(namespace).items():
-                pauses.append(LOOK_SECONDS if self.pace.held else await self.attempt(namespace, task, partitions))
+                held = self.pace.held or self.delayed(namespace, task)
+                pauses.append(LOOK_SECONDS if held else await self.attempt(namespace, task, partitions))
         return min(pauses, default=None)
+
+    def delayed(self, namespace: Namespace, task: Task) -> bool:
+        """Whether migrate-fill-delay holds a copy back: the node that it goes to may have its records again soon."""
+        config = self.node.config
+        if task[0] == STRAY or not config.migrate_fill_delay or namespace.config.ignores_fill_delay:
+            return False
+        return time.monotonic() < self.node.rebalanced + config.migrate_fill_delay
 
     def work(self, namespace: Namespace) -> dict[Task, list[int]]:
         """What this node must send, and to which node: the partitions, smallest first."""
@@ -222,8 +230,8 @@ class Migrator:
             elif copies.states[partition] == NONE:
                 if me in row.owners:
                     copies.states[partition], copies.families[partition] = PART, family
-            elif me in row.owners and copies.families[partition] == family:
-                copies.states[partition] = PART  # it missed a write
+            elif copies.families[partition] == family:
+                copies.states[partition] = PART  # it missed a write, or is still incomplete
         if changed:
             self.node.tables_changed()
 

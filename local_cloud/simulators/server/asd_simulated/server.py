@@ -8,7 +8,7 @@ from . import clock, limits
 from .addresses import hosts
 from .config.model import Config
 from .info import Info
-from .info_stats import namespace_statistics
+from .info_stats import migrations_active, replica_shares
 from .journal import FLUSH_SECONDS
 from .log import Log
 from .migration import Migrator
@@ -132,21 +132,22 @@ class Server:
                 "ticker.c:180",
             )
             for name, namespace in node.namespaces.items():
-                self.log.info(
-                    "info",
-                    f"{{{name}}} objects: all {namespace.objects} tombstones {namespace.tombstones}",
-                    "ticker.c:401",
+                shares = " ".join(
+                    f"{share.replace('_', '-')} {objects}"
+                    for share, (objects, _) in replica_shares(node, namespace).items()
                 )
+                usage = f"used-bytes {namespace.used_bytes} avail-pct {namespace.avail_pct}"
+                self.log.info("info", f"{{{name}}} objects: all {namespace.objects} {shares}", "ticker.c:401")
                 self.log.info("info", f"{{{name}}} migrations: {migrations(node, namespace)}", "ticker.c:450")
+                self.log.info("info", f"{{{name}}} data-usage: {usage}", "ticker.c:627")
 
 
 def migrations(node: Node, namespace: Namespace) -> str:
     """The ticker's words for the migrations that remain."""
     sending, receiving = node.remaining(namespace.name)
-    stats = namespace_statistics(node, namespace)
     initial = sum(namespace.stats[f"migrate_{way}_partitions_initial"] for way in ("tx", "rx"))
     if not initial or not sending + receiving:
         return "complete"
-    active = f"({stats['migrate_tx_partitions_active']},{stats['migrate_rx_partitions_active']},0)"
+    active = ",".join(map(str, migrations_active(node, namespace)))
     done = 100 * (1 - (sending + receiving) / initial)
-    return f"remaining ({sending},{receiving},0) active {active} complete-pct {done:.2f}"
+    return f"remaining ({sending},{receiving},0) active ({active},0) complete-pct {done:.2f}"

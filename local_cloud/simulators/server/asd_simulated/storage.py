@@ -134,6 +134,7 @@ class Namespace:
         self.used_bytes = 0
         self.objects = 0
         self.tombstones = 0
+        self.tombstones_in: Counter[int] = Counter()  # by partition
         self.set_objects: Counter[bytes] = Counter()
         self.set_bytes: Counter[bytes] = Counter()
         self.stats: Counter[str] = Counter()
@@ -168,7 +169,7 @@ class Namespace:
                 record.set_name = self._set_names.setdefault(record.set_name, record.set_name)
                 if self.devices:
                     record.block = self.devices[device_of(digest, count)].restore(record.size)
-                self._count(record, 1)
+                self._count(digest, record, 1)
         journal.records = self.on_device
         self._journal = journal
 
@@ -205,7 +206,7 @@ class Namespace:
         if old is not None:
             self._free(digest, old)
         partition[digest] = record
-        self._count(record, 1)
+        self._count(digest, record, 1)
         if self._journal:
             self._journal.put(digest, pack_record(digest, record))
 
@@ -293,11 +294,11 @@ class Namespace:
         return min((device.avail_pct for device in self.devices), default=100)
 
     def _free(self, digest: bytes, record: Record) -> None:
-        self._count(record, -1)
+        self._count(digest, record, -1)
         if record.block is not None:
             self.devices[device_of(digest, len(self.devices))].release(record.block, record.size)
 
-    def _count(self, record: Record, sign: int) -> None:
+    def _count(self, digest: bytes, record: Record, sign: int) -> None:
         self.used_bytes += sign * record.size
         self.set_bytes[record.set_name] += sign * record.size
         if record.live:
@@ -305,6 +306,7 @@ class Namespace:
             self.set_objects[record.set_name] += sign
         else:
             self.tombstones += sign
+            self.tombstones_in[partition_of(digest)] += sign
 
 
 def full_read(record: Record) -> bytes:

@@ -54,6 +54,10 @@ class NamespaceConfig:
         return self.values.get("max-record-size", 1024 * 1024)
 
     @property
+    def ignores_fill_delay(self) -> bool:
+        return self.values.get("ignore-migrate-fill-delay", False)
+
+    @property
     def migrate_sleep_us(self) -> int:
         return self.values.get("migrate-sleep", 1)
 
@@ -101,6 +105,10 @@ class Config:
     @property
     def migrate_threads(self) -> int:
         return self.service.get("migrate-threads", 1)
+
+    @property
+    def migrate_fill_delay(self) -> int:
+        return self.service.get("migrate-fill-delay", 0)
 
     @property
     def migrate_max_num_incoming(self) -> int:
