@@ -255,8 +255,8 @@ def main() -> None:
         module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
     if not part.last and not outcome.dead:
         purpose = f"a stable cluster of {params['size']} nodes" if state is None else "this node to serve"
-        resume = {**part.next(), "restarts": outcome.restarts}
         reasons = [health.Problem(**problem).reason for problem in (state or {}).get("problems", [])]
+        resume = {"restarts": outcome.restarts}
         module.exit_json(**Waiting(purpose, 1, "nodes", reasons=reasons, resume=resume).result())
     module.fail_json(**(failure(params, systemd, finding) if state is None else refusal(params, state)))
 

@@ -78,9 +78,9 @@ def main() -> None:
         problem = "found no server node; expected a cluster: set it up first (setup-cluster)"
         module.fail_json(msg=problem, problems=[], error_class=READINESS)
     part = Slice.of(module.params["timeout"], module.params["resume"])
-    members = module.params["resume"].get("members") or hosts
-    if module.params["partial"] and not part.waited:
-        members = answering(hosts, module.params["port"])
+    members = module.params["resume"].get("members")
+    if members is None:
+        members = answering(hosts, module.params["port"]) if module.params["partial"] else hosts
     absent = [host for host in hosts if host not in members]
     if not members:
         problem = (
@@ -93,8 +93,8 @@ def main() -> None:
     except ClusterError as error:
         found = health.problems(health.query(members, module.params["port"]))
         if not part.last:
-            purpose, resume = f"a stable cluster of {len(members)} nodes", {**part.next(), "members": members}
-            reasons = [problem.reason for problem in found]
+            purpose, reasons = f"a stable cluster of {len(members)} nodes", [problem.reason for problem in found]
+            resume = {"members": members}
             module.exit_json(**Waiting(purpose, error.absent, "nodes", reasons=reasons, resume=resume).result())
         message = "\n".join([str(error), *(f"  {problem}" for problem in found)])
         problems = [asdict(problem) for problem in found]

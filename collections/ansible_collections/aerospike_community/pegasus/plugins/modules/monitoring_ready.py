@@ -214,7 +214,7 @@ def main() -> None:
             refused = refused + 1 if error.final else 0
             why = why_down(error.service, systemd) if not error.final else ""
             if refused < 2 and not why and not part.last and time.monotonic() > deadline:
-                module.exit_json(**waiting(error, {**part.next(), "refused": refused}).result())
+                module.exit_json(**waiting(error, {"refused": refused}).result())
             if refused >= 2 or why or time.monotonic() > deadline:
                 lines = important_lines(systemd.log_lines(error.service, count=100), 6) if error.service else []
                 shown = "".join(f"\n  {line}" for line in lines)

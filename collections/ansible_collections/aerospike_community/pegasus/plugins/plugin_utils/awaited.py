@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from ..module_utils.aerospike.slices import LOOK
+from ..module_utils.aerospike.slices import LOOK, WAITED
 from ..module_utils.aerospike.waiting import Waiting, WaitProgress
 from .failures import failed_among, not_waited_for
 from .waits import SHOW_SECONDS, WaitingAction
@@ -22,7 +22,8 @@ class AwaitingAction(WaitingAction):
         variables = task_vars or {}
         arguments = dict(self._task.args)
         awaited = self.awaited(arguments)
-        progress, shown = WaitProgress(), time.monotonic()
+        progress, began = WaitProgress(), time.monotonic()
+        shown = began
         resume: dict[str, Any] = {}
         while True:
             failed = failed_among(awaited)
@@ -35,7 +36,7 @@ class AwaitingAction(WaitingAction):
             if failed:
                 return not_waited_for(failed)
             waiting, now = Waiting(**result["waiting"]), time.monotonic()
-            resume = waiting.resume
+            resume = {**waiting.resume, WAITED: now - began}
             progress.add(waiting, now)
             if now - shown >= SHOW_SECONDS:
                 shown = now

@@ -15,13 +15,13 @@ from .waiting import SLICE_SECONDS
 
 # In a module's ``resume``: look once and don't wait. The result is success, ``waiting``, or a failure of this host.
 LOOK = "look"
-# In a module's ``resume``: the seconds of the calls before.
+# In a module's ``resume``: the seconds since the first call.
 WAITED = "waited"
 
 
 @dataclass(frozen=True)
 class Slice:
-    """``seconds``: of this call. ``last``: it fails if they aren't enough. ``waited``: seconds before this call."""
+    """``seconds``: of this call. ``last``: it fails if they aren't enough. ``waited``: seconds since the first call."""
 
     seconds: float
     last: bool
@@ -35,7 +35,3 @@ class Slice:
         if (resume or {}).get(LOOK):
             return cls(0.0, last=False, waited=waited)
         return cls(min(SLICE_SECONDS, left), last=left <= SLICE_SECONDS, waited=waited)
-
-    def next(self) -> dict[str, Any]:
-        """Return ``resume`` for the next call."""
-        return {WAITED: self.waited + self.seconds}

@@ -255,4 +255,4 @@ def test_a_slice_that_is_not_enough_returns_what_is_missing(
         main()
     waiting = json.loads(capsys.readouterr().out)["waiting"]
     assert (waiting["left"], waiting["unit"]) == (2, "targets")
-    assert waiting["resume"] == {"waited": 0.01, "refused": 0}
+    assert waiting["resume"] == {"refused": 0}

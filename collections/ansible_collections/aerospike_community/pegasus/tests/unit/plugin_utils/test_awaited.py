@@ -41,8 +41,8 @@ class Module:
         self.calls.append(module_args)
         if self.fails_meanwhile and len(self.calls) == 1:
             record(self.fails_meanwhile)
-        waited = {"waited": 5.0 * len(self.calls)}
-        return self.results.pop(0) or Waiting("a stable cluster", 1, "node", resume=waited).result()
+        state = {"members": len(self.calls)}
+        return self.results.pop(0) or Waiting("a stable cluster", 1, "nodes", resume=state).result()
 
     def run(self, action: type[AwaitingAction], **arguments: Any) -> dict[str, Any]:
         plugin = object.__new__(action)
@@ -58,7 +58,9 @@ HOSTS = {"hosts": ["10.0.0.1", "10.0.0.2"]}
 def test_a_wait_continues_where_its_last_slice_ended() -> None:
     module = Module(None, None, {"cluster_key": "A"})
     assert module.run(cluster_stable.ActionModule, **HOSTS)["cluster_key"] == "A"
-    assert module.calls == [HOSTS, {**HOSTS, "resume": {"waited": 5.0}}, {**HOSTS, "resume": {"waited": 10.0}}]
+    assert module.calls[0] == HOSTS
+    assert [call["resume"]["members"] for call in module.calls[1:]] == [1, 2]
+    assert 0 < module.calls[1]["resume"]["waited"] < module.calls[2]["resume"]["waited"]
 
 
 def test_a_host_that_fails_during_a_slice_ends_the_wait() -> None:
@@ -66,7 +68,7 @@ def test_a_host_that_fails_during_a_slice_ends_the_wait() -> None:
     result = module.run(cluster_stable.ActionModule, **HOSTS)
     assert result["failed"] and result["msg"] == "not waited for: Benchmark-2 failed"
     assert result["not_waited_for"] == ["Benchmark-2"]
-    assert module.calls[-1]["resume"] == {"waited": 5.0, LOOK: True}
+    assert module.calls[-1]["resume"][LOOK] is True and module.calls[-1]["resume"]["members"] == 1
 
 
 def test_what_is_ready_is_no_failure_even_if_a_host_failed() -> None:
