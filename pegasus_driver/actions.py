@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import Argument, Option, duration, group_name, node_count, node_index
-from .parts import ALL, Part
 from .steps import Session, before_destroy, before_status, need_cloud, start_cloud, stop_cloud
 
 OWN = ""
@@ -29,8 +28,7 @@ class Action:
     example: str = ""  # a command line for help and docs, without the program; default: from the arguments' examples
     # Extra variables from the command line's namespace, in which `folder` is the user's working folder.
     variables: Callable[[argparse.Namespace], Mapping[str, Any]] = field(default=lambda arguments: {})
-    # What it changes. Two actions that share a part exclude each other; an action without parts changes nothing.
-    parts: Sequence[Part] = ALL
+    locks: bool = True  # excludes other actions on the same environment; an action that doesn't lock changes nothing
     launches: bool = False  # needs threads.yaml and the licence: they are checked with the configuration
     needs_hosts: bool = False  # fails if a play matches no host
     shows: bool = False  # opens Grafana in the browser at the end; needs the option NO_OPEN
@@ -60,9 +58,8 @@ def logs_variables(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def node_variables(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Pass the options that were given as the role's variables: --accept-data-loss as chaos_accept_data_loss."""
-    given = [option.attribute for option in (FORCE, NO_QUIESCE, ACCEPT) if getattr(arguments, option.attribute, False)]
-    return {"chaos_nodes": [arguments.node], **{f"chaos_{name}": True for name in given}}
+    force = {"chaos_force": True} if arguments.force else {}
+    return {"chaos_nodes": [arguments.node], **force}
 
 
 def ref_variables(arguments: argparse.Namespace) -> dict[str, str]:
@@ -86,64 +83,55 @@ YES = Option("--yes", "don't ask for confirmation, even above ec2_provision_pric
 CONFIRMED = Option("--yes", "don't ask for confirmation (asked for only on a terminal)")
 GROUP = Option("--group", "only this group: servers, clients or monitors (default: all)", type=group_name,
                metavar="GROUP")  # fmt: skip
-ACCEPT = Option("--accept-data-loss", "don't wait for partition migrations, and proceed even if records are lost")
-NO_QUIESCE = Option(
-    "--no-quiesce", "proceed without quiesce, which the Community Edition doesn't have; loses no record"
+LOSS = Option(
+    "--force",
+    "proceed even if more nodes would be down than the replication factor allows, or partitions are migrating",
 )
-FORCE = Option("--force", "restart it even if it is running")
+RESTART = Option("--force", "restart it even if it is running")
+UNQUIESCED = Option("--force", "proceed even without quiesce (Community Edition), or while other nodes are down")
 NO_OPEN = Option("--no-open", "don't open Grafana in the browser at the end")
 REF = Option("--ref", "branch, tag or full commit of Perseus (default: perseus_client_ref)", type=str, metavar="REF")
 
-SERVERS, CLIENTS, MONITORS, LOAD, EXPIRY, ACCESS = ALL
-# Every change of the hosts gives the monitors a new list of targets, and every change of the server nodes gives the
-# clients a new list of nodes. A setup also writes threads.yaml, without LOAD: it takes turns with copy-threads on the
-# client (module_utils/perseus/live_load.py), so that the load of a long setup can be changed.
-HOSTS = (SERVERS, CLIENTS, MONITORS)
-
 ACTIONS: tuple[Action, ...] = (
     Action("setup", "build the environment; if it exists, change only what differs", "setup.yml",
-           options=(YES, NO_OPEN), parts=HOSTS, launches=True, shows=True, prepare=start_cloud),
+           options=(YES, NO_OPEN), launches=True, shows=True, prepare=start_cloud),
     Action("destroy", "remove everything that carries the environment's tag, and nothing else", "destroy.yml",
            options=(CONFIRMED,), prepare=before_destroy, conclude=stop_cloud),
     Action("status", "show status and health: nodes, cluster, load, monitoring, cost", "status.yml",
-           parts=(), prepare=before_status),
+           locks=False, prepare=before_status),
     Action("setup-cluster", "build only the cluster; if it exists, change only what differs", "setup-cluster.yml",
-           options=(YES,), parts=HOSTS, launches=True, prepare=start_cloud),
+           options=(YES,), launches=True, prepare=start_cloud),
     Action("destroy-cluster", "terminate the cluster's instances, and nothing else", "destroy-cluster.yml",
-           options=(CONFIRMED,), parts=(SERVERS, MONITORS, EXPIRY), prepare=need_cloud),
+           options=(CONFIRMED,), prepare=need_cloud),
     Action("add-nodes", "add COUNT nodes to the cluster", "add-nodes.yml", arguments=(COUNT,), options=(YES,),
-           variables=lambda arguments: {"add_nodes_count": arguments.count}, parts=HOSTS, launches=True,
-           prepare=need_cloud),
+           variables=lambda arguments: {"add_nodes_count": arguments.count}, launches=True, prepare=need_cloud),
     Action("stop-node", "stop the database on a node", "stop-node.yml",
-           arguments=(NODE,), options=(ACCEPT,), variables=node_variables, parts=(SERVERS,), prepare=need_cloud),
+           arguments=(NODE,), options=(LOSS,), variables=node_variables, prepare=need_cloud),
     Action("restart-node", "start the database on a node where it is stopped", "restart-node.yml",
-           arguments=(NODE,), options=(FORCE, ACCEPT), variables=node_variables, parts=(SERVERS,), prepare=need_cloud),
+           arguments=(NODE,), options=(RESTART,), variables=node_variables, prepare=need_cloud),
     Action("kill-node", "kill the database on a node with SIGKILL, like a crash", "kill-node.yml",
-           arguments=(NODE,), options=(ACCEPT,), variables=node_variables, parts=(SERVERS,), prepare=need_cloud),
-    Action("remove-node", "drain a node, verify that no record is missing, terminate its instance", "remove-node.yml",
-           arguments=(NODE,), options=(NO_QUIESCE, ACCEPT), variables=node_variables, parts=HOSTS,
-           prepare=need_cloud),
+           arguments=(NODE,), options=(LOSS,), variables=node_variables, prepare=need_cloud),
+    Action("remove-node", "drain a node, then terminate its instance", "remove-node.yml",
+           arguments=(NODE,), options=(UNQUIESCED,), variables=node_variables, prepare=need_cloud),
     Action("setup-clients", "build only the clients; if they exist, change only what differs", "setup-clients.yml",
-           options=(YES,), parts=(CLIENTS, MONITORS), launches=True, prepare=need_cloud),
+           options=(YES,), launches=True, prepare=need_cloud),
     Action("destroy-clients", "terminate the clients' instances, and nothing else", "destroy-clients.yml",
-           options=(CONFIRMED,), parts=(CLIENTS, MONITORS, LOAD, EXPIRY), prepare=need_cloud),
+           options=(CONFIRMED,), prepare=need_cloud),
     Action("rebuild-clients", "pull and build Perseus once, copy it to all clients, restart it there",
-           "rebuild-clients.yml", options=(REF,), variables=ref_variables, parts=(CLIENTS,), prepare=need_cloud),
+           "rebuild-clients.yml", options=(REF,), variables=ref_variables, prepare=need_cloud),
     Action("build-clients", "pull and build Perseus once and copy it to all clients; don't restart it",
-           "build-clients.yml", options=(REF,), variables=ref_variables, parts=(CLIENTS,), prepare=need_cloud),
-    Action("rerun-clients", "restart Perseus on all clients", "rerun-clients.yml",
-           parts=(CLIENTS,), prepare=need_cloud),
+           "build-clients.yml", options=(REF,), variables=ref_variables, prepare=need_cloud),
+    Action("rerun-clients", "restart Perseus on all clients", "rerun-clients.yml", prepare=need_cloud),
     Action("copy-threads", "copy threads.yaml to all clients and verify that Perseus runs that load",
-           "copy-threads.yml", parts=(LOAD,), launches=True, prepare=need_cloud),
+           "copy-threads.yml", launches=True, prepare=need_cloud),
     Action("setup-grafana", "build only Prometheus and Grafana; if they exist, change only what differs",
-           "setup-grafana.yml", options=(YES, NO_OPEN), parts=(MONITORS,), launches=True, shows=True,
-           prepare=start_cloud),
+           "setup-grafana.yml", options=(YES, NO_OPEN), launches=True, shows=True, prepare=start_cloud),
     Action("destroy-grafana", "terminate the instance of Prometheus and Grafana, and nothing else",
-           "destroy-grafana.yml", options=(CONFIRMED,), parts=(MONITORS, EXPIRY), prepare=need_cloud),
+           "destroy-grafana.yml", options=(CONFIRMED,), prepare=need_cloud),
     Action("extend", "set the expiry of all instances to DURATION from now", "extend.yml", arguments=(DURATION,),
-           options=(GROUP,), variables=extend_variables, parts=(EXPIRY,), prepare=need_cloud),
+           options=(GROUP,), variables=extend_variables, prepare=need_cloud),
     Action("allow-me", "allow this machine's new address to reach ssh, Grafana and Prometheus",
-           "allow-me.yml", parts=(ACCESS,), prepare=need_cloud),
+           "allow-me.yml", prepare=need_cloud),
     Action("reap", "terminate expired instances (with --dry-run: list them)", "reap.yml",
            options=(Option("--all", "all environments in the region, not only the configured environment"),
                     Option("--all-regions", "all environments in all regions of the account")),
@@ -151,7 +139,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("logs", "collect the logs and the configuration of all hosts in one private archive", "logs.yml",
            options=(Option("--to", "the archive (default: .pegasus/logs/NAME-TIME.tar.gz)", type=Path,
                            metavar="FILE"),),
-           variables=logs_variables, parts=(), prepare=need_cloud, needs_hosts=True, example="logs --to bug.tar.gz"),
+           variables=logs_variables, locks=False, prepare=need_cloud, needs_hosts=True, example="logs --to bug.tar.gz"),
     Action("run", "run your own playbook with the environment's inventory and variables", OWN,
            arguments=(Argument("playbook", Path, "path of the playbook", example="my.yml", complete="file"),),
            options=(Option("--tags", "only tasks with these tags", type=str, metavar="TAGS"),

@@ -102,7 +102,7 @@ def build_parser(stdout: TextIO) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="ACTION", required=True)
     for action in ACTIONS:
         sub = commands.add_parser(action.name, help=action.help, description=action.help, formatter_class=RAW,
-                                  parents=[output, settings, verbose, *([dry_run] if action.parts else [])],
+                                  parents=[output, settings, verbose, *([dry_run] if action.locks else [])],
                                   epilog=f"{_example(action.usage_example)}\n\n{epilog()}")  # fmt: skip
         _add_own(sub, action)
         sub.set_defaults(action=action)

@@ -21,9 +21,7 @@ from local_cloud.files import replace_file
 from .loops import DiskError, attach, backing_file, detach, discard, loops_under
 from .partitions import add_partitions, read_table, shown, single_partition_mbr
 
-# Sparse files: a disk takes the space of what is written. The server reserves 64 MiB of each partition for itself,
-# which must be a small share of it.
-DISK_BYTES = 8 * 1024**3
+DISK_BYTES = 2 * 1024**3
 PARTITION_MAJOR = 259
 
 _SYS_DEVICES = Path("/sys/dev/block")
@@ -111,7 +109,7 @@ class DiskStore:
         """
         disks = self.ensure_attached(instance_id)
         for disk in disks:
-            discard(disk.loop, Path(disk.file).stat().st_size)
+            discard(disk.loop, DISK_BYTES)
         if disks:
             self._write(instance_id, [replace(disk, serial=new_serial()) for disk in disks])
 

@@ -15,11 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import (
-    TOTAL,
-    TableReader,
-    sums,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import TableReader
 
 from pegasus_driver import environment
 from pegasus_driver.environment import Access, EnvironmentHost
@@ -225,15 +221,7 @@ class _Json(_Lines):
         if line.old:
             return
         if row:
-            records = sums([row], records=True)
-            self._record(
-                "row",
-                client=line.client,
-                number=row.number,
-                counts=row.counts,
-                records={**records, TOTAL: sum(records.values())},
-                threads=reader.threads,
-            )
+            self._record("row", client=line.client, number=row.number, counts=row.counts, threads=reader.threads)
         elif not line.text.startswith(("|", "=", "-")) and line.text.strip():
             self._record("client_message", client=line.client, text=line.text)
 

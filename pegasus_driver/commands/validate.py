@@ -35,7 +35,6 @@ def run_validate(arguments: argparse.Namespace, world: World) -> ExitCode:
         world.stdout.write(json.dumps({"time": world.now().isoformat(), **record}) + "\n")
     else:
         lines = [configuration.problems_text(problems)] if problems else [f"no mistake found in {config.path}"]
-        lines += [f"WARNING  {warning.text}" for warning in config.report.warnings]
         lines += [f"not checked: {text}" for text in unchecked]
         world.stdout.write("\n".join(lines) + "\n")
     return code
@@ -53,6 +52,5 @@ def _record(config: Any, code: ExitCode, unchecked: list[str], elapsed: float) -
         **end_record(ending, 0.0),
         "file": str(config.path),
         "mistakes": [problem.record() for problem in problems],
-        "warnings": [warning.record() for warning in config.report.warnings],
         "unchecked": unchecked,
     }

@@ -16,7 +16,6 @@ from pegasus_driver.commands.completion import subcommands
 from pegasus_driver.commands.registry import COMMANDS, Command
 from pegasus_driver.exit_codes import BY_CAUSE, MEANINGS, ExitCode
 from pegasus_driver.parser import build_parser
-from pegasus_driver.parts import Part
 
 # Action -> the original tool's script that it replaces.
 ORIGINALS = {
@@ -44,27 +43,12 @@ HEAD = """\
 
 [events.md](events.md) describes the records that an action emits with `--output json`.
 """
-PARALLEL = """\
-## Actions in parallel
-
-An action locks the parts of the environment that it changes. Two actions that change the same part exclude each other:
-the second one fails at once and names the first one. Actions without a common part may run at the same time. For
-example, `copy-threads` lowers the load while `setup` restarts the servers one by one, and `extend` keeps the instances
-alive. A raw `ansible-playbook` locks nothing.
-"""
 
 
 def page() -> str:
     """Render docs/actions.md."""
     entries: list[Action | Command] = [*ACTIONS, *COMMANDS]
-    parts = [
-        HEAD,
-        _overview(entries),
-        _parallel(),
-        _common(),
-        *(_entry(entry) for entry in entries),
-        *map(_with_verbs, WITH_VERBS),
-    ]
+    parts = [HEAD, _overview(entries), _common(), *(_entry(entry) for entry in entries), *map(_with_verbs, WITH_VERBS)]
     return "\n".join([*parts, _exit_codes()])
 
 
@@ -82,20 +66,6 @@ def _overview(entries: Sequence[Action | Command]) -> str:
     parsers = subcommands(_command_line())
     rows += [f"| [`{name}`](#{name}) | {parsers[name].description} | |" for name in WITH_VERBS]
     return "\n".join(rows) + "\n"
-
-
-def _parallel() -> str:
-    """Render the table of what each action changes."""
-    rows = [
-        f"| action | {' | '.join(part.words.removeprefix('the ') for part in Part)} |",
-        f"|---|{'---|' * len(Part)}",
-        *(
-            f"| `{action.name}` | {' | '.join('x' if part in action.parts else '' for part in Part)} |"
-            for action in ACTIONS
-            if action.parts
-        ),
-    ]
-    return "\n".join([PARALLEL, *rows, ""])
 
 
 def _common_flags() -> set[str]:
@@ -124,7 +94,7 @@ def _entry(entry: Action | Command) -> str:
     lines += _parameters(parser, lambda flag: flag not in common)
     if isinstance(entry, Action):
         lines += [f"Without the driver: {_playbook(entry)}.", ""]
-        if not entry.parts:
+        if not entry.locks:
             lines += ["It changes nothing, so it may run in parallel with another action and has no `--dry-run`.", ""]
     return "\n".join(lines)
 

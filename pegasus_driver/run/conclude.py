@@ -57,8 +57,6 @@ def judge(run: Run, outcome: Outcome) -> None:
             "Build it: ./pegasus-driver setup. What exists: ./pegasus-driver status",
             ExitCode.USAGE,
         )
-    if state.code is ExitCode.OK and state.record.report and state.record.report.problems:
-        state.code = ExitCode.DATABASE  # of an action that only reports, such as status
     if state.code is ExitCode.INTERNAL and not run.signals.count and not state.record.problems:
         # Ansible failed without a failed host: report its own error, or at least its return code.
         code = "" if outcome.rc is None else f" (return code {outcome.rc})"
@@ -106,8 +104,8 @@ def _ending(run: Run) -> Ending:
 def _next_steps(run: Run) -> list[str]:
     """Lines on how to continue after a failure or an interruption."""
     state = run.state
-    if state.code is ExitCode.OK or (state.code is ExitCode.DATABASE and not state.record.failures()):
-        return []  # each problem of the report has its own next step
+    if state.code is ExitCode.OK:
+        return []
     lines = [f"next: {NEXT_STEPS[state.code]}"] if state.code in NEXT_STEPS else []
     if state.code is ExitCode.INTERRUPTED:
         lines.append(f"continue:      ./pegasus-driver {state.action}{state.options}")

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import parse_progress
-
 from pegasus_driver.exit_codes import OF_ERROR_CLASS
 
 Status = Literal["ok", "changed", "failed", "unreachable", "skipped"]
@@ -51,7 +49,6 @@ class HostResult(HostEvent):
     message: str = ""  # of a failure
     error_class: str = ""  # of a failure, if it has one (module_utils/results.py)
     next_step: str = ""  # of a failure: the module's advice
-    not_waited_for: tuple[str, ...] = ()  # of a failure: the failed hosts from whose failure it follows
     changes: tuple[str, ...] = ()  # of a change: the module's lines, and differences of files
     ignored: bool = False  # a failure after which the playbook continues
     duration: float = 0.0  # seconds
@@ -61,14 +58,6 @@ class HostResult(HostEvent):
 class HostRetry(HostEvent):
     attempt: int
     retries: int
-
-
-@dataclass(frozen=True)
-class HostWaiting(Event):
-    """A host's current task waits for something. text: for what, and how far it is."""
-
-    host: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -186,8 +175,6 @@ def parse(raw: Mapping[str, Any]) -> Iterator[Event]:
         yield from _host_result(kind, data, time)
     elif kind in ("warning", "system_warning", "deprecated"):
         yield Warning(_strip_label(text), deprecation=kind == "deprecated", time=time)
-    elif kind == "verbose" and (waiting := parse_progress(text)):
-        yield HostWaiting(*waiting, time=time)
     elif kind == "error" or (kind == "verbose" and text.startswith(("ERROR", "[ERROR]", "usage: "))):
         yield Problem(_strip_label(text), time=time)
     elif kind == "playbook_on_stats":
@@ -220,7 +207,6 @@ def _host_result(kind: str, data: Mapping[str, Any], time: str) -> Iterator[Even
         message=failure_message(result) if failed else "",
         error_class=_error_class(result, _action(data), ours=ours) if failed else "",
         next_step=str(result.get("next_step") or "") if failed and ours else "",
-        not_waited_for=tuple(_lines(result.get("not_waited_for"))) if failed and ours else (),
         changes=tuple(change_lines(result, ours=ours)) if status == "changed" else (),
         ignored=bool(data.get("ignore_errors")),
         duration=float(data.get("duration") or 0.0),

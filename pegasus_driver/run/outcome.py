@@ -2,16 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.results import sudo_timed_out
-
 from pegasus_driver.exit_codes import BY_CAUSE, OF_ERROR_CLASS, ExitCode
 
 from .events import Event, HostResult, HostStats, NoHosts, Problem, Report, Stats
-
-SLOW_SUDO = (
-    "The host answers over ssh, but its sudo doesn't in time: it is overloaded, its disk is full, or it can't resolve "
-    "its own name. Look at it (./pegasus-driver connect-cluster or connect-client), then run the action again"
-)
 
 
 @dataclass(frozen=True)
@@ -24,7 +17,6 @@ class Failure:
     message: str
     code: ExitCode
     next_step: str = ""  # the module's advice
-    not_waited_for: tuple[str, ...] = ()  # the failed hosts from whose failure it follows; empty if it is its own
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ class Record:
                 self.empty_plays.append(event.play)
 
     def failures(self) -> list[Failure]:
-        """Return a failure for each failed host: what failed first, and at the end what follows from other failures.
+        """Return a failure for each failed host, in the order of the first failures.
 
         In the events, a failure in a block that was rescued looks like any other. Ansible's final counts decide;
         without counts (the run was killed), every failure counts.
@@ -79,11 +71,8 @@ class Record:
             cause = next((result for result in reversed(results) if result.action != "fail"), last)
             unreachable = cause.status == "unreachable"
             code = ExitCode.SSH if unreachable else OF_ERROR_CLASS.get(cause.error_class, ExitCode.HOST)
-            next_step = last.next_step
-            if code is ExitCode.SSH and sudo_timed_out(cause.message):
-                code, next_step = ExitCode.HOST, SLOW_SUDO
-            failures.append(Failure(host, last.task, last.role, last.message, code, next_step, cause.not_waited_for))
-        return sorted(failures, key=lambda failure: bool(failure.not_waited_for))
+            failures.append(Failure(host, last.task, last.role, last.message, code, last.next_step))
+        return failures
 
 
 def exit_code(record: Record, rc: int | None) -> ExitCode:
@@ -92,8 +81,7 @@ def exit_code(record: Record, rc: int | None) -> ExitCode:
     :param rc: ansible-playbook's return code, None if there is none
     """
     if failures := record.failures():
-        causes = [failure for failure in failures if not failure.not_waited_for] or failures
-        return min((failure.code for failure in causes), key=BY_CAUSE.index)
+        return min((failure.code for failure in failures), key=BY_CAUSE.index)
     if rc == 0 or (rc is None and record.stats is not None):
         return ExitCode.OK
     return ExitCode.INTERNAL

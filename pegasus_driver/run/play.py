@@ -7,8 +7,8 @@ from pegasus_driver.actions import OWN
 from pegasus_driver.config import CONFIG_VARIABLE
 
 from .events import Question, parse
-from .lock import lock_folder
-from .processes import LOCK_VARIABLE, lock_mark
+from .lock import lock_path
+from .processes import LOCK_VARIABLE
 from .recorder import make_run_folder
 from .run import Run
 from .runner import Outcome, PlaybookRun, Request
@@ -42,8 +42,8 @@ def _request(run: Run) -> Request:
         environ[CONFIG_VARIABLE] = str(run.config.path)
     if run.state.dry_run:
         arguments += ["--check", "--diff"]
-    if action.parts:
-        environ[LOCK_VARIABLE] = lock_mark(lock_folder(world.root, run.config.place), action.parts)
+    if action.locks:
+        environ[LOCK_VARIABLE] = str(lock_path(world.root, run.config.place))
     inventories = [world.root / "inventories" / run.config.backend]
     if action.playbook == OWN:
         # Our playbooks have group_vars/ beside them; the user's gets it as an inventory without hosts.

@@ -11,8 +11,8 @@ from pegasus_driver.errors import DriverError, UsageError
 from pegasus_driver.steps import before_dry_run, stop_cloud
 from pegasus_driver.world import World
 
-from .lock import lock_folder
-from .processes import kill_leftovers
+from .lock import lock_path
+from .processes import LOCK_VARIABLE, kill_carriers
 from .run import Run
 from .state import RunState
 from .view import View
@@ -51,8 +51,8 @@ def prepare(run: Run) -> bool:
     :returns: whether to run the playbook; if not, the state's message says why
     :raises DriverError: it can't be run
     """
-    # Only the holder of the parts may do this: every other process with the mark of one of them has lost its driver.
-    if kill_leftovers(lock_folder(run.world.root, run.config.place), run.action.parts):
+    # Only the holder of the lock may do this: every other process with the lock's mark has lost its driver.
+    if run.action.locks and kill_carriers(f"{LOCK_VARIABLE}={lock_path(run.world.root, run.config.place)}"):
         run.say("stopped processes of an earlier action whose driver was killed")
     with run.ticking():
         reason = (before_dry_run(run.session) if run.state.dry_run else None) or run.action.prepare(run.session)

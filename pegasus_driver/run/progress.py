@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .events import Event, HostResult, HostRetry, HostStarted, HostWaiting, NoHosts, PlayStarted, Stats
+from .events import Event, HostResult, HostRetry, HostStarted, NoHosts, PlayStarted, Stats
 
 # Tasks that only load other tasks: a host that runs one hasn't entered the role yet.
 _INCLUDES = ("include_role", "include_tasks", "import_role", "import_tasks", "meta")
@@ -21,8 +21,6 @@ class HostProgress:
     busy: bool = False
     failed: bool = False
     retry: str = ""
-    waiting: str = ""  # what the current task waits for, and how far it is
-    waited: float = 0.0  # when the task last reported it
 
 
 @dataclass
@@ -70,12 +68,6 @@ class Stage:
         found = [item for item in busy if role is None or item[1].role == role]
         return min(found, key=lambda item: (item[1].since, item[0]), default=None)
 
-    def waiting(self, role: str | None = None) -> tuple[str, HostProgress] | None:
-        """Return the host that reported last what its task waits for, in any role or in one ("": outside roles)."""
-        busy = [(name, host) for name, host in self.hosts.items() if host.busy and host.waiting]
-        found = [item for item in busy if role is None or item[1].role == role]
-        return max(found, key=lambda item: (item[1].waited, item[0]), default=None)
-
     def idle_in(self, role: str, now: float) -> int:
         """Number of hosts that seem to be done with a role: only the end of the play ends a host's last role."""
         waiting = self.roles[role].entered - self.roles[role].left - self.roles[role].failed
@@ -108,9 +100,6 @@ class Progress:
             case HostRetry() if self.stages:
                 host = self.stages[-1].hosts.setdefault(event.host, HostProgress(since=now))
                 host.retry = f"try {event.attempt} of {event.retries}" if event.retries else f"try {event.attempt}"
-            case HostWaiting() if self.stages:
-                host = self.stages[-1].hosts.setdefault(event.host, HostProgress(since=now))
-                host.waiting, host.waited = event.text, now
 
     def interrupt(self, now: float) -> None:
         """End the current stage, because the run is over."""
@@ -131,7 +120,7 @@ class Progress:
     @staticmethod
     def _host_started(stage: Stage, event: HostStarted, now: float) -> None:
         host = stage.hosts.setdefault(event.host, HostProgress())
-        host.task, host.since, host.busy, host.retry, host.waiting = event.task, now, True, "", ""
+        host.task, host.since, host.busy, host.retry = event.task, now, True, ""
         if event.action in _INCLUDES:
             return
         if host.role and host.role != event.role and host.role in stage.roles:
@@ -150,7 +139,7 @@ class Progress:
     @staticmethod
     def _host_result(stage: Stage, event: HostResult, now: float) -> None:
         host = stage.hosts.setdefault(event.host, HostProgress(since=now))
-        host.busy, host.since, host.waiting = False, now, ""
+        host.busy, host.since = False, now
         role = stage.roles.get(event.role)
         if role:
             role.active = now

@@ -18,7 +18,6 @@ RECORD_TYPES: dict[type[Event], str] = {
     events.HostStarted: "host_started",
     events.HostResult: "host_result",
     events.HostRetry: "host_retry",
-    events.HostWaiting: "host_waiting",
     events.NoHosts: "no_hosts",
     events.Warning: "warning",
     events.Problem: "problem",

@@ -40,7 +40,7 @@ class Run:
             action=action.command_line(arguments),
             environment=config.environment,
             backend=config.backend,
-            dry_run=bool(action.parts) and arguments.dry_run,
+            dry_run=action.locks and arguments.dry_run,
             options=f" --config {shlex.quote(arguments.config)}" if arguments.config else "",
             started=world.monotonic(),
         )
@@ -54,13 +54,13 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the parts of the environment that the action changes, and count the signals.
+        """Hold the environment, for an action that changes it, and count the signals.
 
-        :raises LockedError: another action holds one of them
+        :raises LockedError: another action holds it
         """
-        root, place, action = self.world.root, self.config.place, self.action
-        lock = environment_lock(root, place, action.name, action.parts, self.world.now())
-        with self.signals, lock if action.parts else contextlib.nullcontext():
+        root, place = self.world.root, self.config.place
+        lock = environment_lock(root, place, self.action.name, self.world.now())
+        with self.signals, lock if self.action.locks else contextlib.nullcontext():
             yield
 
     def start(self) -> None:

@@ -70,8 +70,3 @@ class Ending:
     stages: Sequence[Stage] = ()
     run_folder: str = ""  # of the log, the event stream and the summary
     options: str = ""  # see RunState
-
-    @property
-    def only_reports(self) -> bool:
-        """Whether nothing failed, and the action reports an environment that isn't ready."""
-        return self.code is ExitCode.DATABASE and bool(self.not_ready) and not self.failures

@@ -41,8 +41,7 @@ class View:
             case HostResult(status="failed" | "unreachable", ignored=False):
                 where = f"{event.role}: " if event.role else ""
                 first = event.message.splitlines()[:1]  # the report has the rest
-                status = "not finished" if event.not_waited_for else event.status
-                lines = [f"{status}: {event.host}: {where}{event.task}", *(f"  {line}" for line in first)]
+                lines = [f"{event.status}: {event.host}: {where}{event.task}", *(f"  {line}" for line in first)]
                 return [(line, "failure") for line in lines]
             case Warning(deprecation=False) if event.text not in self._seen_warnings:
                 self._seen_warnings.add(event.text)

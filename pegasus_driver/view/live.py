@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pegasus_driver.run.events import Event, PlayStarted, Question
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
 # A task is shown as slow after so many seconds.
 SLOW = 3.0
-# Lines for what a host waits for: the figure, and what may hold it up.
-WAITING_LINES = 3
 STYLES = {"failure": "red", "warning": "yellow", "note": None}
 
 
@@ -134,10 +131,8 @@ class LiveView(View):
             took = duration(ended - role.started)
             style = "red" if role.failed else "green" if finished else ""
             rows.append((columns(left, f"{changed(role.changed)}  {took:>9}", width), style))
-            rows += [] if over else _waiting(stage.waiting(name), width)
         if not over and (outside := stage.slowest("")):
             rows.append((columns(f"    {self._tick(now)} {_slow(outside, now, always=True)}", "", width), ""))
-            rows += _waiting(stage.waiting(""), width)
         return rows
 
 
@@ -151,16 +146,3 @@ def _slow(item: tuple[str, Any] | None, now: float, always: bool = False) -> str
     name, host = item
     retry = f" ({host.retry})" if host.retry else ""
     return f"{name} {duration(now - host.since)}{retry}: {host.task}"
-
-
-def _waiting(item: tuple[str, Any] | None, width: int) -> list[tuple[str, str]]:
-    """Return the lines for the host that waits for something: what for, and how far it is."""
-    if item is None:
-        return []
-    name, host = item
-    indent = " " * 6
-    lines = textwrap.wrap(
-        f"{name}: {host.waiting}", width, initial_indent=indent, subsequent_indent=indent + "  ",
-        max_lines=WAITING_LINES, placeholder=" ...",
-    )  # fmt: skip
-    return [(line, "") for line in lines]

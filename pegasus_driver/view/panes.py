@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.rows import sums
-
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -70,17 +68,6 @@ class Pane:
         active = [name for name in names if threads.get(name) or any(row.counts.get(name) for row in rows[-5:])]
         chosen = active[: room - 1] or names[: room - 1]
         return [*chosen, "total"], max(0, len(active) - len(chosen))
-
-    def title(self, width: int) -> str:
-        """Return the name, the newest row's rates and the number of workloads without a column, as far as they fit."""
-        _, left = self.columns(width)
-        more = f" (+{left} workloads)" if left else ""
-        row = next((item for item in reversed(self.items) if not isinstance(item, str)), None)
-        if row is not None:  # Perseus prints a row every second
-            rates = f"  {row.total:,} operations/s, {sum(sums([row], records=True).values()):,} records/s"
-            if len(self.name) + len(rates) + len(more) + 2 <= width:
-                return f" {self.name}{rates}{more} "
-        return f" {self.name}{more} "
 
     def lines(self, width: int, height: int) -> list[tuple[str, str]]:
         """Return (text, kind) from top to bottom; kind is head, threads, row, message, lost or empty."""
@@ -166,7 +153,9 @@ class Panes:
                     if column:
                         text.append(" │ ", "dim")
                     if row == 0:
-                        text.append(pane.title(each).center(each, "─")[:each], f"bold {colour}")
+                        _, left = pane.columns(each)
+                        title = f" {pane.name} (+{left} workloads) " if left else f" {pane.name} "
+                        text.append(title.center(each, "─")[:each], f"bold {colour}")
                     else:
                         line, kind = bodies[column][row - 1]
                         text.append(f"{line:<{each}}", STYLES.get(kind, colour))

@@ -2,7 +2,7 @@
 
 from typing import TextIO
 
-from pegasus_driver.run.events import Event, HostWaiting, Output, PlayStarted, Question, Stats
+from pegasus_driver.run.events import Event, Output, PlayStarted, Question, Stats
 from pegasus_driver.run.progress import Stage
 from pegasus_driver.run.state import Ending, RunState
 from pegasus_driver.run.view import Stream, View
@@ -26,7 +26,6 @@ class PlainView(View):
         self._last = 0.0  # when the last line was printed
         self._reported_roles: set[tuple[int, str]] = set()  # (number of the stage, role)
         self._reported_stages: set[int] = set()
-        self._shown: dict[str, float] = {}  # host -> when what it waits for was last printed
 
     def start(self, now: float) -> None:
         self._started = self._last = now
@@ -48,8 +47,6 @@ class PlainView(View):
             self._line(event.name, now)
         elif isinstance(event, Stats):
             self._end_stages(stages, now)
-        elif isinstance(event, HostWaiting):
-            self._waiting(event, now)
         self._report_roles(now)
         for line, _ in self.notices(event):
             self._line(f"  {line}", now)
@@ -62,21 +59,9 @@ class PlainView(View):
         if now - self._last < HEARTBEAT:
             return
         stage = self.state.progress.current
-        if stage and (waiting := stage.waiting()):
-            self._show_waiting(waiting[0], waiting[1].waiting, now)
-            return
         slowest = stage.slowest() if stage else None
         detail = f": {slowest[0]}: {slowest[1].task}, {duration(now - slowest[1].since)}" if slowest else ""
         self._line(f"  still running{detail}", now)
-
-    def _waiting(self, event: HostWaiting, now: float) -> None:
-        shown = self._shown.get(event.host, -HEARTBEAT)
-        if not self._verbose and now - shown >= HEARTBEAT:  # with --verbose, it was printed as Ansible's output
-            self._show_waiting(event.host, event.text, now)
-
-    def _show_waiting(self, host: str, text: str, now: float) -> None:
-        self._shown[host] = now
-        self._line(f"  {host}: {text}", now)
 
     def finish(self, ending: Ending, now: float) -> None:
         out, error = ending_lines(ending)

@@ -4,12 +4,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.evidence.report_text import (
-    answers_text,
-    database_rows,
-    load_text,
-)
-
 from pegasus_driver.exit_codes import ExitCode
 from pegasus_driver.run.outcome import Change, Failure
 from pegasus_driver.run.state import Ending
@@ -32,10 +26,7 @@ def headline(ending: Ending) -> str:
         return f"{subject}: done in {elapsed}, changed={ending.changed}"
     if ending.code is ExitCode.INTERRUPTED:
         return f"{subject}: interrupted after {elapsed}"
-    if ending.only_reports:
-        return f"{subject}: NOT READY, found in {elapsed} (exit code {ending.code.value})"
-    first = f"; {ending.failures[0].host} failed first" if len(ending.failures) > 1 else ""
-    return f"{subject}: failed after {elapsed} (exit code {ending.code.value}){first}"
+    return f"{subject}: failed after {elapsed} (exit code {ending.code.value})"
 
 
 def ending_lines(ending: Ending) -> tuple[list[str], list[str]]:
@@ -50,7 +41,7 @@ def ending_lines(ending: Ending) -> tuple[list[str], list[str]]:
         out += ["", *report_lines(ending.report)]
         if ending.not_ready and not ending.failures:
             out += ["", "NOT READY", *(f"  {problem}" for problem in ending.not_ready)]
-        if (ending.code is ExitCode.OK or ending.only_reports) and ending.plan is None:
+        if ending.code is ExitCode.OK and ending.plan is None:
             out += ["", *(f"  {line}" for line in how_to(ending.report, ending.options))]
     error: list[str] = []
     if ending.failures:
@@ -61,7 +52,7 @@ def ending_lines(ending: Ending) -> tuple[list[str], list[str]]:
         error += ["", *ending.existing]
     if ending.next_steps:
         error += ["", *ending.next_steps]
-    (out if ending.code is ExitCode.OK or ending.only_reports else error).extend(["", headline(ending)])
+    (out if ending.code is ExitCode.OK else error).extend(["", headline(ending)])
     return out, error
 
 
@@ -79,8 +70,6 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         lines += table([[names.get(key, key) for key in keys], *([node.get(key) for key in keys] for node in nodes)])
     else:
         lines.append("  no instances")
-    if databases := database_rows(nodes):
-        lines += ["", *table(databases)]
     facts = [*_cluster(report), *_load(report), *_monitoring(report)]
     if report.get("expires"):
         facts.append(("expires", str(report["expires"])))
@@ -108,18 +97,26 @@ def _cluster(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     parts.append(
         f"namespace {cluster.get('namespace', '?')}, replication factor {cluster.get('replication_factor', '?')}"
     )
-    data = []
-    if cluster.get("objects") is not None:
-        data.append(f"{cluster['objects']:,} objects without replicas")
-    if size := cluster.get("data_bytes"):
-        data.append(f"{size / 1024**3:,.1f} GiB of space on all nodes")
-    return [("cluster", ", ".join(parts)), *([("data", ", ".join(data))] if data else [])]
+    if data := cluster.get("data_bytes"):
+        parts.append(f"{data / 1024**3:,.1f} GiB for data on all nodes")
+    return [("cluster", ", ".join(parts))]
 
 
 def _load(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [(f"load {client.get('name', '')}".rstrip(), load_text(client)) for client in report.get("clients") or []]
-    rows.append(("load on servers", answers_text(report.get("servers") or {})))
-    return [(name, text) for name, text in rows if text]
+    rows = []
+    for client in report.get("clients") or []:
+        rate, threads = client.get("rate", "no load"), client.get("threads")
+        if rate is None:  # it wasn't checked
+            continue
+        text = f"{rate:,.0f} operations/s" if isinstance(rate, int | float) else str(rate)
+        if isinstance(threads, Mapping):
+            running = {name: count for name, count in threads.items() if count}
+            each = ", ".join(f"{name} {count}" for name, count in running.items())
+            threads = f"{sum(running.values())} threads" + (f" ({each})" if running else "")
+        elif isinstance(threads, int):
+            threads = f"{threads} threads"
+        rows.append((f"load {client.get('name', '')}".rstrip(), text + (f", {threads}" if threads else "")))
+    return rows
 
 
 def _monitoring(report: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -161,18 +158,14 @@ def plan_lines(changes: Sequence[Change]) -> list[str]:
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
-    """Each failed host with its step and the module's message, verbatim. Equal messages are shown once.
-
-    Of a failure that follows from another host's, only the first line is shown.
-    """
-    groups: dict[tuple[str, str, str, str, bool], list[str]] = {}
+    """Each failed host with its step and the module's message, verbatim. Equal messages are shown once."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
     for failure in failures:
-        message = failure.message.partition("\n")[0] if failure.not_waited_for else failure.message
-        key = (failure.role, failure.task, message, failure.next_step, bool(failure.not_waited_for))
+        key = (failure.role, failure.task, failure.message, failure.next_step)
         groups.setdefault(key, []).append(failure.host)
     lines = []
-    for (role, task, message, advice, follows), hosts in groups.items():
-        lines.append(f"{'NOT FINISHED' if follows else 'FAILED'}  {', '.join(hosts)}")
+    for (role, task, message, advice), hosts in groups.items():
+        lines.append(f"FAILED  {', '.join(hosts)}")
         lines.append(f"  step: {f'{role}: ' if role else ''}{task}")
         lines += textwrap.indent(message, "  ", lambda line: True).splitlines()
         if advice and advice not in message:

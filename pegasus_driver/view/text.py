@@ -20,13 +20,13 @@ def duration(seconds: float) -> str:
 
 
 def table(rows: Iterable[Sequence[Any]], indent: str = "  ") -> list[str]:
-    """Align rows of cells. Columns without any content are left out, numbers and percentages are right-aligned."""
+    """Align rows of cells. Columns without any content are left out, numbers are right-aligned."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if not cells:
         return []
     used = [column for column in range(len(cells[0])) if any(row[column] for row in cells[1:] or cells)]
     widths = {column: max(len(row[column]) for row in cells) for column in used}
-    plain = {c: [row[c].replace(",", "").replace(".", "").removesuffix(" %") for row in cells[1:]] for c in used}
+    plain = {column: [row[column].replace(",", "").replace(".", "") for row in cells[1:]] for column in used}
     align = {c: str.rjust if plain[c] and all(map(str.isdigit, plain[c])) else str.ljust for c in used}
     return [(indent + "  ".join(align[c](row[c], widths[c]) for c in used)).rstrip() for row in cells]
 

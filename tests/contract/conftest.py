@@ -15,8 +15,8 @@ ClusterFactory = Callable[..., SimulatedCluster]
 def simulated_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFactory]:
     """Starts clusters: `simulated_cluster(nodes=3, replication_factor=2, namespace="Test", start=True, ...)`.
 
-    Other options: cluster_name, storage, namespace_lines and service_lines (text for these sections). Waits until the
-    cluster is stable and its migrations are done. A module's clusters are stopped after its last test.
+    Other options: cluster_name, storage and namespace_lines (text for the namespace section). Waits until the cluster
+    is stable and its migrations are done. A module's clusters are stopped after its last test.
     """
     clusters: list[SimulatedCluster] = []
 

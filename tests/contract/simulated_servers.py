@@ -1,8 +1,6 @@
 """Processes of the simulated server for tests: on loopback, with free ports and temporary folders."""
 
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -70,14 +68,6 @@ def values(answer: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in answer.split(";") if "=" in part)
 
 
-def server_of(folder: Path, version: str, edition: str = "community") -> Path:
-    """A copy of the simulated server as that release, for the option `server` of a cluster."""
-    server = folder / "server"
-    shutil.copytree(SERVER, server, ignore=shutil.ignore_patterns("__pycache__"))
-    (server / "release.json").write_text(json.dumps({"version": version, "edition": edition}))
-    return server
-
-
 @dataclass
 class SimulatedNode:
     """One server process. `index` counts from 1."""
@@ -100,23 +90,18 @@ class SimulatedNode:
         return path.read_text() if path.exists() else ""
 
     def write_config(self) -> Path:
-        """Write the configuration: the option `text`, or one with the other options."""
-        path = self.folder / "aerospike.conf"
-        (self.folder / "work/smd").mkdir(parents=True, exist_ok=True)
-        (self.folder / "lua").mkdir(exist_ok=True)
-        if "text" in self.options:
-            path.write_text(self.options["text"](self))
-            return path
         seeds = "\n".join(f"    mesh-seed-address-port 127.0.0.1 {port}" for port in self.seeds)
         storage = self.options.get("storage", "storage-engine memory {\n    data-size 1G\n  }")
         lines = self.options.get("namespace_lines", "nsup-period 1")
         namespace = self.options.get("namespace", "Test")
+        (self.folder / "work/smd").mkdir(parents=True, exist_ok=True)
+        (self.folder / "lua").mkdir(exist_ok=True)
+        path = self.folder / "aerospike.conf"
         path.write_text(f"""\
 service {{
   cluster-name {self.options.get("cluster_name", "contract")}
   proto-fd-max 1024
   work-directory {self.folder}/work
-  {self.options.get("service_lines", "")}
 }}
 logging {{
   file {self.folder}/asd.log {{
@@ -231,13 +216,14 @@ class SimulatedCluster:
 
 def make_cluster(folder: Path, nodes: int, **options: Any) -> SimulatedCluster:
     """Servers under `folder`, not yet started. Options: see the fixture simulated_cluster."""
-    names = ("service", "fabric", "heartbeat", "admin", "info")
-    free = free_ports(len(names) * nodes)
-    all_ports = [dict(zip(names, free[at : at + len(names)], strict=True)) for at in range(0, len(free), len(names))]
+    ports = free_ports(3 * nodes)
+    triples = [
+        dict(zip(("service", "fabric", "heartbeat"), ports[at : at + 3], strict=True)) for at in range(0, len(ports), 3)
+    ]
     cluster = SimulatedCluster()
-    for index, own in enumerate(all_ports, 1):
+    for index, own in enumerate(triples, 1):
         (folder / f"node{index}").mkdir()
         cluster.nodes.append(
-            SimulatedNode(index, folder / f"node{index}", own, [ports["heartbeat"] for ports in all_ports], options)
+            SimulatedNode(index, folder / f"node{index}", own, [ports["heartbeat"] for ports in triples], options)
         )
     return cluster

@@ -27,7 +27,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseu
 from perseus_simulated import configuration, database, keys, threads, workloads
 from perseus_simulated.table import Table
 
-from tests.contract.simulated_servers import TIMEOUT, server_of, wait_for
+from tests.contract.simulated_servers import TIMEOUT, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "local_cloud/simulators/perseus"
@@ -821,36 +821,3 @@ def test_load_survives_a_nodes_stop_and_return(jar: Path, work: Path, simulated_
         cluster.nodes[2].start()
         cluster.wait_stable(ignore_migrations=True)
         run.row(busy)
-
-
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the wheel in the program is for Python 3.11")
-@pytest.mark.slow
-def test_on_the_community_edition_no_delete_thread_stays(
-    jar: Path, work: Path, simulated_cluster: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Perseus's deletes are durable, which this edition refuses: each one stops its workload for up to a second."""
-    server = server_of(tmp_path_factory.mktemp("community"), "8.1.2.0", "community")
-    (node,) = simulated_cluster(1, replication_factor=1, server=server).nodes
-
-    def change(content: dict) -> None:
-        content["aerospikeConfiguration"].update(namespace="Test")
-        content["aerospikeConfiguration"]["hosts"] = [{"ip": "127.0.0.1", "port": node.port}]
-
-    write_config(work, change)
-    set_threads(work)
-    with perseus(work, client_host(work), "-S", str(jar)) as run:
-        run.row(lambda row: row["Total TPS"] == 0)
-        running = Path(f"/proc/{run.process.pid}/task")
-
-        def workload_threads() -> int:
-            with contextlib.suppress(FileNotFoundError):  # a thread ends while its name is read
-                return sum(bool(WORKLOAD_THREAD.fullmatch(name_of(task))) for task in running.iterdir())
-            return -1
-
-        set_threads(work, delete=2)
-        row = run.row(lambda row: row["Delete"])
-        assert row["Delete"] <= 4, "a refused operation counts, and stops the workload until the file is read again"
-        wait_for(lambda: workload_threads() == 0, "no running thread")
-        assert int(node.stats()["client_delete_error"]) > 0
-        assert node.stats()["client_delete_success"] == "0"
-    assert "(25," in (work / "stderr").read_text()

@@ -341,17 +341,6 @@ def test_each_record_has_the_configured_number_of_copies(cluster):
     assert not any(int(stats["non_replica_objects"]) for stats in shares)
 
 
-def test_tombstones_are_counted_apart_from_objects(cluster, client):
-    names = [f"{share}_{kind}" for share in ("master", "prole") for kind in ("objects", "tombstones")]
-    before = {name: total(cluster, name) for name in names}
-    for number in range(30):
-        client.put(("Test", "gone", number), {"n": number})
-    for number in range(10):
-        client.remove(("Test", "gone", number), policy={"durable_delete": True})
-    after = {name: total(cluster, name) - before[name] for name in names}
-    assert after == {"master_objects": 20, "master_tombstones": 10, "prole_objects": 20, "prole_tombstones": 10}
-
-
 def test_a_login_is_ignored_as_in_a_server_without_security(cluster):
     client = aerospike.client({"hosts": cluster.hosts, "user": "admin", "password": "admin"}).connect()
     client.put(("Test", "set", "login"), {"a": 1})

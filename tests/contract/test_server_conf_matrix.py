@@ -12,6 +12,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     ConfError,
     Settings,
     configuration_problems,
+    release_of,
 )
 from asd_simulated.config.checks import check_config
 from asd_simulated.config.dynamic import dynamic
@@ -23,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 GIB = 1024**3
-VERSIONS = ("6.4.0.34", "7.0.0.26", "7.1.0.23", "7.2.0.17", "8.0.0.15", "8.1.0.3", "8.1.2.0")
+VERSIONS = ("6.4.0.34", "7.0.0.26", "7.1.0.23", "7.2.0.17", "8.0.0.15", "8.1.0.3")
 EDITIONS = ("enterprise", "community")
 STORAGES = list(itertools.product(("memory", "disk"), repeat=3))
 HOST: dict[str, Any] = {
@@ -153,7 +154,7 @@ def test_the_server_accepts_what_the_rules_accept(
 @pytest.mark.parametrize("version", VERSIONS)
 def test_parameters_applied_without_a_restart_are_dynamic_in_the_release(version: str) -> None:
     numbers = tuple(int(part) for part in version.split("."))
-    ours = conf_changes._dynamic(conf_changes._numbers(version))
+    ours = conf_changes._dynamic(release_of(version))
     theirs = dynamic(numbers)
     for context, found in ours.items():
         names = {name.partition(".")[2] if name in conf_changes.FLAT_BEFORE_7 else name for name in found}
@@ -162,8 +163,8 @@ def test_parameters_applied_without_a_restart_are_dynamic_in_the_release(version
     assert theirs["service"] - ours["service"] <= left_out | {"downgrading"}
     unprefixed = {name.partition(".")[2] for name in conf_changes.FLAT_BEFORE_7}
     missing = theirs["namespace"] - ours["namespace"] - left_out - unprefixed
-    # No parameter of a configuration is left out: these exist only as commands, before 7.0.
-    assert missing <= {"check-single-bin", "convert-single-bin"}
+    # No parameter of a configuration is left out: these exist only as commands.
+    assert missing <= {"force-long-queries", "check-single-bin", "convert-single-bin"}
 
 
 def test_each_release_has_one_meaning_for_a_name() -> None:

@@ -1,18 +1,13 @@
 """Data on devices survives the server's restart, as in the real server. Tested on files: devices need privileges."""
 
-import os
 import signal
 from pathlib import Path
 
 import aerospike
 import pytest
-from asd_simulated import devices as open_devices
-from asd_simulated import storage
-from asd_simulated.blocks import HEADER_SIZE
 from asd_simulated.config.model import NamespaceConfig
-from asd_simulated.devices import Device
+from asd_simulated.devices import HEADER_SIZE, Device
 from asd_simulated.journal import ENTRY, Journal
-from asd_simulated.log import Log
 from asd_simulated.storage import Namespace, Record
 
 from tests.contract.simulated_servers import wait_for
@@ -28,9 +23,9 @@ def client_of(cluster):
     return aerospike.client({"hosts": cluster.hosts, "policies": policies}).connect()
 
 
-def one_node(simulated_cluster, path: Path, lines: str = "", start: bool = True):
+def one_node(simulated_cluster, path: Path, lines: str = ""):
     """One server whose namespace is in two files under `path`."""
-    return simulated_cluster(1, start=start, replication_factor=1, storage=FILES.format(path=path, lines=lines))
+    return simulated_cluster(1, replication_factor=1, storage=FILES.format(path=path, lines=lines))
 
 
 def beginning(path: Path) -> bytes:
@@ -63,7 +58,7 @@ def test_writes_survive_a_restart(simulated_cluster, tmp_path, number):
     client.close()
 
     again(cluster, number)
-    assert "{Test} loaded: objects 251 device-pcts (100,100)" in cluster.nodes[0].log
+    assert "{Test} loaded: objects 251 (SIMULATED)" in cluster.nodes[0].log
     client = client_of(cluster)
     assert cluster.nodes[0].stats()["objects"] == "251"
     assert client.get(("Test", "set", 7))[2] == {"n": 7, "late": 7}
@@ -125,7 +120,7 @@ def space(folder: Path, room: int, empty: bool = False) -> Namespace:
     for device in devices:
         with Path(device.path).open("ab") as stream:
             stream.truncate(device.size)
-    return Namespace(NamespaceConfig("Test", engine="device"), [2**30, 2**30], Journal(devices, empty))
+    return Namespace(NamespaceConfig("Test", engine="device"), 2 * room, Journal(devices, empty))
 
 
 def record(generation: int) -> Record:
@@ -182,55 +177,3 @@ def test_a_damaged_entry_ends_the_reading_and_is_overwritten(tmp_path):
     namespace.flush()
     assert content(space(tmp_path, 100_000)) == dict.fromkeys(digests(8), 2)
     assert content(space(tmp_path, 100_000, empty=True)) == {} == content(space(tmp_path, 100_000))
-
-
-# --- Loading ----------------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    """Time that passes only in sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def test_records_are_loaded_at_a_pace(tmp_path, monkeypatch):
-    namespace = space(tmp_path, 4_000_000)
-    count = 12 * storage.LOAD_PIECE + 1
-    for number in range(count):
-        namespace.put(bytes([number % 256, number // 256 % 16]) + number.to_bytes(18, "big"), record(1))
-    namespace.flush()
-    clock = Clock()
-    monkeypatch.setattr(storage, "time", clock)
-    assert space(tmp_path, 4_000_000).objects == count
-    assert clock.now == pytest.approx(count / storage.LOAD_RECORDS_PER_SECOND, rel=0.01)
-
-
-def test_a_node_that_loads_doesn_t_answer_and_can_be_stopped(simulated_cluster, tmp_path):
-    (node,) = one_node(simulated_cluster, tmp_path, start=False).nodes
-    config = NamespaceConfig("Test", engine="device")
-    devices = [open_devices.open_file(config, str(tmp_path / name), 128 * 2**20, Log()) for name in ("one", "two")]
-    namespace = Namespace(config, [2**30, 2**30], Journal(devices, False))
-    for number in range(200_000):
-        namespace.put(number.to_bytes(20, "little"), record(1))
-    namespace.flush()
-    node.start()
-    wait_for(lambda: "opened file" in node.log, "the server's start")
-    assert node.info("status") == ""
-    assert node.stop() == 0
-    assert "startup was not complete, exiting immediately" in node.log
-    assert "loaded: objects" not in node.log
-
-
-def test_a_loop_device_without_a_node_in_this_host_is_a_warning(monkeypatch, capsys):
-    """The device's own node has another name, as in a container."""
-    monkeypatch.setattr(os.path, "realpath", lambda path: f"/sys/devices/virtual/block/loop987{path[:0]}")
-    open_devices.warn_about_hardware("/dev/null", Log())
-    expected = "WARNING (hardware): (hardware.c:2423) failed to open /dev/loop987: 2 (No such file or directory)\n"
-    assert capsys.readouterr().err.endswith(expected)

@@ -43,8 +43,7 @@ def test_setup_starts_the_cloud_runs_the_playbook_and_reports(world: FakeWorld) 
     assert "SIMULATED" in text and "shown once" not in text
     assert "aerospike_server: 1 of 1 host, changed 1" in text
     assert "cluster             1 node, key A1B2, stable, namespace Test, replication factor 2" in text
-    assert "1,234 operations/s (9,876 records/s), 3 threads (write 1, read 2)" in text
-    assert "9,800 records/s answered, 0 records/s failed" in text
+    assert "1,234 operations/s, 3 threads (write 1, read 2)" in text
     assert "http://172.31.0.12:3000  (2 dashboards)" in text and "4 of 5 targets up" in text
     assert "edit threads.yaml, then ./pegasus-driver copy-threads" in text
     assert "./pegasus-driver destroy" in text
@@ -196,13 +195,10 @@ def test_status_of_an_environment_that_is_not_ready(world: FakeWorld) -> None:
     problem = "Bench-1: cluster size: expected 3, found 2"
     report = ok("localhost", action=MODULE + "environment_report", report=REPORT, problems=[problem])
     world.events = [play("Report"), report, stats(ok={"localhost": 1})]
-    assert world.run("status") == ExitCode.DATABASE
+    assert world.run("status") == 0
     assert f"NOT READY\n  {problem}" in world.text
-    assert "status of Bench: NOT READY, found in" in world.text and "(exit code 6)" in world.text
-    assert "change the load:" in world.text and not world.errors, "nothing failed"
-    assert world.run("status", "--output", "json") == ExitCode.DATABASE
-    end = world.records[-1]
-    assert (end["not_ready"], end["result"], end["failures"]) == ([problem], "database", [])
+    world.run("status", "--output", "json")
+    assert world.records[-1]["not_ready"] == [problem]
 
 
 def test_a_modules_next_step_is_shown(world: FakeWorld) -> None:
@@ -236,6 +232,8 @@ def test_node_actions(world: FakeWorld, action: str) -> None:
     assert f"{action} 2 of Bench: done" in world.text
     world.events = [ok("Bench-2", action=MODULE + "chaos_node", changed=True, note="node 2 stopped in 1.2 s")]
     assert world.run(action, "2") == 0 and "node 2 stopped in 1.2 s" in world.text
+    assert world.run(action, "2", "--force") == 0
+    assert world.requests[-1].extra_vars == {"chaos_nodes": [2], "chaos_force": True}
 
 
 def test_an_action_that_matches_no_host_fails(world: FakeWorld) -> None:
@@ -252,15 +250,6 @@ def test_an_action_that_matches_no_host_fails(world: FakeWorld) -> None:
         (["add-nodes"], {"add_nodes_count": 1}),
         (["add-nodes", "3"], {"add_nodes_count": 3}),
         (["remove-node", "3"], {"chaos_nodes": [3]}),
-        (["remove-node", "3", "--no-quiesce"], {"chaos_nodes": [3], "chaos_no_quiesce": True}),
-        (["remove-node", "3", "--accept-data-loss"], {"chaos_nodes": [3], "chaos_accept_data_loss": True}),
-        (["stop-node", "3", "--accept-data-loss"], {"chaos_nodes": [3], "chaos_accept_data_loss": True}),
-        (["kill-node", "3", "--accept-data-loss"], {"chaos_nodes": [3], "chaos_accept_data_loss": True}),
-        (["restart-node", "3", "--force"], {"chaos_nodes": [3], "chaos_force": True}),
-        (
-            ["restart-node", "3", "--force", "--accept-data-loss"],
-            {"chaos_nodes": [3], "chaos_force": True, "chaos_accept_data_loss": True},
-        ),
         (["extend", "4h"], {"ec2_provision_expiry": "4h"}),
         (["reap", "--all"], {"ec2_provision_reap_all": True}),
         (["rebuild-clients", "--ref", "v1"], {"perseus_client_ref": "v1"}),
@@ -273,16 +262,6 @@ def test_the_variables_of_an_action(world: FakeWorld, arguments: list[str], vari
     assert world.run(*arguments) == 0
     assert world.requests[0].extra_vars == variables
     assert world.requests[0].playbook.name == f"{arguments[0]}.yml"
-
-
-@pytest.mark.parametrize("arguments", [("stop-node", "--force"), ("kill-node", "--force"), ("remove-node", "--force"),
-                                       ("stop-node", "--no-quiesce")])  # fmt: skip
-def test_no_word_allows_more_than_it_says(world: FakeWorld, arguments: tuple[str, str]) -> None:
-    """--force was one word for two decisions: to do without quiesce, and to lose records."""
-    world.cloud.running = True
-    action, option = arguments
-    assert world.run(action, "3", option) == ExitCode.USAGE
-    assert not world.requests
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two"])

@@ -138,18 +138,6 @@ def test_validate_as_json(world: FakeWorld) -> None:
     assert record["unchecked"] and record["elapsed"] >= 0
 
 
-def test_validate_warns_of_threads_that_the_edition_refuses(world: FakeWorld) -> None:
-    threads = world.root / "threads.yaml"
-    threads.write_text(threads.read_text().replace("delete: 0", "delete: 2"))
-    arguments = ["validate", "-e", "aerospike_server_edition=community", "-e", "aerospike_server_compression=none"]
-    assert world.run(*arguments) == 0
-    (line,) = [line for line in world.text.splitlines() if line.startswith("WARNING  ")]
-    assert "threads.yaml:" in line and ": delete: found 2 threads, expected 0: the Community Edition refuses" in line
-    assert world.run(*arguments, "--output=json") == 0
-    (warning,) = json.loads(world.text.splitlines()[-1])["warnings"]
-    assert warning["key"] == "delete" and warning["line"] and warning["text"] in line
-
-
 def test_validate_with_an_unreadable_file_as_json(world: FakeWorld) -> None:
     (world.root / "group_vars/all/config.yml").write_text("a: [\n")
     assert world.run("validate", "--output=json") == 7
@@ -183,16 +171,9 @@ def test_every_playbook_begins_with_the_check() -> None:
             assert "aerospike_community.pegasus.validate_configuration" in check and check["tags"] == ["always"]
         else:
             imported = first.get("ansible.builtin.import_playbook")
-            if imported in (
-                "setup.yml",
-                "destroy-part.yml",
-                "fault-node.yml",
-                "build-clients.yml",
-            ):  # they begin with the check
+            if imported in ("setup.yml", "destroy-part.yml", "build-clients.yml"):  # they begin with the check
                 continue
-            # Other playbooks end with the two lists of hosts.
-            allowed = path.name in ("update-targets.yml", "update-clients.yml")
-            assert imported in ("check.yml", "check-clients.yml") or allowed, path.name
+            assert imported in ("check.yml", "check-clients.yml") or path.name == "update-targets.yml", path.name
 
 
 @pytest.mark.slow

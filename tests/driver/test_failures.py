@@ -45,16 +45,7 @@ from tests.driver.fakes import (
         (failed("Bench-1", action=MODULE + "host_service", msg="m", error_class="host"), ExitCode.HOST),
         (failed("Bench-1", action="other.collection.module", msg="m", error_class="readiness"), ExitCode.HOST),
         (unreachable("Bench-1"), ExitCode.SSH),
-        (unreachable("Bench-1", "Timeout (62s) waiting for privilege escalation prompt: "), ExitCode.HOST),
         (failed("Bench-1", action="ansible.builtin.wait_for_connection", msg="timed out"), ExitCode.SSH),
-        (
-            failed(
-                "Bench-1",
-                action="ansible.builtin.wait_for_connection",
-                msg="timed out: waiting for privilege escalation prompt",
-            ),
-            ExitCode.HOST,
-        ),
     ],
 )
 def test_exit_code_of_a_failure(world: FakeWorld, event: dict, code: ExitCode) -> None:
@@ -66,17 +57,8 @@ def test_exit_code_of_a_failure(world: FakeWorld, event: dict, code: ExitCode) -
     assert f"FAILED  {host}" in world.errors and f"(exit code {code.value})" in world.errors
 
 
-def test_a_slow_sudo_has_its_own_next_step(world: FakeWorld) -> None:
-    """Ansible calls the host unreachable, but ssh works: the key and the address are right."""
-    world.rc = 4
-    slow = unreachable("Bench-1", "Timeout (62s) waiting for privilege escalation prompt: ")
-    world.events = [play("p"), slow, stats(dark={"Bench-1": 1})]
-    assert world.run("setup") == ExitCode.HOST
-    assert "The host answers over ssh, but its sudo doesn't in time" in world.errors
-
-
 def test_every_error_class_has_an_exit_code() -> None:
-    classes = {value for name, value in vars(results).items() if name.isupper() and not name.startswith("_")}
+    classes = {value for name, value in vars(results).items() if name.isupper()}
     assert set(OF_ERROR_CLASS) == classes
     assert classes >= set(NEXT_STEP)
 
@@ -127,36 +109,6 @@ def test_the_cause_wins_over_its_consequences_and_equal_messages_are_shown_once(
     ]
     assert world.run("setup") == ExitCode.HOST
     assert "FAILED  Bench-1, Bench-2" in world.errors and world.errors.count("size 2") == 1
-
-
-def test_what_failed_first_is_named_and_what_follows_comes_last(world: FakeWorld) -> None:
-    world.rc = 2
-    waiting = failed("BenchGrafana-1", "Wait", "grafana_prometheus", MODULE + "monitoring_ready",
-                     msg="not waited for: BenchClient-1 failed\nmore", not_waited_for=["BenchClient-1"])  # fmt: skip
-    broken = failed("BenchClient-1", "Build", "perseus_client", MODULE + "perseus_build", msg="no such commit",
-                    error_class="configuration")  # fmt: skip
-    # Ansible may report the waiting host first.
-    world.events = [play("p"), waiting, broken, stats(failures={"BenchClient-1": 1, "BenchGrafana-1": 1})]
-    assert world.run("setup") == ExitCode.CONFIGURATION, "the class of the root"
-    lines = world.errors.splitlines()
-    assert lines.index("FAILED  BenchClient-1") < lines.index("NOT FINISHED  BenchGrafana-1")
-    assert "  not waited for: BenchClient-1 failed" in lines and "  more" not in lines
-    assert lines[-1].endswith("(exit code 7); BenchClient-1 failed first")
-    assert "not finished: BenchGrafana-1: grafana_prometheus: Wait" in world.text
-    assert world.run("setup", "--output", "json") == ExitCode.CONFIGURATION
-    failures = world.records[-1]["failures"]
-    assert [(failure["host"], failure["not_waited_for"]) for failure in failures] == [
-        ("BenchClient-1", []), ("BenchGrafana-1", ["BenchClient-1"])
-    ]  # fmt: skip
-
-
-def test_a_failure_whose_root_is_not_in_the_run_counts(world: FakeWorld) -> None:
-    world.rc = 2
-    only = failed("Bench-1", action=MODULE + "cluster_stable", msg="not waited for: Bench-2 failed",
-                  not_waited_for=["Bench-2"])  # fmt: skip
-    world.events = [play("p"), only, stats(failures={"Bench-1": 1})]
-    assert world.run("setup") == ExitCode.HOST
-    assert "failed first" not in world.errors
 
 
 def test_rescued_and_ignored_failures_are_no_failures(world: FakeWorld) -> None:

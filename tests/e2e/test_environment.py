@@ -6,7 +6,6 @@ protocols of the products, the container engine), not what Pegasus reports.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -28,9 +27,7 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
     info_pairs,
     info_value,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.nodes import known_nodes
 
-from local_cloud.disks.store import DISK_BYTES
 from tests.e2e.checkout import Checkout, Run, ec2, get, instances, on_host, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -42,7 +39,7 @@ def repair(checkout: Checkout) -> str:
     run = checkout.driver("setup")
     added = [node["index"] for node in run.end.get("report", {}).get("nodes", []) if node["kind"] == "server"][SERVERS:]
     for index in added if run.code == 0 else []:
-        run = checkout.driver("remove-node", str(index), "--accept-data-loss")
+        run = checkout.driver("remove-node", str(index), "--force")
     return "" if run.code == 0 else f"setup failed again: {run.why()}"
 
 
@@ -172,18 +169,7 @@ def test_clients_print_rows_and_the_servers_count_them(environment, checkout, ad
         20,
         "servers count operations",
     )
-    assert all(client["operations_per_second"] > 0 for client in environment["clients"])
-
-
-def test_the_disks_are_large_and_take_little_space(environment, checkout, addresses, config):
-    if not json.loads((checkout.state / "facts.json").read_text())["disks"]:
-        pytest.skip("the local cloud attaches no disks on this machine")
-    files = [file.stat() for file in (checkout.state / "disks").glob("*/*.img")]
-    assert len(files) == SERVERS and {file.st_size for file in files} == {DISK_BYTES}
-    assert sum(file.st_blocks * 512 for file in files) < DISK_BYTES / 8
-    for address in addresses["server"]:
-        statistics = info_pairs(address, f"namespace/{config['pegasus_namespace']}")
-        assert int(statistics["data_total_bytes"]) > 0.8 * DISK_BYTES
+    assert all(client["rate"] > 0 for client in environment["clients"])
 
 
 def test_every_prometheus_target_is_up(environment, addresses):
@@ -297,7 +283,7 @@ def test_a_stopped_node_loses_no_record_and_restarts(checkout, environment, addr
     assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(300))
 
     status = checkout.driver("status")
-    assert status.code == 6 and status.end["report"]["cluster"]["stable"] is False
+    assert status.code == 0 and status.end["report"]["cluster"]["stable"] is False
     assert [node["service"] for node in status.end["report"]["nodes"] if node["kind"] == "server"][1] == "stopped"
     assert "Benchmark-2: database: expected running, found stopped" in printed(status)
 
@@ -334,43 +320,6 @@ def test_a_client_that_does_not_apply_the_load_is_reported(checkout, addresses):
     assert checkout.driver("copy-threads").code == 0
 
 
-def limit_writes(address: str, percent: int) -> None:
-    """Set the used share of a node's space at which its namespace stops writes."""
-    assert info_value(address, f"set-config:context=namespace;namespace=Test;stop-writes-used-pct={percent}") == "ok"
-
-
-def test_a_namespace_that_refuses_writes_is_not_ready(checkout, environment, addresses, client):
-    """The cluster is stable, Perseus prints rows, and every write fails."""
-    servers = addresses["server"]
-    keys = (("Test", "filler", number) for number in itertools.count())
-    while min(int(info_pairs(address, "namespace/Test")["data_used_pct"]) for address in servers) < 1:
-        for key in itertools.islice(keys, 10):
-            client.put(key, {"data": bytes(900_000)})
-    try:
-        for address in servers:
-            limit_writes(address, 1)
-        for address in servers:
-            until(lambda a=address: info_pairs(a, "namespace/Test")["stop_writes"] == "true", 60, "stopped writes")
-        status = checkout.driver("status")
-        report = status.end["report"]
-        assert status.code == 6 and report["cluster"]["stable"] is True, status.why()
-        nodes = [node for node in report["nodes"] if node["kind"] == "server"]
-        assert [node["service"] for node in nodes] == ["stop-writes"] * SERVERS
-        assert all(node["database"]["data_used_pct"] >= 1 and node["database"]["objects"] for node in nodes)
-        problems = "\n".join(status.end["not_ready"])
-        assert "Benchmark-2: namespace Test: stop-writes: expected a namespace that accepts writes" in problems
-        assert re.search(
-            r"BenchmarkClient-1: load: .*write \(\d+ threads?\).* to succeed, found .*: stop-writes of node", problems
-        )
-        (load,) = report["clients"]
-        assert load["ready"] is False and load["threads"]["write"] > 0
-    finally:
-        for address in servers:
-            limit_writes(address, 70)
-        client.truncate("Test", "filler", 0)
-    until(lambda: checkout.driver("status").code == 0, 60, "a ready environment")
-
-
 def test_an_unknown_node_is_refused_and_a_running_node_left_alone(checkout, environment, addresses):
     before = processes(checkout)
     for action in ("stop-node", "kill-node", "restart-node", "remove-node"):
@@ -392,9 +341,8 @@ def test_a_killed_node_is_reported_and_restarted(checkout, environment, addresse
     again = checkout.driver("kill-node", "3")
     assert again.code == 0 and again.end["changed"] == 0 and "already stopped" in printed(again), again.why()
 
-    refused = checkout.playbook("playbooks/stop-node.yml", "-e", '{"chaos_nodes": [1, 2]}')
-    assert refused.returncode != 0, refused.stdout
-    assert "the stop of node 1, node 2 is refused: no other node is up" in " ".join(refused.stdout.split())
+    refused = checkout.driver("stop-node", "2")
+    assert refused.code != 0 and "2 of 3 nodes would be down" in printed(refused), refused.why()
     assert info_value(addresses["server"][1], "build")
 
     # The clients continue without it and report that.
@@ -410,22 +358,12 @@ def test_a_killed_node_is_reported_and_restarted(checkout, environment, addresse
     assert len({stable_key(address, SERVERS) for address in addresses["server"]}) == 1
 
 
-def test_nodes_stop_one_after_another_without_a_loss_and_the_last_is_kept(checkout, environment, addresses, client):
-    """Each stop waits until the nodes that stay have every copy, at once after a restart too."""
-    keys = [("Test", "one after another", number) for number in range(300)]
-    for key in keys:
-        client.put(key, {"n": key[2]})
-    assert checkout.driver("stop-node", "2").code == 0
-    assert checkout.driver("restart-node", "2").code == 0
-    for index in ("1", "3"):
-        run = checkout.driver("stop-node", index)
-        assert run.code == 0 and "no partition migration is left: other nodes have a copy of each" in printed(run)
-    assert stable_key(addresses["server"][1], 1)
-    assert [record.record[2]["n"] for record in client.batch_read(keys).batch_records] == list(range(300))
-    refused = checkout.driver("stop-node", "2")
-    assert refused.code == 6 and "no other node is up; node 2 holds" in printed(refused), refused.why()
-    assert "--accept-data-loss" in printed(refused)
-    for index in ("1", "3"):
+def test_force_stops_more_nodes_than_there_are_spare_copies(checkout, environment, addresses):
+    assert checkout.driver("stop-node", "3").code == 0
+    run = checkout.driver("stop-node", "2", "--force")
+    assert run.code == 0, run.why()
+    assert stable_key(addresses["server"][0], 1)
+    for index in ("2", "3"):
         run = checkout.driver("restart-node", index)
         assert run.code == 0, run.why()
     assert len({stable_key(address, SERVERS) for address in addresses["server"]}) == 1
@@ -467,8 +405,7 @@ def test_a_removed_node_loses_no_record(checkout, environment, client):
     removed = instances()["Benchmark-4"]
     run = checkout.driver("remove-node", "4")
     assert run.code == 0, run.why()
-    assert "quiesced" in printed(run) and "no partition migration is left" in printed(run)
-    assert re.search(r"namespace Test: [\d,]+ records before the removal of node 4, [\d,]+ after", printed(run))
+    assert "quiesced" in printed(run) and "no migration is left" in printed(run)
     assert "Benchmark-4" not in instances()
     servers = of_kind(checkout, "Benchmark")
     assert len(servers) == SERVERS and len({stable_key(address, SERVERS) for address in servers}) == 1
@@ -479,27 +416,6 @@ def test_a_removed_node_loses_no_record(checkout, environment, client):
     assert again.code == 0 and again.end["changed"] == 0 and "already terminated" in printed(again), again.why()
     run = checkout.driver("restart-node", "4")
     assert run.code == 2 and "is terminated; expected a node that exists" in printed(run), run.why()
-
-
-@pytest.mark.follows("test_a_removed_node_loses_no_record")
-def test_a_setup_after_a_removal_restarts_nothing(checkout, environment):
-    """The servers still have the removed node in their configuration. They forget it while they run."""
-    servers = of_kind(checkout, "Benchmark")
-    path = "/etc/aerospike/aerospike.conf"
-    seeds = set(re.findall(r"mesh-seed-address-port (\S+)", on_host(checkout, servers[0], "cat", path)))
-    (removed,) = seeds - set(servers)
-    before = processes(checkout)
-    dry = checkout.driver("setup", "--dry-run")
-    assert dry.code == 0, dry.why()
-    planned = json.dumps(dry.end["plan"])
-    assert planned.count(f"mesh-seed-address-port: removed {removed} 3002 (applied without a restart)") == SERVERS
-    assert "restart is due" not in planned and "restart of aerospike" not in planned
-    run = checkout.driver("setup")
-    assert run.code == 0, run.why()
-    assert processes(checkout) == before
-    assert all(removed not in on_host(checkout, server, "cat", path) for server in servers)
-    again = checkout.driver("setup")
-    assert again.code == 0 and again.end["changed"] == 0, [r for r in again.records if r.get("status") == "changed"]
 
 
 def test_setup_clients_applies_the_configuration_of_the_clients(checkout, environment):
@@ -660,26 +576,13 @@ def test_a_node_with_blank_disks_is_prepared_again(checkout, environment):
     assert block_devices(checkout, address, partitions) == 0
     run = checkout.driver("restart-node", "3")
     assert run.code == 0, run.why()
-    assert block_devices(checkout, address, partitions) == 2 * block_devices(checkout, address, disks) > 0
+    assert block_devices(checkout, address, partitions) == 5 * block_devices(checkout, address, disks) > 0
     assert len({stable_key(server, SERVERS) for server in of_kind(checkout, "Benchmark")}) == 1
     after = processes(checkout)
     assert {name for name in before if before[name] != after[name]} == {"Benchmark-3"}
 
 
-def test_the_monitor_does_not_wait_for_a_client_that_failed(checkout, environment):
-    assert checkout.driver("destroy-clients").code == 0
-    run = checkout.driver("setup", "-e", json.dumps({"perseus_client_build_command": "false"}))
-    assert run.code == 5, run.why()
-    assert [(failure["host"], failure["not_waited_for"]) for failure in run.end["failures"]] == [
-        ("BenchmarkClient-1", []), ("BenchmarkGrafana-1", ["BenchmarkClient-1"])
-    ], run.why()  # fmt: skip
-    assert run.end["failures"][1]["message"] == "not waited for: BenchmarkClient-1 failed"
-    assert run.end["report"]["cluster"]["stable"] is True and run.end["not_ready"] == []
-    run = checkout.driver("setup")
-    assert run.code == 0, run.why()
-
-
-def test_each_part_is_destroyed_and_set_up_alone(checkout, environment, config):
+def test_each_part_is_destroyed_and_set_up_alone(checkout, environment):
     existing = instances()
     for action, part in (("clients", "BenchmarkClient"), ("grafana", "BenchmarkGrafana"), ("cluster", "Benchmark")):
         run = checkout.driver(f"destroy-{action}")
@@ -696,18 +599,9 @@ def test_each_part_is_destroyed_and_set_up_alone(checkout, environment, config):
         existing = instances()
     servers = of_kind(checkout, "Benchmark")
     assert len({stable_key(address, SERVERS) for address in servers}) == 1
-    # The new cluster has other addresses. The client uses it without a further command.
-    (client,) = of_kind(checkout, "BenchmarkClient")
-    assert known_nodes(on_host(checkout, client, "cat", "/var/lib/perseus/configuration.yaml")) == servers
-    counted = {address: operations(address, config["pegasus_namespace"]) for address in servers}
-    for address in servers:
-        until(lambda a=address: operations(a, config["pegasus_namespace"]) > counted[a] + 20, 30, f"load on {address}")
-    # Setting up the cluster or the clients again changes nothing and restarts nothing.
-    before = processes(checkout)
-    for action in ("setup-cluster", "setup-clients"):
-        run = checkout.driver(action)
-        assert run.code == 0 and run.end["changed"] == 0, run.why()
-    assert processes(checkout) == before
+    # The new cluster may have other addresses, so the clients must be set up for it.
+    run = checkout.driver("setup-clients")
+    assert run.code == 0, run.why()
     health = scraped(checkout)
     assert {f"{address}:9145" for address in servers} <= set(health) and set(health.values()) == {"up"}
 
@@ -736,48 +630,6 @@ def test_one_action_at_a_time(checkout, environment):
     assert first.returncode == 0, text
 
 
-def test_the_load_changes_while_the_servers_restart_one_by_one(checkout, environment):
-    """The parts of a setup and of copy-threads differ. An action on a server is refused, and names the setup."""
-    settings = json.dumps({"aerospike_server_extra_settings": {"service": {"log-local-time": "true"}}})
-    threads = checkout.path / "threads.yaml"
-    original = threads.read_text()
-    command, before = checkout.command("setup", "--no-open", "-e", settings), set(runs_of(checkout))
-    setup = subprocess.Popen(
-        command, cwd=checkout.path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        until(lambda: restarting(checkout, setup, before), 300, "the restart of a server")
-        threads.write_text(re.sub(r"(?m)^write: \d+$", "write: 3", original))
-        run = checkout.driver("copy-threads")
-        assert run.code == 0, run.why()
-        assert "Perseus runs the load of threads.yaml" in printed(run)
-        refused = checkout.driver("stop-node", "1")
-        assert refused.code == 2 and "changes the servers, which stop-node changes too" in printed(refused)
-    finally:
-        text, _ = setup.communicate(timeout=600)
-    assert setup.returncode == 0, text[-6000:]
-    assert json.loads(text.splitlines()[-1])["changed"] > 0
-    (client,) = of_kind(checkout, "BenchmarkClient")
-    assert "write: 3\n" in on_host(checkout, client, "cat", "/var/lib/perseus/threads.yaml")
-    threads.write_text(original)
-    run = checkout.driver("setup")
-    assert run.code == 0, run.why()
-    for address in of_kind(checkout, "Benchmark"):
-        assert "log-local-time" not in on_host(checkout, address, "cat", "/etc/aerospike/aerospike.conf")
-
-
-def restarting(checkout: Checkout, setup: subprocess.Popen[str], before: set[Path]) -> bool:
-    """Return whether the task that restarts servers has begun in a run that isn't one of those before."""
-    assert setup.poll() is None, setup.communicate()
-    logs = [folder / "artifacts/run/stdout" for folder in set(runs_of(checkout)) - before]
-    return any("Restart the server, node by node" in log.read_text() for log in logs if log.exists())
-
-
-def runs_of(checkout: Checkout) -> list[Path]:
-    return list((checkout.path / ".pegasus/runs").iterdir())
-
-
 def test_no_secret_is_left_in_the_run_folders(checkout, environment):
     """ansible-runner writes the environment of its process to disk. It must be removed."""
     runs = checkout.path / ".pegasus/runs"
@@ -788,7 +640,7 @@ def test_no_secret_is_left_in_the_run_folders(checkout, environment):
         cwd=checkout.path, capture_output=True, text=True, check=False, timeout=300,
         env=os.environ | {"AWS_SECRET_ACCESS_KEY": marker, "MY_TOKEN": marker},
     )  # fmt: skip
-    assert done.returncode in (0, 6), done.stderr  # ready or not
+    assert done.returncode == 0, done.stderr
     assert marker not in done.stdout + done.stderr
     holders = [str(file) for file in runs.rglob("*") if file.is_file() and marker in file.read_text(errors="replace")]
     assert holders == []

@@ -127,7 +127,7 @@ def test_a_killed_setup_is_completed_or_destroyed(killed: Killed, number: int) -
         report = run.end["report"]
         server = next(node["address"] for node in report["nodes"] if node["kind"] == "server")
         assert info_value(server, "cluster-stable:size=1") == report["cluster"]["key"], why
-        assert [client["operations_per_second"] > 0 for client in report["clients"]] == [True], why
+        assert [client["rate"] > 0 for client in report["clients"]] == [True], why
         destroyed = checkout.driver("destroy")
         assert destroyed.code == 0, destroyed.why()
     assert checkout.traces() == [], why

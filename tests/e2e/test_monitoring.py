@@ -109,8 +109,6 @@ def test_every_host_has_its_targets_and_labels(monitored: Monitored) -> None:
         ("perseus", "client", "1"), ("perseus", "client", "2"),
     ]  # fmt: skip
     assert {target["labels"]["cluster"] for target in targets} == {"Benchmark"}
-    assert {target["labels"]["cluster_name"] for target in targets} == {"Benchmark"}
-    assert not panels.samples_of(monitored.prometheus, 'aerospike_node_up{exported_cluster_name!=""}')
 
 
 def test_every_query_of_every_panel_has_data(monitored: Monitored) -> None:
@@ -196,19 +194,22 @@ def test_an_alert_fires_when_the_threads_stop(monitored: Monitored) -> None:
 def test_an_alert_fires_when_the_servers_refuse_what_perseus_counts(monitored: Monitored) -> None:
     """A full namespace refuses updates. Perseus ignores the failure of an update and counts it at its full rate."""
 
-    def require_available(percent: int) -> None:
-        limit = f"set-config:context=namespace;namespace=Test;stop-writes-avail-pct={percent}"
+    def refuse_when_full(percent: int) -> None:
+        limit = f"set-config:context=namespace;id=Test;stop-writes-used-pct={percent}"
         assert monitored.ask_servers(limit) == ["ok", "ok"]
 
-    monitored.set_threads(read=0, batchRead=0, write=0, update=3)
+    monitored.set_threads(read=0, batchRead=0, batchWrite=3)
+    until(lambda: all("data_used_pct=0;" not in answer for answer in monitored.ask_servers("namespace/Test")), 180,
+          "a percent of the namespace is used")  # fmt: skip
+    monitored.set_threads(write=0, batchWrite=0, update=3)
     until(lambda: monitored.value("pegasus:records_unanswered:share") < 0.25, 90, "updates are answered")
     assert not monitored.firing("PerseusCountsUnanswered")
-    require_available(100)
+    refuse_when_full(1)
     until(lambda: monitored.firing("PerseusCountsUnanswered"), 90, "PerseusCountsUnanswered fires")
     assert monitored.firing("AerospikeStopWrites")
     assert monitored.value("pegasus:records_failed:rate") > 10, "the servers counted what they refused"
     assert monitored.value("sum(perseus_operations_per_second)") > 10, "Perseus reports its full rate"
-    require_available(5)
+    refuse_when_full(70)
     monitored.set_threads(write=1, read=1, update=1, batchRead=1)
     until(lambda: not monitored.firing("PerseusCountsUnanswered"), 90, "PerseusCountsUnanswered ends")
 
@@ -247,7 +248,7 @@ def test_annotations_are_posted_when_grafana_answers_again(monitored: Monitored)
     assert "write" in spool.read_text()
     on_host(monitored.clone, monitored.monitor, "systemctl", "start", "grafana-server")
     until(monitored.grafana_answers, 60, "Grafana answers")
-    assert monitored.clone.driver("status").code in (0, 6), "ready or not"
+    assert monitored.clone.driver("status").code == 0
     assert spool.read_text() == ""
     assert any("-> 2" in span["text"] for span in monitored.annotations())
 

@@ -35,7 +35,6 @@ STORY = [
     began("B-1", "t", "r"),
     raw("playbook_on_task_start", name="t", role="r"),
     raw("runner_retry", host="B-1", task="t", role="r", res={"attempts": 1, "retries": 3}),
-    raw("verbose", stdout="progress: B-1: 3 nodes left"),
     ok("B-1", "t", "r", changed=True, changes=["wrote x"]),
     failed("B-2", "t", "r", msg="m"),
     raw("warning", stdout="[WARNING]: w"),

@@ -1,16 +1,20 @@
-"""Interruptions and questions."""
+"""Locks, interruptions and questions."""
 
 from __future__ import annotations
 
 import io
 import os
 import signal
+import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from pegasus_driver.exit_codes import ExitCode
+from pegasus_driver.run.lock import environment_lock, lock_path
+from pegasus_driver.run.processes import LOCK_VARIABLE
 from pegasus_driver.run.state import Ending, RunState
 from tests.driver.fakes import (
     GOOD,
@@ -21,6 +25,55 @@ from tests.driver.fakes import (
     play,
     stats,
 )
+
+PLACE = Path("local/us-east-1/Bench")  # of tests/driver/fakes.py
+
+
+def test_a_second_action_is_refused_and_names_the_first(world: FakeWorld) -> None:
+    since = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
+    with environment_lock(world.root, PLACE, "setup", since):
+        assert world.run("destroy") == ExitCode.USAGE
+        when = since.astimezone().strftime("%H:%M")
+        assert f"setup of Bench has been running since {when} (pid {os.getpid()})" in world.errors
+        assert world.run("status") == 0  # changes nothing
+    assert world.run("setup") == 0
+
+
+@pytest.mark.parametrize("place", ["local/eu-west-1/Bench", "aws/us-east-1/Bench"])
+def test_an_action_in_another_region_or_backend_does_not_lock_this_environment(world: FakeWorld, place: str) -> None:
+    with environment_lock(world.root, Path(place), "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
+        assert world.run("setup") == 0
+
+
+def test_an_action_on_aws_does_not_lock_the_local_cloud(world: FakeWorld) -> None:
+    world.cloud.running = True
+    with environment_lock(world.root, Path("aws/us-east-1/Bench"), "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
+        assert world.run("local", "stop") == 0 and "stopped" in world.text
+
+
+def test_the_local_cloud_is_not_stopped_during_an_action(world: FakeWorld) -> None:
+    world.cloud.running = True
+    with environment_lock(world.root, PLACE, "setup", datetime(2026, 11, 24, 3, 5, tzinfo=UTC)):
+        assert world.run("local", "stop") == ExitCode.USAGE
+        assert "setup of Bench has been running since" in world.errors and "Ctrl-C" in world.errors
+        assert world.cloud.calls == []
+        # destroy ends with this, while it holds the lock itself.
+        assert world.run("local", "stop", "--if-empty") == 0
+    # The lock file of a killed driver isn't held.
+    lock_path(world.root, PLACE).write_text('{"action": "setup", "pid": 1, "since": "2026-11-24T03:05:00+00:00"}')
+    world.cloud.running = True
+    assert world.run("local", "stop") == 0 and "stopped" in world.text
+
+
+def test_processes_of_a_killed_driver_are_killed(world: FakeWorld) -> None:
+    mark = {LOCK_VARIABLE: str(lock_path(world.root, PLACE))}
+    with subprocess.Popen(["sleep", "300"], env={**os.environ, **mark}) as orphan:
+        assert world.run("status") == 0 and orphan.poll() is None
+        assert world.run("setup") == 0
+        assert "whose driver was killed" in world.text
+        assert orphan.wait(10) == -signal.SIGKILL
+    assert world.requests[-1].environ[LOCK_VARIABLE] == mark[LOCK_VARIABLE]
+    assert world.run("setup") == 0 and "killed" not in world.text
 
 
 def test_a_defect_in_the_view_does_not_leave_ansible_running(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:

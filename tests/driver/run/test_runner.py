@@ -15,7 +15,7 @@ import pytest
 
 from pegasus_driver.cli import main
 from pegasus_driver.run import runner
-from pegasus_driver.run.events import HostResult, HostWaiting, NoHosts, Problem, Stats, Warning, parse
+from pegasus_driver.run.events import HostResult, NoHosts, Problem, Stats, Warning, parse
 from pegasus_driver.run.outcome import Record, exit_code
 from pegasus_driver.run.processes import carries, processes
 from pegasus_driver.run.recorder import RUNS_KEPT, make_run_folder
@@ -141,65 +141,6 @@ def test_a_locale_that_is_not_installed_is_replaced(project: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-MODULE_THAT_WAITS = """\
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.waiting import Waiting
-
-module = AnsibleModule(argument_spec={"slices": {"type": "int"}, "resume": {"type": "dict", "default": {}}})
-left = module.params["resume"].get("left", module.params["slices"])
-if left:
-    waiting = Waiting("every slice to pass", left, "slices", resume={"left": left - 1})
-    module.exit_json(**waiting.result())
-module.exit_json(changed=True)
-"""
-ACTION_THAT_WAITS = """\
-from ansible_collections.aerospike_community.pegasus.plugins.plugin_utils import waits
-
-waits.SHOW_SECONDS = 0
-
-
-class ActionModule(waits.WaitingAction):
-    def run(self, tmp=None, task_vars=None):
-        super().run(tmp, task_vars)
-        return self.run_module(task_vars, label="test")
-"""
-WAITING = """\
-- hosts: localhost
-  strategy: free
-  tasks:
-    - name: Wait
-      patience:
-        slices: 2
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("raw", [False, True])
-def test_a_wait_of_an_action_plugin_is_shown_while_its_task_runs(project: Path, raw: bool) -> None:
-    """An action plugin runs in a process of its own. Its lines reach the driver as events, and raw Ansible's output."""
-    for folder, text in (("library", MODULE_THAT_WAITS), ("action_plugins", ACTION_THAT_WAITS)):
-        (project / "playbooks" / folder).mkdir()
-        (project / "playbooks" / folder / "patience.py").write_text(text)
-    collections = {"ANSIBLE_COLLECTIONS_PATH": str(Path(__file__).parents[3] / "collections")}
-    expected = [f"localhost: test: {left}" for left in ("2 slices left", "1 slice left")]
-    if raw:
-        (project / "playbooks" / "setup.yml").write_text(WAITING)
-        command = [Path(sys.executable).parent / "ansible-playbook", "-i", "inventories/local", "playbooks/setup.yml"]
-        done = subprocess.run(command, cwd=project, env=os.environ | collections, capture_output=True, text=True)
-        lines = [line for line in done.stdout.splitlines() if line.startswith(("progress: ", "changed: "))]
-        shown = [line.removeprefix("progress: ") for line in lines]
-        assert shown.pop() == "changed: [localhost]", done.stdout + done.stderr
-    else:
-        waits = [
-            event
-            for event in finish(start(project, WAITING, **collections))
-            if isinstance(event, HostWaiting | HostResult)
-        ]
-        assert isinstance(waits[-1], HostResult) and waits[-1].status == "changed"
-        shown = [f"{event.host}: {event.text}" for event in waits if isinstance(event, HostWaiting)]
-    assert len(shown) == 2 and all(map(str.startswith, shown, expected)), shown
 
 
 SLOW = """\

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from local_cloud.disks import store as module
 from local_cloud.disks.loops import DiskError
 from local_cloud.disks.store import Disk, DiskStore, foreign_devices
-from pegasus_driver import ROOT
 
 
 def _device(sys_devices, number, target):
@@ -63,31 +61,3 @@ def test_a_loop_device_with_another_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "backing_file", lambda loop: "/home/me/important.img")
     with pytest.raises(DiskError, match=r"/home/me/important\.img"):
         store.ensure_attached("i-1")
-
-
-def test_a_partition_is_mostly_data():
-    """The real server (8.1.2) keeps 8 write blocks of 8 MiB free on each device, for its defragmentation."""
-    preset = yaml.safe_load((ROOT / "inventories/local/group_vars/all.yml").read_text())
-    config = yaml.safe_load((ROOT / "group_vars/all/config.yml").read_text())
-    values = preset | config
-    usable = module.DISK_BYTES * (100 - values["nvme_partition_overprovisioning"]) / 100
-    partition = usable / values["nvme_partition_count"]
-    assert 8 * 8 * 1024**2 / partition < 0.03
-
-
-def test_blank_disks_take_no_space_whatever_their_size(tmp_path, monkeypatch):
-    emptied = []
-    monkeypatch.setattr(module, "attach", lambda file, loop=None: 5)
-    monkeypatch.setattr(module, "backing_file", lambda loop: str(tmp_path / "i-1/1.img"))
-    monkeypatch.setattr(module, "loops_under", lambda folder: [])
-    monkeypatch.setattr(module, "discard", lambda loop, size: emptied.append(size))
-    store = DiskStore(tmp_path)
-    (disk,) = store.create("i-1", 1)
-    file = tmp_path / "i-1/1.img"
-    assert file.stat().st_size == module.DISK_BYTES and file.stat().st_blocks == 0
-    # A disk of an earlier version of Pegasus.
-    with file.open("wb") as stream:
-        stream.truncate(2 * 1024**3)
-    store.blank("i-1")
-    assert emptied == [2 * 1024**3]
-    assert store.of("i-1")[0].serial != disk.serial

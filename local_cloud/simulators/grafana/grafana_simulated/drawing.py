@@ -48,8 +48,7 @@ def _panel(
     unit = str(panel.get("fieldConfig", {}).get("defaults", {}).get("unit") or "")
     if panel.get("type") == "stat":
         last = next((points[-1][1] for _, points in series if points), math.nan)
-        number, _, words = _number(last, unit).partition(" ")
-        return f'<div class="stat"><h3>{title}</h3><b>{number} <small>{words}</small></b></div>'
+        return f'<div class="stat"><h3>{title}</h3><b>{_number(last, unit)}</b></div>'
     return f'<div class="panel"><h3>{title}</h3>{_lines(series, unit, now, annotations)}</div>'
 
 
@@ -124,6 +123,4 @@ def _number(value: float, unit: str) -> str:
             break
     shown = {"short": "", "ops": "/s", "Bps": "B/s", "bytes": "B", "percent": "%"}
     prefix, _, base = unit.rpartition(" ")
-    if base.startswith("count:"):  # words after Grafana's own scale
-        return f"{value:,.4g} {prefix} {base.removeprefix('count:')}".replace("  ", " ")
     return f"{value:,.4g} {prefix}{shown.get(base, base)}".strip()

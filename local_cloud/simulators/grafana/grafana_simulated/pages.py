@@ -18,8 +18,7 @@ td, th {{ text-align: left; padding: .3em .8em .3em 0; border-bottom: 1px solid 
 code {{ font-size: 13px; word-break: break-word }}
 .panel {{ display: inline-block; width: 48%; margin: 0 1% 0 0; vertical-align: top }}
 .stat {{ display: inline-block; width: 15%; margin: 0 1% 0 0; vertical-align: top }}
-.stat b {{ font-size: 24px }} .stat small {{ font-size: 13px }}
- h3 {{ font-size: 13px; margin: .6em 0 .2em }} h2.row {{ margin: 1em 0 0 }}
+.stat b {{ font-size: 24px }} h3 {{ font-size: 13px; margin: .6em 0 .2em }} h2.row {{ margin: 1em 0 0 }}
 .legend {{ font-size: 11px; margin: 0 }} .legend span {{ margin-right: 1em; white-space: nowrap }}
 </style></head><body>
 <div class="banner">{notice}. This page lists what was provisioned, with simple charts.</div>

@@ -4,12 +4,11 @@ import os
 import stat
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 
-from .blocks import HEADER_SIZE, block_size
 from .config.model import ConfigError, NamespaceConfig
 from .log import Log
 
+HEADER_SIZE = 8 * 1024 * 1024
 MAGIC = b"PEGASUS SIMULATED ASD"
 HEADER = struct.Struct(">32s32s")
 
@@ -22,13 +21,16 @@ class Device:
     size: int
 
 
+def capacity(namespace: NamespaceConfig, devices: list[Device]) -> int:
+    """How much data a namespace may hold, in bytes."""
+    return sum(device.size - HEADER_SIZE for device in devices) if devices else namespace.storage.get("data-size", 0)
+
+
 def open_devices(namespace: NamespaceConfig, log: Log) -> list[Device]:
     """The namespace's devices or files; none if its data is only in memory.
 
     :raises ConfigError: a device on which the real server fails to start
     """
-    for path in namespace.devices:
-        warn_about_hardware(path, log)
     if namespace.files:
         return [open_file(namespace, path, namespace.storage["filesize"], log) for path in namespace.files]
     return [open_device(namespace, path, log) for path in namespace.devices]
@@ -71,9 +73,7 @@ def mark(namespace: NamespaceConfig, path: str, handle: int, size: int, log: Log
         os.fsync(handle)
     except OSError as error:
         raise refusal(f"{path}: DEVICE FAILED: errno {error.errno} ({error.strerror})") from error
-    usable = size - (size - HEADER_SIZE) % block_size(namespace)
-    kind, more = ("file", "") if namespace.files else ("device", ", io-min-size 4096")
-    log.info("drv_ssd", f"opened {kind} {path}: usable size {usable}{more}", "drv_ssd.c:3609")
+    log.info("drv_ssd", f"opened device {path}: usable size {size - HEADER_SIZE} (SIMULATED)")
     return Device(path, size)
 
 
@@ -88,23 +88,6 @@ def check_header(name: str, path: str, header: bytes, storage: dict[str, object]
             raise refusal(f"{path}: previous namespace {previous} now {name} - check config or erase device")
     elif header.count(0) != len(header):
         raise refusal(f"{path}: not an Aerospike device but not erased - check config or erase device")
-
-
-def warn_about_hardware(path: str, log: Log) -> None:
-    """Warn about a device whose age can't be read: a loop device of the host has no node in a container."""
-    try:
-        number = Path(path).stat().st_rdev
-    except OSError:
-        return  # refused later
-    system = Path(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
-    whole = Path("/dev") / (system.parent if (system / "partition").exists() else system).name
-    try:
-        os.close(os.open(whole, os.O_RDONLY))
-    except PermissionError:
-        pass
-    except OSError as error:
-        text = f"failed to open {whole}: {error.errno} ({error.strerror})"
-        log.warning("hardware", text, "hardware.c:2423")
 
 
 def refusal(text: str) -> ConfigError:

@@ -121,28 +121,9 @@ class Heartbeat:
         self.peers = {node: peer for node, peer in self.peers.items() if peer.seen >= oldest}
         return list(self.peers.values())
 
-    def add_seed(self, seed: Address) -> bool:
-        """Add a seed.
-
-        :returns: False if it is one already, which the real server refuses
-        """
-        if seed in self.seeds:
-            self.log.warning("hb", f"mesh seed host {seed[0]}:{seed[1]} already in seed list", "hb.c:8219")
-            return False
-        self.seeds.append(seed)
-        self.log.info("hb", f"added new mesh seed {seed[0]}:{seed[1]}", "hb.c:8232")
-        return True
-
-    def remove_seed(self, seed: Address) -> bool:
-        """Forget a seed.
-
-        :returns: False if it is none, as the own address, which the server removed when it found itself
-        """
+    def add_seed(self, seed: Address) -> None:
         if seed not in self.seeds:
-            self.log.warning("info", f"seed node {seed[0]}:{seed[1]} does not exist", "thr_info.c:3650")
-            return False
-        self.seeds.remove(seed)
-        return True
+            self.seeds.append(seed)
 
     def _run(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -169,8 +150,6 @@ class Heartbeat:
                 node = json.loads(await reader.readline())["node"]
             if node == self.node_id:
                 self._own.add(address)
-                if address in self.seeds:
-                    self.seeds.remove(address)
                 return
             if node in self._dialing.values():  # another address of a connected peer
                 await asyncio.sleep(DIAL_SECONDS * 4)

@@ -21,9 +21,6 @@ from .storage import PARTITIONS
 from .transactions import Transactions
 
 RECLUSTER_SECONDS = 1.0
-# The first releases with some commands, and with an error for a command that they don't know.
-SINCE = {"release": (8, 1, 1), "user-agent-set": (8, 1), "user-agents": (8, 1)}
-ERRORS_SINCE = (7, 1)
 Answer = str | Awaitable[str]
 
 
@@ -83,7 +80,6 @@ class Info:
             ),
             "rebalance-generation": lambda _: str(node.rebalance_generation),
             "recluster": self.recluster,
-            "release": self.release,
             "replicas": lambda _: self.replicas(),
             "replicas-all": lambda _: self.replicas_all(),
             "roster": lambda _: self.enterprise_only(
@@ -117,8 +113,6 @@ class Info:
             "udf-list": lambda _: "",
             "udf-put": self.not_simulated,
             "udf-remove": self.not_simulated,
-            "user-agent-set": lambda _: "ok",
-            "user-agents": lambda _: "",
             "version": lambda _: f"{node.release.title} build {node.release.version}",
         }
 
@@ -127,9 +121,7 @@ class Info:
     def run(self, body: bytes) -> bytes | Awaitable[bytes]:
         """The answer to a request of any number of commands."""
         lines = body.decode("latin-1").split("\n")
-        commands = [line for line in lines if line]
-        if not commands:
-            commands = self.summary()
+        commands = [line for line in lines if line] or ["node", "edition", "build", "statistics"]
         answers = [(command, self.answer(command)) for command in commands]
         self.node.stats["info_complete"] += len(commands)
         if all(isinstance(answer, str) for _, answer in answers):
@@ -154,26 +146,12 @@ class Info:
         cut = min((at for at in (command.find(":"), command.find("/")) if at >= 0), default=len(command))
         name, text = command[:cut], command[cut + 1 :]
         run = self.commands.get(name)
-        if run is None or self.node.release.numbers < SINCE.get(name, ()):
-            if self.node.release.numbers < ERRORS_SINCE:
-                return ""
-            self.node.log.warning("info", f"unrecognized command - '{command}'", "thr_info.c:1027")
+        if run is None:
             return "ERROR:4:unrecognized command"
-        self.node.deprecations.command(name)
         try:
             return run(text)
         except InfoError as error:
             return str(error)
-
-    def summary(self) -> list[str]:
-        """The commands whose answers a request without any command gets."""
-        self.node.deprecations.command("")
-        return ["node", "build", "statistics"]
-
-    def release(self, _text: str) -> str:
-        release = self.node.release
-        values = {"edition": release.title, "version": release.version}
-        return join({**values, **dict.fromkeys(("os", "arch", "sha"), "SIMULATED")})
 
     def enterprise_only(self, answer: str) -> str:
         if not self.node.release.enterprise:
@@ -268,20 +246,11 @@ class Info:
                 raise InfoError(ERR_PARAMETER, f"missing '{name}'")
         if not given["port"].isdigit():
             raise InfoError(ERR_PARAMETER, "bad 'port'")
-        if not self.node.heartbeat.add_seed((given["host"], int(given["port"]))):
-            raise InfoError(0, "unknown")
+        self.node.heartbeat.add_seed((given["host"], int(given["port"])))
         return "ok"
 
-    def tip_clear(self, text: str) -> str:
-        seeds = parameters(text).get("host-port-list")
-        if not seeds:
-            raise InfoError(ERR_PARAMETER, "missing 'host-port-list'")
-        pairs = [seed.rpartition(":") for seed in seeds.split(",")]
-        if not all(host and port.isdigit() for host, _, port in pairs):
-            raise InfoError(0, "0 cleared, 0 not found")
-        cleared = sum(self.node.heartbeat.remove_seed((host.strip("[]"), int(port))) for host, _, port in pairs)
-        if cleared < len(pairs):
-            raise InfoError(0, f"{cleared} cleared, {len(pairs) - cleared} not found")
+    def tip_clear(self, _text: str) -> str:
+        self.node.heartbeat.seeds.clear()
         return "ok"
 
     # --- Data ------------------------------------------------------------------------------------------------------
@@ -306,7 +275,7 @@ class Info:
     async def truncate(self, text: str) -> str:
         """`lut` is in nanoseconds since 1970; without it, everything written until now is removed."""
         given = parameters(text)
-        namespace = self.node.namespaces.get(given.get("namespace", ""))
+        namespace = self.node.namespaces.get(given.get("namespace", given.get("id", "")))
         if namespace is None:
             raise InfoError(ERR_NAMESPACE, "namespace not found")
         before = clock.now_ms()

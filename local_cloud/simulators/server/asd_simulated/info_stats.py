@@ -8,11 +8,8 @@ import resource
 import time
 
 from . import clock
-from .info_names import known, of_namespace, of_node
-from .info_storage import storage_statistics
-from .limits import host_memory
 from .node import Node
-from .storage import PARTITIONS, Namespace
+from .storage import Namespace
 
 _ORIGINS = ("client", "from_proxy", "batch_sub", "from_proxy_batch_sub")
 _KINDS = {
@@ -67,9 +64,10 @@ NAMESPACE_COUNTERS = (
     "migrate_record_receives",
     "migrate_record_retransmits",
     "migrate_records_skipped",
+    "migrate_tx_partitions_active",
+    "migrate_rx_partitions_active",
     "migrate_tx_partitions_initial",
     "migrate_rx_partitions_initial",
-    "migrate_fresh_partitions",
     "read_touch_success",
     "re_repl_success",
     "retransmit_all_write_repl_write",
@@ -92,21 +90,10 @@ NODE_COUNTERS = (
 )
 
 
-SET_DEFAULTS: dict[str, object] = {
-    "default-read-touch-ttl-pct": 0,
-    "default-ttl": 0,
-    "disable-eviction": False,
-    "enable-index": False,
-    "stop-writes-count": 0,
-    "stop-writes-size": 0,
-}
-
-
 def statistics(node: Node, in_progress: int) -> dict[str, object]:
     """Of the node. `in_progress` is the number of requests that wait for other nodes."""
     cluster = node.clustering.cluster
     memory = memory_kbytes()
-    total, available = host_memory()
     remaining = sum(sum(node.remaining(name)) for name in node.namespaces)
     now = time.monotonic()
     return {
@@ -127,8 +114,8 @@ def statistics(node: Node, in_progress: int) -> dict[str, object]:
         "system_total_cpu_pct": system_cpu_pct(),
         "system_user_cpu_pct": 0,
         "system_kernel_cpu_pct": 0,
-        "system_free_mem_kbytes": available,
-        "system_free_mem_pct": 100 * available // total,
+        "system_free_mem_kbytes": free_kbytes(),
+        "system_free_mem_pct": free_pct(),
         "system_thp_mem_kbytes": 0,
         "process_cpu_pct": process_cpu_pct(node),
         "threads_joinable": 1,
@@ -148,10 +135,8 @@ def statistics(node: Node, in_progress: int) -> dict[str, object]:
         "tree_gc_queue": 0,
         "long_queries_active": 0,
         "client_connections": len(node.clients),
-        **{f"heartbeat_connections{kind}": len(node.heartbeat.alive()) for kind in ("", "_opened")},
-        "heartbeat_connections_closed": 0,
-        **{f"fabric_connections{kind}": len(node.fabric.incoming) for kind in ("", "_opened")},
-        "fabric_connections_closed": 0,
+        "heartbeat_connections": len(node.heartbeat.alive()),
+        "fabric_connections": len(node.fabric.incoming),
         "heartbeat_received_self": 0,
         "heartbeat_received_foreign": node.heartbeat.received,
         **{name: node.stats[name] for name in NODE_COUNTERS},
@@ -159,50 +144,57 @@ def statistics(node: Node, in_progress: int) -> dict[str, object]:
         "time_since_rebalance": int(now - node.rebalanced),
         "migrate_allowed": node.clustering.stable,
         "migrate_partitions_remaining": remaining,
-        **of_node(node.release.numbers),
-        **since_8_1(node),
     }
-
-
-def since_8_1(node: Node) -> dict[str, object]:
-    """What 8.1 added to a node's statistics."""
-    if node.release.numbers < (8, 1):
-        return {}
-    admin = dict.fromkeys(("admin_connections", "admin_connections_opened", "admin_connections_closed"), 0)
-    return {**admin, "deprecated_requests": node.deprecations.count}
 
 
 def namespace_statistics(node: Node, namespace: Namespace) -> dict[str, object]:
     """Of one namespace, without its configuration."""
     table = node.tables.get(namespace.name)
     sending, receiving = node.remaining(namespace.name)
-    active = migrations_active(node, namespace)
-    shares = replica_shares(node, namespace)
-    values: dict[str, object] = {
+    master = prole = other = 0
+    if table is not None:
+        for row, records in zip(table.rows, namespace.partitions, strict=True):
+            if records:
+                if row.master == node.node_id:
+                    master += len(records)
+                elif node.node_id in row.owners:
+                    prole += len(records)
+                else:
+                    other += len(records)
+    free = max(0, 100 - namespace.used_pct)
+    return {
         "ns_cluster_size": len(node.clustering.cluster.members),
         "effective_replication_factor": table.factor if table is not None else 0,
         "objects": namespace.objects,
         "tombstones": namespace.tombstones,
         "xdr_tombstones": 0,
-        **{
-            f"{share}_{kind}": count
-            for share, counts in shares.items()
-            for kind, count in zip(("objects", "tombstones"), counts, strict=True)
-        },
+        "master_objects": master,
+        "master_tombstones": 0,
+        "prole_objects": prole,
+        "prole_tombstones": 0,
+        "non_replica_objects": other,
+        "non_replica_tombstones": 0,
         "unreplicated_records": 0,
         "dead_partitions": 0,
-        "unavailable_partitions": 0 if table is not None else PARTITIONS,
+        "unavailable_partitions": 0,
         "clock_skew_stop_writes": False,
         "stop_writes": namespace.stop_writes,
-        "hwm_breached": namespace.hwm_breached,
+        "hwm_breached": False,
         "current_time": clock.now_seconds(),
         "non_expirable_objects": 0,
-        "evict_ttl": namespace.evict_ttl,
+        "evict_ttl": 0,
         "nsup_cycle_duration": 0,
         "nsup_cycle_deleted_pct": "0.00",
         "truncate_lut": max(namespace.truncated.values(), default=0),
         "truncating": False,
-        **storage_statistics(namespace),
+        "index_used_bytes": 64 * (namespace.objects + namespace.tombstones),
+        "set_index_used_bytes": 0,
+        "sindex_used_bytes": 0,
+        "data_total_bytes": namespace.capacity,
+        "data_used_bytes": namespace.used_bytes,
+        "data_used_pct": namespace.used_pct,
+        "data_avail_pct": free,
+        "data_compression_ratio": "1.000",
         "pending_quiesce": node.quiesce_requested and node.node_id not in node.quiesced,
         "effective_is_quiesced": node.node_id in node.quiesced,
         "nodes_quiesced": len(node.quiesced),
@@ -211,41 +203,18 @@ def namespace_statistics(node: Node, namespace: Namespace) -> dict[str, object]:
         "migrate_tx_partitions_imbalance": 0,
         "migrate_tx_instances": 0,
         "migrate_rx_instances": 0,
-        "migrate_tx_partitions_active": active[0],
-        "migrate_rx_partitions_active": active[1],
         "migrate_tx_partitions_remaining": sending,
         "migrate_tx_partitions_lead_remaining": sending,
         "migrate_rx_partitions_remaining": receiving,
         "migrate_signals_active": 0,
         "migrate_signals_remaining": 0,
+        "migrate_fresh_partitions": 0,
         "appeals_tx_active": 0,
         "appeals_rx_active": 0,
         "appeals_tx_remaining": 0,
         "appeals_records_exonerated": 0,
         **{name: namespace.stats[name] for name in NAMESPACE_COUNTERS},
     }
-    release = node.release.numbers
-    return known(values, release) | of_namespace(release)
-
-
-def migrations_active(node: Node, namespace: Namespace) -> tuple[int, int]:
-    """How many partitions this node (sends, receives) now."""
-    sending, receiving = node.remaining(namespace.name)
-    return min(sending, node.config.migrate_threads), min(receiving, node.config.migrate_max_num_incoming)
-
-
-def replica_shares(node: Node, namespace: Namespace) -> dict[str, tuple[int, int]]:
-    """The (objects, tombstones) that this node has as master, as another replica, and without being one."""
-    found = {"master": [0, 0], "prole": [0, 0], "non_replica": [0, 0]}
-    table = node.tables.get(namespace.name)
-    for partition, row in enumerate(table.rows if table else ()):
-        records = namespace.partitions[partition]
-        if records:
-            own = "master" if row.master == node.node_id else "prole" if node.node_id in row.owners else "non_replica"
-            dead = namespace.tombstones_in[partition]
-            found[own][0] += len(records) - dead
-            found[own][1] += dead
-    return {share: (objects, tombstones) for share, (objects, tombstones) in found.items()}
 
 
 def set_statistics(namespace: Namespace) -> list[dict[str, object]]:
@@ -255,13 +224,17 @@ def set_statistics(namespace: Namespace) -> list[dict[str, object]]:
             "set": name.decode("latin-1"),
             "objects": count,
             "tombstones": 0,
-            "data_used_bytes": namespace.set_bytes[name],
+            "data_used_bytes": 0,
             "truncate_lut": namespace.truncated.get(name, 0),
             "sindexes": 0,
             "index_populating": "false",
             "truncating": "false",
-            **SET_DEFAULTS,
-            **namespace.config.sets.get(name.decode("latin-1"), {}),
+            "default-read-touch-ttl-pct": 0,
+            "default-ttl": 0,
+            "disable-eviction": "false",
+            "enable-index": "false",
+            "stop-writes-count": 0,
+            "stop-writes-size": 0,
         }
         for name, count in sorted(namespace.set_objects.items())
         if name
@@ -281,3 +254,11 @@ def process_cpu_pct(node: Node) -> int:
 
 def system_cpu_pct() -> int:
     return min(100, int(100 * os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
+def free_kbytes() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def free_pct() -> int:
+    return 100 * os.sysconf("SC_AVPHYS_PAGES") // max(os.sysconf("SC_PHYS_PAGES"), 1)

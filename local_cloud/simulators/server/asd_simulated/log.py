@@ -15,7 +15,6 @@ class Log:
 
     def __init__(self) -> None:
         self._sinks: list[tuple[LogSink, TextIO]] = [(LogSink("", {"any": "warning"}), sys.stderr)]
-        self._repeated: dict[tuple[str, str, str, str], int] = {}
 
     def open(self, sinks: list[LogSink]) -> None:
         """Replace stderr with the configured sinks.
@@ -44,22 +43,6 @@ class Log:
 
     def critical(self, part: str, text: str, where: str = "simulated.py:1") -> None:
         self.write("CRITICAL", part, text, where)
-
-    def repeated(self, level: str, part: str, text: str, where: str) -> None:
-        """Log a line that may come very often: now if it is new, else its number with the next ticker."""
-        key = level, part, text, where
-        if key in self._repeated:
-            self._repeated[key] += 1
-        else:
-            self._repeated[key] = 1
-            self.write(*key)
-
-    def tick(self) -> None:
-        """Log how often each such line came since the last time, and forget those that didn't."""
-        counted = {key: count for key, count in self._repeated.items() if count}
-        for (level, part, text, where), count in counted.items():
-            self.write(level, part, f"(repeated:{count}) {text}", where)
-        self._repeated = dict.fromkeys(counted, 0)
 
     def write(self, level: str, part: str, text: str, where: str) -> None:
         stamp = time.strftime("%b %d %Y %H:%M:%S GMT", time.gmtime())

@@ -77,24 +77,16 @@ def daemonize() -> None:
         os.dup2(null, stream)
 
 
-def leave_early(release: Release, log: Log) -> None:
-    """SIGTERM while the records are loaded, which may take long."""
-    log.info("as", f"SIGTERM received, shutting down {release.title} build {release.version}", "signal.c:162")
-    log.warning("as", "startup was not complete, exiting immediately", "signal.c:165")
-    os._exit(0)
-
-
 async def serve(config: Config, release: Release, log: Log) -> int:
     """Serve until SIGTERM or SIGINT."""
     # Records are many, long-lived and free of reference cycles: frequent garbage collection is wasted time.
     gc.set_threshold(100_000, 50, 1000)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    signal.signal(signal.SIGTERM, lambda *_: leave_early(release, log))
-    server = Server(config, release, log)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, log.reopen)
+    server = Server(config, release, log)
     await server.start()
     pidfile = config.service.get("pidfile")
     if pidfile:

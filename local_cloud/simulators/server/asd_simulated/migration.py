@@ -2,35 +2,25 @@
 
 For each partition, in this order: nodes with stray records send them to the master; the master sends a complete
 copy to each owner that lacks one; the first owner becomes master; all other nodes drop theirs. Clients are
-served throughout. It takes as long as in the real server (pace.py): until then, what a lost node alone had is lost.
+served throughout.
 """
 
 import asyncio
 import json
 import struct
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from . import fabric as messages
-from .blocks import OutOfSpaceError
 from .fabric import FabricError
 from .node import Node
-from .pace import LOOK_SECONDS, Pace, seconds_to_send
 from .partitions import FULL, NONE, PART, Row
 from .storage import Namespace, pack_record, partition_of, unpack_records
 
-# A batch takes one thread at most a tenth of a second, unless one partition is larger.
-BATCH_RECORDS = 500
+BATCH_BYTES = 512 * 1024
 BATCH_PARTITIONS = 512
 ANSWER_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 ANNOUNCE_TRIES = 10
-# The answer of a node that is full or receives nothing now: it gets the batch again later.
-NOT_NOW = b"not now"
-AGAIN_SECONDS = 1.0
-STRAY, COPY = "stray", "copy"
-
-Task = tuple[str, str]  # what is sent, and to which node
 
 
 class Migrator:
@@ -39,9 +29,6 @@ class Migrator:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.reason = ""
-        # When a node that refused a batch gets it again (monotonic clock), by namespace and task.
-        self.not_before: dict[tuple[str, Task], float] = {}
-        self.pace = Pace(lambda: node.config.migrate_threads)
         node.fabric.handlers[messages.MIGRATE] = self.on_migrate
         node.fabric.handlers[messages.TABLE] = self.on_table
 
@@ -49,96 +36,81 @@ class Migrator:
         while True:
             await self.node.migrations_due.wait()
             self.node.migrations_due.clear()
-            while (pause := await self.run_round()) is not None:
-                await asyncio.sleep(pause)
+            try:
+                while await self.run_round():
+                    await asyncio.sleep(0)
+            except FabricError as error:
+                if str(error) != self.reason:
+                    self.node.log.info("migrate", f"will retry: {error}")
+                self.reason = str(error)
+                await asyncio.sleep(RETRY_SECONDS)
+                self.node.migrations_due.set()
 
-    async def run_round(self) -> float | None:
-        """Send each node the next partitions that it lacks, and let finished partitions settle.
+    async def run_round(self) -> bool:
+        """Move one batch of each kind.
 
-        :returns: seconds until the next round; None if there is nothing to do until the tables change
+        :returns: whether there was anything to do
+        :raises FabricError: a peer doesn't accept its batch
         """
-        if not self.node.tables:
-            return None
         if not self.node.clustering.stable:
-            return RETRY_SECONDS
-        pauses = []
-        for namespace in self.node.namespaces.values():
-            for task, partitions in self.work(namespace).items():
-                held = self.pace.held or self.delayed(namespace, task)
-                pauses.append(LOOK_SECONDS if held else await self.attempt(namespace, task, partitions))
-        return min(pauses, default=None)
-
-    def delayed(self, namespace: Namespace, task: Task) -> bool:
-        """Whether migrate-fill-delay holds a copy back: the node that it goes to may have its records again soon."""
-        config = self.node.config
-        if task[0] == STRAY or not config.migrate_fill_delay or namespace.config.ignores_fill_delay:
             return False
-        return time.monotonic() < self.node.rebalanced + config.migrate_fill_delay
+        worked = False
+        for namespace in self.node.namespaces.values():
+            key = self.node.cluster_key
+            for target, partitions in self.work(namespace).items():
+                for batch, data in self.batches(namespace, partitions):
+                    if not self.current(key):
+                        return True
+                    await self.send(namespace, target, batch, data)
+                    worked = True
+        return worked
 
-    def work(self, namespace: Namespace) -> dict[Task, list[int]]:
-        """What this node must send, and to which node: the partitions, smallest first."""
+    def work(self, namespace: Namespace) -> dict[tuple[str, str], list[int]]:
+        """What this node must send: (what, node) -> partitions."""
         me = self.node.node_id
-        found: dict[Task, list[int]] = {}
+        found: dict[tuple[str, str], list[int]] = {}
         for partition, row in enumerate(self.node.tables[namespace.name].rows):
             if me in row.stray:
-                found.setdefault((STRAY, row.master), []).append(partition)
+                found.setdefault(("stray", row.master), []).append(partition)
             elif row.master == me and not row.stray and not row.settled:
-                for target in row.lacking:
-                    found.setdefault((COPY, target), []).append(partition)
-        for partitions in found.values():
-            partitions.sort(key=lambda partition: len(namespace.partitions[partition]))
+                targets = [owner for owner in row.owners if owner not in row.full]
+                for target in targets:
+                    found.setdefault(("copy", target), []).append(partition)
+                if not targets:
+                    found.setdefault(("settle", me), []).append(partition)
         return found
 
-    def due(self, namespace: Namespace, task: Task, partition: int) -> bool:
-        """Whether a partition must still be sent: its row may have changed while we waited."""
-        row, (what, peer) = self.node.tables[namespace.name].rows[partition], task
-        if what == STRAY:
-            return self.node.node_id in row.stray and row.master == peer
-        return row.master == self.node.node_id and not row.stray and peer not in row.full
+    def batches(self, namespace: Namespace, partitions: list[int]) -> Iterator[tuple[list[int], bytes]]:
+        """The partitions in batches of limited size. A batch's records are read when the batch is generated."""
+        at = 0
+        while at < len(partitions):
+            batch: list[int] = []
+            parts: list[bytes] = []
+            size = 0
+            while at < len(partitions) and len(batch) < BATCH_PARTITIONS and size < BATCH_BYTES:
+                batch.append(partitions[at])
+                for digest, record in namespace.partitions[partitions[at]].items():
+                    parts.append(pack_record(digest, record))
+                    size += len(parts[-1])
+                at += 1
+            yield batch, b"".join(parts)
 
-    async def attempt(self, namespace: Namespace, task: Task, partitions: list[int]) -> float:
-        """Send the first of `partitions`.
-
-        :returns: seconds until the next attempt
-        """
-        now = time.monotonic()
-        later = self.not_before.get((namespace.name, task), now)
-        if now < later:
-            return later - now
-        try:
-            return await self.send(namespace, task, partitions)
-        except FabricError as error:
-            if str(error) != self.reason:
-                self.node.log.info("migrate", f"will retry: {error}")
-            self.reason = str(error)
-            return RETRY_SECONDS
-
-    async def send(self, namespace: Namespace, task: Task, partitions: list[int]) -> float:
-        """Send a batch at the pace of the real server.
-
-        :returns: seconds until the next batch
-        :raises FabricError: the peer doesn't accept it
-        """
-        what, peer = task
+    async def send(self, namespace: Namespace, target: tuple[str, str], batch: list[int], data: bytes) -> None:
+        what, peer = target
         key = self.node.cluster_key
-        batch, records = first_batch(namespace, partitions)
-        size = records * namespace.used_bytes // max(1, namespace.objects + namespace.tombstones)
-        seconds = seconds_to_send(records, size, namespace.config.migrate_sleep_us)
-        if not await self.pace.pay(seconds, lambda: self.current(key)):
-            return LOOK_SECONDS
-        batch = [partition for partition in batch if self.due(namespace, task, partition)]
-        head = json.dumps({"key": key, "namespace": namespace.name, "what": what, "partitions": batch}).encode()
-        parts = [pack_record(*item) for partition in batch for item in namespace.partitions[partition].items()]
-        answer = await self.node.fabric.request(
-            peer, messages.MIGRATE, struct.pack(">I", len(head)) + head + b"".join(parts), ANSWER_SECONDS
-        )
-        if answer == NOT_NOW:
-            self.not_before[namespace.name, task] = time.monotonic() + AGAIN_SECONDS
-            return AGAIN_SECONDS
-        namespace.stats["migrate_records_transmitted"] += len(parts)
-        if self.current(key) and what == COPY:  # the master announces the strays that it received
-            self.settle(namespace, batch, peer)
-        return 0.0
+        if what != "settle":
+            head = json.dumps({"key": key, "namespace": namespace.name, "what": what, "partitions": batch}).encode()
+            namespace.stats["migrate_tx_partitions_active"] = len(batch)
+            try:
+                await self.node.fabric.request(
+                    peer, messages.MIGRATE, struct.pack(">I", len(head)) + head + data, ANSWER_SECONDS
+                )
+            finally:
+                namespace.stats["migrate_tx_partitions_active"] = 0
+            namespace.stats["migrate_records_transmitted"] += sum(1 for _ in unpack_records(data))
+        if not self.current(key) or what == "stray":
+            return  # the master announces the strays that it received
+        self.settle(namespace, batch, peer if what == "copy" else "")
 
     def settle(self, namespace: Namespace, partitions: Iterable[int], filled: str) -> None:
         """As master: record that `filled` has complete copies, hand over finished partitions, announce the rows."""
@@ -146,8 +118,13 @@ class Migrator:
         rows = self.node.tables[namespace.name].rows
         for partition in partitions:
             row = rows[partition]
-            if row.master == self.node.node_id:
-                changed.append((partition, row.settle(row.full | {filled}, row.stray)))
+            if row.master != self.node.node_id:
+                continue
+            full = row.full | ({filled} if filled else set())
+            master = row.master
+            if full >= set(row.owners) and not row.stray:
+                full, master = set(row.owners), row.owners[0]
+            changed.append((partition, Row(master, row.owners, full, row.stray)))
         self.change(namespace, changed)
         self.announce(namespace, [partition for partition, _ in changed])
 
@@ -160,7 +137,9 @@ class Migrator:
             if row.master != self.node.node_id:
                 raise FabricError(f"{self.node.node_id} isn't master of partition {partition}")
             stray = row.stray - {sender}
-            changed.append((partition, row.settle(row.full if stray else row.full | {row.master}, stray)))
+            changed.append(
+                (partition, Row(row.master, row.owners, row.full if stray else row.full | {row.master}, stray))
+            )
         self.change(namespace, changed)
         self.announce(namespace, [partition for partition, _ in changed])
 
@@ -179,18 +158,12 @@ class Migrator:
             raise FabricError(f"{self.node.node_id} has no namespace {head['namespace']}")
         if not self.current(head["key"]):
             raise FabricError(f"{self.node.node_id} isn't in cluster {head['key']}")
-        if self.node.config.migrate_max_num_incoming == 0:
-            return NOT_NOW
         kept: dict[int, set[bytes]] = {partition: set() for partition in head["partitions"]}
         for digest, record in unpack_records(payload, 4 + size):
-            try:
-                namespace.merge(digest, record)
-            except OutOfSpaceError:  # the sender tries again, for as long as this node is full
-                self.node.log.repeated("WARNING", "drv_ssd", f"{{{namespace.name}}} out of space", "drv_ssd.c:1782")
-                return NOT_NOW
+            namespace.merge(digest, record)
             kept[partition_of(digest)].add(digest)
             namespace.stats["migrate_record_receives"] += 1
-        if head["what"] == STRAY:
+        if head["what"] == "stray":
             self.receive_stray(namespace, kept, sender)
             return b""
         copies = self.node.copies[namespace.name]
@@ -225,13 +198,12 @@ class Migrator:
             table.set_row(partition, row)
             if me in row.full:
                 copies.states[partition], copies.families[partition] = FULL, family
-            elif row.settled:
-                self.node.drop(namespace, partition)
-            elif copies.states[partition] == NONE:
-                if me in row.owners:
+            elif me in row.owners or me in row.stray or me == row.master:
+                if copies.states[partition] == NONE:
                     copies.states[partition], copies.families[partition] = PART, family
-            elif copies.families[partition] == family:
-                copies.states[partition] = PART  # it missed a write, or is still incomplete
+            else:
+                copies.states[partition], copies.families[partition] = NONE, 0
+                namespace.drop_partition(partition)
         if changed:
             self.node.tables_changed()
 
@@ -276,16 +248,3 @@ class Migrator:
     def current(self, key: str) -> bool:
         """Whether this node is still in cluster `key` and no new cluster is being formed."""
         return key == self.node.cluster_key and self.node.clustering.stable
-
-
-def first_batch(namespace: Namespace, partitions: list[int]) -> tuple[list[int], int]:
-    """The first of `partitions`, as many as fit in a batch, and how many records they have."""
-    batch: list[int] = []
-    records = 0
-    for partition in partitions[:BATCH_PARTITIONS]:
-        count = len(namespace.partitions[partition])
-        if batch and records + count > BATCH_RECORDS:
-            break
-        batch.append(partition)
-        records += count
-    return batch, records

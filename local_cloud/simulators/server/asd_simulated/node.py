@@ -10,8 +10,7 @@ from . import fabric as messages
 from .addresses import advertised, own_node_id
 from .clustering import Cluster, Clustering
 from .config.model import NODES_MAX, Config, NamespaceConfig
-from .deprecated import Deprecations
-from .devices import open_devices
+from .devices import capacity, open_devices
 from .fabric import Fabric
 from .heartbeat import Heartbeat
 from .journal import Journal
@@ -33,8 +32,6 @@ class Node:
         self.release = release
         self.log = log
         self.stats: Counter[str] = Counter()
-        self.deprecations = Deprecations(release, log)
-        self.deprecations.configuration(config)
         self.started = time.monotonic()
         self.rebalanced = self.started
         self.clients: set[asyncio.Transport] = set()
@@ -144,28 +141,11 @@ class Node:
         for partition, row in enumerate(rows):
             if self.node_id in row.full:
                 copies.states[partition], copies.families[partition] = FULL, family
-            elif row.settled:
-                self.drop(namespace, partition)
             elif self.node_id in row.owners and copies.states[partition] == NONE:
                 copies.states[partition], copies.families[partition] = PART, family
-            elif self.node_id not in row.stray and row.full and copies.states[partition] == PART:
-                copies.families[partition] = family
         sending, receiving = table.remaining
         namespace.stats["migrate_tx_partitions_initial"] = sending
         namespace.stats["migrate_rx_partitions_initial"] = receiving
-        states = zip(*(report.states for report in copies_of.values()), strict=True)
-        fresh = namespace.stats["migrate_fresh_partitions"] = sum(not any(copy) for copy in states)
-        self.log.info(
-            "partition",
-            f"{{{namespace.name}}} rebalanced: expected-migrations ({sending},{receiving},0) fresh-partitions {fresh}",
-            "partition_balance.c:1037",
-        )
-
-    def drop(self, namespace: Namespace, partition: int) -> None:
-        """Drop this node's copy of a partition that others hold completely."""
-        copies = self.copies[namespace.name]
-        copies.states[partition], copies.families[partition] = NONE, 0
-        namespace.drop_partition(partition)
 
     def tables_changed(self) -> None:
         self.partition_generation += 1
@@ -209,10 +189,7 @@ def open_namespace(config: NamespaceConfig, log: Log) -> Namespace:
     """
     devices = open_devices(config, log)
     journal = Journal(devices, bool(config.storage.get("cold-start-empty"))) if devices else None
-    namespace = Namespace(config, [device.size for device in devices], journal)
+    namespace = Namespace(config, capacity(config, devices), journal)
     if devices:
-        tombstones = f" tombstones {namespace.tombstones}" if namespace.tombstones else ""
-        done = ",".join("100" for _ in devices)
-        loaded = f"{{{config.name}}} loaded: objects {namespace.objects}{tombstones} device-pcts ({done})"
-        log.info("drv_ssd", loaded, "drv_ssd.c:4001")
+        log.info("drv_ssd", f"{{{config.name}}} loaded: objects {namespace.objects} (SIMULATED)")
     return namespace

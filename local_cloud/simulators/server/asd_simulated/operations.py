@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import clock, expressions, wire
-from .blocks import OutOfSpaceError
 from .storage import Namespace, Record, full_read, split_bins
 from .wire import Op, Request
 
@@ -21,12 +20,11 @@ FLOAT = struct.Struct(">d")
 
 
 class Refused(Exception):
-    """The request fails with this result code. `warning` is for the log."""
+    """The request fails with this result code."""
 
-    def __init__(self, result: int, warning: str = "") -> None:
+    def __init__(self, result: int) -> None:
         super().__init__(f"result {result}")
         self.result = result
-        self.warning = warning
 
 
 @dataclass(slots=True)
@@ -77,7 +75,6 @@ def write(namespace: Namespace, request: Request, enterprise: bool, keep_tombsto
     if namespace.stop_writes:
         raise Refused(wire.ERR_OUT_OF_SPACE)
     check_exists(existing, request)
-    check_set(namespace, request, existing is None)
     check_generation(existing, request)
     if 0 < request.ttl < TTL_KEEP:
         if request.ttl > TTL_MAX:
@@ -116,7 +113,7 @@ def write(namespace: Namespace, request: Request, enterprise: bool, keep_tombsto
     if not bins:  # a record without bins doesn't exist
         namespace.stats["deleted_last_bin"] += existing is not None
         return store_removal(namespace, request, record, response, durable or keep_tombstone)
-    store(namespace, request.digest, record)
+    namespace.put(request.digest, record)
     return Change(response, request.digest, record)
 
 
@@ -136,27 +133,10 @@ def delete(
 def store_removal(namespace: Namespace, request: Request, record: Record, response: bytes, tombstone: bool) -> Change:
     if tombstone:
         record.n_bins = -1
-        store(namespace, request.digest, record)
+        namespace.put(request.digest, record)
         return Change(response, request.digest, record)
     namespace.remove(request.digest)
     return Change(response, request.digest, None)
-
-
-def store(namespace: Namespace, digest: bytes, record: Record) -> None:
-    try:
-        namespace.put(digest, record)
-    except OutOfSpaceError as error:
-        raise Refused(wire.ERR_OUT_OF_SPACE, f"{{{namespace.name}}} out of space") from error
-
-
-def check_set(namespace: Namespace, request: Request, create: bool) -> None:
-    """The limits of the record's set."""
-    limits = namespace.config.sets.get(request.set_name.decode("latin-1"))
-    if limits:
-        count, size = limits.get("stop-writes-count", 0), limits.get("stop-writes-size", 0)
-        at_count = create and 0 < count <= namespace.set_objects[request.set_name]
-        if at_count or 0 < size <= namespace.set_bytes[request.set_name]:
-            raise Refused(wire.ERR_FORBIDDEN)
 
 
 def check_exists(existing: Record | None, request: Request) -> None:

@@ -67,19 +67,8 @@ class Row:
         return self.full | set(self.owners)
 
     @property
-    def lacking(self) -> list[str]:
-        """The owners without a complete copy."""
-        return [owner for owner in self.owners if owner not in self.full]
-
-    @property
     def settled(self) -> bool:
         return not self.stray and self.master == self.owners[0] and self.full == set(self.owners)
-
-    def settle(self, full: set[str], stray: set[str]) -> "Row":
-        """This row with other copies. Once all owners have one, the first is master and other nodes drop theirs."""
-        if stray or not full.issuperset(self.owners):
-            return Row(self.master, self.owners, full, stray)
-        return Row(self.owners[0], self.owners, set(self.owners), set())
 
 
 def scores(node: str) -> tuple[int, ...]:
@@ -105,25 +94,23 @@ def build_rows(reports: dict[str, Report], factor: int, quiesced: set[str]) -> l
 def build_row(partition: int, order: list[str], reports: dict[str, Report], factor: int) -> Row:
     owners = tuple(order[:factor])
     families: dict[int, list[str]] = {}
-    incomplete: dict[str, int] = {}  # node -> family
+    incomplete: list[str] = []
     for node in order:
         report = reports[node]
         if report.states[partition] == FULL:
             families.setdefault(report.families[partition], []).append(node)
         elif report.states[partition] == PART:
-            incomplete[node] = report.families[partition]
+            incomplete.append(node)
     if families:
-        family, full = max(
+        full = max(
             families.items(),
             key=lambda item: (any(reports[node].filled[partition] for node in item[1]), len(item[1]), item[0]),
-        )
-        # An incomplete copy of the same family has nothing that the complete copies lack.
-        stray = {node for node, own in incomplete.items() if own != family}
-        stray.update(*families.values())
-        return Row(full[0], owners, set(), set()).settle(set(full), stray.difference(full))
+        )[1]
+        stray = set(incomplete).union(*families.values()).difference(full)
+        return Row(full[0], owners, set(full), stray)
     if incomplete:
         first, *others = incomplete
-        return Row(first, owners, set(), set()).settle(set() if others else {first}, set(others))
+        return Row(first, owners, {first} if not others else set(), set(others))
     return Row(owners[0], owners, set(owners), set())
 
 
@@ -168,8 +155,10 @@ class Table:
         me = self.node
         for row in self.rows:
             if row.master == me:
-                receive += len(row.stray)
-                send += sum(owner != me for owner in row.lacking)
+                if row.stray:
+                    receive += len(row.stray)
+                send += sum(owner not in row.full and owner != me for owner in row.owners)
+                send += not row.stray and row.owners[0] != me and row.owners[0] in row.full
             else:
                 receive += me in row.owners and me not in row.full
                 send += me in row.stray

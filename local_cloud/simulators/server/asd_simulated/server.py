@@ -4,18 +4,17 @@ import asyncio
 import time
 from typing import Any
 
-from . import clock, limits
+from . import clock
 from .addresses import hosts
 from .config.model import Config
 from .info import Info
-from .info_stats import migrations_active, replica_shares
 from .journal import FLUSH_SECONDS
 from .log import Log
 from .migration import Migrator
 from .node import Node
 from .release import Release
 from .service import ClientConnection, TextConnection
-from .storage import PARTITIONS, Namespace
+from .storage import PARTITIONS
 from .transactions import Transactions
 
 NSUP_SECONDS = 1.0
@@ -93,16 +92,10 @@ class Server:
         namespaces = self.node.namespaces
         due = {name: time.monotonic() + namespace.config.nsup_period for name, namespace in namespaces.items()}
         raid = time.monotonic() + TOMBSTONE_SECONDS_MAX / 10
-        evaluation = time.monotonic() + limits.STOP_WRITES_SECONDS
         while True:
             await asyncio.sleep(NSUP_SECONDS)
-            if time.monotonic() >= evaluation:
-                evaluation = time.monotonic() + limits.STOP_WRITES_SECONDS
-                for namespace in namespaces.values():
-                    limits.evaluate_stop_writes(namespace, self.log)
             for name, namespace in namespaces.items():
                 if namespace.config.nsup_period and time.monotonic() >= due[name]:
-                    limits.evict(namespace, self.log)
                     for first in range(0, PARTITIONS, NSUP_PIECE):
                         namespace.expire(first, first + NSUP_PIECE)
                         await asyncio.sleep(0)
@@ -124,7 +117,6 @@ class Server:
         node = self.node
         while True:
             await asyncio.sleep(self.config.service.get("ticker-interval", TICKER_SECONDS) or 3600)
-            self.log.tick()
             self.log.info(
                 "info",
                 f"NODE-ID {node.node_id.lower()} CLUSTER-SIZE {len(node.clustering.cluster.members)} "
@@ -132,22 +124,15 @@ class Server:
                 "ticker.c:180",
             )
             for name, namespace in node.namespaces.items():
-                shares = " ".join(
-                    f"{share.replace('_', '-')} {objects}"
-                    for share, (objects, _) in replica_shares(node, namespace).items()
+                sending, receiving = node.remaining(name)
+                self.log.info(
+                    "info",
+                    f"{{{name}}} objects: all {namespace.objects} tombstones {namespace.tombstones}",
+                    "ticker.c:401",
                 )
-                usage = f"used-bytes {namespace.used_bytes} avail-pct {namespace.avail_pct}"
-                self.log.info("info", f"{{{name}}} objects: all {namespace.objects} {shares}", "ticker.c:401")
-                self.log.info("info", f"{{{name}}} migrations: {migrations(node, namespace)}", "ticker.c:450")
-                self.log.info("info", f"{{{name}}} data-usage: {usage}", "ticker.c:627")
-
-
-def migrations(node: Node, namespace: Namespace) -> str:
-    """The ticker's words for the migrations that remain."""
-    sending, receiving = node.remaining(namespace.name)
-    initial = sum(namespace.stats[f"migrate_{way}_partitions_initial"] for way in ("tx", "rx"))
-    if not initial or not sending + receiving:
-        return "complete"
-    active = ",".join(map(str, migrations_active(node, namespace)))
-    done = 100 * (1 - (sending + receiving) / initial)
-    return f"remaining ({sending},{receiving},0) active ({active},0) complete-pct {done:.2f}"
+                self.log.info(
+                    "info",
+                    f"{{{name}}} migrations: "
+                    + (f"remaining ({sending},{receiving},0)" if sending or receiving else "complete"),
+                    "ticker.c:450",
+                )

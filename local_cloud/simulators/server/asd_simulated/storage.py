@@ -5,12 +5,10 @@ few hundred bytes and no dictionary.
 """
 
 import struct
-import time
 from collections import Counter
 from collections.abc import Iterator
 
 from . import clock, wire
-from .blocks import MASTER, UNCACHED, Block, layout
 from .config.model import NamespaceConfig
 from .journal import DROP, PUT, Journal, device_of
 
@@ -19,18 +17,14 @@ PARTITIONS = 4096
 PACKED = struct.Struct(">20sHIQBBIHI")
 FLAG_TOMBSTONE = 1
 FLAG_KEY = 2
-# Bytes that a record needs on a device besides its data: header, end mark and name of the set. It's rounded up.
+# Bytes that a record needs on a device besides its data: header and alignment.
 RECORD_OVERHEAD = 40
-ROUNDED_TO = 16
-# At a restart the index is loaded at most this fast, from all devices together.
-LOAD_RECORDS_PER_SECOND = 100_000
-LOAD_PIECE = 1000
 
 
 class Record:
     """One copy of a record. `n_bins` is -1 for a tombstone: a delete that must win against older copies."""
 
-    __slots__ = ("bins", "block", "generation", "key", "last_update", "n_bins", "set_name", "void_time")
+    __slots__ = ("bins", "generation", "key", "last_update", "n_bins", "set_name", "void_time")
 
     def __init__(
         self,
@@ -49,7 +43,6 @@ class Record:
         self.generation = generation
         self.void_time = void_time  # seconds since 2010, 0: never
         self.last_update = last_update  # milliseconds since 2010
-        self.block: Block | None = None  # where it is stored, set by Namespace.put
 
     @property
     def live(self) -> bool:
@@ -58,8 +51,7 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes on a device."""
-        size = RECORD_OVERHEAD + len(self.bins) + len(self.set_name) + len(self.key or b"")
-        return size + -size % ROUNDED_TO
+        return RECORD_OVERHEAD + len(self.bins) + len(self.set_name) + len(self.key or b"")
 
     def expired(self, now: int) -> bool:
         return 0 < self.void_time <= now
@@ -124,24 +116,17 @@ def partition_of(digest: bytes) -> int:
 class Namespace:
     """A namespace's records and counters on this node."""
 
-    def __init__(self, config: NamespaceConfig, sizes: list[int], journal: Journal | None = None) -> None:
-        """`sizes` of the devices that `journal` writes to, in bytes, headers included; none if data is in memory."""
+    def __init__(self, config: NamespaceConfig, capacity: int, journal: Journal | None = None) -> None:
+        """`capacity` is in bytes: data-size, or the sum of the devices, which `journal` writes to."""
         self.config = config
         self.name = config.name
-        self.devices = layout(config, sizes)
-        self.capacity = sum(device.total for device in self.devices) or config.storage.get("data-size", 0)
+        self.capacity = capacity
         self.partitions: list[dict[bytes, Record]] = [{} for _ in range(PARTITIONS)]
         self.used_bytes = 0
         self.objects = 0
         self.tombstones = 0
-        self.tombstones_in: Counter[int] = Counter()  # by partition
         self.set_objects: Counter[bytes] = Counter()
-        self.set_bytes: Counter[bytes] = Counter()
         self.stats: Counter[str] = Counter()
-        # Set by limits.py, every few seconds.
-        self.stop_writes = False
-        self.hwm_breached = False
-        self.evict_ttl = 0
         # Truncation times by set (b"": all of the namespace), milliseconds since 2010.
         self.truncated: dict[bytes, int] = {}
         self._set_names: dict[bytes, bytes] = {}
@@ -150,26 +135,18 @@ class Namespace:
             self.load(journal)
 
     def load(self, journal: Journal) -> None:
-        """Load the records from the devices, at the pace of a real server, and write later changes to the devices."""
-        began, count = time.monotonic(), len(journal.logs)
-        for position, (number, kind, content) in enumerate(journal.load()):
+        """Load the records from the devices, and write later changes to the devices."""
+        count = len(journal.logs)
+        for number, kind, content in journal.load():
             if kind == PUT:
                 for digest, record in unpack_records(content):
-                    self.partitions[partition_of(digest)][digest] = record
+                    self.put(digest, record)
             elif kind == DROP:  # this device's part of the partition: each device has its own entry
                 partition = self.partitions[int.from_bytes(content, "big")]
                 for digest in [digest for digest in partition if device_of(digest, count) == number]:
-                    del partition[digest]
+                    self.remove(digest)
             else:
-                self.partitions[partition_of(content)].pop(content, None)
-            if position % LOAD_PIECE == 0:
-                time.sleep(max(0.0, began + position / LOAD_RECORDS_PER_SECOND - time.monotonic()))
-        for partition in self.partitions:
-            for digest, record in partition.items():
-                record.set_name = self._set_names.setdefault(record.set_name, record.set_name)
-                if self.devices:
-                    record.block = self.devices[device_of(digest, count)].restore(record.size)
-                self._count(digest, record, 1)
+                self.remove(content)
         journal.records = self.on_device
         self._journal = journal
 
@@ -193,48 +170,42 @@ class Namespace:
             return None
         return record
 
-    def put(self, digest: bytes, record: Record, who: int = MASTER) -> None:
-        """Store `record`, in a block of `who` writes.
-
-        :raises OutOfSpaceError: no space is left for it, and nothing has changed
-        """
-        if self.devices:
-            record.block = self.devices[device_of(digest, len(self.devices))].place(record.size, who)
+    def put(self, digest: bytes, record: Record) -> None:
+        """Store `record`, unconditionally."""
         record.set_name = self._set_names.setdefault(record.set_name, record.set_name)
         partition = self.partitions[partition_of(digest)]
         old = partition.get(digest)
         if old is not None:
-            self._free(digest, old)
+            self._count(old, -1)
         partition[digest] = record
-        self._count(digest, record, 1)
+        self._count(record, 1)
         if self._journal:
             self._journal.put(digest, pack_record(digest, record))
 
-    def merge(self, digest: bytes, record: Record, who: int = UNCACHED) -> bool:
+    def merge(self, digest: bytes, record: Record) -> bool:
         """Store `record` if it is newer than the stored record and not truncated.
 
         :returns: whether it was stored
-        :raises OutOfSpaceError: no space is left for it
         """
         old = self.partitions[partition_of(digest)].get(digest)
         if old is not None and not record.newer_than(old):
             return False
         if record.last_update <= self.truncate_time(record.set_name):
             return False
-        self.put(digest, record, who)
+        self.put(digest, record)
         return True
 
     def remove(self, digest: bytes) -> None:
         old = self.partitions[partition_of(digest)].pop(digest, None)
         if old is not None:
-            self._free(digest, old)
+            self._count(old, -1)
             if self._journal:
                 self._journal.remove(digest)
 
     def drop_partition(self, partition: int) -> None:
         dropped, self.partitions[partition] = self.partitions[partition], {}
-        for digest, record in dropped.items():
-            self._free(digest, record)
+        for record in dropped.values():
+            self._count(record, -1)
         if self._journal and dropped:
             self._journal.drop(partition)
 
@@ -285,28 +256,20 @@ class Namespace:
 
     @property
     def used_pct(self) -> int:
-        """Percent of the devices that current records take."""
         return self.used_bytes * 100 // self.capacity if self.capacity else 0
 
     @property
-    def avail_pct(self) -> int:
-        """Percent of the fullest device that is in free blocks."""
-        return min((device.avail_pct for device in self.devices), default=100)
+    def stop_writes(self) -> bool:
+        """Whether the namespace is full. A limit of 0 means no limit."""
+        return 0 < self.config.stop_writes_used_pct <= self.used_pct
 
-    def _free(self, digest: bytes, record: Record) -> None:
-        self._count(digest, record, -1)
-        if record.block is not None:
-            self.devices[device_of(digest, len(self.devices))].release(record.block, record.size)
-
-    def _count(self, digest: bytes, record: Record, sign: int) -> None:
+    def _count(self, record: Record, sign: int) -> None:
         self.used_bytes += sign * record.size
-        self.set_bytes[record.set_name] += sign * record.size
         if record.live:
             self.objects += sign
             self.set_objects[record.set_name] += sign
         else:
             self.tombstones += sign
-            self.tombstones_in[partition_of(digest)] += sign
 
 
 def full_read(record: Record) -> bytes:

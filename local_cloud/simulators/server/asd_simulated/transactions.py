@@ -1,14 +1,12 @@
 """Runs client requests: on this node if it is the partition's master, else on the master."""
 
 import asyncio
-import contextlib
 import struct
 import time
 from collections.abc import Callable
 
 from . import fabric as messages
 from . import operations, wire
-from .blocks import MASTER, PROLE, OutOfSpaceError
 from .fabric import FabricError
 from .histogram import Histogram
 from .node import Node
@@ -135,8 +133,6 @@ class Transactions:
         except Refused as refused:
             answer = wire.encode_result(refused.result)
             outcome = "error"
-            if refused.warning:
-                self.node.log.repeated("WARNING", "drv_ssd", refused.warning, "drv_ssd.c:1782")
             if refused.result == wire.ERR_FILTERED_OUT:
                 outcome = "filtered_out"
             elif refused.result == wire.ERR_NOT_FOUND and kind == "delete":
@@ -234,8 +230,7 @@ class Transactions:
         for answer in answers:
             if isinstance(answer, bytes):
                 for found, record in unpack_records(answer):
-                    with contextlib.suppress(OutOfSpaceError):
-                        namespace.merge(found, record, MASTER)
+                    namespace.merge(found, record)
 
     def on_resolve(self, _sender: str, payload: bytes) -> bytes:
         namespace = self.node.namespaces.get(payload[20:].decode("latin-1"))
@@ -262,14 +257,8 @@ class Transactions:
         return b""
 
     def store_replica(self, namespace: Namespace, digest: bytes, record: Record, complete: bool) -> None:
-        """A complete copy accepts the master's record; an incomplete copy may hold a newer record.
-
-        Without space for it the copy isn't stored, and the master answers the client as if it were.
-        """
-        try:
-            if complete:
-                namespace.put(digest, record, PROLE)
-            else:
-                namespace.merge(digest, record, PROLE)
-        except OutOfSpaceError:
-            self.node.log.repeated("WARNING", "drv_ssd", f"{{{namespace.name}}} out of space", "drv_ssd.c:1782")
+        """A complete copy accepts the master's record; an incomplete copy may hold a newer record."""
+        if complete:
+            namespace.put(digest, record)
+        else:
+            namespace.merge(digest, record)

@@ -1,7 +1,7 @@
 """The parameters that a server accepts at run time (info command set-config), by context and release.
 
 One line per parameter and, if a release added or removed it, `since=7.0` or `until=7.0`. Source: the public source of
-Community Edition 6.4.0.34, 7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3 and 8.1.2.0.
+Community Edition 6.4.0.34, 7.1.0.23, 7.2.0.17, 8.0.0.15 and 8.1.0.3.
 """
 
 _TEXT = {
@@ -11,7 +11,6 @@ batch-index-threads
 batch-max-buffers-per-queue
 batch-max-requests since=7.0
 batch-max-unused-buffers
-cgroup-mem-tracking since=8.1.2
 cluster-name
 downgrading until=7.0
 enable-benchmarks-fabric
@@ -134,7 +133,6 @@ strong-consistency-allow-expunge
 tomb-raider-eligible-age
 tomb-raider-period
 tomb-raider-sleep
-tomb-raider-unmark-threads since=8.1.2
 transaction-pending-limit
 truncate-threads
 write-commit-level-override

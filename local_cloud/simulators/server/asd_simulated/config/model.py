@@ -22,7 +22,7 @@ Values = dict[str, Any]
 
 @dataclass
 class NamespaceConfig:
-    """One namespace section. `storage` holds the parameters of its storage-engine, `numbers` the server's release."""
+    """One namespace section. `storage` holds the parameters of its storage-engine."""
 
     name: str
     values: Values = field(default_factory=dict)
@@ -31,7 +31,6 @@ class NamespaceConfig:
     index_types: dict[str, str] = field(default_factory=dict)
     mounts: dict[str, Values] = field(default_factory=dict)
     sets: dict[str, Values] = field(default_factory=dict)
-    numbers: tuple[int, ...] = (8, 0)
 
     @property
     def replication_factor(self) -> int:
@@ -54,12 +53,8 @@ class NamespaceConfig:
         return self.values.get("max-record-size", 1024 * 1024)
 
     @property
-    def ignores_fill_delay(self) -> bool:
-        return self.values.get("ignore-migrate-fill-delay", False)
-
-    @property
-    def migrate_sleep_us(self) -> int:
-        return self.values.get("migrate-sleep", 1)
+    def stop_writes_used_pct(self) -> int:
+        return self.storage.get("stop-writes-used-pct", 70)
 
     @property
     def devices(self) -> list[str]:
@@ -101,18 +96,6 @@ class Config:
     @property
     def work_directory(self) -> str:
         return self.service.get("work-directory", "/opt/aerospike")
-
-    @property
-    def migrate_threads(self) -> int:
-        return self.service.get("migrate-threads", 1)
-
-    @property
-    def migrate_fill_delay(self) -> int:
-        return self.service.get("migrate-fill-delay", 0)
-
-    @property
-    def migrate_max_num_incoming(self) -> int:
-        return self.service.get("migrate-max-num-incoming", 4)
 
     @property
     def interval_ms(self) -> int:

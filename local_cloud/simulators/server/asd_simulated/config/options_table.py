@@ -8,8 +8,7 @@ pow2 (an exact power of two), mult N, sec (seconds, with s, m, h or d), pct (0 t
 open CONTEXT (begins a context), obsolete REASON. Limits are inclusive; sizes take K, M, G, T or P.
 
 A name that changed its meaning has one line per meaning. Source: the behaviour of Community Edition 8.0.0.15 and
-8.1.0.3, and the public source of 6.4.0.34, 7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3 and 8.1.2.0; 7.0 is
-assumed to equal 7.1.
+8.1.0.3, and the public source of 6.4.0.34, 7.1.0.23, 7.2.0.17, 8.0.0.15 and 8.1.0.3; 7.0 is assumed to equal 7.1.
 """
 
 _STORAGE = """
@@ -67,7 +66,6 @@ batch-index-threads u32 1 256
 batch-max-buffers-per-queue u32
 batch-max-requests u32 since=7.0
 batch-max-unused-buffers u32
-cgroup-mem-tracking bool since=8.1.2
 cluster-name cluster-name
 debug-allocations bool since=7.0
 disable-udf-execution bool
@@ -292,7 +290,6 @@ strong-consistency bool E
 strong-consistency-allow-expunge bool E
 tomb-raider-eligible-age sec E
 tomb-raider-period sec E
-tomb-raider-unmark-threads u32 0 128 E since=8.1.2
 transaction-pending-limit u32
 truncate-threads u32 1 128
 write-commit-level-override all|master|off
@@ -420,7 +417,6 @@ connector bool
 max-recoveries-interleaved u32
 node-address-port str
 period-ms u32 5 1000
-recovery-threads u32 1 32 since=8.1.1
 tls-name str
 use-alternate-access-address bool
 namespace open xdr-dc-namespace

@@ -108,7 +108,7 @@ class Parser:
             raise ConfigError(f"too many namespaces (max is {limit})", "namespace", "namespace.c:68")
         if any(other.name == name for other in self.config.namespaces):
             raise ConfigError(f"{{{name}}} duplicate namespace", "namespace", "namespace.c:78")
-        self.namespace = NamespaceConfig(name, numbers=self.release.numbers)
+        self.namespace = NamespaceConfig(name)
         self.config.namespaces.append(self.namespace)
         return self.namespace.values
 

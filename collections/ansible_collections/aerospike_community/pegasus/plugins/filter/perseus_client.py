@@ -15,7 +15,7 @@ from ..module_utils.perseus import configuration
 
 PACKAGE = "ansible_collections/aerospike_community/pegasus/plugins/module_utils"
 EXPORTER = ("perseus/exporter", "perseus/meter", "perseus/rows", "perseus/threads")
-LIVE_LOAD = ("perseus/live_load", "host/file_lock", "host/file_replacement")  # also needs two modules of EXPORTER
+LIVE_LOAD = ("perseus/live_load", "host/file_replacement")  # also needs two modules of EXPORTER
 PREFLIGHT = ("perseus/preflight", "perseus/configuration", "aerospike/cluster", "aerospike/info")
 
 _SIZE = re.compile(r"[1-9][0-9]*[kmgKMG]")

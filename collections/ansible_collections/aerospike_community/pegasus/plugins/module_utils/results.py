@@ -3,21 +3,20 @@
 
 Neither knows a module by name. They read these keys of the result of any module of this collection:
 
-==============  ============  =========================================================================================
-key             type          meaning
-==============  ============  =========================================================================================
-note            str, list     lines to show while the run continues, on success; a module that runs on several hosts
+===========  ===============  =========================================================================================
+key          type             meaning
+===========  ===============  =========================================================================================
+note         str, list        lines to show while the run continues, on success; a module that runs on several hosts
                               puts the host's name into them
-question        str           what the user must confirm before the play continues; ``message`` is shown with it
-report          dict          the environment report, with ``lines`` (the same as text) and ``problems`` (why it isn't
+question     str              what the user must confirm before the play continues; ``message`` is shown with it
+report       dict             the environment report, with ``lines`` (the same as text) and ``problems`` (why it isn't
                               ready)
-changes         list of str   what changed, or would change in check mode; ``message`` if there is no such key
-message         str, list     the result in words
-annotation      list of str   what the annotation in Grafana says of a change, instead of the host's name
-error_class     str           class of a failure, one of the constants below; it decides the driver's exit code
-next_step       str           what the user should do about a failure
-not_waited_for  list of str   hosts that had failed, so that the task stopped waiting: its failure follows from theirs
-==============  ============  =========================================================================================
+changes      list of str      what changed, or would change in check mode; ``message`` if there is no such key
+message      str, list        the result in words
+annotation   list of str      what the annotation in Grafana says of a change, instead of the host's name
+error_class  str              class of a failure, one of the constants below; it decides the driver's exit code
+next_step    str              what the user should do about a failure
+===========  ===============  =========================================================================================
 
 All keys are optional. A failure without ``error_class`` counts as a failure of the host.
 """
@@ -41,23 +40,3 @@ SSH = "ssh"
 HOST = "host"
 # Everything is installed, but the cluster, the load or the monitoring isn't ready.
 READINESS = "readiness"
-
-_PROGRESS = "progress: "
-
-
-def sudo_timed_out(message: str) -> bool:
-    """Return whether a host that Ansible calls unreachable answered over ssh, but its sudo didn't answer in time."""
-    return "waiting for privilege escalation prompt" in message  # Ansible's words
-
-
-def progress_line(host: str, text: str) -> str:
-    """Return the line that an action plugin displays during a long wait, which has no result yet."""
-    return f"{_PROGRESS}{host}: {text}"
-
-
-def parse_progress(line: str) -> tuple[str, str] | None:
-    """Return host and text of a line of progress, or None for any other line."""
-    if not line.startswith(_PROGRESS):
-        return None
-    host, separator, text = line.removeprefix(_PROGRESS).partition(": ")
-    return (host, text.strip()) if separator else None

@@ -10,7 +10,7 @@ module: aerospike_config
 short_description: Write aerospike.conf and apply it to a running server without a restart, if possible
 description:
   - Compares the file with the requested content, parameter by parameter. If a running server accepts all differences
-    (C(set-config), C(tip), C(tip-clear)), applies them. Otherwise the result reports that a restart is due, and why.
+    (C(set-config), C(tip)), applies them. Otherwise the result reports that a restart is due, and why.
   - A file newer than the start of the server has not been read by it, as in C(host_service). A file that was applied
     without a restart gets a time before the server's start. So the next run completes an interrupted run.
   - Restarts nothing.
@@ -54,9 +54,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.aerospike.changes import commands, differences, may_be_refused
+from ..module_utils.aerospike.changes import commands, differences
 from ..module_utils.aerospike.conf import parse
-from ..module_utils.aerospike.info import InfoError, info
+from ..module_utils.aerospike.info import InfoError, info_value
 from ..module_utils.aerospike.settings import ConfError
 from ..module_utils.host.systemd import Systemd, UnitState
 
@@ -96,27 +96,18 @@ class Configuration:
         except ConfError:
             found = differences("", new)  # a broken file differs in everything
         applicable = [(difference, commands(difference, self.params["version"])) for difference in found]
-        static = [difference for difference, orders in applicable if orders is None]
+        static = [difference for difference, orders in applicable if not orders]
         self.restart += [str(difference) for difference in static]
-        delayed = bool(static) or unread
-        self.changes += [f"{difference} ({effect(orders, delayed)})" for difference, orders in applicable]
-        if not found:
-            self.changes.append(f"wrote {self.path}: comments only")
+        how = "a restart is due, node by node" if static or unread else "applied without a restart"
+        self.changes += [f"{difference} ({how})" for difference in found] or [f"wrote {self.path}: comments only"]
         self.write(new)
         if self.restart or self.check:
             return
         for _, orders in applicable:
-            for command in orders or ():
-                self.apply(command)
+            for command in orders:
+                info_value(self.params["host"], command, port=self.params["port"])
         before = state.started_at - 1
         os.utime(self.path, (before, before))
-
-    def apply(self, command: str) -> None:
-        """Send a command to the server. Raises InfoError if it refuses, unless that is harmless."""
-        host, port = self.params["host"], self.params["port"]
-        answer = info(host, command, port=port).get(command, "nothing")
-        if answer != "ok" and not may_be_refused(command):
-            raise InfoError(f"{host}:{port} answers '{command}' with {answer}; expected ok")
 
     def write(self, text: str) -> None:
         """Replace the file atomically."""
@@ -128,13 +119,6 @@ class Configuration:
             stream.write(text)
         Path(name).chmod(0o644)
         self.module.atomic_move(name, str(self.path))
-
-
-def effect(orders: list[str] | None, delayed: bool) -> str:
-    """Return when a difference takes effect. ``orders`` are its commands, ``delayed`` if a restart is due anyway."""
-    if delayed:
-        return "a restart is due, node by node"
-    return "applied without a restart" if orders else "without effect on a running server"
 
 
 def sizes(text: str) -> list[str]:

@@ -10,11 +10,8 @@ module: aerospike_ready
 short_description: Wait until a server node is in a stable cluster of the requested size
 description:
   - Runs on the node's host and queries it over the info protocol until C(cluster-stable) returns a key for the
-    requested size and the namespace exists, and until the node serves in all namespaces. Doesn't wait for migrations.
-  - A node doesn't serve if a namespace has stopped writes, no free blocks, lost partitions, evicts records, or if the
-    nodes' clocks differ. See RV(problems).
+    requested size and the namespace exists. Doesn't wait for migrations.
   - Fails at once if the service has failed, with its CRITICAL line first.
-  - The wait ends as soon as the host of one of the O(peers) has failed in this run.
 author: Pegasus authors
 options:
   host: {description: Address of the node., type: str, default: 127.0.0.1}
@@ -24,8 +21,6 @@ options:
   service: {description: The node's unit. Its state and log explain a failure., type: str, default: aerospike}
   config: {description: File whose ports a failure names., type: path, default: /etc/aerospike/aerospike.conf}
   timeout: {description: Seconds to wait., type: float, default: 120}
-  peers: {description: Addresses of the cluster's nodes., type: list, elements: str, default: []}
-  resume: {description: Used by the action plugin. The state of a wait in several calls., type: dict, default: {}}
 attributes:
   check_mode: {description: Queries once. A node that isn't ready is no failure., support: full}
   diff_mode: {description: Has none., support: none}
@@ -42,29 +37,11 @@ EXAMPLES = r"""
 RETURN = r"""
 error_class: {description: C(readiness)., returned: failure, type: str}
 node_id: {description: The node's id., returned: success, type: str}
-cluster_key:
-  description: The cluster's key, the same on all nodes if it is stable.
-  returned: if the cluster is stable, like the other facts, also if the node doesn't serve
-  type: str
+cluster_key: {description: "The cluster's key, the same on all nodes if it is stable.", returned: success, type: str}
 cluster_size: {description: Number of nodes that this node sees., returned: success, type: int}
 cluster_name: {description: The cluster's name., returned: success, type: str}
 build: {description: The server's version., returned: success, type: str}
 edition: {description: The server's edition as it reports it., returned: success, type: str}
-usage:
-  description:
-    - What the node holds, and how full it is. C(objects), C(master_objects), C(data_used_bytes) and C(data_total_bytes)
-      of all namespaces, C(data_used_pct) of the fullest, C(data_avail_pct) of the one with the least space,
-      C(memory_used_pct) of the host, and C(migrations), the partition migrations that the node has to send. None for
-      what the release doesn't report.
-  returned: if the cluster is stable
-  type: dict
-problems:
-  description:
-    - Why the node refuses operations, for each namespace. Each has C(check), C(namespace), C(expected), C(found) and
-      C(advice).
-  returned: if the cluster is stable
-  type: list
-  elements: dict
 uptime: {description: Seconds since the server started., returned: success, type: int}
 namespace: {description: The integer statistics of the namespace on this node., returned: success, type: dict}
 bad_practices:
@@ -78,25 +55,21 @@ journal: {description: The most telling lines of the server's log., returned: fa
 """
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.aerospike import health
 from ..module_utils.aerospike.conf import open_ports
-from ..module_utils.aerospike.info import InfoError, edition, info, is_error, namespace_counters, parse_pairs
+from ..module_utils.aerospike.info import InfoError, info, info_value, is_error, namespace_counters, parse_pairs
 from ..module_utils.aerospike.settings import ConfError
-from ..module_utils.aerospike.slices import Slice
-from ..module_utils.aerospike.usage import usage
-from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.host.systemd import Systemd, important_lines
 from ..module_utils.results import READINESS
 
 POLL_SECONDS = 0.2
 SERVICE_CHECK_SECONDS = 1.0
-FACTS = ("node", "build", "cluster-name", "namespaces", "statistics", "best-practices")
+FACTS = ("node", "build", "edition", "cluster-name", "namespaces", "statistics", "best-practices")
 
 
 class NotReadyError(Exception):
@@ -111,10 +84,9 @@ class Node:
     port: int
     size: int
     namespace: str
-    edition: str = ""  # asked once
 
     def query(self) -> dict[str, object]:
-        """Return the state of a node in a stable cluster, as in RETURN. Raises NotReadyError if it isn't in one."""
+        """Return the state of a ready node, as in RETURN. Raises NotReadyError if the node isn't ready."""
         size = f"size={self.size};" if self.size else ""
         stable = f"cluster-stable:{size}ignore-migrations=true"
         try:
@@ -130,20 +102,16 @@ class Node:
             # For a moment after the cluster formed, the node's statistics have its old size.
             if self.size and int(seen) != self.size:
                 raise NotReadyError(f"found key {key}, but this node counts a cluster of {seen}")
-            self.edition = self.edition or edition(self.host, port=self.port)
-            found = health.query_node(self.host, self.port)
             return {
                 "node_id": answers["node"],
                 "cluster_key": key,
                 "cluster_size": int(seen),
                 "cluster_name": answers.get("cluster-name", ""),
                 "build": answers["build"],
-                "edition": self.edition,
+                "edition": answers.get("edition") or info_value(self.host, "version", port=self.port),
                 "uptime": int(statistics.get("uptime", 0)),
                 "namespace": namespace_counters(self.host, self.namespace, port=self.port) if self.namespace else {},
                 "bad_practices": bad_practices(answers.get("best-practices", "")),
-                "usage": usage(found),
-                "problems": [asdict(problem) for problem in health.problems({self.host: found})],
             }
         except (InfoError, KeyError, ValueError) as error:
             raise NotReadyError(f"found {error}") from error
@@ -155,41 +123,26 @@ def bad_practices(answer: str) -> list[str]:
     return [] if found == "none" else found.split(",")
 
 
-@dataclass
-class Outcome:
-    """The end of a wait.
-
-    ``state``: of the node, None if it isn't in a stable cluster. ``finding``: the last one, "" if the node is ready.
-    ``dead``: the service won't start on its own. ``restarts``: how often systemd had restarted it at the beginning.
-    """
-
-    state: dict[str, Any] | None = None
-    finding: str = ""
-    dead: bool = False
-    restarts: int | None = None
-
-
-def wait(node: Node, systemd: Systemd, service: str, timeout: float, restarts: int | None = None) -> Outcome:
-    """Wait ``timeout`` seconds for a ready node. ``restarts`` is that of an earlier part of the wait."""
+def wait(node: Node, systemd: Systemd, service: str, timeout: float) -> tuple[dict[str, object] | None, str]:
+    """Wait ``timeout`` seconds. Return the state of the ready node, or None and the last finding."""
     deadline = time.monotonic() + timeout
     next_check = 0.0
+    restarts: int | None = None
     while True:
-        state: dict[str, Any] | None = None
         try:
-            state = node.query()
-            finding = "found a node that refuses operations" if state["problems"] else ""
+            return node.query(), ""
         except NotReadyError as error:
             finding = str(error)
         now = time.monotonic()
-        if state is None and now >= next_check:
+        if now >= deadline:
+            return None, finding
+        if now >= next_check:
             next_check = now + SERVICE_CHECK_SECONDS
-            unit = systemd.state(service)
-            restarts = unit.restarts if restarts is None else restarts
-            # It failed, was not started, or keeps restarting.
-            if unit.loaded and (unit.active in ("failed", "inactive") or unit.restarts > restarts):
-                return Outcome(None, f"{finding}; service {service} is {unit.describe()}", True, restarts)
-        if not finding or now >= deadline:
-            return Outcome(state, finding, restarts=restarts)
+            state = systemd.state(service)
+            restarts = state.restarts if restarts is None else restarts
+            # It won't start on its own: it failed, was not started, or keeps restarting.
+            if state.loaded and (state.active in ("failed", "inactive") or state.restarts > restarts):
+                return None, f"{finding}; service {service} is {state.describe()}"
         time.sleep(POLL_SECONDS)
 
 
@@ -217,16 +170,6 @@ def failure(params: dict[str, Any], systemd: Systemd, finding: str) -> dict[str,
     return {"msg": message, "journal": lines, "service_state": state.active, "error_class": READINESS, **found}
 
 
-def refusal(params: dict[str, Any], state: dict[str, Any]) -> dict[str, object]:
-    """Return the result of a node that is in a stable cluster and refuses operations: the message and its state."""
-    lines = [f"  {health.Problem(**problem).text}" for problem in state["problems"]]
-    message = (
-        f"{params['host']}:{params['port']}: expected a node that serves within {params['timeout']:g} seconds, found "
-        "one that refuses operations:\n" + "\n".join(lines)
-    )
-    return {"msg": message, "service_state": "active", "error_class": READINESS, **state}
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -237,28 +180,19 @@ def main() -> None:
             "service": {"type": "str", "default": "aerospike"},
             "config": {"type": "path", "default": "/etc/aerospike/aerospike.conf"},
             "timeout": {"type": "float", "default": 120},
-            "peers": {"type": "list", "elements": "str", "default": []},
-            "resume": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     params = module.params
     node = Node(params["host"], params["port"], params["size"], params["namespace"])
     systemd = Systemd(module.run_command)
-    part = Slice.of(0 if module.check_mode else params["timeout"], params["resume"])
     started = time.monotonic()
-    outcome = wait(node, systemd, params["service"], part.seconds, params["resume"].get("restarts"))
-    state, finding = outcome.state, outcome.finding
-    if state is not None and (not finding or module.check_mode):
-        module.exit_json(changed=False, waited=round(part.waited + time.monotonic() - started, 2), **state)
+    report, finding = wait(node, systemd, params["service"], 0 if module.check_mode else params["timeout"])
+    if report is not None:
+        module.exit_json(changed=False, waited=round(time.monotonic() - started, 2), **report)
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"not ready yet: {finding}")
-    if not part.last and not outcome.dead:
-        purpose = f"a stable cluster of {params['size']} nodes" if state is None else "this node to serve"
-        reasons = [health.Problem(**problem).reason for problem in (state or {}).get("problems", [])]
-        resume = {"restarts": outcome.restarts}
-        module.exit_json(**Waiting(purpose, 1, "nodes", reasons=reasons, resume=resume).result())
-    module.fail_json(**(failure(params, systemd, finding) if state is None else refusal(params, state)))
+    module.fail_json(**failure(params, systemd, finding))
 
 
 if __name__ == "__main__":

@@ -110,11 +110,6 @@ package:
   description: The package.
   returned: success
   type: str
-changes:
-  description: Which package changes from which version to which, or is added.
-  returned: success
-  type: list
-  elements: str
 version:
   description: The installed version.
   returned: success
@@ -158,7 +153,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
@@ -181,13 +175,7 @@ from ..module_utils.host.artifacts import (
     sha256_of,
 )
 from ..module_utils.host.facts import read_host
-from ..module_utils.host.packages import (
-    PackageError,
-    changed_versions,
-    is_installed,
-    package_manager,
-    upstream_version,
-)
+from ..module_utils.host.packages import PackageError, is_installed, package_manager, upstream_version
 from ..module_utils.results import CONFIGURATION, HOST
 
 TRIES = 3
@@ -380,7 +368,7 @@ def main() -> None:
         manager = package_manager(module.run_command)
         installed = manager.installed(names(params))
         previous = upstream_version(installed.get(params["package"], ""))
-        result: dict[str, Any] = {"version": previous, "file": "", "url": "", "verified": False}
+        result: dict[str, object] = {"version": previous, "file": "", "url": "", "verified": False}
         complete = all(is_installed(package, installed) for package in params["with_packages"])
         changed = not (previous and satisfies(previous, params["version"]) and complete)
         if changed:
@@ -388,9 +376,9 @@ def main() -> None:
     except (ArtifactError, PackageError, OSError, ValueError) as error:
         error_class = CONFIGURATION if isinstance(error, DowngradeError) else HOST
         module.fail_json(msg=f"{params['package']} {params['version']}: {error}", error_class=error_class)
-    result |= {"package": params["package"], "previous_version": previous, "host": host.as_dict()}
-    changes = changed_versions(params["package"], params["with_packages"], installed, previous, result["version"])
-    module.exit_json(changed=changed, changes=changes if changed else [], **result)
+    module.exit_json(
+        changed=changed, package=params["package"], previous_version=previous, host=host.as_dict(), **result
+    )
 
 
 if __name__ == "__main__":

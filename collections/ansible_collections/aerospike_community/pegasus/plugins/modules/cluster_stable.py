@@ -10,15 +10,12 @@ module: cluster_stable
 short_description: Wait on any host until all nodes of a cluster agree
 description:
   - Queries every node over the info protocol until all report a stable cluster of the expected size with the same key.
-  - A stable cluster may refuse operations. RV(problems) has the reasons, which are no failure of this module.
-  - The wait ends as soon as the host of one of the nodes has failed in this run.
 author: Pegasus authors
 options:
   hosts: {description: Addresses of the nodes that should form the cluster., type: list, elements: str, required: true}
   port: {description: Their service port., type: int, default: 3000}
   timeout: {description: Seconds., type: int, default: 120}
   partial: {description: "Skip nodes that don't answer at the beginning, with a warning.", type: bool, default: false}
-  resume: {description: Used by the action plugin. The state of a wait in several calls., type: dict, default: {}}
 attributes:
   check_mode: {description: Waits as usual. The module changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
@@ -36,29 +33,12 @@ cluster_key: {description: The key that all nodes report., returned: success, ty
 cluster_size: {description: Number of nodes., returned: success, type: int}
 members: {description: Their addresses., returned: success, type: list, elements: str}
 absent: {description: Addresses of the skipped nodes., returned: success, type: list, elements: str}
-problems:
-  description: >-
-    Why nodes refuse operations, with C(node) (its address) and the keys of
-    RV(aerospike_community.pegasus.aerospike_ready#module:problems).
-  returned: always
-  type: list
-  elements: dict
-usage:
-  description: What each node holds, by address, as in RV(aerospike_community.pegasus.aerospike_ready#module:usage).
-  returned: success
-  type: dict
 answers: {description: "The last answer or error of each node, by address.", returned: failure, type: dict}
 """
 
-from dataclasses import asdict
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.aerospike import health
 from ..module_utils.aerospike.cluster import ClusterError, answering, skipped, wait_until_stable
-from ..module_utils.aerospike.slices import Slice
-from ..module_utils.aerospike.usage import usage
-from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.results import READINESS
 
 
@@ -69,48 +49,28 @@ def main() -> None:
             "port": {"type": "int", "default": 3000},
             "timeout": {"type": "int", "default": 120},
             "partial": {"type": "bool", "default": False},
-            "resume": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     hosts = module.params["hosts"]
     if not hosts:
         problem = "found no server node; expected a cluster: set it up first (setup-cluster)"
-        module.fail_json(msg=problem, problems=[], error_class=READINESS)
-    part = Slice.of(module.params["timeout"], module.params["resume"])
-    members = module.params["resume"].get("members")
-    if members is None:
-        members = answering(hosts, module.params["port"]) if module.params["partial"] else hosts
+        module.fail_json(msg=problem, error_class=READINESS)
+    members = answering(hosts, module.params["port"]) if module.params["partial"] else hosts
     absent = [host for host in hosts if host not in members]
     if not members:
         problem = (
             f"found no server node that answers among {', '.join(hosts)}; expected at least one: start one "
             f"(restart-node) or all (setup-cluster)"
         )
-        module.fail_json(msg=problem, answers={}, problems=[], error_class=READINESS)
+        module.fail_json(msg=problem, answers={}, error_class=READINESS)
     try:
-        key = wait_until_stable(members, module.params["port"], part.seconds, waited=part.waited)
+        key = wait_until_stable(members, module.params["port"], module.params["timeout"])
     except ClusterError as error:
-        found = health.problems(health.query(members, module.params["port"]))
-        if not part.last:
-            purpose, reasons = f"a stable cluster of {len(members)} nodes", [problem.reason for problem in found]
-            resume = {"members": members}
-            module.exit_json(**Waiting(purpose, error.absent, "nodes", reasons=reasons, resume=resume).result())
-        message = "\n".join([str(error), *(f"  {problem}" for problem in found)])
-        problems = [asdict(problem) for problem in found]
-        module.fail_json(msg=message, answers=error.answers, problems=problems, error_class=READINESS)
+        module.fail_json(msg=str(error), answers=error.answers, error_class=READINESS)
     for host in absent:
         module.warn(skipped(host))
-    statistics = health.query(members, module.params["port"])
-    module.exit_json(
-        changed=False,
-        cluster_key=key,
-        cluster_size=len(members),
-        members=members,
-        absent=absent,
-        problems=[asdict(problem) for problem in health.problems(statistics)],
-        usage={host: usage(values) for host, values in statistics.items()},
-    )
+    module.exit_json(changed=False, cluster_key=key, cluster_size=len(members), members=members, absent=absent)
 
 
 if __name__ == "__main__":

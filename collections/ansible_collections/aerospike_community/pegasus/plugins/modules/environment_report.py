@@ -30,13 +30,6 @@ options:
     type: list
     elements: str
     default: [server, client, monitor]
-  failed:
-    description: >-
-      Names of the hosts that have failed in this run, which the action plugin adds. What they didn't report is no
-      further problem.
-    type: list
-    elements: str
-    default: []
   require_ready: {description: Whether the module fails if the environment isn't ready., type: bool, default: true}
 attributes:
   check_mode: {description: Reports in the same way; it changes nothing., support: full}
@@ -76,7 +69,6 @@ def main() -> None:
             "agreed": {"type": "dict", "default": {}},
             "cost": {"type": "dict", "default": {}},
             "kinds": {"type": "list", "elements": "str", "default": list(environment_report.KINDS)},
-            "failed": {"type": "list", "elements": "str", "default": []},
             "require_ready": {"type": "bool", "default": True},
         },
         supports_check_mode=True,

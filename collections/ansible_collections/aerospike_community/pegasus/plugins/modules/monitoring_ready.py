@@ -11,7 +11,6 @@ short_description: Wait until Prometheus scrapes every target and Grafana has ev
 description:
   - Queries the state of Prometheus's targets until all expected targets are up.
   - Queries Grafana's health, data source and dashboards, with the login of the user who will view them.
-  - The wait ends as soon as the host of one of the targets has failed in this run.
 author: Pegasus authors
 options:
   prometheus_url: {description: Address of Prometheus., type: str, default: "http://127.0.0.1:9090"}
@@ -34,7 +33,6 @@ options:
     type: str
     default: ""
   timeout: {description: Seconds., type: int, default: 60}
-  resume: {description: Used by the action plugin. The state of a wait in several calls., type: dict, default: {}}
 attributes:
   check_mode: {description: Checks in the same way; it changes nothing., support: full}
   diff_mode: {description: Has none., support: none}
@@ -70,8 +68,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.aerospike.slices import Slice
-from ..module_utils.aerospike.waiting import Waiting
 from ..module_utils.host.systemd import Systemd, important_lines
 from ..module_utils.monitoring import targets, web
 from ..module_utils.results import READINESS
@@ -80,14 +76,12 @@ POLL_SECONDS = 0.3
 
 
 class NotYetError(Exception):
-    """Something isn't ready.
+    """Something isn't ready. The log of ``service`` may explain it. ``final``: waiting doesn't help."""
 
-    The log of ``service`` may explain it. ``final``: waiting doesn't help. ``down``: how many targets aren't up.
-    """
-
-    def __init__(self, message: str, service: str, final: bool = False, down: int = 0) -> None:
+    def __init__(self, message: str, service: str, final: bool = False) -> None:
         super().__init__(message)
-        self.service, self.final, self.down = service, final, down
+        self.service = service
+        self.final = final
 
 
 class Monitoring:
@@ -112,7 +106,7 @@ class Monitoring:
         self.found["targets"] = targets.read_targets(self.prometheus("/api/v1/targets?state=active"))
         problem = targets.targets_problem(self.params["targets"], self.found["targets"])
         if problem:
-            raise NotYetError(f"Prometheus's targets: {problem}", "", down=problem.count("\n"))
+            raise NotYetError(f"Prometheus's targets: {problem}", "")
 
     def check_grafana(self) -> None:
         """Check Grafana's health, data source and dashboards."""
@@ -167,13 +161,6 @@ def why_down(service: str, systemd: Systemd) -> str:
     return ""
 
 
-def waiting(error: NotYetError, resume: dict[str, Any]) -> Waiting:
-    """Return what is still waited for."""
-    if error.down:
-        return Waiting("all targets of Prometheus to be up", error.down, "targets", resume=resume)
-    return Waiting(f"{error.service or 'the monitoring'} to be ready", 1, "service", resume=resume)
-
-
 def reached_at(url: str, address: str) -> str:
     """Return the URL of the same service at another address of the host."""
     parts = urlsplit(url)
@@ -197,14 +184,12 @@ def main() -> None:
             "dashboards": {"type": "list", "elements": "str", "default": []},
             "address": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 60},
-            "resume": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     monitoring, systemd = Monitoring(module.params), Systemd(module.run_command)
-    part = Slice.of(module.params["timeout"], module.params["resume"])
-    deadline = time.monotonic() + part.seconds
-    refused = module.params["resume"].get("refused", 0)
+    deadline = time.monotonic() + module.params["timeout"]
+    refused = 0
     while True:
         try:
             monitoring.check()
@@ -213,8 +198,6 @@ def main() -> None:
             # Grafana locks the user out after several wrong logins. One refusal may happen while it starts, two don't.
             refused = refused + 1 if error.final else 0
             why = why_down(error.service, systemd) if not error.final else ""
-            if refused < 2 and not why and not part.last and time.monotonic() > deadline:
-                module.exit_json(**waiting(error, {"refused": refused}).result())
             if refused >= 2 or why or time.monotonic() > deadline:
                 lines = important_lines(systemd.log_lines(error.service, count=100), 6) if error.service else []
                 shown = "".join(f"\n  {line}" for line in lines)

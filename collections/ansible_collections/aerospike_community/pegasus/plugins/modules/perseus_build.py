@@ -11,8 +11,7 @@ short_description: Build Perseus from its repository, once for each commit
 description:
   - Resolves a ref to a commit. If the installed program was built from another commit, checks the commit out, builds
     it, and installs the program in one step, with a stamp (C(<jar>.json)) that records what it was built from.
-  - Concurrent calls on the same host wait for each other. The later calls find the work done, or fail as the first one.
-  - For another host (C(delegate_to)), nothing is built if that host has failed in this run.
+  - Concurrent calls on the same host wait for each other. The later calls find the work done.
 author: Pegasus authors
 options:
   repository: {description: Address of the git repository., type: str, required: true}
@@ -57,7 +56,6 @@ import json
 import re
 import shlex
 import shutil
-import time
 import zipfile
 from pathlib import Path
 
@@ -106,8 +104,6 @@ class Build:
         self.jar = Path(module.params["jar"])
         self.stamp_path = Path(f"{module.params['jar']}.json")
         self.source = Path(module.params["source"])
-        self.failure_path = Path(f"{module.params['source']}.failed.json")
-        self.request = {name: module.params[name] for name in ("repository", "ref", "command", "packages")}
 
     def stamp(self) -> dict[str, str]:
         """Return what the installed program was built from, or {} if the stamp doesn't match the program."""
@@ -116,23 +112,6 @@ class Build:
             return stamp if isinstance(stamp, dict) and stamp.get("sha256") == sha256_of(self.jar) else {}
         except (OSError, ValueError):
             return {}
-
-    def remember(self, error: Exception) -> None:
-        """Keep a failure for the calls that are waiting for this build. Each of them would repeat it."""
-        output = error.output if isinstance(error, BuildError) else []
-        failure = {"request": self.request, "time": time.time(), "message": str(error), "output": output}
-        replace(self.failure_path, json.dumps(failure).encode())
-
-    def refuse_repetition(self, since: float) -> None:
-        """Raise BuildError if the same build has failed since a time (seconds since 1970)."""
-        try:
-            failure = json.loads(self.failure_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return
-        if failure["request"] == self.request and failure["time"] >= since:
-            error = BuildError(failure["message"])
-            error.output = failure["output"]
-            raise error
 
     def target_commit(self) -> str:
         """Resolve the ref to a commit. Raises UnreachableError, or BuildError if the repository has no such ref."""
@@ -235,31 +214,20 @@ def run(module: AnsibleModule) -> dict[str, object]:
                 commit, current = stamp["commit"], True
         if current or not params["build"] or module.check_mode:
             return {"changed": params["build"] and not current, "current": current, "commit": commit, "stamp": stamp}
-    began = time.time()
     # Enough for a running build and for installing its packages.
     lock, timeout = Path(f"{params['source']}.lock"), 2 * params["timeout"]
     with held(lock, timeout, BuildError(f"another build on this host has held {lock} for {timeout} s")):
-        build.refuse_repetition(began)
-        try:
-            return build_current(module, build)
-        except (BuildError, PackageError, OSError, ValueError) as error:
-            build.remember(error)
-            raise
-
-
-def build_current(module: AnsibleModule, build: Build) -> dict[str, object]:
-    """Build Perseus unless the program is the requested one. Return the module's result."""
-    manager = package_manager(module.run_command)
-    present = manager.installed(module.params["packages"])
-    missing = [name for name in module.params["packages"] if name not in present]
-    if missing:
-        manager.install(missing)
-    stamp = build.stamp()
-    commit = build.target_commit()
-    changed = not build.matches(stamp, commit)
-    if changed:
-        stamp = build.build(commit)
-    return {"changed": changed, "current": True, "commit": commit, "stamp": stamp}
+        manager = package_manager(module.run_command)
+        present = manager.installed(params["packages"])
+        missing = [name for name in params["packages"] if name not in present]
+        if missing:
+            manager.install(missing)
+        stamp = build.stamp()
+        commit = build.target_commit()
+        changed = not build.matches(stamp, commit)
+        if changed:
+            stamp = build.build(commit)
+        return {"changed": changed, "current": True, "commit": commit, "stamp": stamp}
 
 
 def main() -> None:

@@ -10,11 +10,9 @@ module: perseus_ready
 short_description: Wait until Perseus prints real counts
 description:
   - Reads the rows that Perseus prints, and the counters of the server nodes over the same seconds.
-  - Perseus is ready when each workload with threads counts operations that succeed on the servers, each workload
-    without threads counts none, and the servers counted what Perseus printed. A running process proves nothing, because
-    Perseus counts failed operations too.
-  - Reads, writes, deletes, functions and queries are judged apart, single ones and those of batches. If one of them
-    fails, the message has the reason that the servers report, such as stopped writes.
+  - Perseus is ready when each workload with threads counts operations, each workload without threads counts none, and
+    the servers counted what Perseus printed. A running process proves nothing, because Perseus counts failed operations
+    too.
 author: Pegasus authors
 options:
   rows_file: {description: The file with Perseus's output., type: path, default: /var/log/perseus/perseus.log}
@@ -24,11 +22,6 @@ options:
   hosts: {description: Addresses of all server nodes., type: list, elements: str, required: true}
   port: {description: Their service port., type: int, default: 3000}
   namespace: {description: The namespace under load., type: str, required: true}
-  edition:
-    description: The servers' edition. Workloads that it refuses need no threads to run, and are reported in RV(notes).
-    type: str
-    default: enterprise
-  clients: {description: How many clients load the servers., type: int, default: 1}
   rows: {description: How many rows are compared at a time. Perseus prints a row every second., type: int, default: 3}
   tolerance: {description: Share of the printed operations that servers may miss (0 to 1)., type: float, default: 0.25}
   timeout: {description: Seconds., type: int, default: 60}
@@ -49,27 +42,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-operations_per_second: {description: As Perseus prints them; a batch counts once., returned: rows, type: float}
-records_per_second: {description: The same; each record of a batch counts., returned: rows, type: float}
-workloads:
-  description: C(operations_per_second) and C(records_per_second) of each workload with a column.
-  returned: rows
-  type: dict
-servers:
-  description: What the servers counted for all clients.
-  returned: rows
-  type: dict
-  contains:
-    answered_records_per_second: {description: Records of operations that succeeded., type: float}
-    failed_records_per_second: {description: Records of operations that failed., type: float}
-    kinds:
-      description:
-        - C(answered), C(failed) and C(unanswered) records per second by kind. C(unanswered) is what this client claims
-          and no server counted. The kinds are C(read), C(write), C(delete), C(udf), each also with C(batch_) before it,
-          C(query), and C(unknown) for operations that failed before the server knew their kind.
-      type: dict
-threads: {description: Threads in threads.yaml by workload., returned: always, type: dict}
-refused: {description: Workloads with threads that the edition refuses., returned: always, type: list, elements: str}
+total_rate: {description: Operations per second; each record of a batch counts., returned: success, type: float}
+printed_rate: {description: Perseus's total per second; a batch counts once., returned: success, type: float}
+rates: {description: Operations per second by workload., returned: success, type: dict}
+server_rate: {description: Operations per second of all clients on the servers., returned: success, type: float}
+server_error_rate: {description: Errors and timeouts per second among them., returned: success, type: float}
+threads: {description: Threads by workload., returned: success, type: dict}
 rows: {description: How many rows were compared., returned: success, type: int}
 row_number: {description: The number of the last row., returned: success, type: int}
 notes: {description: Warnings although the load is real., returned: success, type: list, elements: str}
@@ -82,7 +60,6 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.aerospike import health
 from ..module_utils.aerospike.cluster import answering, skipped
 from ..module_utils.aerospike.info import InfoError, sum_counters
 from ..module_utils.host.systemd import Systemd, important_lines
@@ -121,7 +98,6 @@ class Watch:
         self.next_service_check = 0.0
         self.restarts: int | None = None
         self.rows_seen = 0
-        self.figures: dict[str, object] = {}  # of the last window, ready or not
 
     def run(self) -> tuple[proof.Verdict, list[Row]]:
         """Return the verdict and the rows of the first window that proves the load. Raises NotReadyError."""
@@ -141,16 +117,8 @@ class Watch:
             elif new and before is not None and len(rows) > self.params["rows"]:
                 after = self.sample()
                 if after is not None:
-                    hosts, clients = self.params["hosts"], self.params["clients"]
-                    window = proof.Window(rows[1:], before, after, len(hosts), clients)
-                    verdict = proof.judge(
-                        window,
-                        self.threads(),
-                        self.params["tolerance"],
-                        threads_file.refused(self.params["edition"]),
-                        self.problems() if window.failures > 0 else [],
-                    )
-                    self.figures = verdict.result()
+                    window = proof.Window(rows[1:], before, after, len(self.params["hosts"]))
+                    verdict = proof.judge(window, self.threads(), self.params["tolerance"])
                     if not verdict.problem:
                         return verdict, list(window.rows)
                     self.reason = verdict.problem
@@ -170,22 +138,12 @@ class Watch:
             return None
         return proof.Sample(time.monotonic(), counters)
 
-    def problems(self) -> list[health.Problem]:
-        """Return the servers' problems that concern the namespace under load. They may explain failures."""
-        found = health.problems(health.query(self.params["hosts"], self.params["port"]))
-        return [problem for problem in found if problem.namespace in ("", self.params["namespace"])]
-
     def threads(self) -> dict[str, int]:
         """Return the threads of the live threads.yaml, or nothing if it can't be read."""
         try:
             return threads_file.parse(Path(self.params["threads_file"]).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-
-    def wanted(self) -> tuple[dict[str, int], dict[str, str]]:
-        """Return the threads that Perseus should run, and a warning for each workload that the servers refuse."""
-        threads = self.threads() or self.table.threads
-        return threads, threads_file.refusals(threads, self.params["edition"])
 
     def check_service(self) -> None:
         """Check once per second that waiting makes sense. Raises NotReadyError if it doesn't."""
@@ -222,8 +180,6 @@ def main() -> None:
             "hosts": {"type": "list", "elements": "str", "required": True},
             "port": {"type": "int", "default": 3000},
             "namespace": {"type": "str", "required": True},
-            "edition": {"type": "str", "default": "enterprise"},
-            "clients": {"type": "int", "default": 1},
             "rows": {"type": "int", "default": 3},
             "tolerance": {"type": "float", "default": 0.25},
             "timeout": {"type": "int", "default": 60},
@@ -251,22 +207,20 @@ def main() -> None:
         shown = "\n".join(f"  {line}" for line in lines) or "  (empty)"
         places = f"{params['rows_file']} and {params['errors_file']}"
         message = f"Perseus is not ready: {error}.\nIn {places}, most relevant first:\n{shown}"
-        threads, refusals = watch.wanted()
-        module.fail_json(
-            msg=message, log=lines, error_class=READINESS, threads=threads, refused=[*refusals], **watch.figures
-        )
-    threads, refusals = watch.wanted()
-    notes = [*(f"{name}: {text}" for name, text in refusals.items()), *verdict.warnings]
+        module.fail_json(msg=message, log=lines, error_class=READINESS)
     for note in verdict.warnings:
         module.warn(note)
     module.exit_json(
         changed=False,
-        threads=threads,
-        refused=[*refusals],
+        total_rate=verdict.total_rate,
+        printed_rate=verdict.printed_rate,
+        rates=verdict.rates,
+        server_rate=verdict.server_rate,
+        server_error_rate=verdict.server_error_rate,
+        threads=watch.threads() or watch.table.threads,
         rows=len(rows),
         row_number=rows[-1].number,
-        notes=notes,
-        **watch.figures,
+        notes=verdict.warnings,
     )
 
 

@@ -17,10 +17,6 @@ author: Pegasus authors
 options:
   content: {description: The text of threads.yaml., type: str, required: true}
   path: {description: The file that Perseus reads., type: path, default: /var/lib/perseus/threads.yaml}
-  edition:
-    description: The servers' edition. Threads of workloads that it refuses need not run.
-    type: str
-    default: enterprise
   prove: {description: Whether to verify that a running Perseus applies the file., type: bool, default: false}
   rows_file: {description: The file with Perseus's output., type: path, default: /var/log/perseus/perseus.log}
   service: {description: Perseus's systemd service., type: str, default: perseus}
@@ -56,7 +52,6 @@ proof:
   type: str
 seconds: {description: Time from the new file to the proof., returned: success, type: float}
 message: {description: The proof as a sentence., returned: success, type: str}
-refused: {description: Workloads with threads that the edition refuses., returned: success, type: list, elements: str}
 note: {description: The message with the host's name., returned: if there is a message, type: list, elements: str}
 annotation: {description: The change with the host's name., returned: changed, type: list, elements: str}
 problems: {description: The problems of the file., returned: failure, type: list, elements: str}

@@ -2,15 +2,15 @@
 """Differences between two versions of aerospike.conf, and which of them a running server accepts. Pure.
 
 Source of the tables: the parameters of the command set-config in the server's public source (6.4.0.34,
-7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3, 8.1.2.0). Left out on purpose: cluster-name (nodes with a new name would leave
-the cluster one by one), replication-factor and rack-id (they take effect only when all nodes have them and recluster).
+7.1.0.23, 7.2.0.17, 8.0.0.15, 8.1.0.3). Left out on purpose: cluster-name (nodes with a new name would leave the cluster
+one by one), replication-factor and rack-id (they take effect only when all nodes have them and recluster).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .conf import Path, parse
 from .settings import release_of, size_bytes
@@ -35,7 +35,7 @@ ALWAYS = {
         defrag-queue-min defrag-sleep disable-write-dup-res disallow-expunge disallow-null-setname
         enable-benchmarks-batch-sub enable-benchmarks-ops-sub enable-benchmarks-read enable-benchmarks-storage
         enable-benchmarks-udf enable-benchmarks-udf-sub enable-benchmarks-write enable-hist-proxy evict-hist-buckets
-        evict-tenths-pct flush-max-ms force-long-queries geo2dsphere-within-max-cells geo2dsphere-within-max-level
+        evict-tenths-pct flush-max-ms geo2dsphere-within-max-cells geo2dsphere-within-max-level
         geo2dsphere-within-min-level ignore-migrate-fill-delay inline-short-queries max-record-size max-write-cache
         migrate-order migrate-retransmit-ms migrate-sleep nsup-hist-period nsup-period nsup-threads
         prefer-uniform-balance read-consistency-level-override read-page-cache reject-non-xdr-writes
@@ -48,7 +48,7 @@ ALWAYS = {
     """,
 }
 # Parameters of some releases only: first release, first release without them (None: none yet), context, names.
-CHANGES: tuple[tuple[tuple[int, ...], tuple[int, ...] | None, str, str], ...] = (
+CHANGES: tuple[tuple[tuple[int, int], tuple[int, int] | None, str, str], ...] = (
     ((7, 0), None, "service", "batch-max-requests tls-refresh-period"),
     ((7, 0), None, "set", "default-read-touch-ttl-pct default-ttl"),
     (
@@ -70,45 +70,24 @@ CHANGES: tuple[tuple[tuple[int, ...], tuple[int, ...] | None, str, str], ...] = 
     ((7, 2), None, "namespace", "active-rack"),
     ((8, 0), None, "namespace", "disable-mrt-writes mrt-duration"),
     ((8, 1), None, "namespace", "apply-ttl-reductions"),
-    ((8, 1, 2), None, "service", "cgroup-mem-tracking"),
-    ((8, 1, 2), None, "namespace", "tomb-raider-unmark-threads"),
 )
-# The lists of seeds, each with what `tip` needs for them. They are for finding a cluster: a running node has found it.
-SEEDS = {
-    ("network", "heartbeat", "mesh-seed-address-port"): "",
-    ("network", "heartbeat", "tls-mesh-seed-address-port"): ";tls=true",
-}
-# The first release whose set-config takes `namespace=`. Its former name, `id=`, is deprecated since 8.1.
-NAMESPACE_SINCE = (7, 2)
 # In set-config of 6.4, the limits of the primary index have no prefix, unlike those of the secondary index.
 FLAT_BEFORE_7 = {"index-type.mounts-high-water-pct", "index-type.mounts-size-limit"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A parameter that differs. ``path``: its contexts, with labels, and its name. ``old``, ``new``: a value a line.
-
-    ``context``: added or removed, if it is a context, which has no values.
-    """
+    """A parameter that differs. ``path``: its contexts, with labels, and its name. ``old``, ``new``: a value a line."""
 
     path: Path
     old: tuple[str, ...]
     new: tuple[str, ...]
-    context: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{'.'.join(self.path)}: {self.context or self._values()}"
+        def shown(values: tuple[str, ...]) -> str:
+            return ", ".join(values) if values else "nothing"
 
-    def _values(self) -> str:
-        """Both values; of a list only what was added and removed, because it may have a line for each node."""
-        if len(self.old) < 2 and len(self.new) < 2:
-            return f"{', '.join(self.old) or 'nothing'} -> {', '.join(self.new) or 'nothing'}"
-        parts = [
-            f"{verb} {', '.join(values)}"
-            for verb, values in (("added", _without(self.new, self.old)), ("removed", _without(self.old, self.new)))
-            if values
-        ]
-        return "; ".join(parts) or "the same values in another order"
+        return f"{'.'.join(self.path)}: {shown(self.old)} -> {shown(self.new)}"
 
 
 def differences(old: str, new: str) -> list[Difference]:
@@ -116,91 +95,40 @@ def differences(old: str, new: str) -> list[Difference]:
     before, after = parse(old), parse(new)
     paths = [*after, *(path for path in before if path not in after)]
     present = [(path, before.get(path), after.get(path)) for path in paths]
-    return [Difference(path, was or (), now or (), _context(was, now)) for path, was, now in present if was != now]
+    return [Difference(path, was or (), now or ()) for path, was, now in present if was != now]
 
 
-def _context(was: tuple[str, ...] | None, now: tuple[str, ...] | None) -> str:
-    """Whether a context was added or removed; "" for a parameter, which has a value."""
-    if was or now:
-        return ""
-    return "added" if was is None else "removed"
-
-
-def commands(difference: Difference, version: str) -> list[str] | None:
-    """Return the info commands that apply a difference to a running server.
-
-    An empty list: the difference doesn't matter to a running server. None: only a restart applies it.
-    """
+def commands(difference: Difference, version: str) -> list[str]:
+    """Return the info commands that apply a difference to a running server; none if it needs a restart."""
     path, new = difference.path, difference.new
-    if path in SEEDS:
-        return _seed_commands(difference, SEEDS[path])
-    if _only_groups(difference):
-        return []
+    if path == ("network", "heartbeat", "mesh-seed-address-port"):
+        return _seed_commands(difference.old, new)
     # A removed line means the server's default, which only a restart applies.
     if len(new) != 1 or len(path) < 2 or len(difference.old) > 1:
-        return None
+        return []
     value = _plain(new[0])
-    release = _numbers(version)
-    known = _dynamic(release)
+    known = _dynamic(release_of(version))
     context = path[0].split()[0]
     if context == "service" and len(path) == 2 and path[1] in known["service"]:
         return [f"set-config:context=service;{path[1]}={value}"]
     if context == "network" and len(path) == 3 and ".".join(path[1:]) in known["network"]:
         return [f"set-config:context=network;{'.'.join(path[1:])}={value}"]
     if context == "namespace":
-        label = "namespace" if release >= NAMESPACE_SINCE else "id"
-        where = f"set-config:context=namespace;{label}={path[0].split()[1]}"
+        where = f"set-config:context=namespace;id={path[0].split()[1]}"
         if len(path) == 3 and path[1].startswith("set ") and path[2] in known["set"]:
             return [f"{where};set={path[1].split()[1]};{path[2]}={value}"]
         name = _namespace_name(path[1:])
         if name in known["namespace"]:
             return [f"{where};{name.partition('.')[2] if name in FLAT_BEFORE_7 else name}={value}"]
-    return None
+    return []
 
 
-def may_be_refused(command: str) -> bool:
-    """Return whether a server's refusal of a command is harmless.
-
-    A server refuses to add a seed that it has, and to remove one that it hasn't: its own address isn't in its list.
-    """
-    return command.startswith(("tip:", "tip-clear:"))
+def _seed_commands(old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Commands that add seeds to a node. A removed seed is harmless: a node only tries to connect to it."""
+    return [f"tip:host={seed.split()[0]};port={seed.split()[1]}" for seed in new if seed not in old]
 
 
-def _seed_commands(difference: Difference, option: str) -> list[str]:
-    """Commands that add seeds to a node, and remove those of nodes that don't exist any more.
-
-    A seed that stays in the list does no harm, but the node tries to connect to it for the rest of its life. The order
-    of seeds doesn't matter.
-    """
-    added = [seed.split()[:2] for seed in _without(difference.new, difference.old)]
-    removed = [seed.split()[:2] for seed in _without(difference.old, difference.new)]
-    return [
-        *(f"tip:host={host};port={port}{option}" for host, port in added),
-        *(f"tip-clear:host-port-list={f'[{host}]' if ':' in host else host}:{port}" for host, port in removed),
-    ]
-
-
-def _only_groups(difference: Difference) -> bool:
-    """Whether the difference is a context that only groups parameters: these are differences of their own."""
-    path = difference.path
-    grouping = (
-        len(path) == 2 and path[0].startswith("namespace ") and path[1].startswith(("set ", "geo2dsphere-within"))
-    )
-    return grouping and not difference.old and not difference.new
-
-
-def _without(values: Sequence[str], others: Sequence[str]) -> list[str]:
-    """The values that aren't among the others."""
-    return [value for value in values if value not in others]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return (8, 1, 2) of ``8.1.2.0``, (8, 1) of ``8.1.*``."""
-    match = re.match(r"\d+\.\d+\.(\d+)", version)
-    return (*release_of(version), int(match.group(1))) if match else release_of(version)
-
-
-def _dynamic(release: tuple[int, ...]) -> dict[str, frozenset[str]]:
+def _dynamic(release: tuple[int, int]) -> dict[str, frozenset[str]]:
     """The parameters that can be set at run time in a release, by context."""
     known = {context: frozenset(names.split()) for context, names in ALWAYS.items()}
     for since, until, context, names in CHANGES:

@@ -20,8 +20,6 @@ PROTOCOL_VERSION = 2
 MESSAGE_TYPE_INFO = 1
 # Even in a large cluster, a node answers with much less than a megabyte. A longer answer isn't from an Aerospike node.
 MAX_ANSWER = 64 * 1024 * 1024
-# The first release with the command `release`; since then `edition` and `version` are logged as deprecated.
-RELEASE_SINCE = (8, 1, 1)
 REFUSAL = re.compile(r"(?:error|fail)(?![a-z_])", re.IGNORECASE)
 
 
@@ -71,20 +69,6 @@ def info_pairs(host: str, command: str, *, port: int = DEFAULT_PORT, timeout: fl
     return parse_pairs(info_value(host, command, port=port, timeout=timeout))
 
 
-def edition(host: str, *, port: int = DEFAULT_PORT, timeout: float = 3.0) -> str:
-    """Return the edition: ``Aerospike Community Edition``. Raises InfoError like :func:`info_value`.
-
-    Asks what the node's release knows: each log of a server has a line about a deprecated or an unknown command.
-    """
-    build = info_value(host, "build", port=port, timeout=timeout)
-    if tuple(int(number) for number in re.findall(r"\d+", build)[:3]) < RELEASE_SINCE:
-        return info_value(host, "edition", port=port, timeout=timeout)
-    answer = info_pairs(host, "release", port=port, timeout=timeout)
-    if "edition" not in answer:
-        raise InfoError(f"{host}:{port} answers 'release' with {answer}; expected edition=... among it")
-    return answer["edition"]
-
-
 def is_error(value: str) -> bool:
     """Return whether a value is a refusal (``ERROR:...``, ``FAIL:...``), which ``failed_best_practices=...`` isn't."""
     return REFUSAL.match(value) is not None
@@ -100,7 +84,7 @@ def cluster_stable(
 ) -> str:
     """Return the cluster key if this node sees a stable cluster of ``size`` nodes. Raises InfoError if it doesn't.
 
-    :param migrated: also require that no partition migration is left
+    :param migrated: also require that no partition is migrating
     """
     ignore = "false" if migrated else "true"
     return info_value(host, f"cluster-stable:size={size};ignore-migrations={ignore}", port=port, timeout=timeout)

@@ -16,7 +16,7 @@ from typing import Any
 from . import rules
 from .file import ConfigFile, read_config
 from .key_rules import FILE_ONLY, RUN_ONLY
-from .local_files import file_problems, threads_warnings
+from .local_files import file_problems
 from .report import Places, Problem, Report
 from .schema import Option, Template, from_text, is_template, load_schema, nearest, show, value_problems
 
@@ -76,7 +76,6 @@ def examine(
         report.add(key, message)
     if launching:
         report.problems += file_problems(report, root, today or datetime.now(UTC).date())
-        report.warnings += threads_warnings(report, root)
     report.problems = sorted(set(report.problems))
     return report
 

@@ -182,9 +182,5 @@ KEY_RULES: dict[str, KeyRule] = {
     "chaos_timeout": _SECONDS,
     "chaos_action": _RUN,
     "chaos_nodes": _RUN,
-    "chaos_no_quiesce": _RUN,
-    "chaos_accept_data_loss": _RUN,
     "chaos_force": _RUN,
-    "chaos_approval": _RUN,
-    "chaos_stopped": _RUN,
 }

@@ -64,27 +64,6 @@ def _threads_file(report: Report) -> str | Path:
         return THREADS
 
 
-def threads_warnings(report: Report, root: Path) -> list[Problem]:
-    """Return a warning for each workload of threads.yaml that the servers' edition refuses."""
-    assert report.places is not None
-    path = root / _threads_file(report)
-    try:
-        text = path.read_text(encoding="utf-8")
-        threads = threads_file.parse(text)
-    except (OSError, ValueError):
-        return []  # a problem
-    edition = str(report.values.get("aerospike_server_edition", ""))
-    return [
-        Problem(report.places.name(path), _line_of(text, workload), workload, message)
-        for workload, message in threads_file.refusals(threads, edition).items()
-    ]
-
-
-def _line_of(text: str, workload: str) -> int:
-    """The line of a workload in threads.yaml, 0 if there is none."""
-    return next((n for n, at in enumerate(text.splitlines(), 1) if re.match(rf"\ufeff?{workload} *:", at)), 0)
-
-
 def _threads_problems(report: Report, path: Path) -> Iterator[Problem]:
     assert report.places is not None
     name = report.places.name(path)
@@ -102,9 +81,10 @@ def _threads_problems(report: Report, path: Path) -> Iterator[Problem]:
         return
     for workload, key in WORKLOAD_NEEDS.items():
         if threads[workload] and report.values.get(key) is False:
+            line = next((n for n, at in enumerate(text.splitlines(), 1) if re.match(rf"\ufeff?{workload} *:", at)), 0)
             yield Problem(
                 name,
-                _line_of(text, workload),
+                line,
                 workload,
                 f"found {threads[workload]} threads while {key} is false, expected 0: Perseus would ignore them. "
                 f"Set {key}: true in config.yml, or {workload}: 0",

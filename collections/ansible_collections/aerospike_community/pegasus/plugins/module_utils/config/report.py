@@ -35,14 +35,13 @@ class Problem:
 
 @dataclass
 class Report:
-    """The result of a check. `warnings` name values that work, but not as the user may expect.
+    """The result of a check.
 
     `values` are the valid effective values. `unknown` are keys whose value isn't known yet. value(key) renders
     the value of any variable and raises LookupError if it can't.
     """
 
     problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     value: Callable[[str], Any] = field(default=lambda key: {}[key])

@@ -7,7 +7,6 @@ import os
 import signal
 from pathlib import Path
 
-from . import memory
 from .stop import Stop
 
 UNITS = Path("/run/systemd/system")
@@ -16,12 +15,11 @@ UNITS = Path("/run/systemd/system")
 class Kill(Stop):
     """Kill the process with SIGKILL. The node stays down, even if its service restarts after a crash."""
 
-    name = noun = "kill"
+    name = "kill"
     past = "killed"
 
     def inject(self) -> None:
         """Kill the process while systemd may not restart it."""
-        memory.remember(self.params["gate"].get("before", {}))
         self.process = self.main_process()
         no_restart = UNITS / f"{self.params['service']}.service.d" / "pegasus-killed.conf"
         no_restart.parent.mkdir(parents=True, exist_ok=True)

@@ -1,30 +1,21 @@
 # Copyright (c) Pegasus authors. SPDX-License-Identifier: Apache-2.0
-"""Restart a node: the undo of stop, kill and an interrupted drain, or by force a restart of a running node."""
+"""Restart a node: the undo of stop and kill, or by force a restart of a running node."""
 
 from __future__ import annotations
 
-import time
 from functools import cached_property
 
-from ..aerospike import cluster, gate, health, migrations, quiesce
+from ..aerospike import cluster
 from ..host.systemd import UnitState
-from . import memory
-from .contract import Effect, Fault, FaultError
+from .contract import Effect, Fault
 
 SETTLE_SECONDS = 1.0
-POLL_SECONDS = 0.2
 
 
 class Restart(Fault):
     """Start or restart the service. It took effect if the node is in a stable cluster with all nodes that are up."""
 
-    name = noun = "restart"
-    afterwards = gate.BACK
-
-    @classmethod
-    def gated(cls, force: bool) -> bool:
-        """Only a forced restart takes a running node down."""
-        return force
+    name = "restart"
 
     @cached_property
     def before(self) -> UnitState:
@@ -35,14 +26,7 @@ class Restart(Fault):
     def expected(self) -> list[str]:
         """The nodes of the cluster after the restart: two nodes that restart together wait for each other."""
         running = {*self.alive, *self.params["targets"]}
-        return [host for host in self.addresses if host in running]
-
-    @cached_property
-    def drained(self) -> bool:
-        """Whether the node runs and serves nothing, because a drain was interrupted. A restart would end that too."""
-        if not self.before.running or self.params["force"]:
-            return False
-        return self.quiesced()
+        return [host for host in self.params["cluster"] if host in running]
 
     @property
     def verb(self) -> str:
@@ -50,8 +34,8 @@ class Restart(Fault):
         return "restart" if self.before.running else "start"
 
     def satisfied(self) -> Effect | None:
-        """A running node stays as it is, unless forced or drained."""
-        if not self.before.running or self.params["force"] or self.drained:
+        """A running node stays as it is, unless forced."""
+        if not self.before.running or self.params["force"]:
             return None
         key = cluster.wait_until_stable(self.expected, self.port, self.timeout)
         self.notes.append(
@@ -60,20 +44,12 @@ class Restart(Fault):
         )
         return Effect(self.expected, key, changed=False)
 
-    def refusal(self) -> str:
-        """A node that doesn't run has nothing to lose."""
-        return super().refusal() if self.before.running else ""
-
     def plan(self) -> Effect:
-        self.notes.append(f"{self.subject} would {'serve again' if self.drained else f'be {self.verb}ed'}")
+        self.notes.append(f"{self.subject} would be {self.verb}ed")
         return Effect(self.expected)
 
     def inject(self) -> None:
-        """Start the service, even if systemd gave up on it after too many failures. Let a drained node serve again."""
-        if self.drained:
-            quiesce.send(quiesce.SERVE_AGAIN, self.acts_on, self.alive, self.port)
-            self.wait_until_serving()
-            return
+        """Start the service, even if systemd gave up on it after too many failures."""
         if self.before.active == "failed":
             self.systemd.call("reset-failed", self.params["service"])
         self.systemd.call(self.verb, self.params["service"])
@@ -82,25 +58,11 @@ class Restart(Fault):
         """Verify that the service keeps running and measure its cluster."""
         self.systemd.wait_until_up(self.params["service"], SETTLE_SECONDS)
         key = cluster.wait_until_stable(self.expected, self.port, self.timeout)
-        memory.forget()
-        done = "serves again" if self.drained else f"was {self.verb}ed"
-        missing = len(self.addresses) - len(self.expected)
-        left = migrations.query(self.expected, self.port)
+        missing = len(self.params["cluster"]) - len(self.expected)
+        moving = cluster.partitions_to_move(self.expected, self.port)
         self.notes.append(
-            f"{self.subject} {done}: {len(self.expected)} nodes form a stable cluster, "
+            f"{self.subject} was {self.verb}ed: {len(self.expected)} nodes form a stable cluster, "
             + (f"{missing} still stopped" if missing else "all nodes are up")
-            + (f", {left} left" if left.left else "")
+            + (f", {moving} partitions still to migrate" if moving else "")
         )
         return Effect(self.expected, key)
-
-    def quiesced(self) -> bool:
-        """Return whether this node is quiesced now."""
-        return any(quiesce.any_quiesced(node) for node in health.query(self.acts_on, self.port).values())
-
-    def wait_until_serving(self) -> None:
-        """Wait until the quiesce is undone. Raises FaultError if it isn't in time."""
-        deadline = time.monotonic() + self.timeout
-        while self.quiesced():
-            if time.monotonic() > deadline:
-                raise FaultError(f"{self.subject}: expected it to serve again, found it quiesced")
-            time.sleep(POLL_SECONDS)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..aerospike import cluster
-from . import memory
+from ..aerospike.info import InfoError, info_pairs
 from .contract import Effect, Fault, FaultError
+from .data_loss import stop_problem
 
 POLL_SECONDS = 0.1
 
@@ -17,7 +18,7 @@ POLL_SECONDS = 0.1
 class Stop(Fault):
     """Stop the service. It took effect if the process exited and the other nodes are a stable, smaller cluster."""
 
-    name = noun = "stop"
+    name = "stop"
     past: ClassVar[str] = "stopped"
     undone_by = "restart"
     process = 0
@@ -27,7 +28,13 @@ class Stop(Fault):
         if self.service_state().running:
             return None
         self.notes.append(f"{self.subject} is already stopped: nothing was done")
-        return Effect(self.alive, changed=False, before=memory.recall())
+        return Effect(self.alive, changed=False)
+
+    def refusal(self) -> str:
+        """Refuse if more nodes would be down than the namespace has spare copies."""
+        moving = cluster.partitions_to_move(self.alive, self.port)
+        problem = stop_problem(len(self.params["cluster"]), len(self.others), self.copies(), moving)
+        return f"{self.subject} was not {self.past}: {problem}" if problem else ""
 
     def plan(self) -> Effect:
         self.notes.append(f"{self.subject} would be {self.past}")
@@ -35,7 +42,6 @@ class Stop(Fault):
 
     def inject(self) -> None:
         """Stop the process through its service."""
-        memory.remember(self.params["gate"].get("before", {}))
         self.process = self.main_process()
         self.systemd.call("stop", self.params["service"])
 
@@ -45,7 +51,18 @@ class Stop(Fault):
         key = cluster.wait_until_stable(self.others, self.port, self.timeout) if self.others else ""
         rest = f"the other {len(self.others)} form a stable cluster" if self.others else "no node is left"
         self.notes.append(f"{self.subject} is {self.past} and {rest}")
-        return Effect(self.others, key, before=self.params["gate"].get("before", {}))
+        return Effect(self.others, key)
+
+    def copies(self) -> int:
+        """Return the replication factor in effect: a small cluster has fewer copies than configured."""
+        configured: int = self.params["replication_factor"]
+        for host in self.alive:
+            try:
+                statistics = info_pairs(host, f"namespace/{self.params['namespace']}", port=self.port)
+                return min(configured, int(statistics.get("effective_replication_factor", configured)))
+            except (InfoError, ValueError):
+                continue
+        return configured
 
     def main_process(self) -> int:
         """Return the id of the node's process, 0 if it has none."""

@@ -140,18 +140,6 @@ def is_installed(package: str, installed: Mapping[str, str]) -> bool:
     return not version or any(fnmatch.fnmatchcase(form, version) for form in forms)
 
 
-def changed_versions(
-    package: str, others: Sequence[str], installed: Mapping[str, str], old: str, new: str
-) -> list[str]:
-    """Return what an installation changes, a line for each package.
-
-    :param others: the packages that come with it, as ``name`` or ``name=version``
-    :param old: the package's version before, empty if it isn't installed
-    """
-    own = [] if old == new else [f"{package}: {old} -> {new}" if old else f"{package} {new}"]
-    return own + [name.replace("=", " ") for name in others if not is_installed(name, installed)]
-
-
 def ensure(packages: Sequence[str], run: Run, *, ahead: bool = False, check: bool = False) -> str:
     """Install the packages that are missing; return the change as a line, empty if there is none.
 

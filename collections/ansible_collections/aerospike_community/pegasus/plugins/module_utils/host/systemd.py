@@ -13,7 +13,7 @@ Run = Callable[..., tuple]
 
 PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "ExecMainStatus", "NRestarts",
-    "NeedDaemonReload", "ExecMainStartTimestamp", "StateChangeTimestamp", "MainPID", "Job",
+    "NeedDaemonReload", "ExecMainStartTimestamp", "StateChangeTimestamp",
 )  # fmt: skip
 # Each query is a process, and many hosts may share a processor.
 POLL_SECONDS = 0.2
@@ -48,8 +48,6 @@ class UnitState:
     needs_reload: bool
     started_at: float
     changed_at: float
-    pid: int = 0  # of its main process, 0 if there is none
-    job: int = 0  # id of what systemd will do with it, such as a start after a stop; 0 if nothing
 
     @property
     def running(self) -> bool:
@@ -156,8 +154,6 @@ def parse_state(unit: str, text: str) -> UnitState:
         needs_reload=fields.get("NeedDaemonReload") == "yes",
         started_at=parse_time(fields.get("ExecMainStartTimestamp", "")),
         changed_at=parse_time(fields.get("StateChangeTimestamp", "")),
-        pid=int(fields.get("MainPID") or 0),
-        job=int(fields.get("Job") or 0),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .panels import OPERATIONS, RECORDS, Panel, dashboard, row, stat
+from .panels import Panel, dashboard, row, stat
 
 RATE = "[$__rate_interval]"
 NAMESPACE = 'ns=~"$namespace"'
@@ -57,7 +57,7 @@ def _writes(by: str, selector: str = NAMESPACE) -> str:
 
 
 def _failures(by: str) -> str:
-    """Records per second that failed on a server."""
+    """Operations per second that failed on a server."""
     kinds = ("client_read", "client_write", "client_delete", "batch_sub_read", "batch_sub_write")
     metrics = [f"aerospike_namespace_{kind}_{outcome}" for kind in kinds for outcome in ("error", "timeout")]
     return _sum(by, *metrics)
@@ -99,12 +99,11 @@ CLUSTER_SIZE = Panel(
     "Cluster size reported by each node", {"{{instance}}": "aerospike_node_stats_cluster_size"}, decimals=0
 )
 MIGRATIONS = Panel(
-    "Partition migrations by node",
+    "Partitions to send and receive",
     {
         "{{instance}} send": _by_node("migrate_tx_partitions_remaining"),
         "{{instance}} receive": _by_node("migrate_rx_partitions_remaining"),
     },
-    description="Each migration is counted at its sender and at its receiver.",
 )
 UPTIME = Panel("Node uptime", {"{{instance}}": f"aerospike_node_stats_uptime{{{NODE}}}"}, "s")
 CONNECTIONS = Panel("Client connections", {"{{instance}}": f"aerospike_node_stats_client_connections{{{NODE}}}"})
@@ -119,30 +118,15 @@ LOAD = [
     Panel(
         "Operations by client",
         {"{{instance}}": f"sum by (instance) (perseus_operations_per_second{{{CLIENT}}})"},
-        OPERATIONS,
+        "ops",
         stack=True,
         description="As Perseus prints them. Failed operations are included. A batch counts once.",
     ),
     Panel(
-        "Records by client",
-        {"{{instance}}": f"sum by (instance) (rate(perseus_records_total{{{CLIENT}}}{RATE}))"},
-        RECORDS,
-        stack=True,
-        description="The same operations. Each record of a batch counts.",
-    ),
-    Panel(
         "Operations by workload",
         {"{{workload}}": f"sum by (workload) (perseus_operations_per_second{{{CLIENT}}})"},
-        OPERATIONS,
+        "ops",
         stack=True,
-        description="A batch counts once.",
-    ),
-    Panel(
-        "Records by workload",
-        {"{{workload}}": f"sum by (workload) (rate(perseus_records_total{{{CLIENT}}}{RATE}))"},
-        RECORDS,
-        stack=True,
-        description="Each record of a batch counts.",
     ),
     Panel(
         "Threads requested and running",
@@ -160,20 +144,20 @@ LOAD = [
         description="Requested minus running. Below 0, threads run that threads.yaml doesn't request.",
     ),
     Panel(
-        "Records claimed by the clients, answered and failed on the servers",
+        "Records claimed by the clients and answered by the servers",
         {
             "claimed": "pegasus:records_claimed:rate",
             "answered": "pegasus:records_answered:rate",
             "failed on a server": "pegasus:records_failed:rate",
-            "reached no server": "pegasus:records_unanswered:rate",
+            "unanswered": "pegasus:records_unanswered:rate",
         },
-        RECORDS,
+        "ops",
         description="Each record of a batch counts. Perseus counts failed operations as done.",
     ),
     Panel(
         "Perseus error lines by kind",
-        {"{{instance}} {{error}}": f"rate(perseus_error_lines_total{{{CLIENT}}}{RATE})"},
-        "count:lines/s",
+        {"{{instance}} {{kind}}": f"rate(perseus_error_lines_total{{{CLIENT}}}{RATE})"},
+        "ops",
     ),
 ]
 
@@ -187,46 +171,32 @@ def environment() -> list[Panel]:
         row("Environment"),
         stat("Cluster size", "min(aerospike_node_stats_cluster_size)", "The smallest size that a node reports."),
         stat("Objects", f"sum(aerospike_namespace_master_objects{{{NAMESPACE}}})", "Without replicas."),
+        stat("Client operations", "sum(perseus_operations_per_second)", "As Perseus prints them.", "ops"),
+        stat("Records answered", "sum(pegasus:records_answered:rate)", "As the servers count them.", "ops"),
         stat(
-            "Client operations",
-            "sum(perseus_operations_per_second)",
-            "As Perseus prints them. A batch counts once.",
-            OPERATIONS,
-        ),
-        stat(
-            "Records answered",
-            "sum(pegasus:records_answered:rate)",
-            "As the servers count them. Each record of a batch counts.",
-            RECORDS,
-        ),
-        stat(
-            "Records without success",
-            "max(clamp_min(1 - pegasus:records_answered:rate / (pegasus:records_claimed:rate > 0), 0))",
-            "Share of the records that the clients claim: failed on a server, or reached none.",
+            "Unanswered records",
+            "max(pegasus:records_unanswered:share)",
+            "Share of the records that the clients claim.",
             "percentunit",
         ),
         stat("Targets down", "count(up == 0) or vector(0)", "Targets that Prometheus can't scrape."),
         *LOAD,
         row("Server load"),
-        Panel(
-            "Records read by namespace", {"{{ns}}": _reads("ns")}, RECORDS, description="Each record of a batch counts."
-        ),
-        Panel("Records written by namespace", {"{{ns}}": _writes("ns")}, RECORDS, description="Deletes are included."),
-        Panel("Records read by node", {"{{instance}}": _reads("instance", f"{NAMESPACE},{NODE}")}, RECORDS, stack=True),
-        Panel(
-            "Records written by node", {"{{instance}}": _writes("instance", f"{NAMESPACE},{NODE}")}, RECORDS, stack=True
-        ),
-        Panel("Records that failed by node", {"{{instance}}": _failures("instance")}, RECORDS),
+        Panel("Reads by namespace", {"{{ns}}": _reads("ns")}, "ops", description="Each record of a batch counts."),
+        Panel("Writes by namespace", {"{{ns}}": _writes("ns")}, "ops", description="Deletes are included."),
+        Panel("Reads by node", {"{{instance}}": _reads("instance", f"{NAMESPACE},{NODE}")}, "ops", stack=True),
+        Panel("Writes by node", {"{{instance}}": _writes("instance", f"{NAMESPACE},{NODE}")}, "ops", stack=True),
+        Panel("Errors and timeouts by node", {"{{instance}}": _failures("instance")}, "ops"),
         CONNECTIONS,
         *LATENCY,
         row("Cluster"),
         replace(CLUSTER_SIZE, width=8),
         Panel("Objects by node", {"{{instance}} {{ns}}": _by_namespace("objects")}, width=8),
         Panel(
-            "Partition migrations to send",
+            "Remaining migrations",
             {"{{instance}}": _by_node("migrate_tx_partitions_remaining")},
             width=8,
-            description="Each is counted at its sender only.",
+            description="Partitions that the node still has to send.",
         ),
         row("Hosts"),
         Panel(
@@ -285,7 +255,7 @@ def cluster() -> list[Panel]:
                 "{{instance}} expired": _sum("instance", "aerospike_namespace_expired_objects", selector=both),
                 "{{instance}} evicted": _sum("instance", "aerospike_namespace_evicted_objects", selector=both),
             },
-            RECORDS,
+            "ops",
         ),
     ]
 
@@ -297,7 +267,7 @@ def chaos() -> list[Panel]:
         stat("Cluster size", "min(aerospike_node_stats_cluster_size) or vector(0)"),
         stat("Nodes up", "count(aerospike_node_up == 1) or vector(0)"),
         stat("Unavailable partitions", "max(aerospike_namespace_unavailable_partitions) or vector(0)"),
-        stat("Partition migrations left", f"sum({_by_node('migrate_tx_partitions_remaining')}) or vector(0)"),
+        stat("Partitions to migrate", f"sum({_by_node('migrate_tx_partitions_remaining')}) or vector(0)"),
         stat("Firing alerts", 'count(ALERTS{alertstate="firing"}) or vector(0)'),
         stat("Longest client silence", "max(perseus_seconds_since_last_row)", unit="s"),
         row("Fault"),
@@ -312,7 +282,7 @@ def chaos() -> list[Panel]:
         ),
         *LOAD,
         row("Impact"),
-        Panel("Records that failed by node", {"{{instance}}": _failures("instance")}, RECORDS),
+        Panel("Errors and timeouts on the servers", {"{{instance}}": _failures("instance")}, "ops"),
         Panel(
             "Client silence",
             {"{{instance}}": f"perseus_seconds_since_last_row{{{CLIENT}}}"},

@@ -12,9 +12,6 @@ from typing import Any
 
 DATASOURCE_UID = "pegasus-prometheus"
 DATASOURCE = {"type": "prometheus", "uid": DATASOURCE_UID}
-# Units, with the words of the environment report: an operation is what Perseus counts, in which a batch counts once; a
-# record is what the servers count, with each record of a batch.
-OPERATIONS, RECORDS = "count:operations/s", "count:records/s"
 GRID_WIDTH = 24  # set by Grafana
 SCHEMA_VERSION = 39  # Grafana 11 and 12 read it, newer versions migrate it
 

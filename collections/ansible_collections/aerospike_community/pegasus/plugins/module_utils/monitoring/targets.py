@@ -23,13 +23,7 @@ def targets_of(hosts: Sequence[dict[str, Any]], cluster: str) -> list[dict[str, 
     for host in hosts:
         if host.get("state", "running") != "running" or not host.get("address"):
             continue
-        labels = {
-            "cluster": cluster,
-            "cluster_name": cluster,  # the name in Aerospike's own dashboards
-            "index": str(host["index"]),
-            "kind": host["kind"],
-            "instance": host["name"],
-        }
+        labels = {"cluster": cluster, "index": str(host["index"]), "kind": host["kind"], "instance": host["name"]}
         if host["kind"] in JOB_OF_KIND:
             job, port = JOB_OF_KIND[host["kind"]]
             targets.append({"job": job, "address": f"{host['address']}:{port}", "labels": labels})

@@ -15,14 +15,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ..host.file_lock import held
 from ..host.file_replacement import replace
 from .rows import LogFollower, TableReader
-from .threads import ThreadsFileError, parse, refusals, refused, render
+from .threads import ThreadsFileError, parse, render
 
 POLL_SECONDS = 0.02
 # The last header is at most 10 rows back, but there may be error lines in between.
@@ -35,7 +33,6 @@ EVIDENCE = {"process": "the threads of its process", "threads row": "the counts 
 ARGUMENTS: dict[str, Any] = {
     "content": {"type": "str", "required": True},
     "path": {"type": "path", "default": "/var/lib/perseus/threads.yaml"},
-    "edition": {"type": "str", "default": "enterprise"},
     "prove": {"type": "bool", "default": False},
     "rows_file": {"type": "path", "default": "/var/log/perseus/perseus.log"},
     "service": {"type": "str", "default": "perseus"},
@@ -48,16 +45,10 @@ class NotAppliedError(Exception):
     """Perseus doesn't run the new load."""
 
 
-class BusyError(Exception):
-    """Another command is setting the load of this client."""
-
-
 class LoadWatch:
     """Watches a Perseus from before the file is replaced until it runs the new load."""
 
-    def __init__(self, rows_file: Path, process: int, refused: Collection[str] = ()) -> None:
-        """:param refused: workloads that the servers refuse, whose threads come and go"""
-        self.refused = refused
+    def __init__(self, rows_file: Path, process: int) -> None:
         self.process = Path(f"/proc/{process}/task")
         self.follower = LogFollower(rows_file, LOOK_BACK_BYTES)
         self.table = TableReader()
@@ -77,7 +68,7 @@ class LoadWatch:
         while True:
             self.alive = bool(self.table.feed_all(self.follower.lines())) or self.alive
             printed = self.table.threads
-            if printed and all(new[name] == count for name, count in printed.items() if name in self.required(new)):
+            if printed and all(new[name] == count for name, count in printed.items() if name in new):
                 return "threads row"
             threads = self.workload_threads()
             if threads is None:
@@ -93,11 +84,9 @@ class LoadWatch:
 
         A thread's name doesn't show its workload. So their total must be right, and as many threads must have started
         and ended as the change requires: write 1, read 0 isn't write 0, read 1. If the change requires neither, a row
-        proves that the process isn't stuck. A workload without a column is disabled and never has threads. The threads
-        of a refused workload end at their first operation and start again every second: beside them, only a Threads row
-        proves anything.
+        proves that the process isn't stuck. A workload without a column is disabled and never has threads.
         """
-        if not self.columns or any(load.get(name) for load in (old, new) for name in self.refused):
+        if not self.columns:
             return False
         change = [new[name] - old.get(name, new[name]) for name in new if name in self.columns]
         started, ended = threads - self.threads_before, self.threads_before - threads
@@ -107,10 +96,6 @@ class LoadWatch:
             and len(ended) >= -sum(count for count in change if count < 0)
             and (any(change) or self.alive)
         )
-
-    def required(self, new: dict[str, int]) -> list[str]:
-        """Return the workloads that must run exactly their threads."""
-        return [name for name in new if name not in self.refused]
 
     def workload_threads(self) -> set[str] | None:
         """Return the ids of the process's workload threads, or None if the process has exited."""
@@ -125,7 +110,7 @@ class LoadWatch:
         printed = self.table.threads
         row = ", ".join(f"{name} {count}" for name, count in printed.items()) or "no Threads row"
         shown = printed or self.columns or new
-        expected = ", ".join(f"{name} {new[name]}" for name in self.required(new) if name in shown)
+        expected = ", ".join(f"{name} {count}" for name, count in new.items() if name in shown)
         return (
             f"expected {expected} within {timeout:.0f} s, found {row}; its process has {len(threads)} workload threads "
             f"({len(self.threads_before)} before)"
@@ -161,21 +146,8 @@ def set_load(params: dict[str, Any], check: bool) -> dict[str, Any]:
         # results.CONFIGURATION, which isn't installed on clients.
         problems = {"problems": error.problems, "error_class": "configuration"}
         return {"failed": True, "changed": False, "msg": reason, **problems}
-    path, limit = Path(params["path"]), 2 * params["timeout"]
-    busy = BusyError(
-        f"expected to set the load of this client, found that another command has been setting it for {limit:.0f} s. "
-        "Wait until that command ends, then run copy-threads again"
-    )
     try:
-        if check:
-            return _set_load(params, threads, check=True)
-        # Until the proof: what one command has proven, another command may replace only then. The folder is locked and
-        # not a file in it, because Perseus's user may write there.
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with held(path.parent, limit, busy):
-            return _set_load(params, threads, check=False)
-    except BusyError as error:
-        reason = str(error)
+        return _set_load(params, threads, check)
     except NotAppliedError as error:
         reason = (
             f"Perseus doesn't run the load of threads.yaml: {error}. After a value of the wrong type, Perseus doesn't "
@@ -202,14 +174,13 @@ def _set_load(params: dict[str, Any], threads: dict[str, int], check: bool) -> d
         "proof": "",
         "seconds": 0.0,
         "message": "",
-        "refused": [*refusals(threads, params["edition"])],
     }
     process = running_process(service) if params["prove"] else 0
     if params["prove"] and not process:
         raise NotAppliedError(f"expected the service {service} to run, found that it isn't running")
     if check:
         return result
-    watch = LoadWatch(Path(params["rows_file"]), process, refused(params["edition"])) if process else None
+    watch = LoadWatch(Path(params["rows_file"]), process) if process else None
     if old != new:
         replace(path, new.encode())
     if not watch:
@@ -217,9 +188,6 @@ def _set_load(params: dict[str, Any], threads: dict[str, int], check: bool) -> d
     kind = watch.wait(before, threads, params["timeout"])
     seconds = round(time.monotonic() - watch.began, 2)
     message = f"Perseus runs the load of threads.yaml, {seconds:.1f} s after the copy ({EVIDENCE[kind]} show it)"
-    if result["refused"]:
-        named = ", ".join(f"{name} {threads[name]}" for name in result["refused"])
-        message += f", but not {named}: the {params['edition'].capitalize()} Edition refuses it"
     return {**result, "proof": kind, "seconds": seconds, "message": message}
 
 

@@ -134,7 +134,7 @@ class Meter:
         text = "Whether threads.yaml is valid and written by Pegasus."
         yield _metric("perseus_threads_file_ok", "gauge", text, int(threads_file_ok))
         text = "Lines outside the table; a stack trace counts once."
-        yield _family("perseus_error_lines_total", "counter", text, self.errors, "error")
+        yield _family("perseus_error_lines_total", "counter", text, self.errors, "kind")
 
     def running(self, service: Service) -> dict[str, int]:
         """Return threads by workload: none for a dead process, {} (unknown) before the first header."""

@@ -29,9 +29,6 @@ WORKLOADS = (
     "rangeQuery",
 )
 MAX_THREADS = 500
-# Workloads that an edition of the server refuses: Perseus's deletes are durable, which is an Enterprise feature.
-# Perseus sets the threads of such a workload to 0 at its first operation, and tries again every second.
-REFUSED = {"community": ("delete",)}
 HEADING = "# Written by Pegasus from threads.yaml. Change that file, not this one.\n"
 
 _LINE = re.compile(r"(?P<name>[^\s:#'\"{}\[\],&*!|>%@`?-][^\s:#]*)[ ]*:(?P<rest>.*)")
@@ -79,21 +76,6 @@ def parse(text: str) -> dict[str, int]:
 def render(threads: dict[str, int]) -> str:
     """Return the file's text for Perseus: exactly all workloads, so that equal loads have equal files."""
     return HEADING + "".join(f"{name}: {threads[name]}\n" for name in WORKLOADS)
-
-
-def refused(edition: str) -> tuple[str, ...]:
-    """Return the workloads that an edition (community, enterprise, ...) of the server refuses."""
-    return REFUSED.get(edition, ())
-
-
-def refusals(threads: dict[str, int], edition: str) -> dict[str, str]:
-    """Return, for each workload with threads that the edition refuses, a warning without the workload's name."""
-    return {
-        name: f"found {threads[name]} threads, expected 0: the {edition.capitalize()} Edition refuses what they do "
-        f"(Enterprise only), so Perseus stops them at once and they don't count. Set {name}: 0"
-        for name in refused(edition)
-        if threads.get(name)
-    }
 
 
 def describe_change(before: dict[str, int], after: dict[str, int]) -> str:

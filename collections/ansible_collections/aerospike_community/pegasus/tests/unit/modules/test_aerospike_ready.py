@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.filter.aerospike_conf import aerospike_conf
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import health, slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import info as info_protocol
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
@@ -27,12 +24,7 @@ READY = {
     "statistics": "cluster_size=3;uptime=7",
     "best-practices": "failed_best_practices=swappiness,somaxconn",
     "namespace/Test": "objects=12;effective_replication_factor=2;nsup_period=false",
-    "sets/Test": "",
 }
-NOTHING = dict.fromkeys(
-    ("master_objects", "data_used_bytes", "data_total_bytes", "data_used_pct", "data_avail_pct", "memory_used_pct",
-     "migrations")
-)  # fmt: skip
 
 
 class Service:
@@ -51,21 +43,19 @@ class Service:
         )
 
 
-def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str] | Exception) -> list[str]:
-    """Return these answers in turn, and the last one from then on. The result is the commands that are asked."""
-    turns, asked = list(answers), []
+def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str] | Exception) -> None:
+    """Return these answers in turn, and the last one from then on."""
+    turns = list(answers)
 
     def info(host: str, *commands: str, port: int = 3000, timeout: float = 3.0) -> dict[str, str]:
-        asked.extend(commands)
         turn = turns.pop(0) if len(turns) > 1 and STABLE in commands else turns[0]
         if isinstance(turn, Exception):
             raise turn
         return {command: turn.get(command, "ERROR:4:unrecognized command") for command in commands}
 
-    for module in (subject, info_protocol, health):
-        monkeypatch.setattr(module, "info", info)
+    monkeypatch.setattr(subject, "info", info)
+    monkeypatch.setattr(info_protocol, "info", info)
     monkeypatch.setattr(subject, "POLL_SECONDS", 0.01)
-    return asked
 
 
 PARAMS = {"host": "127.0.0.1", "port": 3000, "size": 3, "service": "aerospike"}
@@ -87,48 +77,7 @@ def test_the_state_of_a_ready_node(monkeypatch: pytest.MonkeyPatch) -> None:
         "uptime": 7,
         "namespace": {"objects": 12, "effective_replication_factor": 2},
         "bad_practices": ["swappiness", "somaxconn"],
-        "usage": {**NOTHING, "objects": 12},
-        "problems": [],
     }
-
-
-def test_the_edition_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    release = "edition=Aerospike Community Edition SIMULATED;version=8.1.2.0"
-    asked = answer_with(monkeypatch, {**READY, "build": "8.1.2.0", "release": release, "edition": "never asked"})
-    waiting = node()
-    for _ in range(3):
-        assert waiting.query()["edition"] == "Aerospike Community Edition SIMULATED"
-    assert (asked.count("release"), asked.count("edition")) == (1, 0)
-
-
-STOPPED = {
-    **READY,
-    "namespaces": "Test;Other",
-    "namespace/Other": "stop_writes=true;data_avail_pct=4;storage-engine.stop-writes-avail-pct=5",
-    "sets/Other": "",
-}
-
-
-def test_a_node_that_refuses_writes_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In any namespace, although the cluster is stable."""
-    answer_with(monkeypatch, STOPPED)
-    outcome = subject.wait(node(), Systemd(Service()), "aerospike", 0)
-    assert outcome.state is not None and outcome.finding == "found a node that refuses operations"
-    result = subject.refusal({**PARAMS, "timeout": 120}, outcome.state)
-    assert result["msg"] == (
-        "127.0.0.1:3000: expected a node that serves within 120 seconds, found one that refuses operations:\n"
-        "  namespace Other: stop-writes: expected a namespace that accepts writes, found stop_writes because "
-        f"data_avail_pct 4 is below stop-writes-avail-pct 5. Next: {health.MORE_SPACE}"
-    )
-    # The facts belong to the failure too, for `status`.
-    assert (result["cluster_key"], result["build"], result["error_class"]) == ("5DD6A2F1A0E9", "8.0.0.4", "readiness")
-    assert result["problems"][0]["check"] == "stop-writes"
-
-
-def test_it_waits_until_the_node_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer_with(monkeypatch, STOPPED, STOPPED, READY)
-    outcome = subject.wait(node(), Systemd(Service()), "aerospike", 20)
-    assert (outcome.finding, outcome.state and outcome.state["problems"]) == ("", [])
 
 
 def test_no_violated_best_practices() -> None:
@@ -156,23 +105,24 @@ def test_a_node_is_not_ready(monkeypatch: pytest.MonkeyPatch, changes: dict[str,
 
 def test_it_waits_until_the_node_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("refused"), {**READY, STABLE: "ERROR::unstable-cluster"}, READY)
-    outcome = subject.wait(node(), Systemd(Service()), "aerospike", 20)
-    assert outcome.state is not None and outcome.state["cluster_key"] == "5DD6A2F1A0E9"
+    report, _ = subject.wait(node(), Systemd(Service()), "aerospike", 20)
+    assert report is not None and report["cluster_key"] == "5DD6A2F1A0E9"
 
 
 def test_the_wait_has_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("127.0.0.1:3000 does not answer: refused"))
-    assert subject.wait(node(), Systemd(Service()), "aerospike", 0.1) == subject.Outcome(
-        finding="found 127.0.0.1:3000 does not answer: refused", restarts=0
+    assert subject.wait(node(), Systemd(Service()), "aerospike", 0.1) == (
+        None,
+        "found 127.0.0.1:3000 does not answer: refused",
     )
 
 
 def test_a_failed_service_ends_the_wait_and_its_critical_line_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, InfoError("127.0.0.1:3000 does not answer: refused"))
     systemd = Systemd(Service("failed", "INFO a\nCRITICAL (config): line 34 :: unknown config parameter name\nINFO b"))
-    outcome = subject.wait(node(), systemd, "aerospike", 600)
-    assert outcome.state is None and outcome.dead and "service aerospike is failed" in outcome.finding
-    result = subject.failure({**PARAMS, "config": "/nowhere", "timeout": 600}, systemd, outcome.finding)
+    report, finding = subject.wait(node(), systemd, "aerospike", 600)
+    assert report is None and "service aerospike is failed" in finding
+    result = subject.failure({**PARAMS, "config": "/nowhere", "timeout": 600}, systemd, finding)
     assert (result["service_state"], result["error_class"]) == ("failed", "readiness")
     text, lines = result["msg"], result["journal"]
     assert text.splitlines()[0] == lines[0] == "CRITICAL (config): line 34 :: unknown config parameter name"
@@ -205,35 +155,6 @@ def test_a_failure_names_the_ports_of_the_configuration(
     assert sorted(named.split(", ")) == sorted(ports.split(", "))
 
 
-def run(capsys: pytest.CaptureFixture[str], **arguments: Any) -> dict[str, Any]:
-    """Run the module on a host without the service, whose state is unknown."""
-    with patch_module_args({"size": 3, "service": "pegasus-no-such-service", **arguments}), pytest.raises(SystemExit):
-        subject.main()
-    return json.loads(capsys.readouterr().out)
-
-
-def test_a_slice_that_is_not_enough_is_continued(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    answer_with(monkeypatch, InfoError("refused"))
-    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.01)
-    waiting = run(capsys, timeout=120)["waiting"]
-    assert waiting["purpose"] == "a stable cluster of 3 nodes"
-    assert waiting["resume"] == {"restarts": 0}
-    assert "within 120 seconds, found refused" in run(capsys, timeout=120, resume={"waited": 120})["msg"]
-
-
-@pytest.mark.parametrize("resume", [{}, {"look": True}])
-def test_a_failed_service_is_a_failure_of_its_own_host(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], resume: dict[str, Any]
-) -> None:
-    """Also while another host's failure ends the wait."""
-    answer_with(monkeypatch, InfoError("refused"))
-    monkeypatch.setattr(subject, "Systemd", lambda _: Systemd(Service("failed", "CRITICAL (config): line 34")))
-    result = run(capsys, timeout=120, resume=resume)
-    assert result["failed"] and result["msg"].startswith("CRITICAL (config): line 34")
-
-
 def test_documentation_is_yaml_with_every_option() -> None:
     options = yaml.safe_load(subject.DOCUMENTATION)["options"]
-    assert set(options) == {"host", "port", "size", "namespace", "service", "config", "timeout", "peers", "resume"}
+    assert set(options) == {"host", "port", "size", "namespace", "service", "config", "timeout"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.config import fixed_values
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host import artifacts
@@ -22,7 +20,6 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.a
     ArtifactError,
     NotFoundError,
 )
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.facts import Host
 from ansible_collections.aerospike_community.pegasus.plugins.modules import artifact_package as subject
 from ansible_collections.aerospike_community.pegasus.tests.unit.artifact_site import (
     FILE,
@@ -98,39 +95,6 @@ def test_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: str
         "url": "http://s/1.0/a_1.0_debian12.tgz",
         "verified": verified,
     }
-
-
-@pytest.mark.parametrize(
-    ("have", "version", "changes"),
-    [
-        ({"a": "8.0.0.15-1", "tools": "9-1"}, "8.1.2.0", ["a: 8.0.0.15 -> 8.1.2.0"]),
-        ({}, "8.1.2.0", ["a 8.1.2.0", "tools"]),
-        ({"a": "8.1.2.0-1"}, "8.1.2.0", ["tools"]),
-        ({"a": "8.1.2.0-1", "tools": "9-1"}, "8.1.2.0", []),
-    ],
-)
-def test_a_dry_run_names_both_versions(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    have: dict[str, str],
-    version: str,
-    changes: list[str],
-) -> None:
-    class Existing(Manager):
-        def __init__(self, _: Any) -> None:
-            self.have = have
-
-    monkeypatch.setattr(subject, "package_manager", Existing)
-    monkeypatch.setattr(subject, "read_host", lambda: Host("debian12", "x86_64", "amd64", 1 << 30, 2))
-    monkeypatch.setattr(Manager, "install", lambda *_: pytest.fail("it installs"))
-    arguments = {
-        "package": "a", "with_packages": ["tools"], "version": version, "directory": "http://s/{version}",
-        "file": "a_{version}_{distribution}.tgz", "_ansible_check_mode": True,
-    }  # fmt: skip
-    with patch_module_args(arguments), pytest.raises(SystemExit):
-        subject.main()
-    result = json.loads(capsys.readouterr().out)
-    assert result["changes"] == changes and result["changed"] is bool(changes)
 
 
 KIND = "http://s/{version} a_{version}_{distribution}.tgz 1.* debian12 x86_64"

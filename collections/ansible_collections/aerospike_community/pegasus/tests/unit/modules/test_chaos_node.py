@@ -74,10 +74,9 @@ def run(tmp_path, capsys):
     """Run the module; return its result, failed or not."""
 
     def run_module(check: bool = False, **changed: Any) -> dict[str, Any]:
-        nodes = [{"name": f"node-{index}", "index": index, "address": host} for index, host in ((1, "a"), (2, "b"))]
         arguments = {
-            "action": "stop", "index": 2, "cluster": nodes, "targets": ["b"], "_ansible_check_mode": check,
-            "_ansible_remote_tmp": str(tmp_path), **changed,
+            "action": "stop", "index": 2, "cluster": ["a", "b"], "targets": ["b"], "namespace": "test",
+            "replication_factor": 2, "_ansible_check_mode": check, "_ansible_remote_tmp": str(tmp_path), **changed,
         }  # fmt: skip
         capsys.readouterr()
         with patch_module_args(arguments), pytest.raises(SystemExit):
@@ -111,23 +110,15 @@ def test_a_node_in_the_requested_state_is_left_alone(fault, run):
     assert fault.calls == ["satisfied"]
 
 
-def test_a_refused_fault_is_not_injected(fault, run):
-    fault.refuses = "node 2 was not stopped: data would be lost. To proceed anyway: --accept-data-loss"
+def test_a_refused_fault_needs_force(fault, run):
+    fault.refuses = "node 2 was not stopped: data would be lost"
     result = run()
     assert result["failed"] and result["next_step"] == ""
-    assert result["msg"] == fault.refuses
+    assert result["msg"] == (
+        "node 2 was not stopped: data would be lost. To proceed anyway: --force, or -e chaos_force=true"
+    )
     assert fault.calls == ["satisfied", "refusal"]
-
-
-def test_no_gated_fault_is_injected_without_an_approval(fault, run, monkeypatch):
-    """A new fault can't forget the gate: the contract asks for its approval."""
-    monkeypatch.setattr(fault, "refusal", Fault.refusal)
-    monkeypatch.setattr(fault, "alive", ["a", "b"])
-    result = run()
-    assert result["failed"] and "expected the approval of the gate" in result["msg"]
-    assert fault.calls == ["satisfied"]
-    approval = {"approved": ["b"], "members": ["a", "b"], "accepted": False}
-    assert run(gate=approval)["changed"]
+    assert run(force=True)["changed"]
 
 
 def test_check_mode_checks_the_refusal_and_injects_nothing(fault, run):

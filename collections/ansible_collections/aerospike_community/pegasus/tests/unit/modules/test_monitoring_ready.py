@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aerospike_community.pegasus.plugins.filter.monitoring import grafana_dashboard
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import slices
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.host.systemd import Systemd
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import (
     dashboards as grafana_dashboards,
@@ -59,13 +58,7 @@ def test_each_running_host_has_targets() -> None:
         ("hosts", "10.0.0.2:9100"),
         ("hosts", "10.0.0.3:9100"),
     ]
-    assert targets[0]["labels"] == {
-        "cluster": "Benchmark",
-        "cluster_name": "Benchmark",
-        "index": "1",
-        "kind": "server",
-        "instance": "Benchmark-1",
-    }
+    assert targets[0]["labels"] == {"cluster": "Benchmark", "index": "1", "kind": "server", "instance": "Benchmark-1"}
     assert len(target_groups(targets, "hosts")) == 3
     assert target_groups(targets, "aerospike")[0]["targets"] == ["10.0.0.1:9145"]
 
@@ -243,16 +236,3 @@ def test_the_module_fails_with_its_class(sites: Sites, capsys: pytest.CaptureFix
     result = json.loads(capsys.readouterr().out)
     assert result["error_class"] == "readiness" and "has no such target" in result["msg"]
     assert [item["health"] for item in result["targets"]] == ["up"]
-
-
-def test_a_slice_that_is_not_enough_returns_what_is_missing(
-    sites: Sites, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.01)
-    missing = [{"job": "hosts", "address": f"10.0.0.{number}:9100"} for number in (8, 9)]
-    arguments = {"prometheus_url": sites.url, "targets": missing, "grafana_password": "unused", "timeout": 300}
-    with patch_module_args(arguments), pytest.raises(SystemExit):
-        main()
-    waiting = json.loads(capsys.readouterr().out)["waiting"]
-    assert (waiting["left"], waiting["unit"]) == (2, "targets")
-    assert waiting["resume"] == {"refused": 0}

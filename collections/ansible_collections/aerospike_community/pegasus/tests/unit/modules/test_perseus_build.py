@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import zipfile
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -199,41 +197,3 @@ def test_calls_on_one_host_take_turns(module: FakeModule) -> None:
     other = held(Path(f"{module.params['source']}.lock"), 1, BuildError(""))
     with other, pytest.raises(BuildError, match="another build on this host"):
         run(module)
-
-
-def test_calls_that_wait_for_a_failing_build_do_not_repeat_it(
-    module: FakeModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each of ten clients would otherwise repeat the build, one after the other."""
-    count = tmp_path / "count"
-    (tmp_path / "fail.py").write_text(f"open({str(count)!r}, 'a').write('x'); raise SystemExit('error: broken')")
-    module.params["command"] = f"{sys.executable} {tmp_path / 'fail.py'}"
-    errors: list[BuildError] = []
-    waiting: list[Path] = []
-
-    def wait_for_lock(path: Path, timeout: float, refusal: Exception) -> AbstractContextManager[None]:
-        waiting.append(path)
-        return held(path, timeout, refusal)
-
-    monkeypatch.setattr(perseus_build, "held", wait_for_lock)
-
-    def call() -> None:
-        try:
-            run(module)
-        except BuildError as error:
-            errors.append(error)
-
-    with held(Path(f"{module.params['source']}.lock"), 1, AssertionError("the lock is free")):
-        calls = [threading.Thread(target=call) for _ in range(3)]
-        for thread in calls:
-            thread.start()
-        while len(waiting) < 3:
-            assert all(thread.is_alive() for thread in calls)
-    for thread in calls:
-        thread.join(60)
-    assert count.read_text() == "x"
-    assert len(errors) == 3 and {str(error) for error in errors} == {str(errors[0])}
-    assert all("error: broken" in error.output for error in errors)
-    # A later call is a new attempt.
-    call()
-    assert count.read_text() == "xx"

@@ -82,11 +82,9 @@ class Perseus:
         with self.log.open("a") as stream:
             stream.write(text)
 
-    def prove(
-        self, old: dict[str, int], new: dict[str, int], timeout: float = 0.3, refused: tuple[str, ...] = ()
-    ) -> str:
+    def prove(self, old: dict[str, int], new: dict[str, int], timeout: float = 0.3) -> str:
         """Do what the module does with valid content."""
-        watch = subject.LoadWatch(self.log, self.process.pid, refused)
+        watch = subject.LoadWatch(self.log, self.process.pid)
         subject.replace(self.file, render(new).encode())
         # Before the wait and not beside it: a busy machine could take longer for it than the timeout.
         self.react()
@@ -146,29 +144,6 @@ def test_other_threads_prove_nothing(perseus, new, what, message):
     perseus.react = lambda: [perseus.command(line) for line in what]
     with pytest.raises(subject.NotAppliedError, match=message):
         perseus.prove(load(write=1, read=1), load(**new))
-
-
-DELETES = HEADER.replace("Read  ", "Delete")
-
-
-def test_threads_that_the_edition_refuses_need_not_run(perseus):
-    """The Community Edition refuses Perseus's deletes: with `delete: 2`, copy-threads waited 40 s and failed."""
-    perseus.log.write_text(DELETES)
-    row = DELETES + "| Threads:    | 3           | 0           |                |\n"
-    perseus.react = lambda: perseus.print(row)
-    assert perseus.prove(load(write=1), load(write=3, delete=2), 5, ("delete",)) == "threads row"
-    perseus.react = lambda: None
-    with pytest.raises(subject.NotAppliedError, match="expected write 3, delete 2 within"):
-        perseus.prove(load(write=1), load(write=3, delete=2))
-
-
-@pytest.mark.parametrize(("old", "new"), [({}, {"delete": 2}), ({"delete": 2}, {})])
-def test_the_process_proves_nothing_beside_refused_threads(perseus, old, new):
-    """They end and start again every second, so their threads look like those that a change requires."""
-    perseus.log.write_text(DELETES)
-    perseus.react = lambda: perseus.command("start 1")
-    with pytest.raises(subject.NotAppliedError, match=r"expected write 3, read 0 within|expected write 3 within"):
-        perseus.prove(load(write=2, **old), load(write=3, **new), refused=("delete",))
 
 
 def test_threads_prove_nothing_before_a_header_names_the_enabled_workloads(perseus):
@@ -265,27 +240,6 @@ def test_the_installed_program_replaces_the_module(tmp_path, programs):
     assert not host.sent
 
 
-def test_threads_that_the_edition_refuses_are_named(tmp_path, programs):
-    arguments = {"content": render(load(write=1, delete=2)), "path": str(tmp_path / "live"), "programs": str(programs)}
-    assert Host(arguments).run()["refused"] == []
-    assert Host({**arguments, "edition": "community"}).run()["refused"] == ["delete"]
-
-
-def test_the_message_names_the_threads_that_do_not_run(perseus, monkeypatch):
-    perseus.log.write_text(DELETES)
-    monkeypatch.setattr(subject, "running_process", lambda _: perseus.process.pid)
-
-    def replace(path: Path, content: bytes) -> None:
-        path.write_bytes(content)
-        perseus.print(DELETES + "| Threads:    | 3           | 0           |                |\n")
-
-    monkeypatch.setattr(subject, "replace", replace)
-    request = {"content": render(load(write=3, delete=2)), "path": str(perseus.file), "rows_file": str(perseus.log),
-               "service": "perseus", "prove": True, "timeout": 20, "edition": "community"}  # fmt: skip
-    message = subject.set_load(request, check=False)["message"]
-    assert message.endswith("show it), but not delete 2: the Community Edition refuses it")
-
-
 def test_a_host_without_the_program_uses_the_module(tmp_path):
     host = Host({"content": render(load()), "path": str(tmp_path / "live.yaml"), "programs": str(tmp_path / "none")})
     result = host.run(task_vars={"inventory_hostname": "Client-1"})
@@ -303,37 +257,12 @@ def test_a_broken_program_is_reported_and_not_replaced_by_the_module(tmp_path, p
     assert not host.sent
 
 
-def setting(perseus: Perseus, prove: bool, **threads: int) -> dict[str, Any]:
-    return {"path": str(perseus.file), "rows_file": str(perseus.log), "service": "perseus", "timeout": 30,
-            "edition": "enterprise", "prove": prove, "content": render(load(**threads))}  # fmt: skip
-
-
-def test_no_other_command_sets_the_load_before_it_is_proven(perseus, monkeypatch):
-    """A setup may set the load while copy-threads waits for its proof."""
-    monkeypatch.setattr(subject, "running_process", lambda service: perseus.process.pid)
-    perseus.file.write_text(render(load(write=1, read=1)))
-    results = []
-    params = setting(perseus, True, write=2, read=1)
-    first = threading.Thread(target=lambda: results.append(subject.set_load(params, check=False)))
-    first.start()
-    while "write: 2\n" not in perseus.file.read_text():
-        assert first.is_alive()
-    second = subject.set_load({**setting(perseus, False, write=5, read=1), "timeout": 0.01}, check=False)
-    assert second["failed"] and "run copy-threads again" in second["msg"]
-    assert "write: 2\n" in perseus.file.read_text()
-    perseus.command("start 1")
-    first.join(30)
-    assert results[0]["proof"] == "process"
-    second = subject.set_load(setting(perseus, False, write=5, read=1), check=False)
-    assert second["changed"] and second["before"]["write"] == 2
-
-
 def test_a_service_that_is_not_running_gets_no_load(tmp_path):
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho 0\n")
     (tmp_path / "systemctl").chmod(0o755)
     live = tmp_path / "live.yaml"
-    request = {"content": render(load()), "path": str(live), "edition": "community", "rows_file": "/nonexistent",
-               "service": "perseus", "prove": True, "timeout": 1, "check": False}  # fmt: skip
+    request = {"content": render(load()), "path": str(live), "rows_file": "/nonexistent", "service": "perseus",
+               "prove": True, "timeout": 1, "check": False}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", subject.__name__], input=json.dumps(request), capture_output=True, text=True, check=True,
         env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}",

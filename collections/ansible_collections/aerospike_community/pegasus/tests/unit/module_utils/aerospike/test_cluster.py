@@ -12,6 +12,18 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerosp
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.info import InfoError
 
 
+def test_the_partitions_to_move_of_all_answering_nodes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"a": {"migrate_partitions_remaining": "3"}, "b": {"migrate_partitions_remaining": "4"}, "old": {}}
+
+    def query(host: str, *_: object, **__: object) -> dict[str, str]:
+        if host == "down":
+            raise InfoError("refused")
+        return left[host]
+
+    monkeypatch.setattr(subject, "info_pairs", query)
+    assert subject.partitions_to_move(["a", "b", "old", "down"], 3000) == 7
+
+
 def test_a_cluster_is_stable_if_all_nodes_report_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"a": iter(["K1", "K2", "K2"]), "b": iter(["K0", "K2", "K2"])}
     monkeypatch.setattr(subject, "POLL_SECONDS", 0.001)

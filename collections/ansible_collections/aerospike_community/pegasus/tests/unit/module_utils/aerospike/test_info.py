@@ -79,43 +79,6 @@ def test_cluster_stable_returns_the_key() -> None:
         assert protocol.cluster_stable("127.0.0.1", 3, port=port) == "5DD6A2F1A0E9"
 
 
-@pytest.mark.parametrize(
-    ("build", "asked"),
-    [
-        ("6.4.0.34", "edition"),
-        ("8.0.0.15", "edition"),
-        ("8.1.0.3", "edition"),
-        ("8.1.1.0", "release"),
-        ("8.1.2.0", "release"),
-    ],
-)
-def test_the_edition_is_asked_for_as_the_release_knows_it(build: str, asked: str) -> None:
-    """Neither an unknown nor a deprecated command: both leave a line in the server's log."""
-    answers = {
-        "build": build,
-        "edition": "Aerospike Community Edition",
-        "release": f"edition=Aerospike Community Edition;version={build};os=el9;arch=x86_64;sha=1",
-    }
-    requests: list[str] = []
-
-    def reply(request: str) -> bytes:
-        requests.extend(request.split())
-        return frame("".join(f"{line}\t{answers[line]}\n" for line in request.split()))
-
-    with node(reply) as port:
-        assert protocol.edition("127.0.0.1", port=port) == "Aerospike Community Edition"
-    assert requests == ["build", asked]
-
-
-def test_a_release_without_an_edition_is_an_error() -> None:
-    answers = {"build": "8.1.2.0", "release": "version=8.1.2.0"}
-    with (
-        node(lambda request: frame(f"{request.strip()}\t{answers[request.strip()]}\n")) as port,
-        pytest.raises(protocol.InfoError, match=r"answers 'release' with .*expected edition="),
-    ):
-        protocol.edition("127.0.0.1", port=port)
-
-
 def test_counters_are_the_integers_and_an_absent_counter_is_zero() -> None:
     with node() as port:
         assert protocol.namespace_counters("127.0.0.1", "Test", port=port) == {"objects": 12, "client_write_success": 7}

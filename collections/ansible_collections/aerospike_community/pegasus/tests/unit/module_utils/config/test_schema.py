@@ -57,7 +57,7 @@ def test_a_variable_of_several_roles_is_the_same_in_each() -> None:
 
 def test_everything_has_a_description_and_a_type() -> None:
     assert all(option.description and option.type for option in SCHEMA.values())
-    assert SCHEMA["pegasus_namespace"].roles == ("aerospike_server", "grafana_prometheus", "perseus_client")
+    assert SCHEMA["pegasus_namespace"].roles == ("aerospike_server", "chaos", "grafana_prometheus", "perseus_client")
     assert SCHEMA["grafana_prometheus_admin_password"].no_log
 
 

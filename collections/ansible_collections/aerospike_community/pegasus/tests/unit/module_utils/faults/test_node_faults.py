@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import (
-    cluster,
-    health,
-    migrations,
-    quiesce,
-)
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike.health import Statistics
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults import (
-    contract,
-    kill,
-    memory,
-    restart,
-    stop,
-)
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.aerospike import cluster
+from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults import contract, kill, restart, stop
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.contract import Fault, FaultError
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.faults.registry import FAULTS
 from ansible_collections.aerospike_community.pegasus.plugins.modules.chaos_node import carry_out
 
 A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
-NODES = [{"index": index, "address": address} for index, address in enumerate((A, B, C), 1)]
-BEFORE = {"exact": True, "members": [A, B, C], "namespaces": {}}
 PROCESS = 2**22 + 1  # above the largest process id of Linux
 
 
@@ -36,24 +22,14 @@ class Node:
         self.clock = 0.0
         self.units = tmp_path
         monkeypatch.setattr(contract, "answering", lambda hosts, _: [host for host in hosts if host in self.alive])
-        monkeypatch.setattr(migrations, "query", lambda *_: migrations.Migrations(self.moving))
-        self.quiesced = False
-        monkeypatch.setattr(health, "query", lambda *_: {C: Statistics(namespaces={"test": self.values()})})
-        monkeypatch.setattr(quiesce, "send", self.send)
-        monkeypatch.setattr(memory, "STORE", tmp_path / "run" / "stopped.json")
+        monkeypatch.setattr(cluster, "partitions_to_move", lambda *_: self.moving)
         monkeypatch.setattr(cluster, "wait_until_stable", self.stable)
         monkeypatch.setattr(restart, "SETTLE_SECONDS", 0)
+        monkeypatch.setattr(stop, "info_pairs", lambda *_, **__: {"effective_replication_factor": "2"})
         monkeypatch.setattr(stop.time, "sleep", self.sleep)
         monkeypatch.setattr(stop.time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(kill, "UNITS", self.units)
         monkeypatch.setattr(kill.os, "kill", self.kill)
-
-    def values(self) -> dict[str, str]:
-        return {"effective_is_quiesced": str(self.quiesced).lower(), "pending_quiesce": "false"}
-
-    def send(self, command: str, targets: list[str], members: list[str], _: int) -> None:
-        self.done.append(f"{command} {targets} {members}")
-        self.quiesced = command == quiesce.QUIESCE
 
     def sleep(self, seconds: float) -> None:
         self.clock += seconds
@@ -86,13 +62,10 @@ class Node:
             self.active = "active"
         return 0, "", ""
 
-    def fault(self, name: str, *targets: str, force: bool = False, **approval: object) -> Fault:
-        """A fault that the gate has approved, unless ``approval`` has other values."""
-        chosen = list(targets or [C])
+    def fault(self, name: str, *targets: str, force: bool = False, timeout: int = 5) -> Fault:
         params = {
-            "index": 3, "service": "aerospike", "cluster": NODES, "targets": chosen, "port": 3000, "force": force,
-            "no_quiesce": False, "timeout": 5,
-            "gate": {"approved": chosen, "members": [A, B, C], "accepted": False, "before": BEFORE} | approval,
+            "index": 3, "service": "aerospike", "cluster": [A, B, C], "targets": list(targets or [C]), "port": 3000,
+            "namespace": "test", "replication_factor": 2, "force": force, "timeout": timeout,
         }  # fmt: skip
         return FAULTS[name](params, self.systemd)
 
@@ -104,7 +77,7 @@ def node(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Node:
 
 def test_stop_verifies_the_exit_and_the_smaller_cluster(node: Node) -> None:
     fault = node.fault("stop")
-    effect = carry_out(fault)
+    effect = carry_out(fault, force=False, check=False)
     assert node.done == ["stop", "stable 2"]
     assert effect.changed and effect.members == [A, B] and effect.cluster_key == "KEY"
     assert fault.notes == ["node 3 is stopped and the other 2 form a stable cluster"]
@@ -113,12 +86,12 @@ def test_stop_verifies_the_exit_and_the_smaller_cluster(node: Node) -> None:
 def test_a_process_that_does_not_exit_fails_the_stop(node: Node) -> None:
     node.ignores_stop = True
     with pytest.raises(FaultError, match="expected no process and the service inactive, found the service active"):
-        carry_out(node.fault("stop"))
+        carry_out(node.fault("stop"), force=False, check=False)
 
 
 def test_kill_keeps_systemd_from_restarting_the_service_only_for_its_duration(node: Node) -> None:
     fault = node.fault("kill")
-    carry_out(fault)
+    carry_out(fault, force=False, check=False)
     assert node.done == ["daemon-reload", "signal 9", "daemon-reload", "stable 2"]
     assert not node.drop_in.exists()
     assert fault.notes == ["node 3 is killed and the other 2 form a stable cluster"]
@@ -128,78 +101,52 @@ def test_kill_keeps_systemd_from_restarting_the_service_only_for_its_duration(no
 def test_a_stopped_node_is_left_alone(node: Node, name: str) -> None:
     node.active, node.alive = "inactive", [A, B]
     fault = node.fault(name)
-    assert carry_out(fault).changed is False
+    assert carry_out(fault, force=False, check=False).changed is False
     assert node.done == [] and fault.notes == ["node 3 is already stopped: nothing was done"]
 
 
-@pytest.mark.parametrize("name", ["stop", "kill"])
-def test_a_running_node_that_no_gate_approved_keeps_running(node: Node, name: str) -> None:
-    with pytest.raises(FaultError, match=r"expected the approval of the gate .* for node 3, found none"):
-        carry_out(node.fault(name, approved=[A]))
-    with pytest.raises(FaultError, match="node 2 answered the gate and doesn't answer any more"):
-        node.alive = [A, C]
-        carry_out(node.fault(name))
+@pytest.mark.parametrize(
+    ("targets", "moving", "reason"),
+    [((B, C), 0, "2 of 3 nodes would be down"), ((C,), 812, "812 to go"), ((A, B, C), 0, "no node of 3 would be left")],
+)
+def test_stop_refuses_a_loss_of_data_without_force(node: Node, targets, moving, reason) -> None:
+    node.moving = moving
+    with pytest.raises(FaultError, match=f"node 3 was not stopped: .*{reason}"):
+        carry_out(node.fault("stop", *targets), force=False, check=False)
     assert node.done == []
-    assert carry_out(node.fault(name, approved=[], accepted=True)).changed
-
-
-def test_a_fault_is_gated_unless_it_says_otherwise() -> None:
-    """A fault that someone adds can't forget the gate."""
-    assert Fault.gated(force=False)
-    assert {name for name, fault in FAULTS.items() if not fault.gated(force=False)} == {"restart"}
-    assert all(fault.gated(force=True) for fault in FAULTS.values())
-
-
-@pytest.mark.parametrize("name", ["stop", "kill"])
-def test_the_count_of_the_records_is_kept_until_the_node_runs_again(node: Node, name: str) -> None:
-    assert carry_out(node.fault(name)).before == BEFORE
-    again = carry_out(node.fault(name, before={"exact": True, "members": [A, B], "namespaces": {}}))
-    assert again.changed is False and again.before == BEFORE
-    carry_out(node.fault("restart"))
-    assert memory.recall() == {}
+    carry_out(node.fault("stop", *targets), force=True, check=False)
+    assert node.done[0] == "stop"
 
 
 def test_restart_starts_a_failed_node_with_the_nodes_that_are_up(node: Node) -> None:
     node.active, node.alive, node.moving = "failed", [A], 7
     fault = node.fault("restart")
-    effect = carry_out(fault)
+    effect = carry_out(fault, force=False, check=False)
     assert node.done == ["reset-failed", "start", "stable 2"]
     assert effect.members == [A, C]
     assert fault.notes == [
-        "node 3 was started: 2 nodes form a stable cluster, 1 still stopped, 7 partition migrations left"
+        "node 3 was started: 2 nodes form a stable cluster, 1 still stopped, 7 partitions still to migrate"
     ]
 
 
 def test_restart_leaves_a_running_node_alone_unless_forced(node: Node) -> None:
     fault = node.fault("restart")
-    assert carry_out(fault).changed is False
+    assert carry_out(fault, force=False, check=False).changed is False
     assert node.done == ["stable 3"] and "node 3 is already running" in fault.notes[0]
-    with pytest.raises(FaultError, match="approval of the gate"):
-        carry_out(node.fault("restart", force=True, approved=[]))
     fault = node.fault("restart", force=True)
-    assert carry_out(fault).changed
+    assert carry_out(fault, force=True, check=False).changed
     assert node.done == ["stable 3", "restart", "stable 3"]
     assert fault.notes == ["node 3 was restarted: 3 nodes form a stable cluster, all nodes are up"]
-
-
-def test_restart_lets_a_node_serve_again_whose_drain_was_interrupted(node: Node) -> None:
-    node.quiesced = True
-    planned = node.fault("restart", approved=[])
-    assert carry_out(planned, check=True).changed and planned.notes == ["node 3 would serve again"]
-    fault = node.fault("restart", approved=[])
-    assert carry_out(fault).changed
-    assert node.done == [f"quiesce-undo: {[C]} {[A, B, C]}", "stable 3"]
-    assert fault.notes == ["node 3 serves again: 3 nodes form a stable cluster, all nodes are up"]
 
 
 @pytest.mark.parametrize(("name", "note"), [("stop", "stopped"), ("kill", "killed"), ("restart", "restarted")])
 def test_check_mode_changes_nothing(node: Node, name: str, note: str) -> None:
     fault = node.fault(name, force=True)
-    assert carry_out(fault, check=True).changed
+    assert carry_out(fault, force=True, check=True).changed
     assert node.done == [] and fault.notes == [f"node 3 would be {note}"]
 
 
 def test_a_host_without_the_service_is_refused(node: Node) -> None:
     node.active = "none"
     with pytest.raises(FaultError, match="expected a service aerospike on this host, found none"):
-        carry_out(node.fault("stop"))
+        carry_out(node.fault("stop"), force=True, check=False)

@@ -12,7 +12,6 @@ from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monito
     dashboards as grafana_dashboards,
 )
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring import rules as prometheus_rules
-from ansible_collections.aerospike_community.pegasus.plugins.module_utils.monitoring.targets import targets_of
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.meter import Meter, Service
 from ansible_collections.aerospike_community.pegasus.plugins.module_utils.perseus.proof import (
     ANSWERED_COUNTERS,
@@ -44,15 +43,14 @@ def test_a_missing_counter_does_not_hide_the_others() -> None:
     """Without b, a + b is empty, but the union of both is a."""
     expression = prometheus_rules.sum_of(["a", "b"], "", "30s")
     assert expression == (
-        'sum by (cluster, cluster_name) (label_replace(rate(aerospike_namespace_a{}[30s]), "counter", "a", "", "") or '
+        'sum by (cluster) (label_replace(rate(aerospike_namespace_a{}[30s]), "counter", "a", "", "") or '
         'label_replace(rate(aerospike_namespace_b{}[30s]), "counter", "b", "", ""))'
     )
 
 
 def test_every_alert_names_its_host_and_severity() -> None:
     for name, rule in ALERTS.items():
-        # The severities that the dashboards of aerospike-monitoring select.
-        assert rule["labels"]["severity"] in ("critical", "error", "warn", "info"), name
+        assert rule["labels"]["severity"] in ("critical", "warning", "info"), name
         assert "{{ $labels." in rule["annotations"]["summary"], name
         assert re.fullmatch(r"\d+[sm]", rule["for"]), name
 
@@ -71,44 +69,6 @@ def test_the_metrics_and_rules_that_a_dashboard_uses_exist(name: str) -> None:
     assert set(re.findall(r"\bpegasus:[\w:]+", text)) <= set(RECORDED)
     marks = {item["name"]: item for item in json.loads(text)["annotations"]["list"]}
     assert marks["Pegasus actions"]["target"]["tags"] == ["pegasus"]
-
-
-def test_rates_of_operations_and_of_records_have_their_own_units() -> None:
-    """The names and units of the environment report. An unknown unit of Grafana would be "ops" for both."""
-    for name in grafana_dashboards.DASHBOARDS:
-        for panel in grafana_dashboards.build(name)["panels"]:
-            unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit")
-            queries = " ".join(target["expr"] for target in panel.get("targets", []))
-            records = re.search(r"rate\((perseus_records|aerospike_namespace)_|pegasus:records_\w+:rate", queries)
-            assert unit != "ops", panel["title"]
-            if "perseus_operations_per_second" in queries:
-                assert (unit, "perations" in panel["title"]) == ("count:operations/s", True)
-            elif records and unit != "percentunit":
-                assert (unit, "ecords" in panel["title"]) == ("count:records/s", True), panel["title"]
-
-
-def test_alerts_of_servers_keep_the_labels_that_aerospikes_alerts_view_selects() -> None:
-    grouped = {name: re.search(r"by \(([^)]*)\)", rule["expr"]) for name, rule in ALERTS.items() if "Aerospike" in name}
-    assert len(grouped) > 5
-    for name, group in grouped.items():
-        if group:
-            assert {"job", "cluster_name"} <= set(group[1].split(", ")), name
-
-
-def test_all_targets_have_the_cluster_by_the_name_of_aerospikes_dashboards() -> None:
-    hosts = [{"name": f"{kind}-1", "kind": kind, "index": 1, "address": "10.0.0.1"} for kind in ("server", "client")]
-    targets = targets_of(hosts, "Benchmark")
-    assert len(targets) == 4
-    assert {target["labels"]["cluster_name"] for target in targets} == {"Benchmark"}
-
-
-def test_no_metric_of_perseus_has_a_label_of_its_target() -> None:
-    """Prometheus would rename it: `kind` of an error line was the kind of the host in alerts and panels."""
-    meter = Meter(0.0)
-    meter.read(["| Test Cases: | Write | Total TPS |", "|  |  |  |", "| Threads: | 1 |  |", "| 1 | 5 | 5 |"], 1.0)
-    labels = set(re.findall(r"[{,](\w+)=", meter.render(1.0, Service(True, 0), {"write": 1}, True)))
-    (target, *_) = targets_of([{"name": "c-1", "kind": "client", "index": 1, "address": "10.0.0.1"}], "Benchmark")
-    assert labels and not labels & {*target["labels"], "job"}
 
 
 def test_no_rate_is_taken_of_latency_buckets() -> None:

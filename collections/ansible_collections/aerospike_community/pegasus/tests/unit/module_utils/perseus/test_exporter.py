@@ -119,7 +119,7 @@ def test_a_deleted_file_and_the_default_that_perseus_writes_are_reported(host: H
 
 def test_stack_traces_are_read_from_their_own_log(host: Host) -> None:
     """A real Perseus with the Community Edition: each delete fails while Perseus writes a row in pieces."""
-    enterprise_only = 'perseus_error_lines_total{error="enterprise_only"}'
+    enterprise_only = 'perseus_error_lines_total{kind="enterprise_only"}'
     trace = (
         "com.aerospike.client.AerospikeException: Error 25,1,0,30000,1000,0,BB908001CAC4202 172.28.0.8 3000: "
         "Enterprise only\n\tat com.aerospike.client.command.DeleteCommand.parseResult(DeleteCommand.java:91)\n"
@@ -131,7 +131,7 @@ def test_stack_traces_are_read_from_their_own_log(host: Host) -> None:
         stream.write(trace * 3)
     host.prints("0 | 20 |\n")
     assert (host.value(WRITES), host.value(enterprise_only)) == (20, 3)
-    assert host.value('perseus_error_lines_total{error="unknown"}') == 0
+    assert host.value('perseus_error_lines_total{kind="unknown"}') == 0
 
 
 def test_restarts_of_the_service_are_counted(host: Host) -> None:

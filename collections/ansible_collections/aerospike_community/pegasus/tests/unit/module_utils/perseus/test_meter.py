@@ -162,7 +162,7 @@ def test_earlier_output_names_the_columns_and_counts_nothing() -> None:
     meter = Meter(100.0)
     meter.look_back([row(7, 9, 9), "Cluster is empty", *header(1, 2), row(8, 9, 9), ""], 99.0)
     found = page(meter, 100.0)
-    assert found["perseus_rows_total"] == 0 and found['perseus_error_lines_total{error="cluster_empty"}'] == 0
+    assert found["perseus_rows_total"] == 0 and found['perseus_error_lines_total{kind="cluster_empty"}'] == 0
     assert found["perseus_seconds_since_last_row"] == 1
     assert running(found) == {"write": 1, "read": 2}
     meter.read([row(9, 5, 5)], 100.5)
@@ -223,7 +223,7 @@ def test_a_refused_configuration_is_a_dead_process() -> None:
     found = page(meter, 1.0, DEAD)
     assert found["perseus_up"] == 0
     assert found['perseus_threads_running{workload="write"}'] == 0
-    assert found['perseus_error_lines_total{error="exception"}'] == 1
+    assert found['perseus_error_lines_total{kind="exception"}'] == 1
 
 
 def test_a_dead_process_has_no_rate_and_no_threads() -> None:
@@ -265,7 +265,7 @@ def test_a_wrong_namespace_prints_rows_of_zero() -> None:
     found = page(meter, 2.0)
     assert found["perseus_seconds_since_last_row"] == 0
     assert found['perseus_operations_per_second{workload="write"}'] == 0
-    assert found['perseus_error_lines_total{error="namespace_not_found"}'] == 1
+    assert found['perseus_error_lines_total{kind="namespace_not_found"}'] == 1
 
 
 # --- Perseus's behaviour with threads.yaml ----------------------------------------------------------------------------
